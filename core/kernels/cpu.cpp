@@ -1,0 +1,323 @@
+// The fast CPU kernels: which build of the inner loops runs, and how rows are shared by threads.
+//
+// Work is cut by sizes alone, never by the number of threads, and sums over pieces are taken in order
+// of the pieces: results are the same bits with one thread or with many.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "core/base/errors.h"
+#include "core/base/pool.h"
+#include "core/kernels/cpu/table.h"
+#include "core/kernels/kernels.h"
+
+namespace vernier::kernels {
+namespace {
+
+const CpuTable& choose_table() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
+    return kTableAvx512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kTableAvx2;
+#endif
+  return kTableBase;
+}
+
+const CpuTable& table() {
+  static const CpuTable& chosen = choose_table();
+  return chosen;
+}
+
+constexpr int64_t kRowsPerTask = 64;
+constexpr int64_t kFloatsPerTask = 1 << 16;
+
+int64_t tasks_for(int64_t count, int64_t each) { return (count + each - 1) / each; }
+
+// Calls body(first, last) for blocks of `each` out of [0, count).
+template <class Body>
+void by_blocks(int64_t count, int64_t each, const Body& body) {
+  kernel_pool().run(tasks_for(count, each), [&](int64_t task) {
+    body(task * each, std::min(count, (task + 1) * each));
+  });
+}
+
+// Keys (or values) of one head of a segment by columns: [size][stride], stride a multiple of 64.
+void transpose_head(const float* rows, int64_t row_stride, int64_t count, int64_t size,
+                    std::vector<float>& columns, int64_t stride) {
+  columns.assign(static_cast<size_t>(size * stride), 0.0f);
+  for (int64_t j = 0; j < count; ++j)
+    for (int64_t e = 0; e < size; ++e) columns[e * stride + j] = rows[j * row_stride + e];
+}
+
+void dense_head(const float* rows, int64_t row_stride, int64_t count, int64_t size,
+                std::vector<float>& dense) {
+  dense.resize(static_cast<size_t>(count * size));
+  for (int64_t j = 0; j < count; ++j)
+    std::memcpy(&dense[j * size], rows + j * row_stride, sizeof(float) * size);
+}
+
+}  // namespace
+
+const char* instruction_set() { return table().name; }
+
+void pack_transposed(const float* w, int64_t columns, int64_t inner, PackedMatrix& out) {
+  out.inner = inner;
+  out.columns = columns;
+  out.data.resize(static_cast<size_t>(round_up(columns, kPanel) * inner));
+  kernel_pool().run(tasks_for(columns, kPanel), [&](int64_t panel) {
+    float* to = out.data.data() + panel * inner * kPanel;
+    for (int64_t j = 0; j < kPanel; ++j) {
+      const int64_t column = panel * kPanel + j;
+      for (int64_t k = 0; k < inner; ++k)
+        to[k * kPanel + j] = column < columns ? w[column * inner + k] : 0.0f;
+    }
+  });
+}
+
+void pack_plain(const float* w, int64_t inner, int64_t columns, PackedMatrix& out) {
+  out.inner = inner;
+  out.columns = columns;
+  out.data.resize(static_cast<size_t>(round_up(columns, kPanel) * inner));
+  kernel_pool().run(tasks_for(columns, kPanel), [&](int64_t panel) {
+    float* to = out.data.data() + panel * inner * kPanel;
+    const int64_t first = panel * kPanel, width = std::min(kPanel, columns - first);
+    for (int64_t k = 0; k < inner; ++k) {
+      std::memcpy(to + k * kPanel, w + k * columns + first, sizeof(float) * width);
+      std::fill(to + k * kPanel + width, to + (k + 1) * kPanel, 0.0f);
+    }
+  });
+}
+
+void gemm(const float* a, const PackedMatrix& b, float* c, int64_t rows) {
+  const int64_t inner = b.inner, columns = b.columns, panels = tasks_for(columns, kPanel);
+  // Few rows: threads share the panels, which are read once. Many rows: they share the rows, in
+  // blocks that stay in the second-level cache while the panels pass.
+  const int64_t row_block =
+      std::clamp<int64_t>((int64_t{96} << 10) / std::max<int64_t>(inner, 1), 24, 240);
+  const int64_t row_tasks = tasks_for(rows, row_block);
+  const int64_t panel_block = row_tasks >= 2 * kernel_pool().threads()
+                                  ? panels
+                                  : std::max<int64_t>(1, (kFloatsPerTask / kPanel) / inner);
+  const int64_t panel_tasks = tasks_for(panels, panel_block);
+  kernel_pool().run(row_tasks * panel_tasks, [&](int64_t task) {
+    const int64_t first_row = task / panel_tasks * row_block;
+    const int64_t last_row = std::min(rows, first_row + row_block);
+    const int64_t first_panel = task % panel_tasks * panel_block;
+    const int64_t last_panel = std::min(panels, first_panel + panel_block);
+    for (int64_t panel = first_panel; panel < last_panel; ++panel)
+      table().gemm_strip(a + first_row * inner, inner, 1, b.panel(panel), kPanel,
+                         c + first_row * columns + panel * kPanel, columns, last_row - first_row,
+                         inner, std::min(kPanel, columns - panel * kPanel), false);
+  });
+}
+
+void gemm_tn(const float* a, const float* b, float* c, int64_t rows, int64_t columns_a,
+             int64_t columns_b) {
+  constexpr int64_t kInnerBlock = 256;  // rows of a and b that stay in cache together
+  constexpr int64_t kOutRows = 48;
+  const int64_t panels = tasks_for(columns_b, kPanel), out_tasks = tasks_for(columns_a, kOutRows);
+  kernel_pool().run(out_tasks, [&](int64_t task) {
+    thread_local std::vector<float> tail;
+    const int64_t first = task * kOutRows, count = std::min(kOutRows, columns_a - first);
+    for (int64_t start = 0; start < rows; start += kInnerBlock) {
+      const int64_t inner = std::min(kInnerBlock, rows - start);
+      for (int64_t panel = 0; panel < panels; ++panel) {
+        const int64_t column = panel * kPanel, width = std::min(kPanel, columns_b - column);
+        const float* source = b + start * columns_b + column;
+        int64_t stride = columns_b;
+        if (width < kPanel) {  // a whole panel is read: give it zeros past the edge
+          tail.assign(static_cast<size_t>(inner * kPanel), 0.0f);
+          for (int64_t k = 0; k < inner; ++k)
+            std::memcpy(&tail[k * kPanel], source + k * columns_b, sizeof(float) * width);
+          source = tail.data();
+          stride = kPanel;
+        }
+        table().gemm_strip(a + start * columns_a + first, 1, columns_a, source, stride,
+                           c + first * columns_b + column, columns_b, count, inner, width, true);
+      }
+    }
+  });
+}
+
+void rms_norm(const float* x, const float* w, float* y, float* inverse_rms, int64_t rows,
+              int64_t width, float eps) {
+  by_blocks(rows, kRowsPerTask, [&](int64_t first, int64_t last) {
+    table().rms_norm(x + first * width, w, y + first * width, inverse_rms + first, last - first,
+                     width, eps);
+  });
+}
+
+void rms_norm_backward(const float* dy, const float* x, const float* w, const float* inverse_rms,
+                       float* dx, float* dw, int64_t rows, int64_t width) {
+  std::vector<float> partial(static_cast<size_t>(tasks_for(rows, kRowsPerTask) * width), 0.0f);
+  by_blocks(rows, kRowsPerTask, [&](int64_t first, int64_t last) {
+    const int64_t at = first * width;
+    table().rms_norm_backward(dy + at, x + at, w, inverse_rms + first, dx + at,
+                              &partial[first / kRowsPerTask * width], last - first, width);
+  });
+  for (size_t i = 0; i < partial.size(); ++i) dw[i % width] += partial[i];
+}
+
+void swiglu(const float* gate_up, float* y, int64_t rows, int64_t width) {
+  by_blocks(rows, kRowsPerTask, [&](int64_t first, int64_t last) {
+    table().swiglu(gate_up + first * 2 * width, y + first * width, last - first, width);
+  });
+}
+
+void swiglu_backward(const float* dy, const float* gate_up, float* d_gate_up, int64_t rows,
+                     int64_t width) {
+  by_blocks(rows, kRowsPerTask, [&](int64_t first, int64_t last) {
+    table().swiglu_backward(dy + first * width, gate_up + first * 2 * width,
+                            d_gate_up + first * 2 * width, last - first, width);
+  });
+}
+
+void rope(float* qkv, const int32_t* positions, const float* cosine, const float* sine,
+          const AttentionShape& shape, int64_t rows, bool inverse) {
+  // The rotation is cheap and has no sum in it: the reference serves as it is.
+  by_blocks(rows, kRowsPerTask, [&](int64_t first, int64_t last) {
+    ref::rope(qkv + first * shape.row(), positions + first, cosine, sine, shape, last - first,
+              inverse);
+  });
+}
+
+void attention(const float* qkv, const int32_t* starts, int64_t segments, float* out,
+               float* log_sum, const AttentionShape& shape) {
+  const int64_t size = shape.head_size, row = shape.row(), out_row = shape.heads * size;
+  const float scale = 1.0f / std::sqrt(static_cast<float>(size));
+  kernel_pool().run(segments * shape.kv_heads, [&](int64_t task) {
+    thread_local std::vector<float> columns, values, scores;
+    const int64_t segment = task / shape.kv_heads, kv = task % shape.kv_heads;
+    const int64_t first = starts[segment], count = starts[segment + 1] - first;
+    const int64_t stride = round_up(count, kKeyBlock);
+    const float* keys = qkv + first * row + (shape.heads + kv) * size;
+    transpose_head(keys, row, count, size, columns, stride);
+    dense_head(keys + shape.kv_heads * size, row, count, size, values);
+    scores.resize(static_cast<size_t>(stride));
+    for (int64_t h = kv * shape.group(); h < (kv + 1) * shape.group(); ++h)
+      for (int64_t t = 0; t < count; ++t)
+        log_sum[(first + t) * shape.heads + h] = table().attend(
+            qkv + (first + t) * row + h * size, columns.data(), stride, values.data(),
+            out + (first + t) * out_row + h * size, scores.data(), t + 1, size, scale);
+  });
+}
+
+void attention_backward(const float* d_out, const float* qkv, const float* out,
+                        const float* log_sum, const int32_t* starts, int64_t segments, float* d_qkv,
+                        const AttentionShape& shape) {
+  const int64_t size = shape.head_size, row = shape.row(), out_row = shape.heads * size;
+  const float scale = 1.0f / std::sqrt(static_cast<float>(size));
+  kernel_pool().run(segments * shape.kv_heads, [&](int64_t task) {
+    thread_local std::vector<float> k_columns, v_columns, k_rows, dk, dv, scores, d_scores;
+    const int64_t segment = task / shape.kv_heads, kv = task % shape.kv_heads;
+    const int64_t first = starts[segment], count = starts[segment + 1] - first;
+    const int64_t stride = round_up(count, kKeyBlock);
+    const int64_t key_at = (shape.heads + kv) * size, value_at = key_at + shape.kv_heads * size;
+    transpose_head(qkv + first * row + key_at, row, count, size, k_columns, stride);
+    transpose_head(qkv + first * row + value_at, row, count, size, v_columns, stride);
+    dense_head(qkv + first * row + key_at, row, count, size, k_rows);
+    dk.assign(static_cast<size_t>(count * size), 0.0f);
+    dv.assign(static_cast<size_t>(count * size), 0.0f);
+    scores.resize(static_cast<size_t>(stride));
+    d_scores.resize(static_cast<size_t>(stride));
+    for (int64_t h = kv * shape.group(); h < (kv + 1) * shape.group(); ++h)
+      for (int64_t t = 0; t < count; ++t) {
+        const int64_t at = (first + t) * out_row + h * size;
+        table().attend_backward(d_out + at, qkv + (first + t) * row + h * size, k_columns.data(),
+                                v_columns.data(), stride, k_rows.data(), out + at,
+                                log_sum[(first + t) * shape.heads + h],
+                                d_qkv + (first + t) * row + h * size, dk.data(), dv.data(),
+                                scores.data(), d_scores.data(), t + 1, size, scale);
+      }
+    for (int64_t t = 0; t < count; ++t) {
+      float* to = d_qkv + (first + t) * row;
+      std::memcpy(to + key_at, &dk[t * size], sizeof(float) * size);
+      std::memcpy(to + value_at, &dv[t * size], sizeof(float) * size);
+    }
+  });
+}
+
+void cache_append(const float* qkv, CacheView& cache, const AttentionShape& shape, int64_t rows) {
+  const int64_t size = shape.head_size;
+  ensure(cache.length + rows <= cache.capacity, "room in the key-value cache");
+  for (int64_t t = 0; t < rows; ++t) {
+    const float* keys = qkv + t * shape.row() + shape.heads * size;
+    const float* values = keys + shape.kv_heads * size;
+    for (int64_t kv = 0; kv < shape.kv_heads; ++kv) {
+      for (int64_t e = 0; e < size; ++e)
+        cache.keys[(kv * size + e) * cache.capacity + cache.length + t] = keys[kv * size + e];
+      std::memcpy(cache.values + (kv * cache.capacity + cache.length + t) * size,
+                  values + kv * size, sizeof(float) * size);
+    }
+  }
+  cache.length += rows;
+}
+
+void decode_attention(const float* qkv, const CacheView* caches, int64_t sequences, float* out,
+                      const AttentionShape& shape) {
+  const int64_t size = shape.head_size;
+  const float scale = 1.0f / std::sqrt(static_cast<float>(size));
+  by_blocks(sequences, 4, [&](int64_t first, int64_t last) {
+    thread_local std::vector<float> scores;
+    for (int64_t b = first; b < last; ++b) {
+      const CacheView& cache = caches[b];
+      scores.resize(static_cast<size_t>(cache.capacity));
+      for (int64_t h = 0; h < shape.heads; ++h) {
+        const int64_t kv = h / shape.group();
+        table().attend(qkv + b * shape.row() + h * size,
+                       cache.keys + kv * size * cache.capacity, cache.capacity,
+                       cache.values + kv * cache.capacity * size, out + (b * shape.heads + h) * size,
+                       scores.data(), cache.length, size, scale);
+      }
+    }
+  });
+}
+
+void log_softmax(const float* logits, const int32_t* targets, float scale, float* log_sum,
+                 float* logprob, float* entropy, int64_t rows, int64_t vocabulary) {
+  by_blocks(rows, std::max<int64_t>(1, kFloatsPerTask / vocabulary), [&](int64_t a, int64_t b) {
+    for (int64_t t = a; t < b; ++t) {
+      const float* row = logits + t * vocabulary;
+      log_sum[t] = table().log_sum_exp(row, scale, entropy == nullptr ? nullptr : entropy + t,
+                                       vocabulary);
+      if (logprob != nullptr) logprob[t] = row[targets[t]] * scale - log_sum[t];
+    }
+  });
+}
+
+void log_softmax_backward(float* logits, const int32_t* targets, float scale, const float* log_sum,
+                          const float* entropy, const float* d_logprob, const float* d_entropy,
+                          int64_t rows, int64_t vocabulary) {
+  by_blocks(rows, std::max<int64_t>(1, kFloatsPerTask / vocabulary), [&](int64_t a, int64_t b) {
+    for (int64_t t = a; t < b; ++t)
+      table().log_softmax_backward(logits + t * vocabulary, targets[t], scale, log_sum[t],
+                                   entropy[t], d_logprob[t], d_entropy[t], vocabulary);
+  });
+}
+
+void adamw(float* weights, const float* gradient, float* moment1, float* moment2, int64_t count,
+           const AdamStep& step) {
+  const auto correction = [&](double beta) {
+    return static_cast<float>(1.0 - std::pow(beta, static_cast<double>(step.step)));
+  };
+  by_blocks(count, kFloatsPerTask, [&](int64_t a, int64_t b) {
+    table().adamw(weights + a, gradient + a, moment1 + a, moment2 + a, b - a,
+                  static_cast<float>(step.learning_rate), static_cast<float>(step.beta1),
+                  static_cast<float>(step.beta2), static_cast<float>(step.eps),
+                  static_cast<float>(step.weight_decay), correction(step.beta1),
+                  correction(step.beta2), static_cast<float>(step.grad_scale));
+  });
+}
+
+double sum_of_squares(const float* values, int64_t count) {
+  std::vector<double> partial(static_cast<size_t>(tasks_for(count, kFloatsPerTask)));
+  by_blocks(count, kFloatsPerTask, [&](int64_t a, int64_t b) {
+    partial[static_cast<size_t>(a / kFloatsPerTask)] = table().sum_of_squares(values + a, b - a);
+  });
+  double total = 0;
+  for (const double part : partial) total += part;
+  return total;
+}
+
+}  // namespace vernier::kernels

@@ -1,0 +1,354 @@
+// The inner loops of table.h. Compiled three times: VERNIER_TABLE names the table, VERNIER_LANES the
+// floats of a vector. Vectors are the compiler's own (vector_size), so one text serves all three.
+#include "core/kernels/cpu/table.h"
+
+namespace vernier::kernels {
+namespace {
+
+constexpr long kLanes = VERNIER_LANES;
+constexpr long kPanelWidth = 32;
+constexpr long kVectors = kPanelWidth / kLanes;  // vectors of one panel row
+
+typedef float Vec __attribute__((vector_size(4 * VERNIER_LANES), aligned(4), may_alias));
+typedef int IntVec __attribute__((vector_size(4 * VERNIER_LANES), aligned(4), may_alias));
+
+inline Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
+inline void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
+inline Vec all(float x) { return Vec{} + x; }
+inline Vec max_of(Vec a, Vec b) { return a > b ? a : b; }
+
+// Lanes are added in one fixed tree.
+inline float sum_of(Vec v) {
+  float lane[kLanes];
+  store(lane, v);
+  for (long width = kLanes / 2; width > 0; width /= 2)
+    for (long i = 0; i < width; ++i) lane[i] += lane[i + width];
+  return lane[0];
+}
+
+// e^x within 2 ulp for x <= 0 and for x up to 88; 0 below -87. Cody-Waite reduction, then the
+// minimax polynomial of degree 6 on [-ln2/2, ln2/2].
+inline Vec exp_of(Vec x) {
+  const Vec low = all(-87.3f), high = all(88.7f);
+  const Vec clamped = x < low ? low : (x > high ? high : x);
+  const Vec shift = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const Vec rounded = clamped * 1.44269504088896341f + shift;
+  const Vec n = rounded - shift;
+  Vec r = clamped - n * 0.693359375f;
+  r = r + n * 2.12194440e-4f;
+  Vec p = all(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  const IntVec exponent = (reinterpret_cast<const IntVec&>(rounded) -
+                           reinterpret_cast<const IntVec&>(shift) + 127)
+                          << 23;
+  const Vec power = reinterpret_cast<const Vec&>(exponent);
+  const Vec result = p * power;
+  const Vec kept = x < low ? all(0.0f) : result;
+  return x != x ? x : kept;  // NaN stays NaN
+}
+
+// The head of an array that fills no whole vector, with `fill` behind it.
+inline Vec load_part(const float* p, long count, float fill) {
+  float lane[kLanes];
+  for (long i = 0; i < kLanes; ++i) lane[i] = i < count ? p[i] : fill;
+  return load(lane);
+}
+inline void store_part(float* p, Vec v, long count) {
+  float lane[kLanes];
+  store(lane, v);
+  for (long i = 0; i < count; ++i) p[i] = lane[i];
+}
+
+template <long Rows>
+void strip(const float* a, long a_row, long a_step, const float* b, long b_step, float* c,
+           long c_row, long inner, long columns, bool accumulate) {
+  Vec sum[Rows][kVectors] = {};
+  for (long k = 0; k < inner; ++k) {
+    Vec column[kVectors];
+    for (long v = 0; v < kVectors; ++v) column[v] = load(b + k * b_step + v * kLanes);
+    for (long i = 0; i < Rows; ++i) {
+      const Vec factor = all(a[i * a_row + k * a_step]);
+      for (long v = 0; v < kVectors; ++v) sum[i][v] += factor * column[v];
+    }
+  }
+  for (long i = 0; i < Rows; ++i) {
+    float* row = c + i * c_row;
+    for (long v = 0; v < kVectors; ++v) {
+      const long left = columns - v * kLanes;
+      if (left <= 0) break;
+      if (left >= kLanes) {
+        store(row + v * kLanes, accumulate ? load(row + v * kLanes) + sum[i][v] : sum[i][v]);
+      } else {
+        const Vec old = load_part(row + v * kLanes, left, 0.0f);
+        store_part(row + v * kLanes, accumulate ? old + sum[i][v] : sum[i][v], left);
+      }
+    }
+  }
+}
+
+void gemm_strip(const float* a, long a_row, long a_step, const float* b, long b_step, float* c,
+                long c_row, long rows, long inner, long columns, bool accumulate) {
+  constexpr long kMost = VERNIER_ROWS;  // what the register file holds beside a panel row
+  long i = 0;
+  const auto step = [&](auto run, long count) {
+    for (; rows - i >= count; i += count)
+      run(a + i * a_row, a_row, a_step, b, b_step, c + i * c_row, c_row, inner, columns,
+          accumulate);
+  };
+  step(strip<kMost>, kMost);
+  if constexpr (kMost > 8) step(strip<8>, 8);
+  step(strip<4>, 4);
+  step(strip<2>, 2);
+  step(strip<1>, 1);
+}
+
+void rms_norm(const float* x, const float* w, float* y, float* inverse_rms, long rows, long width,
+              float eps) {
+  for (long t = 0; t < rows; ++t) {
+    const float* in = x + t * width;
+    float* out = y + t * width;
+    Vec squares = {};
+    long i = 0;
+    for (; i + kLanes <= width; i += kLanes) squares += load(in + i) * load(in + i);
+    if (i < width) {
+      const Vec tail = load_part(in + i, width - i, 0.0f);
+      squares += tail * tail;
+    }
+    const float mean = sum_of(squares) / static_cast<float>(width);
+    const float inverse = 1.0f / __builtin_sqrtf(mean + eps);
+    inverse_rms[t] = inverse;
+    for (i = 0; i < width; ++i) out[i] = in[i] * inverse * w[i];
+  }
+}
+
+void rms_norm_backward(const float* dy, const float* x, const float* w, const float* inverse_rms,
+                       float* dx, float* dw, long rows, long width) {
+  for (long t = 0; t < rows; ++t) {
+    const float *g = dy + t * width, *in = x + t * width;
+    const float inverse = inverse_rms[t];
+    Vec dots = {};
+    long i = 0;
+    for (; i + kLanes <= width; i += kLanes) dots += load(g + i) * load(w + i) * load(in + i);
+    if (i < width)
+      dots += load_part(g + i, width - i, 0) * load_part(w + i, width - i, 0) *
+              load_part(in + i, width - i, 0);
+    const float shared = sum_of(dots) * inverse * inverse * inverse / static_cast<float>(width);
+    float* out = dx + t * width;
+    for (i = 0; i < width; ++i) {
+      out[i] = g[i] * w[i] * inverse - in[i] * shared;
+      dw[i] += g[i] * in[i] * inverse;
+    }
+  }
+}
+
+inline Vec sigmoid_of(Vec x) { return 1.0f / (1.0f + exp_of(-x)); }
+
+void swiglu(const float* gate_up, float* y, long rows, long width) {
+  for (long t = 0; t < rows; ++t) {
+    const float *gate = gate_up + t * 2 * width, *up = gate + width;
+    float* out = y + t * width;
+    long i = 0;
+    for (; i + kLanes <= width; i += kLanes) {
+      const Vec g = load(gate + i);
+      store(out + i, g * sigmoid_of(g) * load(up + i));
+    }
+    if (i < width) {
+      const Vec g = load_part(gate + i, width - i, 0);
+      store_part(out + i, g * sigmoid_of(g) * load_part(up + i, width - i, 0), width - i);
+    }
+  }
+}
+
+void swiglu_backward(const float* dy, const float* gate_up, float* d_gate_up, long rows,
+                     long width) {
+  for (long t = 0; t < rows; ++t) {
+    const float *gate = gate_up + t * 2 * width, *up = gate + width, *g_out = dy + t * width;
+    float *d_gate = d_gate_up + t * 2 * width, *d_up = d_gate + width;
+    for (long i = 0; i < width; i += kLanes) {
+      const long left = width - i < kLanes ? width - i : kLanes;
+      const Vec g = load_part(gate + i, left, 0), u = load_part(up + i, left, 0);
+      const Vec d = load_part(g_out + i, left, 0);
+      const Vec s = sigmoid_of(g);
+      store_part(d_up + i, d * g * s, left);
+      store_part(d_gate + i, d * u * s * (1.0f + g * (1.0f - s)), left);
+    }
+  }
+}
+
+// scores[j] = scale * query . column j, in blocks of 64 columns; columns past `keys` are computed
+// (the storage is padded) and ignored.
+inline void score_keys(const float* query, const float* columns, long stride, float* scores,
+                       long keys, long size, float scale) {
+  constexpr long kBlock = 64, kParts = kBlock / kLanes;
+  for (long j = 0; j < keys; j += kBlock) {
+    Vec sum[kParts] = {};
+    for (long e = 0; e < size; ++e) {
+      const Vec factor = all(query[e]);
+      for (long v = 0; v < kParts; ++v) sum[v] += factor * load(columns + e * stride + j + v * kLanes);
+    }
+    for (long v = 0; v < kParts; ++v) store(scores + j + v * kLanes, sum[v] * scale);
+  }
+}
+
+// out [size] = sum over j of weights[j] * rows[j][size], in order of j.
+inline void weighted_rows(const float* weights, const float* rows, float* out, long count,
+                          long size) {
+  constexpr long kBlock = 4 * kLanes;
+  long e = 0;
+  for (; e + kBlock <= size; e += kBlock) {
+    Vec sum[4] = {};
+    for (long j = 0; j < count; ++j)
+      for (long v = 0; v < 4; ++v) sum[v] += weights[j] * load(rows + j * size + e + v * kLanes);
+    for (long v = 0; v < 4; ++v) store(out + e + v * kLanes, sum[v]);
+  }
+  for (; e + kLanes <= size; e += kLanes) {
+    Vec sum = {};
+    for (long j = 0; j < count; ++j) sum += weights[j] * load(rows + j * size + e);
+    store(out + e, sum);
+  }
+  for (; e < size; ++e) {
+    float sum = 0;
+    for (long j = 0; j < count; ++j) sum += weights[j] * rows[j * size + e];
+    out[e] = sum;
+  }
+}
+
+float attend(const float* query, const float* k_columns, long k_stride, const float* v, float* out,
+             float* scores, long keys, long size, float scale) {
+  score_keys(query, k_columns, k_stride, scores, keys, size, scale);
+  float top = scores[0];
+  for (long j = 1; j < keys; ++j) top = scores[j] > top ? scores[j] : top;
+  for (long j = keys; j % kLanes != 0; ++j) scores[j] = -3.4e38f;
+  Vec sums = {};
+  for (long j = 0; j < keys; j += kLanes) {
+    const Vec weight = exp_of(load(scores + j) - top);
+    store(scores + j, weight);
+    sums += weight;
+  }
+  const float total = sum_of(sums);
+  weighted_rows(scores, v, out, keys, size);
+  const float inverse = 1.0f / total;
+  for (long e = 0; e < size; ++e) out[e] *= inverse;
+  return top + __builtin_logf(total);
+}
+
+void attend_backward(const float* d_out, const float* query, const float* k_columns,
+                     const float* v_columns, long stride, const float* k, const float* out,
+                     float log_sum, float* dq, float* dk, float* dv, float* scores, float* d_scores,
+                     long keys, long size, float scale) {
+  score_keys(query, k_columns, stride, scores, keys, size, scale);
+  score_keys(d_out, v_columns, stride, d_scores, keys, size, 1.0f);
+  float shared = 0;  // sum over j of p_j dp_j
+  for (long e = 0; e < size; ++e) shared += d_out[e] * out[e];
+  for (long j = 0; j < keys; j += kLanes) {
+    const Vec p = exp_of(load(scores + j) - log_sum);
+    store(scores + j, p);
+    store(d_scores + j, p * (load(d_scores + j) - shared) * scale);
+  }
+  weighted_rows(d_scores, k, dq, keys, size);
+  for (long j = 0; j < keys; ++j) {
+    const float p = scores[j], ds = d_scores[j];
+    float *dk_row = dk + j * size, *dv_row = dv + j * size;
+    for (long e = 0; e < size; ++e) {
+      dk_row[e] += ds * query[e];
+      dv_row[e] += p * d_out[e];
+    }
+  }
+}
+
+float log_sum_exp(const float* logits, float scale, float* entropy, long count) {
+  Vec tops = all(-3.4e38f);
+  bool nan = false;
+  long i = 0;
+  for (; i + kLanes <= count; i += kLanes) tops = max_of(load(logits + i) * scale, tops);
+  float lane[kLanes];
+  store(lane, tops);
+  float top = lane[0];
+  for (long l = 1; l < kLanes; ++l) top = lane[l] > top ? lane[l] : top;
+  for (; i < count; ++i) top = logits[i] * scale > top ? logits[i] * scale : top;
+  Vec sums = {}, products = {};
+  for (i = 0; i + kLanes <= count; i += kLanes) {
+    const Vec z = load(logits + i) * scale - top;
+    const Vec p = exp_of(z);
+    sums += p;
+    products += p * z;
+  }
+  if (i < count) {
+    const Vec z = load_part(logits + i, count - i, -3.0e38f / scale) * scale - top;
+    const Vec p = exp_of(z);
+    sums += p;
+    products += p > 0.0f ? p * z : all(0.0f);
+  }
+  const float total = sum_of(sums);
+  nan = total != total;
+  const float log_total = __builtin_logf(total);
+  if (entropy != nullptr) *entropy = nan ? total : log_total - sum_of(products) / total;
+  return top + log_total;
+}
+
+void log_softmax_backward(float* logits, long target, float scale, float log_sum, float entropy,
+                          float d_logprob, float d_entropy, long count) {
+  for (long i = 0; i < count; i += kLanes) {
+    const long left = count - i < kLanes ? count - i : kLanes;
+    const bool whole = left == kLanes;
+    const Vec z = (whole ? load(logits + i) : load_part(logits + i, left, 0)) * scale - log_sum;
+    const Vec p = exp_of(z);
+    const Vec grad = -scale * p * (d_logprob + d_entropy * (z + entropy));
+    if (whole) store(logits + i, grad);
+    else store_part(logits + i, grad, left);
+  }
+  logits[target] += scale * d_logprob;
+}
+
+void adamw(float* weights, const float* gradient, float* moment1, float* moment2, long count,
+           float learning_rate, float beta1, float beta2, float eps, float decay, float correction1,
+           float correction2, float grad_scale) {
+  const float keep = 1.0f - learning_rate * decay;
+  const float rate = learning_rate / correction1;
+  const float inverse = 1.0f / correction2;
+  for (long i = 0; i < count; ++i) {
+    const float g = gradient[i] * grad_scale;
+    const float m = beta1 * moment1[i] + (1.0f - beta1) * g;
+    const float v = beta2 * moment2[i] + (1.0f - beta2) * g * g;
+    moment1[i] = m;
+    moment2[i] = v;
+    weights[i] = keep * weights[i] - rate * m / (__builtin_sqrtf(v * inverse) + eps);
+  }
+}
+
+double sum_of_squares(const float* values, long count) {
+  constexpr long kSums = 8;
+  double sums[kSums] = {};
+  long i = 0;
+  for (; i + kSums <= count; i += kSums)
+    for (long s = 0; s < kSums; ++s)
+      sums[s] += static_cast<double>(values[i + s]) * static_cast<double>(values[i + s]);
+  for (; i < count; ++i) sums[0] += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  double total = 0;
+  for (const double sum : sums) total += sum;
+  return total;
+}
+
+}  // namespace
+
+const CpuTable VERNIER_TABLE = {
+    .name = VERNIER_TABLE_NAME,
+    .gemm_strip = gemm_strip,
+    .rms_norm = rms_norm,
+    .rms_norm_backward = rms_norm_backward,
+    .swiglu = swiglu,
+    .swiglu_backward = swiglu_backward,
+    .attend = attend,
+    .attend_backward = attend_backward,
+    .log_sum_exp = log_sum_exp,
+    .log_softmax_backward = log_softmax_backward,
+    .adamw = adamw,
+    .sum_of_squares = sum_of_squares,
+};
+
+}  // namespace vernier::kernels

@@ -1,0 +1,49 @@
+// The inner loops, built once for each instruction set. Plain pointers and no standard library: these
+// files have flags of their own, and an inline function of a library compiled here could end up
+// serving the whole program (on a processor that does not have the instructions).
+#pragma once
+
+namespace vernier::kernels {
+
+/// One build of the inner loops. Sizes are longs, all arrays fp32.
+struct CpuTable {
+  const char* name;
+
+  /// c [rows, columns] (=, or += where `accumulate`) sum over k of a(i, k) b(k, j), where a(i, k) is
+  /// a[i * a_row + k * a_step] and b(k, j) is b[k * b_step + j]; columns <= 32, b readable to 32.
+  void (*gemm_strip)(const float* a, long a_row, long a_step, const float* b, long b_step, float* c,
+                     long c_row, long rows, long inner, long columns, bool accumulate);
+
+  void (*rms_norm)(const float* x, const float* w, float* y, float* inverse_rms, long rows,
+                   long width, float eps);
+  void (*rms_norm_backward)(const float* dy, const float* x, const float* w,
+                            const float* inverse_rms, float* dx, float* dw, long rows, long width);
+  void (*swiglu)(const float* gate_up, float* y, long rows, long width);
+  void (*swiglu_backward)(const float* dy, const float* gate_up, float* d_gate_up, long rows,
+                          long width);
+
+  /// One query against `keys` tokens. k_columns [size][k_stride] has a key a column, v [keys][size];
+  /// `scores` has room for keys rounded up to 64. Returns the log-sum-exp of the scaled scores.
+  float (*attend)(const float* query, const float* k_columns, long k_stride, const float* v,
+                  float* out, float* scores, long keys, long size, float scale);
+  /// The gradient of the same. `k` [keys][size] by rows too; v_columns like k_columns. dk, dv
+  /// [keys][size] are added to, dq written. `scores`, `d_scores`: room as above.
+  void (*attend_backward)(const float* d_out, const float* query, const float* k_columns,
+                          const float* v_columns, long stride, const float* k, const float* out,
+                          float log_sum, float* dq, float* dk, float* dv, float* scores,
+                          float* d_scores, long keys, long size, float scale);
+
+  /// One row: log-sum-exp of logits * scale; where `entropy` is not null, the entropy too.
+  float (*log_sum_exp)(const float* logits, float scale, float* entropy, long count);
+  void (*log_softmax_backward)(float* logits, long target, float scale, float log_sum,
+                               float entropy, float d_logprob, float d_entropy, long count);
+
+  void (*adamw)(float* weights, const float* gradient, float* moment1, float* moment2, long count,
+                float learning_rate, float beta1, float beta2, float eps, float decay,
+                float correction1, float correction2, float grad_scale);
+  double (*sum_of_squares)(const float* values, long count);
+};
+
+extern const CpuTable kTableAvx512, kTableAvx2, kTableBase;
+
+}  // namespace vernier::kernels

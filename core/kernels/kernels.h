@@ -1,0 +1,159 @@
+// CPU kernels on raw pointers, each with a plain reference beside it. No torch here.
+//
+// Letters: T tokens (packed rows), D model width, H query heads, G key-value heads, E head size,
+// F feed-forward width, V vocabulary. All arrays are dense and row-major unless a stride is given.
+//
+// Every fast kernel computes a row of its result from that row of its input by the same sequence of
+// operations, whatever the number of rows or threads. So a token's log-probability does not depend
+// on what it is batched with, and decoding with a cache equals the full forward pass bit for bit.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace vernier::kernels {
+
+/// Columns of one panel of a packed matrix, a multiple of every vector width.
+inline constexpr int64_t kPanel = 32;
+/// Keys of a transposed cache are padded to a multiple of this.
+inline constexpr int64_t kKeyBlock = 64;
+
+inline constexpr int64_t round_up(int64_t value, int64_t unit) {
+  return (value + unit - 1) / unit * unit;
+}
+
+/// A matrix B [inner, columns] in panels: panel p holds columns [32p, 32p+32) as [inner][32], the
+/// last one filled up with zeros.
+struct PackedMatrix {
+  int64_t inner = 0, columns = 0;
+  std::vector<float> data;
+
+  const float* panel(int64_t index) const { return data.data() + index * inner * kPanel; }
+};
+
+/// Packs W^T for y = x W^T: W is [columns, inner].
+void pack_transposed(const float* w, int64_t columns, int64_t inner, PackedMatrix& out);
+/// Packs W for dx = dy W: W is [inner, columns].
+void pack_plain(const float* w, int64_t inner, int64_t columns, PackedMatrix& out);
+
+/// c [rows, columns] = a [rows, inner] B. Accumulates in fp32, over `inner` in order.
+void gemm(const float* a, const PackedMatrix& b, float* c, int64_t rows);
+
+/// c [columns_a, columns_b] += a^T b, for a [rows, columns_a], b [rows, columns_b]: the gradient of a
+/// weight. Accumulates in fp32, over `rows` in order.
+void gemm_tn(const float* a, const float* b, float* c, int64_t rows, int64_t columns_a,
+             int64_t columns_b);
+
+/// y = x * w / sqrt(mean(x^2) + eps), per row. inverse_rms [T] is kept for the backward pass.
+void rms_norm(const float* x, const float* w, float* y, float* inverse_rms, int64_t rows,
+              int64_t width, float eps);
+/// dx is written; dw [width] is added to.
+void rms_norm_backward(const float* dy, const float* x, const float* w, const float* inverse_rms,
+                       float* dx, float* dw, int64_t rows, int64_t width);
+
+/// y [T, F] = silu(gate) * up, for gate_up [T, 2F] with the gate in the first half of a row.
+void swiglu(const float* gate_up, float* y, int64_t rows, int64_t width);
+void swiglu_backward(const float* dy, const float* gate_up, float* d_gate_up, int64_t rows,
+                     int64_t width);
+
+/// Sizes of an attention layer; a row of qkv is [H*E queries | G*E keys | G*E values].
+struct AttentionShape {
+  int64_t heads = 0, kv_heads = 0, head_size = 0;
+
+  int64_t row() const { return (heads + 2 * kv_heads) * head_size; }
+  int64_t group() const { return heads / kv_heads; }
+};
+
+/// Rotates queries and keys of qkv [T, row] in place, pairs (i, i + E/2). `positions` [T] index the
+/// tables cosine, sine [positions, E/2]. `inverse` rotates back, which is the backward pass.
+void rope(float* qkv, const int32_t* positions, const float* cosine, const float* sine,
+          const AttentionShape& shape, int64_t rows, bool inverse);
+
+/// Causal attention within each segment of packed rows: segment s is rows [starts[s], starts[s+1]).
+/// qkv [T, row] is rotated already; out [T, H*E]; log_sum [T, H] is kept for the backward pass.
+void attention(const float* qkv, const int32_t* starts, int64_t segments, float* out,
+               float* log_sum, const AttentionShape& shape);
+void attention_backward(const float* d_out, const float* qkv, const float* out,
+                        const float* log_sum, const int32_t* starts, int64_t segments, float* d_qkv,
+                        const AttentionShape& shape);
+
+/// The cache of one sequence in one layer: keys as [G][E][capacity], values as [G][capacity][E],
+/// capacity a multiple of kKeyBlock.
+struct CacheView {
+  float* keys = nullptr;
+  float* values = nullptr;
+  int64_t capacity = 0;
+  int64_t length = 0;  // tokens held
+};
+
+/// Appends keys and values of qkv [rows, row] (rotated) to one cache.
+void cache_append(const float* qkv, CacheView& cache, const AttentionShape& shape, int64_t rows);
+
+/// One new token a sequence: row b of qkv attends to all of caches[b], its own key included.
+void decode_attention(const float* qkv, const CacheView* caches, int64_t sequences, float* out,
+                      const AttentionShape& shape);
+
+/// Of logits [T, V] times `scale` (1 / temperature): log-sum-exp [T], and the log-probability
+/// [T] of targets [T] where logprob is not null, and the entropy [T] in nats where it is not null.
+void log_softmax(const float* logits, const int32_t* targets, float scale, float* log_sum,
+                 float* logprob, float* entropy, int64_t rows, int64_t vocabulary);
+/// logits [T, V] becomes its own gradient:
+/// scale * (d_logprob (1_target - p) - d_entropy p (log p + entropy)).
+void log_softmax_backward(float* logits, const int32_t* targets, float scale, const float* log_sum,
+                          const float* entropy, const float* d_logprob, const float* d_entropy,
+                          int64_t rows, int64_t vocabulary);
+
+struct AdamStep {
+  double learning_rate = 0, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
+  double grad_scale = 1;  // the clip factor
+  int64_t step = 1;       // counts from 1
+};
+/// AdamW with decoupled decay (Loshchilov and Hutter, arXiv:1711.05101), moments in fp32.
+void adamw(float* weights, const float* gradient, float* moment1, float* moment2, int64_t count,
+           const AdamStep& step);
+
+/// Sum of squares, in double, in one fixed order.
+double sum_of_squares(const float* values, int64_t count);
+
+/// "avx512", "avx2" or "x86-64": which build of the kernels this processor runs.
+const char* instruction_set();
+
+/// The same functions as plain loops a reader can check, double accumulation; T is float or double.
+/// Tests hold the fast kernels to these. fp64 tensors run on them.
+namespace ref {
+template <class T>
+void matmul(const T* a, bool transpose_a, const T* b, bool transpose_b, T* c, int64_t rows,
+            int64_t inner, int64_t columns, bool accumulate);
+template <class T>
+void rms_norm(const T* x, const T* w, T* y, T* inverse_rms, int64_t rows, int64_t width, double eps);
+template <class T>
+void rms_norm_backward(const T* dy, const T* x, const T* w, const T* inverse_rms, T* dx, T* dw,
+                       int64_t rows, int64_t width);
+template <class T>
+void swiglu(const T* gate_up, T* y, int64_t rows, int64_t width);
+template <class T>
+void swiglu_backward(const T* dy, const T* gate_up, T* d_gate_up, int64_t rows, int64_t width);
+template <class T>
+void rope(T* qkv, const int32_t* positions, const float* cosine, const float* sine,
+          const AttentionShape& shape, int64_t rows, bool inverse);
+template <class T>
+void attention(const T* qkv, const int32_t* starts, int64_t segments, T* out, T* log_sum,
+               const AttentionShape& shape);
+template <class T>
+void attention_backward(const T* d_out, const T* qkv, const T* out, const T* log_sum,
+                        const int32_t* starts, int64_t segments, T* d_qkv,
+                        const AttentionShape& shape);
+template <class T>
+void log_softmax(const T* logits, const int32_t* targets, double scale, T* log_sum, T* logprob,
+                 T* entropy, int64_t rows, int64_t vocabulary);
+template <class T>
+void log_softmax_backward(T* logits, const int32_t* targets, double scale, const T* log_sum,
+                          const T* entropy, const T* d_logprob, const T* d_entropy, int64_t rows,
+                          int64_t vocabulary);
+template <class T>
+void adamw(T* weights, const T* gradient, T* moment1, T* moment2, int64_t count,
+           const AdamStep& step);
+}  // namespace ref
+
+}  // namespace vernier::kernels

@@ -1,0 +1,80 @@
+// The kernels as tensor functions with gradients. On the CPU an fp32 tensor runs the fast kernels and
+// an fp64 tensor the references; on a GPU a function is the plain ATen expression.
+//
+// A weight's gradient is added straight to Parameter::grad, a view of the model's flat gradient
+// buffer: no temporary of the weight's size, and one buffer for norm, clipping and optimizer.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/kernels/kernels.h"
+
+#include <torch/types.h>
+
+namespace vernier {
+
+/// One weight of a model with its gradient, and the packed forms that the CPU kernels read.
+struct Parameter {
+  std::string name;
+  at::Tensor value;  // [out, in], [V, D] or [D]
+  at::Tensor grad;   // like value; undefined where the model is not trained
+
+  // Packed lazily, again after every change of the weights.
+  kernels::PackedMatrix forward, backward;
+  bool forward_packed = false, backward_packed = false;
+
+  void changed() { forward_packed = backward_packed = false; }
+};
+
+/// Cosine and sine of every position, [positions, E/2] each, computed in double.
+struct RopeTable {
+  at::Tensor cosine, sine;
+
+  RopeTable(int64_t positions, int64_t head_size, double theta);
+  RopeTable() = default;
+};
+
+/// Tokens of several sequences, one after the other, without padding.
+struct PackedTokens {
+  std::vector<int32_t> ids;        // [T]
+  std::vector<int32_t> positions;  // [T], from 0 in each sequence
+  std::vector<int32_t> starts{0};  // [sequences + 1], first row of each
+
+  void add(const std::vector<int32_t>& sequence);
+  int64_t size() const { return static_cast<int64_t>(ids.size()); }
+  int64_t sequences() const { return static_cast<int64_t>(starts.size()) - 1; }
+};
+
+namespace ops {
+
+/// [T, D] rows of the table. Throws UsageError on an id outside it.
+at::Tensor embedding(const std::vector<int32_t>& ids, Parameter& table);
+
+/// [T, in] -> [T, out], no bias.
+at::Tensor linear(const at::Tensor& x, Parameter& weight);
+
+at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps);
+
+/// qkv [T, row] -> [T, H*E]: rotation, then causal attention within each sequence. Takes `qkv` over:
+/// it is rotated in place, and the caller must not read it again (the linear layer that made it does
+/// not need its output for the backward pass).
+at::Tensor rope_attention(const at::Tensor& qkv, const PackedTokens& tokens, const RopeTable& table,
+                          const kernels::AttentionShape& shape);
+
+/// gate_up [T, 2F] -> [T, F].
+at::Tensor swiglu(const at::Tensor& gate_up);
+
+struct TokenLogprobs {
+  at::Tensor logprob;  // [T], of the target, natural logarithm
+  at::Tensor entropy;  // [T], nats
+};
+
+/// Log-probability of `targets` [T] and entropy under softmax(hidden head^T / temperature). Works in
+/// chunks of rows, forward and backward, and never holds [T, V].
+TokenLogprobs token_logprobs(const at::Tensor& hidden, Parameter& head,
+                             const std::vector<int32_t>& targets, double temperature);
+
+}  // namespace ops
+}  // namespace vernier

@@ -1,0 +1,243 @@
+// Plain loops for every kernel, in double. What a reader checks against the formula, what the tests
+// hold the fast kernels to, and what fp64 tensors run on.
+#include <cmath>
+#include <vector>
+
+#include "core/kernels/kernels.h"
+
+namespace vernier::kernels::ref {
+
+template <class T>
+void matmul(const T* a, bool transpose_a, const T* b, bool transpose_b, T* c, int64_t rows,
+            int64_t inner, int64_t columns, bool accumulate) {
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j) {
+      double sum = accumulate ? c[i * columns + j] : 0.0;
+      for (int64_t k = 0; k < inner; ++k)
+        sum += static_cast<double>(transpose_a ? a[k * rows + i] : a[i * inner + k]) *
+               static_cast<double>(transpose_b ? b[j * inner + k] : b[k * columns + j]);
+      c[i * columns + j] = static_cast<T>(sum);
+    }
+}
+
+template <class T>
+void rms_norm(const T* x, const T* w, T* y, T* inverse_rms, int64_t rows, int64_t width,
+              double eps) {
+  for (int64_t t = 0; t < rows; ++t) {
+    double squares = 0;
+    for (int64_t i = 0; i < width; ++i) squares += double{x[t * width + i]} * x[t * width + i];
+    const double inverse = 1.0 / std::sqrt(squares / static_cast<double>(width) + eps);
+    inverse_rms[t] = static_cast<T>(inverse);
+    for (int64_t i = 0; i < width; ++i)
+      y[t * width + i] = static_cast<T>(x[t * width + i] * inverse * w[i]);
+  }
+}
+
+template <class T>
+void rms_norm_backward(const T* dy, const T* x, const T* w, const T* inverse_rms, T* dx, T* dw,
+                       int64_t rows, int64_t width) {
+  for (int64_t t = 0; t < rows; ++t) {
+    const double inverse = inverse_rms[t];
+    double dot = 0;
+    for (int64_t i = 0; i < width; ++i)
+      dot += double{dy[t * width + i]} * w[i] * x[t * width + i];
+    for (int64_t i = 0; i < width; ++i) {
+      const int64_t at = t * width + i;
+      dx[at] = static_cast<T>(dy[at] * double{w[i]} * inverse -
+                              x[at] * dot * inverse * inverse * inverse /
+                                  static_cast<double>(width));
+      dw[i] = static_cast<T>(dw[i] + double{dy[at]} * x[at] * inverse);
+    }
+  }
+}
+
+template <class T>
+void swiglu(const T* gate_up, T* y, int64_t rows, int64_t width) {
+  for (int64_t t = 0; t < rows; ++t)
+    for (int64_t i = 0; i < width; ++i) {
+      const double gate = gate_up[t * 2 * width + i], up = gate_up[(t * 2 + 1) * width + i];
+      y[t * width + i] = static_cast<T>(gate / (1.0 + std::exp(-gate)) * up);
+    }
+}
+
+template <class T>
+void swiglu_backward(const T* dy, const T* gate_up, T* d_gate_up, int64_t rows, int64_t width) {
+  for (int64_t t = 0; t < rows; ++t)
+    for (int64_t i = 0; i < width; ++i) {
+      const double gate = gate_up[t * 2 * width + i], up = gate_up[(t * 2 + 1) * width + i];
+      const double d = dy[t * width + i], s = 1.0 / (1.0 + std::exp(-gate));
+      d_gate_up[t * 2 * width + i] = static_cast<T>(d * up * s * (1.0 + gate * (1.0 - s)));
+      d_gate_up[(t * 2 + 1) * width + i] = static_cast<T>(d * gate * s);
+    }
+}
+
+template <class T>
+void rope(T* qkv, const int32_t* positions, const float* cosine, const float* sine,
+          const AttentionShape& shape, int64_t rows, bool inverse) {
+  const int64_t half = shape.head_size / 2;
+  for (int64_t t = 0; t < rows; ++t) {
+    const float *c = cosine + positions[t] * half, *s = sine + positions[t] * half;
+    for (int64_t h = 0; h < shape.heads + shape.kv_heads; ++h) {
+      T* head = qkv + t * shape.row() + h * shape.head_size;
+      for (int64_t i = 0; i < half; ++i) {
+        const T a = head[i], b = head[i + half], angle_sine = inverse ? -s[i] : s[i];
+        head[i] = a * static_cast<T>(c[i]) - b * angle_sine;
+        head[i + half] = b * static_cast<T>(c[i]) + a * angle_sine;
+      }
+    }
+  }
+}
+
+namespace {
+
+// Where head h of token t keeps its query, key and value in a row of qkv.
+template <class T>
+struct Heads {
+  const T* qkv;
+  const AttentionShape& shape;
+
+  const T* query(int64_t t, int64_t h) const { return qkv + t * shape.row() + h * shape.head_size; }
+  const T* key(int64_t t, int64_t h) const {
+    return query(t, shape.heads + h / shape.group());
+  }
+  const T* value(int64_t t, int64_t h) const {
+    return query(t, shape.heads + shape.kv_heads + h / shape.group());
+  }
+};
+
+template <class T>
+double dot(const T* a, const T* b, int64_t size) {
+  double sum = 0;
+  for (int64_t i = 0; i < size; ++i) sum += double{a[i]} * b[i];
+  return sum;
+}
+
+}  // namespace
+
+template <class T>
+void attention(const T* qkv, const int32_t* starts, int64_t segments, T* out, T* log_sum,
+               const AttentionShape& shape) {
+  const Heads<T> at{qkv, shape};
+  const int64_t size = shape.head_size;
+  const double scale = 1.0 / std::sqrt(static_cast<double>(size));
+  std::vector<double> score;
+  for (int64_t s = 0; s < segments; ++s)
+    for (int64_t t = starts[s]; t < starts[s + 1]; ++t)
+      for (int64_t h = 0; h < shape.heads; ++h) {
+        score.clear();
+        double top = -INFINITY, total = 0;
+        for (int64_t j = starts[s]; j <= t; ++j) {
+          score.push_back(dot(at.query(t, h), at.key(j, h), size) * scale);
+          top = std::fmax(top, score.back());
+        }
+        for (double& value : score) total += value = std::exp(value - top);
+        log_sum[t * shape.heads + h] = static_cast<T>(top + std::log(total));
+        for (int64_t e = 0; e < size; ++e) {
+          double sum = 0;
+          for (int64_t j = starts[s]; j <= t; ++j)
+            sum += score[static_cast<size_t>(j - starts[s])] * at.value(j, h)[e];
+          out[(t * shape.heads + h) * size + e] = static_cast<T>(sum / total);
+        }
+      }
+}
+
+template <class T>
+void attention_backward(const T* d_out, const T* qkv, const T* out, const T* log_sum,
+                        const int32_t* starts, int64_t segments, T* d_qkv,
+                        const AttentionShape& shape) {
+  const Heads<T> at{qkv, shape};
+  const int64_t size = shape.head_size, total = starts[segments] * shape.row();
+  const double scale = 1.0 / std::sqrt(static_cast<double>(size));
+  std::vector<double> sum(static_cast<size_t>(total), 0.0);
+  const auto slot = [&](const T* element) { return &sum[static_cast<size_t>(element - qkv)]; };
+  for (int64_t s = 0; s < segments; ++s)
+    for (int64_t t = starts[s]; t < starts[s + 1]; ++t)
+      for (int64_t h = 0; h < shape.heads; ++h) {
+        const T* d = d_out + (t * shape.heads + h) * size;
+        const double shared = dot(d, out + (t * shape.heads + h) * size, size);
+        for (int64_t j = starts[s]; j <= t; ++j) {
+          const double p = std::exp(dot(at.query(t, h), at.key(j, h), size) * scale -
+                                    log_sum[t * shape.heads + h]);
+          const double ds = p * (dot(d, at.value(j, h), size) - shared) * scale;
+          for (int64_t e = 0; e < size; ++e) {
+            slot(at.query(t, h))[e] += ds * at.key(j, h)[e];
+            slot(at.key(j, h))[e] += ds * at.query(t, h)[e];
+            slot(at.value(j, h))[e] += p * d[e];
+          }
+        }
+      }
+  for (int64_t i = 0; i < total; ++i) d_qkv[i] = static_cast<T>(sum[static_cast<size_t>(i)]);
+}
+
+template <class T>
+void log_softmax(const T* logits, const int32_t* targets, double scale, T* log_sum, T* logprob,
+                 T* entropy, int64_t rows, int64_t vocabulary) {
+  for (int64_t t = 0; t < rows; ++t) {
+    const T* row = logits + t * vocabulary;
+    double top = -INFINITY, total = 0, product = 0;
+    for (int64_t i = 0; i < vocabulary; ++i) top = std::fmax(top, row[i] * scale);
+    for (int64_t i = 0; i < vocabulary; ++i) total += std::exp(row[i] * scale - top);
+    const double log_total = top + std::log(total);
+    for (int64_t i = 0; i < vocabulary; ++i) {
+      const double z = row[i] * scale - log_total;
+      product += std::exp(z) * z;
+    }
+    log_sum[t] = static_cast<T>(log_total);
+    if (logprob != nullptr) logprob[t] = static_cast<T>(row[targets[t]] * scale - log_total);
+    if (entropy != nullptr) entropy[t] = static_cast<T>(-product);
+  }
+}
+
+template <class T>
+void log_softmax_backward(T* logits, const int32_t* targets, double scale, const T* log_sum,
+                          const T* entropy, const T* d_logprob, const T* d_entropy, int64_t rows,
+                          int64_t vocabulary) {
+  for (int64_t t = 0; t < rows; ++t) {
+    T* row = logits + t * vocabulary;
+    for (int64_t i = 0; i < vocabulary; ++i) {
+      const double z = row[i] * scale - log_sum[t], p = std::exp(z);
+      const double d = d_logprob[t] * ((i == targets[t] ? 1.0 : 0.0) - p) -
+                       d_entropy[t] * p * (z + entropy[t]);
+      row[i] = static_cast<T>(scale * d);
+    }
+  }
+}
+
+template <class T>
+void adamw(T* weights, const T* gradient, T* moment1, T* moment2, int64_t count,
+           const AdamStep& step) {
+  const double correction1 = 1.0 - std::pow(step.beta1, static_cast<double>(step.step));
+  const double correction2 = 1.0 - std::pow(step.beta2, static_cast<double>(step.step));
+  for (int64_t i = 0; i < count; ++i) {
+    const double g = gradient[i] * step.grad_scale;
+    const double m = step.beta1 * moment1[i] + (1.0 - step.beta1) * g;
+    const double v = step.beta2 * moment2[i] + (1.0 - step.beta2) * g * g;
+    moment1[i] = static_cast<T>(m);
+    moment2[i] = static_cast<T>(v);
+    weights[i] = static_cast<T>(
+        weights[i] * (1.0 - step.learning_rate * step.weight_decay) -
+        step.learning_rate * (m / correction1) / (std::sqrt(v / correction2) + step.eps));
+  }
+}
+
+#define VERNIER_REF(T)                                                                            \
+  template void matmul<T>(const T*, bool, const T*, bool, T*, int64_t, int64_t, int64_t, bool);   \
+  template void rms_norm<T>(const T*, const T*, T*, T*, int64_t, int64_t, double);                \
+  template void rms_norm_backward<T>(const T*, const T*, const T*, const T*, T*, T*, int64_t,     \
+                                     int64_t);                                                    \
+  template void swiglu<T>(const T*, T*, int64_t, int64_t);                                        \
+  template void swiglu_backward<T>(const T*, const T*, T*, int64_t, int64_t);                     \
+  template void rope<T>(T*, const int32_t*, const float*, const float*, const AttentionShape&,    \
+                        int64_t, bool);                                                           \
+  template void attention<T>(const T*, const int32_t*, int64_t, T*, T*, const AttentionShape&);   \
+  template void attention_backward<T>(const T*, const T*, const T*, const T*, const int32_t*,     \
+                                      int64_t, T*, const AttentionShape&);                        \
+  template void log_softmax<T>(const T*, const int32_t*, double, T*, T*, T*, int64_t, int64_t);   \
+  template void log_softmax_backward<T>(T*, const int32_t*, double, const T*, const T*, const T*, \
+                                        const T*, int64_t, int64_t);                              \
+  template void adamw<T>(T*, const T*, T*, T*, int64_t, const AdamStep&);
+VERNIER_REF(float)
+VERNIER_REF(double)
+#undef VERNIER_REF
+
+}  // namespace vernier::kernels::ref

@@ -1,0 +1,112 @@
+#include "core/metrics/metrics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/metrics/statistics.h"
+
+namespace vernier {
+
+double Metrics::get(const std::string& name) const {
+  const auto found = row_.find(name);
+  return found != row_.end() && found->is_number() ? found->get<double>()
+                                                   : std::numeric_limits<double>::quiet_NaN();
+}
+
+namespace {
+
+void set_or_undefined(Metrics& metrics, const std::string& name, double value) {
+  if (std::isfinite(value)) metrics.set(name, value);
+  else metrics.set_undefined(name);
+}
+
+void add_lengths(Metrics& metrics, const std::string& prefix, const std::vector<double>& lengths) {
+  set_or_undefined(metrics, prefix + "mean", mean_of(lengths));
+  for (const auto& [name, q] : {std::pair{"p10", 0.1}, {"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}})
+    set_or_undefined(metrics, prefix + name, quantile_of(lengths, q));
+}
+
+// A group teaches where its rewards differ, and its verdicts are mixed where both kinds occur.
+struct GroupShares {
+  double flat = 0, all_right = 0, all_wrong = 0, mixed = 0;
+
+  void add(const Group& group) {
+    std::vector<double> rewards;
+    int64_t right = 0, wrong = 0;
+    for (const Response& response : group.responses) {
+      if (response.reward) rewards.push_back(*response.reward);
+      if (response.sampled_correct) ++(*response.sampled_correct ? right : wrong);
+    }
+    const auto [low, high] = std::minmax_element(rewards.begin(), rewards.end());
+    flat += rewards.empty() || *low == *high ? 1 : 0;
+    all_right += right > 0 && wrong == 0 ? 1 : 0;
+    all_wrong += wrong > 0 && right == 0 ? 1 : 0;
+    mixed += right > 0 && wrong > 0 ? 1 : 0;
+  }
+};
+
+}  // namespace
+
+void add_completion_metrics(const std::vector<Group>& groups, Metrics& metrics) {
+  std::vector<double> all, right, wrong, ended, rewards, verdicts, group_std;
+  std::map<std::string, std::vector<double>> parts;
+  double clipped = 0, responses = 0, abstained = 0, unusable = 0;
+  GroupShares shares;
+  for (const Group& group : groups) {
+    shares.add(group);
+    std::vector<double> own;
+    for (const Response& response : group.responses) {
+      ++responses;
+      if (response.reward) own.push_back(*response.reward);
+      else ++abstained;
+      for (const RewardPart& part : response.rewards)
+        if (part.abstained.empty()) parts[part.name].push_back(part.value);
+      if (response.sampled_correct) verdicts.push_back(*response.sampled_correct ? 1 : 0);
+      if (response.finish_reason != FinishReason::stop &&
+          response.finish_reason != FinishReason::length) {
+        ++unusable;
+        continue;
+      }
+      // Lengths and verdicts as generated: a cut is the trainer's doing, not the policy's.
+      const double length = response.raw_num_tokens;
+      all.push_back(length);
+      if (response.finish_reason == FinishReason::stop) ended.push_back(length);
+      else ++clipped;
+      if (response.sampled_correct) (*response.sampled_correct ? right : wrong).push_back(length);
+    }
+    rewards.insert(rewards.end(), own.begin(), own.end());
+    if (!own.empty()) group_std.push_back(std_of(own));
+  }
+  set_or_undefined(metrics, "reward", mean_of(rewards));
+  set_or_undefined(metrics, "reward_std", mean_of(group_std));
+  for (const auto& [name, values] : parts) {
+    metrics.set("rewards/" + name + "/mean", mean_of(values));
+    metrics.set("rewards/" + name + "/std", std_of(values));
+  }
+  set_or_undefined(metrics, "accuracy", mean_of(verdicts));
+  const auto extreme = [](const std::vector<double>& values, bool largest) {
+    if (values.empty()) return std::nan("");
+    return largest ? *std::max_element(values.begin(), values.end())
+                   : *std::min_element(values.begin(), values.end());
+  };
+  set_or_undefined(metrics, "completions/mean_length", mean_of(all));
+  set_or_undefined(metrics, "completions/min_length", extreme(all, false));
+  set_or_undefined(metrics, "completions/max_length", extreme(all, true));
+  set_or_undefined(metrics, "completions/mean_terminated_length", mean_of(ended));
+  set_or_undefined(metrics, "completions/clipped_ratio",
+                   all.empty() ? std::nan("") : clipped / static_cast<double>(all.size()));
+  add_lengths(metrics, "length/", all);
+  add_lengths(metrics, "length/correct/", right);
+  add_lengths(metrics, "length/wrong/", wrong);
+  const auto count = static_cast<double>(groups.size());
+  metrics.set("frac_reward_zero_std", shares.flat / count);
+  metrics.set("groups/all_right", shares.all_right / count);
+  metrics.set("groups/all_wrong", shares.all_wrong / count);
+  metrics.set("groups/mixed", shares.mixed / count);
+  metrics.set("samples/issued", responses);
+  metrics.set("samples/abstained", abstained);
+  metrics.set("samples/without_length", unusable);
+}
+
+}  // namespace vernier

@@ -1,0 +1,41 @@
+// Estimates with intervals.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+namespace vernier {
+
+inline constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
+
+/// A number with its 95 % interval. NaN stands for "undefined".
+struct Estimate {
+  double value = kUndefined, low = kUndefined, high = kUndefined;
+};
+
+/// How intervals are drawn; part of every output, so that they can be drawn again.
+struct Bootstrap {
+  uint64_t seed = 1;
+  int64_t draws = 2000;
+};
+
+/// Sum and number of one prompt's values.
+struct Tally {
+  double sum = 0, count = 0;
+};
+
+/// Means of the columns of `prompts` [prompts][columns], each the ratio of summed sums to summed
+/// counts, with percentile intervals. Whole prompts are drawn, since answers to one prompt are
+/// alike. A draw that leaves a column without values is left out of its interval.
+std::vector<Estimate> bootstrap_means(const std::vector<std::vector<Tally>>& prompts,
+                                      const Bootstrap& bootstrap);
+
+/// The value below which a share `q` of the values lies, linear between order statistics.
+/// NaN for an empty list.
+double quantile_of(std::vector<double> values, double q);
+double mean_of(const std::vector<double>& values);
+/// Standard deviation with n - 1; 0 for one value, NaN for none.
+double std_of(const std::vector<double>& values);
+
+}  // namespace vernier

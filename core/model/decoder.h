@@ -1,0 +1,87 @@
+// The decoder: one pre-norm transformer, driven by ModelSpec, on flat buffers.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "core/kernels/ops.h"
+#include "core/model/kv_cache.h"
+#include "core/model/spec.h"
+
+namespace vernier {
+
+/// A weight under its checkpoint name: some rows of a Parameter (queries, keys and values share one,
+/// gate and up another).
+struct NamedSlice {
+  std::string name;  // as in a Hugging Face checkpoint
+  size_t parameter = 0;
+  int64_t first_row = 0, rows = 0;  // rows = 0: the whole vector of a norm
+  std::vector<int64_t> shape;
+};
+
+class Decoder {
+ public:
+  /// Weights are zero until they are filled. `trained` also makes the gradient buffer.
+  /// fp64 serves the tests; everything else uses fp32.
+  Decoder(const ModelSpec& spec, bool trained, at::ScalarType type = at::kFloat);
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
+
+  const ModelSpec& spec() const { return spec_; }
+  int64_t num_parameters() const { return num_parameters_; }
+
+  /// All weights and all gradients, each in one buffer; every tensor starts at a multiple of 64
+  /// bytes, gaps are zero.
+  at::Tensor& weights() { return weights_; }
+  at::Tensor& gradients() { return gradients_; }
+  /// To be called after any write to weights(): the packed forms are stale then.
+  void weights_changed();
+
+  std::vector<Parameter>& parameters() { return parameters_; }
+  const std::vector<NamedSlice>& slices() const { return slices_; }
+  /// The values of one slice, row-major; a view.
+  at::Tensor slice(const NamedSlice& slice);
+
+  /// Random weights: embedding N(0, embedding_std), matrices N(0, 1/fan_in), output projections
+  /// times residual_scale / sqrt(2 layers), norms 1.
+  void randomize(uint64_t seed, double embedding_std, double residual_scale);
+
+  /// Hidden states [T, D] after the last norm, of whole sequences; with gradients where enabled.
+  at::Tensor hidden(const PackedTokens& tokens);
+
+  /// The same without gradients, keys and values appended to caches[i] of sequence i (empty before).
+  at::Tensor prefill(const PackedTokens& tokens, std::vector<KvCache*> caches);
+
+  /// One more token of each sequence: hidden states [B, D].
+  at::Tensor decode(const std::vector<int32_t>& ids, const std::vector<KvCache*>& caches);
+
+  /// hidden [T, D] -> logits [T, V].
+  at::Tensor logits(const at::Tensor& hidden);
+
+  /// The head: the token embedding where they are tied.
+  Parameter& head();
+
+ private:
+  struct Layer {
+    size_t attention_norm, qkv, output, mlp_norm, gate_up, down;  // into parameters_
+  };
+  using Attend = std::function<at::Tensor(int64_t layer, const at::Tensor& qkv)>;
+
+  size_t add(const std::string& name, std::vector<int64_t> shape);
+  void add_slice(const std::string& name, size_t parameter, int64_t first_row, int64_t rows);
+  void allocate(bool trained, at::ScalarType type);
+  at::Tensor run(at::Tensor x, const Attend& attend);
+
+  ModelSpec spec_;
+  int64_t num_parameters_ = 0;
+  at::Tensor weights_, gradients_;
+  std::vector<Parameter> parameters_;
+  std::vector<std::vector<int64_t>> shapes_;
+  std::vector<NamedSlice> slices_;
+  std::vector<Layer> layers_;
+  size_t embedding_ = 0, final_norm_ = 0, head_ = 0;
+  RopeTable rope_;
+};
+
+}  // namespace vernier

@@ -1,0 +1,55 @@
+// Pays what a column of the row says: scores made beforehand, by another program or by people.
+//
+//   r_i = row[key]
+//
+// The same for every response of a group, so it moves no group-relative advantage by itself; it is
+// there to be weighted against, and to carry values through to the records. Abstains where the row
+// lacks the column or holds no number in it.
+#include <memory>
+
+#include "core/base/json.h"
+#include "rewards/reward.h"
+
+namespace vernier {
+namespace {
+
+class Column final : public Reward {
+ public:
+  explicit Column(Binder& config) {
+    config.text("key", key_, "name of the column");
+    if (key_.empty())
+      config.error(config.has("key") ? "key" : "", "needs key, a column of the data");
+  }
+
+  void score(const Group& group, std::span<Score> scores) const override {
+    const Score score = read(group.prompt);
+    for (Score& each : scores) each = score;
+  }
+
+ private:
+  Score read(const Prompt& prompt) const {
+    const Json row =
+        prompt.row.empty() ? Json::object() : parse_json(prompt.row, cat("prompt ", prompt.id));
+    const auto column = row.find(key_);
+    Score score;
+    if (column == row.end())
+      score.abstain = cat("the row has no column ", key_);
+    else if (!column->is_number())
+      score.abstain = cat("column ", key_, " is not a number");
+    else
+      score.value = column->get<double>();
+    score.explain = cat("column ", key_);
+    return score;
+  }
+
+  std::string key_;
+};
+
+const RewardRegistry::Entry entry{
+    "column", "a number from a column of the data",
+    [](Binder& config, const ScoringContext&) -> std::unique_ptr<Reward> {
+      return std::make_unique<Column>(config);
+    }};
+
+}  // namespace
+}  // namespace vernier

@@ -1,0 +1,234 @@
+// The chain of rewards and transforms: configuration, verdicts, weighted sums, explanations.
+#include "rewards/reward.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "core/base/errors.h"
+#include "core/base/json.h"
+#include "rewards/verify/rules.h"
+
+namespace vernier {
+namespace {
+
+constexpr double kMaxWeight = 1e6;
+constexpr size_t kMaxShown = 200;  // bytes of a response that an explanation quotes
+
+// Dots would break `--set reward.NAME.key`, slashes the names of metrics.
+bool is_name(std::string_view name) {
+  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-';
+  });
+}
+
+struct EntryKeys {
+  std::string type, name;
+};
+
+// The two keys that every entry of [[reward]] and [[transform]] has. `taken` are the names before.
+EntryKeys bind_entry(Binder& b, std::string_view kind, const std::vector<std::string>& types,
+                     std::vector<std::string>& taken) {
+  EntryKeys keys;
+  b.text("type", keys.type, cat("which ", kind, ": ", join(types, " | ")));
+  keys.name = keys.type;
+  b.text("name", keys.name, "what metrics and messages call it; by default its type");
+  if (!is_name(keys.name)) {
+    if (b.has("name"))
+      b.error("name", cat("\"", keys.name, "\" is not a name: letters, digits, _ and - only"));
+    return keys;
+  }
+  b.rename(cat(kind, ".", keys.name));
+  if (std::find(taken.begin(), taken.end(), keys.name) != taken.end())
+    b.error("name", cat("an earlier [[", kind, "]] is called ", keys.name,
+                        " too; give one of them a name of its own"));
+  taken.push_back(keys.name);
+  return keys;
+}
+
+// Makes the member called `type`, which binds its own keys; null where there is none, as an error.
+template <class Members, class T>
+std::unique_ptr<T> make(Binder& b, const std::string& type, const ScoringContext& context) {
+  const auto& rows = Members::all();
+  if (const auto row = rows.find(type); row != rows.end()) return row->second.make(b, context);
+  const std::vector<std::string> names = Members::names();
+  if (!b.has("type")) {
+    b.error("", cat("has no type; one of ", join(names)));
+    return nullptr;
+  }
+  b.error("type", cat("\"", type, "\" is no ", T::kKind, suggestion(type, names),
+                      "; known: ", join(names)));
+  // The keys beside it belong to the type that was meant: bind them, or each is reported as
+  // unknown.
+  const std::string meant = nearest(type, names);
+  if (!meant.empty()) rows.at(meant).make(b, context);
+  return nullptr;
+}
+
+std::string shortened(std::string_view text) {
+  if (text.size() <= kMaxShown) return std::string(text);
+  return cat(text.substr(0, whole_utf8_prefix(text.substr(0, kMaxShown))), "...");
+}
+
+Json verdict_step(const Prompt& prompt, const Response& response) {
+  Json step = {{"step", "verify"}, {"rule", prompt.verify}};
+  step["correct"] = response.correct ? Json(*response.correct) : Json(nullptr);
+  return step;
+}
+
+// Sets Response::correct by the row's rule. A response that the policy did not end gets no verdict:
+// what is missing of it might have been the answer.
+void judge(const Prompt& prompt, Response& response) {
+  response.correct.reset();
+  std::string how;
+  if (prompt.verify.empty() || prompt.answer.empty()) {
+    how = prompt.verify.empty() ? "the row has no rule" : "the row has no answer";
+  } else if (!policy_ended(response)) {
+    how = cat("finish reason ", name_of(response.finish_reason));
+  } else {
+    try {
+      const Verdict verdict = verify(prompt.verify, response.text, prompt.answer);
+      response.correct = verdict.correct;
+      how = cat("found ", verdict.found.empty() ? "nothing" : shortened(verdict.found), ", want ",
+                shortened(prompt.answer));
+    } catch (const UsageError& problem) {
+      fail("prompt ", prompt.id, ": ", problem.what());
+    }
+  }
+  if (response.explain.empty()) return;
+  Json step = verdict_step(prompt, response);
+  step["how"] = how;
+  add_explanation(response, dump_json(step));
+}
+
+// The verdict that a transform has decided.
+void force(const Prompt& prompt, Response& response, bool verdict) {
+  response.correct = verdict;
+  if (response.explain.empty()) return;
+  Json step = verdict_step(prompt, response);
+  step["how"] = "set by a transform";
+  add_explanation(response, dump_json(step));
+}
+
+// A value with its weight, or the reason why there is none.
+RewardPart part_of(const std::string& name, double weight, const Score& score,
+                   const Response& response) {
+  RewardPart part{.name = name, .value = 0, .weight = weight, .abstained = score.abstain};
+  if (!policy_ended(response))
+    part.abstained = cat("finish reason ", name_of(response.finish_reason));
+  else if (part.abstained.empty() && !std::isfinite(weight * score.value))
+    part.abstained = "not finite";
+  if (part.abstained.empty()) part.value = score.value;
+  return part;
+}
+
+void explain_part(Response& response, const RewardPart& part, const std::string& how) {
+  if (response.explain.empty()) return;
+  Json step = {{"step", "reward"}, {"name", part.name}};
+  if (part.abstained.empty())
+    step["value"] = part.value;
+  else
+    step["abstained"] = part.abstained;
+  step["weight"] = part.weight;
+  if (!how.empty()) step["how"] = how;
+  add_explanation(response, dump_json(step));
+}
+
+void add_up(Response& response) {
+  response.reward.reset();
+  std::string missing;
+  double sum = 0;
+  for (const RewardPart& part : response.rewards) {
+    if (!part.abstained.empty() && missing.empty()) missing = cat(part.name, " abstained");
+    sum += part.weight * part.value;
+  }
+  if (response.rewards.empty())
+    missing = "no reward is configured";
+  else if (missing.empty() && !std::isfinite(sum))
+    missing = "not finite";
+  if (missing.empty()) response.reward = sum;
+  if (response.explain.empty()) return;
+  Json step = {{"step", "sum"}};
+  step["reward"] = response.reward ? Json(sum) : Json(nullptr);
+  if (!missing.empty()) step["how"] = missing;
+  add_explanation(response, dump_json(step));
+}
+
+}  // namespace
+
+void add_explanation(Response& response, std::string_view step) {
+  std::string& list = response.explain;
+  if (list.empty()) return;
+  ensure(list.back() == ']', "Response::explain is a JSON list");
+  list.pop_back();
+  list += cat(list.size() > 1 ? "," : "", step, "]");
+}
+
+void ScoringChain::bind(Binder& root, const ScoringContext& context) {
+  rewards_.clear();
+  transforms_.clear();
+  std::vector<std::string> reward_names, transform_names;
+  root.tables("reward", [&](Binder& b) {
+    const EntryKeys keys = bind_entry(b, Reward::kKind, RewardRegistry::names(), reward_names);
+    double weight = 1;
+    b.number("weight", weight, -kMaxWeight, kMaxWeight, "factor of its value in the sum");
+    auto reward = make<RewardRegistry, Reward>(b, keys.type, context);
+    if (reward) rewards_.push_back({keys.name, keys.type, weight, std::move(reward)});
+  });
+  root.tables("transform", [&](Binder& b) {
+    const EntryKeys keys =
+        bind_entry(b, Transform::kKind, TransformRegistry::names(), transform_names);
+    auto transform = make<TransformRegistry, Transform>(b, keys.type, context);
+    if (transform) transforms_.push_back({keys.name, std::move(transform)});
+  });
+}
+
+std::vector<std::string> ScoringChain::shaping_rewards() const {
+  std::vector<std::string> names;
+  for (const NamedReward& named : rewards_)
+    if (named.weight != 0 && named.type != "accuracy") names.push_back(named.name);
+  return names;
+}
+
+void ScoringChain::score_responses(Group& group, std::span<const size_t> which) const {
+  for (const size_t i : which) group.responses[i].rewards.clear();
+  for (const NamedReward& named : rewards_) {
+    std::vector<Score> scores(group.responses.size());
+    named.reward->score(group, scores);
+    for (const size_t i : which) {
+      Response& response = group.responses[i];
+      response.rewards.push_back(part_of(named.name, named.weight, scores[i], response));
+      explain_part(response, response.rewards.back(), scores[i].explain);
+    }
+  }
+  for (const size_t i : which) add_up(group.responses[i]);
+}
+
+std::vector<std::pair<std::string, double>> ScoringChain::score(Group& group, bool explain) const {
+  for (Response& response : group.responses) {
+    response.explain = explain ? "[]" : "";
+    judge(group.prompt, response);
+    response.sampled_correct = response.correct;
+  }
+  std::vector<size_t> all(group.responses.size());
+  std::iota(all.begin(), all.end(), size_t{0});
+  score_responses(group, all);
+
+  const Transform::Rescore rescore = [this](Group& changed, size_t i, std::optional<bool> verdict) {
+    Response& response = changed.responses[i];
+    if (verdict)
+      force(changed.prompt, response, *verdict);
+    else
+      judge(changed.prompt, response);
+    score_responses(changed, std::span(&i, 1));
+  };
+  std::vector<std::pair<std::string, double>> numbers;
+  for (const NamedTransform& named : transforms_) {
+    const auto more = named.transform->apply(group, rescore);
+    numbers.insert(numbers.end(), more.begin(), more.end());
+  }
+  return numbers;
+}
+
+}  // namespace vernier

@@ -1,0 +1,119 @@
+// Rewards score the responses of a group; transforms change or filter a scored group.
+//
+// Neither ever sees a tensor. A reward that cannot score a response abstains: the response then has
+// no reward, is left out of its group's statistics and of the loss. A failure never becomes 0.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/base/config.h"
+#include "core/base/registry.h"
+#include "core/types.h"
+
+namespace vernier {
+
+/// What a reward says of one response: a value, or why there is none.
+struct Score {
+  double value = 0;
+  std::string abstain;  // reason; "" where the value counts
+  std::string explain;  // how the value came about, for `vernier score --explain`
+};
+
+/// What rewards and transforms may know of the run.
+struct ScoringContext {
+  int64_t num_generations = 0;        // responses of a group as configured; 0 where not known
+  int64_t max_completion_length = 0;  // tokens; 0 where not known
+  /// Text of token ids, for rewards that look again at a response that was cut.
+  std::function<std::string(std::span<const int32_t>)> decode;
+};
+
+class Reward {
+ public:
+  static constexpr const char* kKind = "reward";
+  virtual ~Reward() = default;
+
+  /// Scores every response of `group`, in order: `scores` has one entry a response.
+  /// Response::correct is set before; it is empty where there is no verdict. What a reward says of
+  /// a response that the policy did not end (policy_ended) is dropped; a reward that compares the
+  /// members of a group leaves such responses out of the comparison.
+  virtual void score(const Group& group, std::span<Score> scores) const = 0;
+};
+
+class Transform {
+ public:
+  static constexpr const char* kKind = "transform";
+  virtual ~Transform() = default;
+
+  /// Runs verdict, rewards and sum again for one response that a transform has changed; the others
+  /// keep theirs. `verdict` replaces the verdict of the row's rule where it holds one.
+  using Rescore = std::function<void(Group&, size_t response, std::optional<bool> verdict)>;
+
+  /// Changes a scored group in place. Returns numbers for the metrics, by name, to be summed over
+  /// groups. Where Response::explain is not empty, tells there what it did (add_explanation).
+  virtual std::vector<std::pair<std::string, double>> apply(Group& group,
+                                                            const Rescore& rescore) const = 0;
+};
+
+/// True where the policy ended the response itself or used up its tokens. A deadline or an abort
+/// says something about the machine: such a response has no verdict and no reward.
+inline bool policy_ended(const Response& response) {
+  return response.finish_reason == FinishReason::stop ||
+         response.finish_reason == FinishReason::length;
+}
+
+/// Appends `step`, one JSON object, to the list in Response::explain; does nothing where the list
+/// is empty, which says that nobody asked.
+void add_explanation(Response& response, std::string_view step);
+
+using RewardRegistry = Registry<Reward, Binder&, const ScoringContext&>;
+using TransformRegistry = Registry<Transform, Binder&, const ScoringContext&>;
+
+/// The rewards and transforms of one configuration, in its order.
+class ScoringChain {
+ public:
+  /// Reads [[reward]] and [[transform]] of the root table.
+  void bind(Binder& root, const ScoringContext& context);
+
+  /// Verdicts, rewards, weighted sums and transforms of one group, in place.
+  ///
+  ///   reward = sum_k weight_k * value_k        over the parts of the response
+  ///
+  /// A response has no reward as soon as one part abstains: the sum over the others would be
+  /// another reward, on another scale than its siblings'. It has none either where the
+  /// configuration has no
+  /// [[reward]]. A value that is not finite is an abstention.
+  ///
+  /// `explain` fills Response::explain with the steps, in the order they were taken.
+  /// Returns the transforms' numbers. Throws UsageError where the row's rule or answer is unusable.
+  std::vector<std::pair<std::string, double>> score(Group& group, bool explain) const;
+
+  bool has_rewards() const { return !rewards_.empty(); }
+
+  /// Names of the rewards that say more than the verdict and count in the sum.
+  std::vector<std::string> shaping_rewards() const;
+
+ private:
+  struct NamedReward {
+    std::string name, type;
+    double weight = 1;
+    std::unique_ptr<Reward> reward;
+  };
+  struct NamedTransform {
+    std::string name;
+    std::unique_ptr<Transform> transform;
+  };
+  // Rewards and sums of the responses in `which`; rewards see the whole group.
+  void score_responses(Group& group, std::span<const size_t> which) const;
+
+  std::vector<NamedReward> rewards_;
+  std::vector<NamedTransform> transforms_;
+};
+
+}  // namespace vernier

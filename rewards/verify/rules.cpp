@@ -1,0 +1,104 @@
+#include "rewards/verify/rules.h"
+
+#include <array>
+
+#include "core/base/errors.h"
+#include "rewards/verify/scan.h"
+
+namespace vernier {
+namespace {
+
+Verdict final_digit(std::string_view text, std::string_view answer) {
+  if (answer.size() != 1 || !is_digit(answer[0]))
+    fail("rule final_digit: the answer '", answer, "' is not one digit");
+  const size_t hash = text.find('#');
+  if (hash == std::string_view::npos || text.size() - hash != 3) return {};  // also a second '#'
+  if (!is_digit(text[hash + 1]) || text[hash + 2] != '.') return {};
+  return {text[hash + 1] == answer[0], std::string(1, text[hash + 1])};
+}
+
+// An integer as sign and digits without leading zeros, so that equal values are equal texts.
+std::string canonical(bool negative, std::string_view digits) {
+  std::string out;
+  for (const char c : digits)
+    if (is_digit(c) && !(out.empty() && c == '0')) out += c;
+  if (out.empty()) return "0";
+  return negative ? cat('-', out) : out;
+}
+
+// Where the number that ends in text[begin, end) starts once its thousands are taken in: from "567"
+// back over "234," and "1,". `begin` itself where the commas do not part groups of three.
+size_t with_thousands(std::string_view text, size_t begin, size_t end) {
+  size_t head = begin, size = end - begin;
+  while (size == 3 && head >= 2 && text[head - 1] == ',' && is_digit(text[head - 2])) {
+    const size_t stop = head - 1;
+    head = stop;
+    while (head > 0 && is_digit(text[head - 1])) --head;
+    size = stop - head;
+  }
+  const bool grouped = size <= 3 && text[head] != '0';
+  return grouped ? head : begin;
+}
+
+// True where the whole text is digits, with or without thousands commas.
+bool is_unsigned(std::string_view text) {
+  if (text.empty() || text.find_first_not_of("0123456789,") != std::string_view::npos) return false;
+  const size_t comma = text.rfind(',');
+  const size_t tail = comma == std::string_view::npos ? 0 : comma + 1;
+  return with_thousands(text, tail, text.size()) == 0;
+}
+
+Verdict last_integer(std::string_view text, std::string_view answer) {
+  std::string_view digits = answer;
+  if (!digits.empty() && (digits[0] == '-' || digits[0] == '+')) digits.remove_prefix(1);
+  if (!is_unsigned(digits)) fail("rule last_integer: the answer '", answer, "' is not an integer");
+
+  size_t end = text.size();
+  while (end > 0 && !is_digit(text[end - 1])) --end;
+  if (end == 0) return {};
+  size_t begin = end;
+  while (begin > 0 && is_digit(text[begin - 1])) --begin;
+  begin = with_thousands(text, begin, end);
+  // "5-3" is a difference, "=-3" a number.
+  const bool negative =
+      begin > 0 && text[begin - 1] == '-' && (begin < 2 || !is_digit(text[begin - 2]));
+  std::string found = canonical(negative, text.substr(begin, end - begin));
+  const bool correct = found == canonical(answer[0] == '-', digits);
+  return {correct, std::move(found)};
+}
+
+Verdict exact(std::string_view text, std::string_view answer) {
+  const std::string_view own = trimmed(text);
+  return {own == answer, std::string(own)};
+}
+
+struct Rule {
+  const char* name;
+  Verdict (*judge)(std::string_view text, std::string_view answer);  // the answer comes trimmed
+};
+
+constexpr std::array kRules = {
+    Rule{"exact", exact},
+    Rule{"final_digit", final_digit},
+    Rule{"last_integer", last_integer},
+};
+
+}  // namespace
+
+const std::vector<std::string>& verify_rules() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> out;
+    for (const Rule& rule : kRules) out.emplace_back(rule.name);
+    return out;
+  }();
+  return names;
+}
+
+Verdict verify(const std::string& rule, std::string_view response_text, const std::string& answer) {
+  for (const Rule& row : kRules)
+    if (rule == row.name) return row.judge(response_text, trimmed(answer));
+  fail("no rule of correctness is called '", rule, "'", suggestion(rule, verify_rules()),
+       "; known: ", join(verify_rules()));
+}
+
+}  // namespace vernier

@@ -1,0 +1,73 @@
+// The rollout engine: prompts in, finished groups of responses out.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/base/config.h"
+#include "core/kernels/sample.h"
+#include "core/model/model.h"
+#include "core/types.h"
+
+namespace vernier {
+
+/// [rollout]: how responses are drawn.
+struct RolloutConfig {
+  int64_t num_generations = 8;
+  int64_t prompts_per_step = 24;
+  int64_t max_completion_length = 120;
+  SamplingParams sampling;
+  int64_t max_running = 256;
+  std::string think_start, think_end;
+
+  void bind(Binder& config);
+};
+
+/// What fixes a response besides the weights: with the prompt's index and the sample's number this is
+/// the whole key of its random numbers.
+struct DrawKey {
+  uint64_t seed = 0;
+  uint64_t step = 0;
+};
+
+struct EngineStats {
+  int64_t prompt_tokens = 0, new_tokens = 0, decode_steps = 0;
+};
+
+/// Batched sampling with a key-value cache. A row that ends leaves the batch, the next one enters; a
+/// prompt is computed once for all its responses. What a response becomes does not depend on its
+/// neighbours, bit for bit.
+class Engine {
+ public:
+  Engine(Decoder& decoder, const Tokenizer& tokenizer) : decoder_(decoder), tokenizer_(tokenizer) {}
+
+  /// Draws `num_generations` responses to every prompt and hands each group over when its last
+  /// response ends. Throws Interrupted soon after `stop` (which may be null) becomes true, and
+  /// UsageError where a prompt leaves no room for a response.
+  EngineStats generate(std::vector<Prompt> prompts, const RolloutConfig& config, DrawKey key,
+                       int64_t weight_version, const std::atomic<bool>* stop,
+                       const std::function<void(Group&&)>& done);
+
+ private:
+  Decoder& decoder_;
+  const Tokenizer& tokenizer_;
+};
+
+/// The tags around the thinking, as token ids; negative where there is none.
+struct ThinkTags {
+  int32_t start = -1, end = -1;
+
+  /// Throws UsageError where a tag is not one token of this tokenizer.
+  ThinkTags(const RolloutConfig& config, const Tokenizer& tokenizer);
+};
+
+/// Sets the spans of a response. Thinking runs from the start of the response where the prompt ends
+/// inside it (or where there is no start tag), else from the start tag, up to the end tag; never closed
+/// means all thinking and an empty answer. Without an end tag all of it is answer.
+void set_spans(Response& response, const std::vector<int32_t>& prompt_ids, const ThinkTags& tags);
+
+}  // namespace vernier

@@ -1,0 +1,59 @@
+// Where prompts come from: a task family or a JSON Lines file.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/base/config.h"
+#include "core/text/tokenizer.h"
+#include "core/types.h"
+#include "rollout/tasks/task.h"
+
+namespace vernier {
+
+/// Which prompts next. A source has no hidden state: what it gives depends on the place alone, so a
+/// resumed run asks for the same prompts.
+class PromptSource {
+ public:
+  virtual ~PromptSource() = default;
+
+  /// `count` prompts from place `first` on, in the order of training. Text without chat format.
+  virtual std::vector<Prompt> take(int64_t first, int64_t count) const = 0;
+
+  /// Prompts of one epoch; 0 where they never repeat.
+  virtual int64_t size() const = 0;
+};
+
+/// [data]: what a run trains and is evaluated on.
+struct DataConfig {
+  std::string train, eval;  // JSONL paths
+  std::string task;         // or a task family
+  std::string prompt_template = "{prompt}";
+  std::string prompt_field, answer_field;  // columns, "" for the known names
+  std::string verify = "exact";            // rule for rows that name none
+  std::string on_bad_row = "error";
+  bool shuffle = true;
+  int64_t eval_prompts = 400, eval_seed = 1234;
+  std::unique_ptr<Task> family;
+
+  void bind(Binder& config);
+};
+
+/// Training prompts in shuffled epochs, or evaluation prompts in order (fixed by eval_seed, the same
+/// for every run). Throws UsageError where the configuration names neither file nor task.
+std::unique_ptr<PromptSource> training_prompts(const DataConfig& config, uint64_t seed);
+std::unique_ptr<PromptSource> evaluation_prompts(const DataConfig& config);
+
+/// The rows of a JSONL file, in order. Reads the file once to find and check its lines, then a row at
+/// a time; memory is 8 bytes a row.
+std::unique_ptr<PromptSource> jsonl_prompts(const std::string& path, const DataConfig& config,
+                                            bool shuffle, uint64_t seed);
+
+/// Fills in text (template, chat format) and token ids. The rows' chat lists are rendered as they
+/// are; plain text becomes the user's turn of `chat_format`.
+void render_prompt(Prompt& prompt, const DataConfig& config, const std::string& chat_format,
+                   const Tokenizer& tokenizer);
+
+}  // namespace vernier

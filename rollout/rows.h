@@ -1,0 +1,26 @@
+// Rollout rows: one JSON object a response, as files hold them.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/base/files.h"
+#include "core/base/json.h"
+#include "core/types.h"
+
+namespace vernier {
+
+/// The row of one response. Token ids and log-probabilities are large: only with `token_fields`.
+Json rollout_row(const Group& group, const Response& response, bool token_fields,
+                 const std::string& logprobs_kind);
+
+/// Reads rollout rows and hands over each group when the next one begins. Rows of a group are
+/// consecutive; a group is named by `group` and `step`. Throws UsageError with file and line.
+void read_rollouts(const std::string& path, const std::function<void(Group&&)>& group);
+
+/// rollouts/step_N.jsonl.zst and step_N.idx of one step, written whole and durably.
+void write_rollout_files(const fs::path& folder, int64_t step, const std::vector<Group>& groups,
+                         bool token_fields, const std::string& logprobs_kind);
+
+}  // namespace vernier

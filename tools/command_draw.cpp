@@ -1,0 +1,155 @@
+// generate, eval: responses of a model to prompts.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <thread>
+
+#include <ATen/Parallel.h>
+
+#include "core/base/errors.h"
+#include "core/base/log.h"
+#include "core/base/pool.h"
+#include "rollout/prompts.h"
+#include "rollout/rows.h"
+#include "tools/commands.h"
+#include "trainer/evaluate.h"
+
+namespace vernier {
+namespace {
+
+struct Drawing {
+  Model model;
+  std::vector<Prompt> prompts;
+  RolloutConfig config;
+};
+
+Drawing prepare(const DrawOptions& options) {
+  set_threads(options.threads);
+  Drawing out;
+  DataConfig data;
+  // The same binder as a run's [data], so that both read the same files in the same way.
+  std::string text;
+  if (!options.data.empty() && !options.task.empty())
+    fail("--task is given beside --data; choose one of them");
+  if (options.data.empty() && options.task.empty()) fail("--data or --task is missing");
+  if (options.task.empty()) data.eval = options.data;
+  else {
+    ConfigFile file = ConfigFile::parse("", "--task", std::vector<std::string>{"task=" + options.task});
+    file.bind([&](Binder& root) { data.bind(root); });
+  }
+  if (options.limit > 0) data.eval_prompts = options.limit;
+  const auto source = evaluation_prompts(data);
+  int64_t count = source->size();
+  if (options.limit > 0) count = std::min(count, options.limit);
+  out.prompts = source->take(0, count);
+  out.model = load_model(options.model, false);
+  const std::string format = options.raw ? "none" : options.chat_format;
+  for (Prompt& prompt : out.prompts) render_prompt(prompt, data, format, *out.model.tokenizer);
+  out.config.num_generations = options.n;
+  out.config.max_completion_length = options.max_completion_length;
+  out.config.max_running = options.max_running;
+  out.config.sampling = options.sampling;
+  out.config.think_end = options.think_end;
+  if (options.greedy) out.config.sampling = {.temperature = 0};
+  return out;
+}
+
+std::string kind_of(const RolloutConfig& config) {
+  return config.sampling.temperature == 0 ? "plain" : "tempered";
+}
+
+std::string rows_of(const std::vector<Group>& groups, const std::string& kind) {
+  std::string rows;
+  for (const Group& group : groups)
+    for (const Response& response : group.responses)
+      rows += dump_json(rollout_row(group, response, true, kind)) + "\n";
+  return rows;
+}
+
+void put(const std::string& path, const std::string& rows) {
+  if (path == "-") std::fwrite(rows.data(), 1, rows.size(), stdout);
+  else write_file(path, rows);
+}
+
+std::string shown(const Estimate& estimate, int digits) {
+  if (!std::isfinite(estimate.value)) return "undefined";
+  return cat(fixed(estimate.value, digits), " [", fixed(estimate.low, digits), ", ",
+             fixed(estimate.high, digits), "]");
+}
+
+std::string share(double value) { return std::isfinite(value) ? fixed(value, 3) : "-"; }
+
+void print_table(const std::vector<std::pair<int64_t, Evaluation>>& rows) {
+  const auto line = [](const std::vector<std::string>& cells) {
+    std::string out;
+    for (size_t i = 0; i < cells.size(); ++i) {
+      static constexpr std::array<size_t, 6> kWidths = {8, 24, 26, 10, 10, 10};
+      out += cells[i] + std::string(cells[i].size() < kWidths[i] ? kWidths[i] - cells[i].size() : 1, ' ');
+    }
+    std::printf("%s\n", out.c_str());
+  };
+  const Evaluation& first = rows.front().second;
+  std::printf("%lld prompts, %lld samples; 95 %% intervals, bootstrap over prompts\n",
+              static_cast<long long>(first.num_prompts), static_cast<long long>(first.num_samples));
+  line({"budget", "accuracy (avg@n)", "mean length (tokens)", "pass@n", "maj@n", "clipped"});
+  for (const auto& [budget, e] : rows)
+    line({cat(budget), shown(e.accuracy, 3), shown(e.mean_length, 1), share(e.pass_at_n),
+          share(e.majority_at_n), share(e.clipped)});
+}
+
+}  // namespace
+
+void set_threads(int64_t threads) {
+  const auto cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  set_kernel_threads(threads > 0 ? static_cast<int>(threads) : cores);
+  at::set_num_threads(1);
+}
+
+void generate_command(const DrawOptions& options) {
+  Drawing drawing = prepare(options);
+  Engine engine(*drawing.model.decoder, *drawing.model.tokenizer);
+  const auto begin = std::chrono::steady_clock::now();
+  EngineStats stats;
+  std::vector<Group> groups =
+      draw_evaluation(engine, std::move(drawing.prompts), drawing.config,
+                      static_cast<uint64_t>(options.seed), nullptr, &stats);
+  for (Group& group : groups) group.step = 0;
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  put(options.out, rows_of(groups, kind_of(drawing.config)));
+  log::info(cat(stats.new_tokens, " tokens in ", fixed(seconds, 2), " s, ",
+                fixed(static_cast<double>(stats.new_tokens) / seconds, 0), " tok/s"));
+}
+
+void eval_command(const DrawOptions& options) {
+  DrawOptions largest = options;
+  std::vector<int64_t> budgets = options.budgets;
+  std::sort(budgets.begin(), budgets.end());
+  budgets.erase(std::unique(budgets.begin(), budgets.end()), budgets.end());
+  if (budgets.empty()) budgets.push_back(options.max_completion_length);
+  largest.max_completion_length = budgets.back();
+  Drawing drawing = prepare(largest);
+  Engine engine(*drawing.model.decoder, *drawing.model.tokenizer);
+  std::vector<Group> groups =
+      draw_evaluation(engine, std::move(drawing.prompts), drawing.config,
+                      static_cast<uint64_t>(options.seed), nullptr);
+  for (Group& group : groups) group.step = 0;
+  std::vector<std::pair<int64_t, Evaluation>> rows;
+  for (const int64_t budget : budgets)
+    rows.emplace_back(budget, summarize(cut_groups(groups, budget, *drawing.model.tokenizer)));
+  if (!options.out.empty()) put(options.out, rows_of(groups, kind_of(drawing.config)));
+  if (!options.json) return print_table(rows);
+  Json out = evaluation_json(rows.back().second);
+  out["n"] = options.n;
+  out["seed"] = options.seed;
+  for (const auto& [budget, evaluation] : rows) {
+    Json row = evaluation_json(evaluation);
+    row.erase("bootstrap");
+    row["budget"] = budget;
+    out["budgets"].push_back(row);
+  }
+  std::printf("%s\n", dump_json(out).c_str());
+}
+
+}  // namespace vernier

@@ -1,0 +1,160 @@
+// reference, doctor: what Vernier knows, and what this machine can run.
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <thread>
+
+#include <torch/headeronly/version.h>
+
+#include "core/base/errors.h"
+#include "core/base/json.h"
+#include "core/kernels/kernels.h"
+#include "core/model/model.h"
+#include "rewards/verify/rules.h"
+#include "tools/commands.h"
+#include "trainer/run_config.h"
+
+namespace vernier {
+namespace {
+
+constexpr std::string_view kTopics[] = {"config", "rewards", "transforms", "algos", "tasks"};
+
+// The keys that a plug-in reads, by binding it to an empty table.
+template <class T, class... Args>
+std::vector<KeyRecord> keys_of(const typename Registry<T, Binder&, Args...>::Row& row,
+                               const Args&... context) {
+  ConfigFile file = ConfigFile::parse("", "reference");
+  try {
+    file.bind([&](Binder& root) { row.make(root, context...); });
+  } catch (const UsageError&) {
+    // An empty table lacks what must be given; its keys are recorded all the same.
+  }
+  return file.keys();
+}
+
+struct Entry {
+  std::string name, summary;
+  std::vector<KeyRecord> keys;
+};
+
+std::vector<Entry> entries_of(std::string_view topic) {
+  const ScoringContext scoring{.num_generations = 8, .max_completion_length = 1024, .decode = {}};
+  const AlgorithmContext algorithm{.num_generations = 8, .max_completion_length = 1024};
+  std::vector<Entry> out;
+  if (topic == "rewards")
+    for (const auto& [name, row] : RewardRegistry::all())
+      out.push_back({name, row.summary, keys_of<Reward, const ScoringContext&>(row, scoring)});
+  if (topic == "transforms")
+    for (const auto& [name, row] : TransformRegistry::all())
+      out.push_back({name, row.summary, keys_of<Transform, const ScoringContext&>(row, scoring)});
+  if (topic == "algos")
+    for (const auto& [name, row] : AlgorithmRegistry::all())
+      out.push_back({name, row.summary, keys_of<Algorithm, const AlgorithmContext&>(row, algorithm)});
+  if (topic == "tasks")
+    for (const auto& [name, row] : TaskRegistry::all()) out.push_back({name, row.summary, keys_of<Task>(row)});
+  if (topic == "config") {
+    ConfigFile file = ConfigFile::parse("", "reference");
+    RunConfig config;
+    try {
+      file.bind([&](Binder& root) { config.bind(root); });
+    } catch (const UsageError&) {
+      // As above: nothing is given here.
+    }
+    for (const KeyRecord& key : file.keys()) {
+      if (out.empty() || out.back().name != key.section) out.push_back({key.section, "", {}});
+      out.back().keys.push_back(key);
+    }
+  }
+  return out;
+}
+
+void print_entry(const Entry& entry, bool section) {
+  std::printf("%s%s%s%s%s\n", section ? "[" : "", entry.name.c_str(), section ? "]" : "",
+              entry.summary.empty() ? "" : "  ", entry.summary.c_str());
+  for (const KeyRecord& key : entry.keys) {
+    const std::string value = key.value.empty() ? "(not set)" : key.value;
+    std::printf("  %-26s %-22s %s\n", key.key.c_str(), value.c_str(), key.doc.c_str());
+    std::printf("  %-26s %s\n", "", key.allowed.c_str());
+  }
+  std::printf("\n");
+}
+
+Json entry_json(const Entry& entry) {
+  Json keys = Json::array();
+  for (const KeyRecord& key : entry.keys)
+    keys.push_back({{"key", key.key}, {"default", key.value}, {"allowed", key.allowed}, {"doc", key.doc}});
+  return {{"name", entry.name}, {"summary", entry.summary}, {"keys", keys}};
+}
+
+Json machine() {
+  const auto memory = static_cast<double>(sysconf(_SC_PHYS_PAGES)) *
+                      static_cast<double>(sysconf(_SC_PAGE_SIZE));
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  return {{"version", VERNIER_VERSION},
+          {"kernels", kernels::instruction_set()},
+          {"cores", std::max(1U, std::thread::hardware_concurrency())},
+          {"memory_bytes", memory},
+          {"libtorch", TORCH_VERSION},
+          {"cuda_build", false},
+          {"open_files", files.rlim_cur}};
+}
+
+}  // namespace
+
+void reference_command(const std::string& topic, bool json) {
+  std::vector<std::string> topics(std::begin(kTopics), std::end(kTopics));
+  if (!topic.empty() && std::find(topics.begin(), topics.end(), topic) == topics.end())
+    fail("reference: ", topic, ": no such topic", suggestion(topic, topics), "; known: ", join(topics));
+  if (!topic.empty()) topics = {topic};
+  Json all = Json::object();
+  for (const std::string& name : topics) {
+    if (!json) std::printf("# %s\n\n", name.c_str());
+    for (const Entry& entry : entries_of(name)) {
+      if (json) all[name].push_back(entry_json(entry));
+      else print_entry(entry, name == "config");
+    }
+  }
+  if (json) std::printf("%s\n", dump_json(all).c_str());
+}
+
+void doctor_command(const std::optional<std::string>& model, bool json) {
+  Json found = machine();
+  if (model) {
+    const Model opened = load_model(*model, false);
+    const ModelSpec& spec = opened.decoder->spec();
+    const std::string text = "The quick brown fox, 123.";
+    const bool round_trip =
+        opened.tokenizer->kind() == "characters" ||
+        opened.tokenizer->decode(opened.tokenizer->encode(text)) == text;
+    found["model"] = {{"path", *model},
+                      {"parameters", opened.decoder->num_parameters()},
+                      {"layers", spec.num_hidden_layers},
+                      {"hidden_size", spec.hidden_size},
+                      {"positions", spec.max_position_embeddings},
+                      {"tokenizer", opened.tokenizer->kind()},
+                      {"vocabulary", opened.tokenizer->size()},
+                      {"tokenizer_round_trip", round_trip},
+                      // weights, gradients and two moments in fp32, and the packed forms of the kernels
+                      {"training_bytes", opened.decoder->num_parameters() * 4 * 6}};
+  }
+  if (json) {
+    std::printf("%s\n", dump_json(found).c_str());
+    return;
+  }
+  for (const auto& [key, value] : found.items()) {
+    if (!value.is_object()) {
+      const bool bytes = key.ends_with("_bytes");
+      std::printf("%-14s %s\n", key.c_str(),
+                  bytes ? human_bytes(value.get<double>()).c_str() : dump_json(value).c_str());
+      continue;
+    }
+    for (const auto& [inner, what] : value.items())
+      std::printf("%-14s %-22s %s\n", key.c_str(), inner.c_str(),
+                  inner.ends_with("_bytes") ? human_bytes(what.get<double>()).c_str()
+                                            : dump_json(what).c_str());
+  }
+}
+
+}  // namespace vernier

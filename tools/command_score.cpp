@@ -1,0 +1,89 @@
+// score: what a configuration makes of stored rollouts. No model is needed.
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+
+#include "core/base/errors.h"
+#include "core/base/json.h"
+#include "core/weights/weights.h"
+#include "rollout/rows.h"
+#include "tools/commands.h"
+#include "trainer/run_config.h"
+#include "trainer/step.h"
+
+namespace vernier {
+namespace {
+
+// The tokenizer of the configuration's model, where a transform may have to read a cut response again.
+// A model from scratch has one too; a path that is not there leaves scoring without it.
+std::shared_ptr<const Tokenizer> tokenizer_of(const RunConfig& config) {
+  if (config.new_model)
+    return std::make_shared<Tokenizer>(Tokenizer::from_characters(config.new_model->characters,
+                                                                  config.new_model->end_token));
+  if (config.model_path.empty() || !fs::exists(config.model_path)) return nullptr;
+  if (fs::is_directory(config.model_path))
+    return std::make_shared<Tokenizer>(Tokenizer::from_folder(config.model_path));
+  return std::make_shared<Tokenizer>(Tokenizer::from_gguf(GgufFile(config.model_path)));
+}
+
+class Output {
+ public:
+  explicit Output(const std::string& path) {
+    if (path != "-") file_.emplace(path);
+  }
+  void write(const std::string& line) {
+    if (file_) file_->write(line);
+    else std::fwrite(line.data(), 1, line.size(), stdout);
+  }
+  void commit() {
+    if (file_) file_->commit();
+  }
+
+ private:
+  std::optional<DurableFile> file_;
+};
+
+}  // namespace
+
+void score_command(const std::string& config_path, const std::vector<std::string>& overrides,
+                   const std::string& rollouts, const std::string& out, bool explain) {
+  ConfigFile file = ConfigFile::load(config_path, overrides);
+  const std::unique_ptr<RunConfig> config = RunConfig::load(file);
+  const std::shared_ptr<const Tokenizer> tokenizer = tokenizer_of(*config);
+  *config->decode = [&](std::span<const int32_t> ids) {
+    if (tokenizer == nullptr)
+      fail(config_path, ": model.path: ", config->model_path, " is not there, and its tokenizer is "
+           "needed to read a cut response again; set on_cut = \"force_zero\" or give the model");
+    return tokenizer->decode(ids);
+  };
+  Output output(out);
+  read_rollouts(rollouts, [&](Group&& group) {
+    config->chain.score(group, explain);
+    const std::vector<Group> one{std::move(group)};
+    const GroupTable table = make_table(one);
+    const std::vector<double> advantages = config->algorithm->credit(table);
+    const Json advantage_step =
+        explain ? parse_json(config->algorithm->explain(table, 0), "explain") : Json();
+    for (size_t i = 0; i < one[0].responses.size(); ++i) {
+      Response response = one[0].responses[i];
+      response.advantage = advantages[i];
+      // The row keeps every column it came with.
+      Json row = parse_json(response.row, "row");
+      const Json scored = rollout_row(one[0], response, !response.ids.empty(), "");
+      for (const char* key : {"sample", "response", "finish_reason", "num_tokens", "raw_num_tokens",
+                              "correct", "rewards", "reward", "advantage", "transforms", "abstained"})
+        if (scored.contains(key)) row[key] = scored[key];
+      for (const char* key : {"response_ids", "logprobs"})
+        if (scored.contains(key) && !scored[key].empty()) row[key] = scored[key];
+      if (explain) {
+        Json steps = parse_json(response.explain, "explain");
+        steps.push_back(advantage_step);
+        row["explain"] = steps;
+      }
+      output.write(dump_json(row) + "\n");
+    }
+  });
+  output.commit();
+}
+
+}  // namespace vernier

@@ -1,0 +1,86 @@
+// tokenize, logprobs: texts and token ids, line by line.
+#include <cstdio>
+
+#include "core/base/errors.h"
+#include "core/base/json.h"
+#include "core/base/pool.h"
+#include "core/model/model.h"
+#include "core/weights/weights.h"
+#include "tools/commands.h"
+
+namespace vernier {
+namespace {
+
+Tokenizer open_tokenizer(const std::string& path) {
+  if (!fs::exists(path)) fail(path, ": no such model; expected a folder or a .gguf file");
+  return fs::is_directory(path) ? Tokenizer::from_folder(path) : Tokenizer::from_gguf(GgufFile(path));
+}
+
+std::vector<int32_t> ids_of(const Json& row, const std::string& where) {
+  try {
+    return row.at("ids").get<std::vector<int32_t>>();
+  } catch (const Json::exception&) {
+    fail(where, ": ids is not a list of integers");
+  }
+}
+
+std::string text_of(const Json& row, const std::string& where) {
+  if (!row.contains("text") || !row["text"].is_string())
+    fail(where, ": a row is {\"text\": \"...\"}; found ", dump_json(row).substr(0, 60));
+  return row["text"].get<std::string>();
+}
+
+void print(const Json& row) {
+  const std::string line = dump_json(row) + "\n";
+  std::fwrite(line.data(), 1, line.size(), stdout);
+}
+
+}  // namespace
+
+void tokenize_command(const std::string& model, bool decode, bool add_special) {
+  const Tokenizer tokenizer = open_tokenizer(model);
+  if (add_special && !tokenizer.bos_id()) fail(model, ": --add-special: the model has no begin token");
+  LineReader reader("-");
+  std::string line;
+  while (reader.next(line)) {
+    const Json row = parse_json(line, reader.where());
+    if (decode) {
+      print({{"text", tokenizer.decode(ids_of(row, reader.where()))}});
+      continue;
+    }
+    std::vector<int32_t> ids = tokenizer.encode(text_of(row, reader.where()));
+    if (add_special) ids.insert(ids.begin(), *tokenizer.bos_id());
+    print({{"ids", ids}});
+  }
+}
+
+void logprobs_command(const ModelOptions& options, double temperature) {
+  set_threads(options.threads);
+  Model model = load_model(options.model, false);
+  const at::NoGradGuard no_grad;
+  LineReader reader("-");
+  std::string line;
+  while (reader.next(line)) {
+    const Json row = parse_json(line, reader.where());
+    if (!row.is_object()) fail(reader.where(), ": a row is {\"ids\"} or {\"text\"}");
+    const std::vector<int32_t> ids = row.contains("ids")
+                                         ? ids_of(row, reader.where())
+                                         : model.tokenizer->encode(text_of(row, reader.where()));
+    std::vector<float> logprobs;
+    if (ids.size() > 1) {
+      PackedTokens tokens;
+      tokens.add({ids.begin(), ids.end() - 1});
+      const int64_t vocabulary = model.decoder->spec().vocab_size;
+      for (const int32_t id : ids)
+        if (id < 0 || id >= vocabulary)
+          fail(reader.where(), ": token id ", id, " is outside the model's vocabulary of ", vocabulary);
+      const at::Tensor found = ops::token_logprobs(model.decoder->hidden(tokens), model.decoder->head(),
+                                                   {ids.begin() + 1, ids.end()}, temperature)
+                                   .logprob;
+      logprobs.assign(found.const_data_ptr<float>(), found.const_data_ptr<float>() + found.numel());
+    }
+    print({{"ids", ids}, {"logprobs", logprobs}});
+  }
+}
+
+}  // namespace vernier

@@ -1,0 +1,39 @@
+// One function for each command of `vernier`. The command line is parsed already.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/kernels/sample.h"
+
+namespace vernier {
+
+struct ModelOptions {
+  std::string model;
+  int64_t threads = 0;  // 0: one a core
+};
+
+struct DrawOptions : ModelOptions {
+  std::string data, task, out, chat_format = "none", think_end;
+  int64_t n = 1, max_completion_length = 256, seed = 1, limit = 0, max_running = 256;
+  SamplingParams sampling;
+  bool greedy = false, raw = false, json = false;
+  std::vector<int64_t> budgets;
+};
+
+/// Sets the pool of the kernels to `threads` (0: one a core), and torch's own to one: two pools would
+/// fight for the cores.
+void set_threads(int64_t threads);
+
+void tokenize_command(const std::string& model, bool decode, bool add_special);
+void logprobs_command(const ModelOptions& options, double temperature);
+void generate_command(const DrawOptions& options);
+void eval_command(const DrawOptions& options);
+void score_command(const std::string& config, const std::vector<std::string>& overrides,
+                   const std::string& rollouts, const std::string& out, bool explain);
+void reference_command(const std::string& topic, bool json);
+void doctor_command(const std::optional<std::string>& model, bool json);
+
+}  // namespace vernier

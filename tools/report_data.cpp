@@ -1,0 +1,513 @@
+#include "tools/report_data.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "core/base/errors.h"
+#include "core/base/files.h"
+#include "core/base/json.h"
+#include "core/base/text.h"
+
+namespace vernier {
+namespace {
+
+// ---- reading ----------------------------------------------------------------------------------
+
+bool ends_without_newline(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file || file.tellg() == std::streampos(0)) return false;
+  file.seekg(-1, std::ios::end);
+  return file.get() != '\n';
+}
+
+// Calls `use` with every object of a JSONL file. Returns false where the last line is torn: without
+// its newline and not whole, as a crash leaves it.
+bool for_each_row(const fs::path& path,
+                  const std::function<void(const Json&, const std::string&)>& use) {
+  LineReader reader(path.string());
+  std::string line;
+  while (reader.next(line)) {
+    const std::string where = reader.where();
+    Json row;
+    try {
+      row = parse_json(line, where);
+    } catch (const UsageError&) {
+      if (ends_without_newline(path) && !reader.next(line)) return false;
+      throw;
+    }
+    if (!row.is_object()) fail(where, ": is a JSON ", row.type_name(), ", an object is wanted");
+    use(row, where);
+  }
+  return true;
+}
+
+// The number at `key`; NaN where it is null or missing.
+double number_at(const Json& row, const char* key, const std::string& where) {
+  const auto found = row.find(key);
+  if (found == row.end() || found->is_null()) return kUndefined;
+  if (!found->is_number()) fail(where, ": ", key, ": is a ", found->type_name(), ", not a number");
+  return found->get<double>();
+}
+
+int64_t count_at(const Json& row, const char* key, const std::string& where) {
+  const auto found = row.find(key);
+  if (found == row.end()) fail(where, ": no '", key, "'");
+  if (!found->is_number_integer() || found->get<int64_t>() < 0)
+    fail(where, ": ", key, ": is ", dump_json(*found), ", not a whole number from 0 on");
+  return found->get<int64_t>();
+}
+
+std::string text_at(const Json& row, const char* key, const std::string& where) {
+  const auto found = row.find(key);
+  if (found == row.end() || !found->is_string()) fail(where, ": no text at '", key, "'");
+  return found->get<std::string>();
+}
+
+struct TrainKey {
+  const char* name;
+  double TrainRow::*field;
+};
+
+constexpr std::array<TrainKey, 14> kTrainKeys = {{
+    {"reward", &TrainRow::reward},
+    {"accuracy", &TrainRow::accuracy},
+    {"completions/mean_length", &TrainRow::mean_length},
+    {"completions/clipped_ratio", &TrainRow::clipped_ratio},
+    {"length/correct/mean", &TrainRow::right_mean},
+    {"length/correct/p50", &TrainRow::right_p50},
+    {"length/correct/p90", &TrainRow::right_p90},
+    {"length/wrong/mean", &TrainRow::wrong_mean},
+    {"length/wrong/p50", &TrainRow::wrong_p50},
+    {"length/wrong/p90", &TrainRow::wrong_p90},
+    {"loss", &TrainRow::loss},
+    {"grad_norm", &TrainRow::grad_norm},
+    {"time/step", &TrainRow::time_s},
+    {"dot/cut", &TrainRow::dot_cut},
+}};
+
+Checkpoint read_checkpoint(const Json& row, int64_t step, const std::string& where) {
+  const auto number = [&](const char* key) { return number_at(row, key, where); };
+  const auto count = [&](const char* key) {
+    return row.contains(key) ? count_at(row, key, where) : 0;
+  };
+  Checkpoint out;
+  out.step = step;
+  out.accuracy = {number("eval/accuracy"), number("eval/accuracy_low"),
+                  number("eval/accuracy_high")};
+  out.mean_length = {number("eval/mean_length"), number("eval/mean_length_low"),
+                     number("eval/mean_length_high")};
+  out.right_length = number("eval/length/correct/mean");
+  out.wrong_length = number("eval/length/wrong/mean");
+  out.num_prompts = count("eval/num_prompts");
+  out.num_answers = count("eval/num_samples");
+  return out;
+}
+
+void read_metrics(const fs::path& path, Run& run, std::vector<std::string>& notes) {
+  std::map<int64_t, TrainRow> train;  // of a step that stands twice the last row counts
+  std::map<int64_t, Checkpoint> checkpoints;
+  std::map<std::string, int64_t> unknown;
+  const bool whole = for_each_row(path, [&](const Json& row, const std::string& where) {
+    const int64_t step = count_at(row, "step", where);
+    const std::string phase = text_at(row, "phase", where);
+    if (phase == "rl") {
+      TrainRow& out = train[step] = {};
+      out.step = step;
+      for (const TrainKey& key : kTrainKeys) out.*key.field = number_at(row, key.name, where);
+    } else if (phase == "eval") {
+      checkpoints[step] = read_checkpoint(row, step, where);
+    } else if (phase == "sft") {
+      ++run.num_sft_steps;
+    } else {
+      ++unknown[phase];
+    }
+  });
+  for (const auto& [step, row] : train) run.train.push_back(row);
+  for (const auto& [step, row] : checkpoints) run.checkpoints.push_back(row);
+  if (!whole)
+    notes.push_back(cat(run.name, ": the last line of metrics.jsonl is torn, as a crash leaves it;",
+                        " it is left out"));
+  for (const auto& [phase, count] : unknown)
+    notes.push_back(cat(run.name, ": ", count, " rows of the unknown phase '", phase,
+                        "' in metrics.jsonl are left out"));
+}
+
+Answers read_evaluation(const fs::path& path, int64_t step, const std::string& run_name,
+                        std::vector<std::string>& notes) {
+  Answers out;
+  out.source = cat("eval/", path.filename().string());
+  out.step = step;
+  const bool whole = for_each_row(path, [&](const Json& row, const std::string& where) {
+    const std::string reason = text_at(row, "finish_reason", where);
+    if (reason == "deadline" || reason == "aborted") {
+      ++out.num_unmeasured;
+      return;
+    }
+    if (reason != "stop" && reason != "length")
+      fail(where, ": finish_reason: is '", reason, "', not stop, length, deadline or aborted");
+    Answer answer;
+    answer.group = count_at(row, "group", where);
+    answer.num_tokens = count_at(row, "num_tokens", where);
+    if (const auto correct = row.find("correct"); correct != row.end() && !correct->is_null()) {
+      if (!correct->is_boolean()) fail(where, ": correct: is not true, false or null");
+      answer.correct = correct->get<bool>();
+    }
+    if (const double value = number_at(row, "difficulty", where); !std::isnan(value))
+      answer.difficulty = value;
+    if (reason == "length") ++out.num_clipped;
+    out.rows.push_back(answer);
+  });
+  if (!whole)
+    notes.push_back(cat(run_name, ": the last line of ", out.source, " is torn; it is left out"));
+  if (out.num_unmeasured > 0)
+    notes.push_back(cat(run_name, ": ", out.num_unmeasured, " responses of ", out.source,
+                        " ended by a deadline or an abort and are left out"));
+  return out;
+}
+
+// The next field of a line of an index, up to the tab.
+std::string_view next_field(std::string_view& line) {
+  const size_t tab = line.find('\t');
+  const std::string_view field = line.substr(0, tab);
+  line.remove_prefix(tab == std::string_view::npos ? line.size() : tab + 1);
+  return field;
+}
+
+Answers read_index(const fs::path& path, int64_t step) {
+  Answers out;
+  out.source = cat("rollouts/", path.filename().string());
+  out.step = step;
+  LineReader reader(path.string());
+  std::string line;
+  if (!reader.next(line)) return out;
+  if (line != "length\tcorrect\treward\tgroup\toffset")
+    fail(reader.where(), ": is not the header length, correct, reward, group, offset");
+  while (reader.next(line)) {
+    std::string_view rest = line;
+    const auto count = [&](const char* name) {
+      const std::string_view field = next_field(rest);
+      int64_t value = 0;
+      const auto [end, problem] = std::from_chars(field.data(), field.data() + field.size(), value);
+      if (problem != std::errc() || end != field.data() + field.size() || value < 0)
+        fail(reader.where(), ": ", name, ": '", field, "' is not a whole number from 0 on");
+      return value;
+    };
+    Answer answer;
+    answer.num_tokens = count("length");
+    const std::string_view correct = next_field(rest);
+    if (correct != "1" && correct != "0" && correct != "-")
+      fail(reader.where(), ": correct: '", correct, "' is not 1, 0 or -");
+    if (correct != "-") answer.correct = correct == "1";
+    next_field(rest);  // reward
+    answer.group = count("group");
+    out.rows.push_back(answer);
+  }
+  return out;
+}
+
+// Files named step_N + one of `suffixes`, by N.
+std::map<int64_t, fs::path> step_files(const fs::path& folder,
+                                       std::span<const std::string_view> suffixes) {
+  std::map<int64_t, fs::path> out;
+  std::error_code missing;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, missing)) {
+    const std::string name = entry.path().filename().string();
+    for (const std::string_view suffix : suffixes) {
+      if (!name.starts_with("step_") || !name.ends_with(suffix)) continue;
+      const char* begin = name.data() + 5;
+      const char* end = name.data() + name.size() - suffix.size();
+      int64_t step = 0;
+      const auto parsed = begin < end ? std::from_chars(begin, end, step)
+                                      : std::from_chars_result{begin, std::errc::invalid_argument};
+      if (parsed.ec == std::errc() && parsed.ptr == end) out[step] = entry.path();
+    }
+  }
+  return out;
+}
+
+// ---- estimates of one evaluation ---------------------------------------------------------------
+
+// Fills what the row in metrics.jsonl left open, and notes where the two do not agree.
+void complete(Checkpoint& checkpoint, const Answers& answers, const std::string& run_name,
+              const Bootstrap& bootstrap, std::vector<std::string>& notes) {
+  std::map<int64_t, std::vector<Tally>> groups;  // correct, length, right length, wrong length
+  for (const Answer& answer : answers.rows) {
+    auto& tally = groups.try_emplace(answer.group, 4).first->second;
+    const auto add = [&](size_t column, double value) {
+      tally[column].sum += value;
+      tally[column].count += 1;
+    };
+    const auto length = static_cast<double>(answer.num_tokens);
+    add(1, length);
+    if (!answer.correct) continue;
+    add(0, *answer.correct ? 1 : 0);
+    add(*answer.correct ? 2 : 3, length);
+  }
+  std::vector<std::vector<Tally>> prompts;
+  for (auto& [group, tally] : groups) prompts.push_back(std::move(tally));
+  if (prompts.empty()) return;
+  const std::vector<Estimate> means = bootstrap_means(prompts, bootstrap);
+  const auto n = static_cast<double>(answers.rows.size());
+  checkpoint.clipped_ratio = static_cast<double>(answers.num_clipped) / n;
+  const auto settle = [&](Estimate& stated, const Estimate& found, double tolerance,
+                          const char* what) {
+    if (answers.num_unmeasured == 0 && std::abs(stated.value - found.value) > tolerance)
+      notes.push_back(cat(run_name, ": metrics.jsonl states ", what, " ", fixed(stated.value, 4),
+                          " at step ", checkpoint.step, ", its responses give ",
+                          fixed(found.value, 4), "; the stated number is shown"));
+    if (std::isnan(stated.value) || std::isnan(stated.low) || std::isnan(stated.high))
+      stated = std::isnan(stated.value) ? found : Estimate{stated.value, found.low, found.high};
+  };
+  settle(checkpoint.accuracy, means[0], 1e-4, "accuracy");
+  settle(checkpoint.mean_length, means[1], 1e-3 * means[1].value + 1e-4, "mean length");
+  if (std::isnan(checkpoint.right_length)) checkpoint.right_length = means[2].value;
+  if (std::isnan(checkpoint.wrong_length)) checkpoint.wrong_length = means[3].value;
+  checkpoint.num_prompts = static_cast<int64_t>(prompts.size());
+  checkpoint.num_answers = static_cast<int64_t>(answers.rows.size());
+}
+
+bool is_complete(const Checkpoint& checkpoint) {
+  return !std::isnan(checkpoint.accuracy.high) && !std::isnan(checkpoint.mean_length.high) &&
+         checkpoint.num_answers > 0;
+}
+
+// The files of the first and the last step are always read, the others where the metrics leave
+// something open: responses of long reasoning are large.
+void read_evaluations(const fs::path& folder, Run& run, const Bootstrap& bootstrap,
+                      std::vector<std::string>& notes) {
+  constexpr std::array<std::string_view, 2> kSuffixes = {".jsonl", ".jsonl.zst"};
+  const std::map<int64_t, fs::path> files = step_files(folder / "eval", kSuffixes);
+  std::map<int64_t, Checkpoint> checkpoints;
+  for (const Checkpoint& checkpoint : run.checkpoints) checkpoints[checkpoint.step] = checkpoint;
+  for (const auto& [step, path] : files) {
+    Checkpoint& checkpoint = checkpoints[step];
+    checkpoint.step = step;
+    const bool is_first = step == files.begin()->first, is_last = step == files.rbegin()->first;
+    if (!is_first && !is_last && is_complete(checkpoint)) continue;
+    Answers answers = read_evaluation(path, step, run.name, notes);
+    complete(checkpoint, answers, run.name, bootstrap, notes);
+    if (is_last) run.last = answers;
+    if (is_first) run.first = std::move(answers);
+  }
+  run.checkpoints.clear();
+  for (const auto& [step, checkpoint] : checkpoints)
+    if (!std::isnan(checkpoint.accuracy.value) || !std::isnan(checkpoint.mean_length.value))
+      run.checkpoints.push_back(checkpoint);
+}
+
+void read_rollouts(const fs::path& folder, Run& run) {
+  constexpr std::array<std::string_view, 1> kSuffixes = {".idx"};
+  const std::map<int64_t, fs::path> files = step_files(folder / "rollouts", kSuffixes);
+  Answers last;
+  for (const auto& [step, path] : files) {
+    last = read_index(path, step);
+    SampledTokens& sum = run.sampled;
+    ++sum.num_steps;
+    for (const Answer& answer : last.rows) {
+      const bool right = answer.correct.value_or(false);
+      ++sum.num_answers;
+      sum.tokens += answer.num_tokens;
+      if (right) ++sum.num_right;
+      if (right) sum.right_tokens += answer.num_tokens;
+    }
+    if (step == files.begin()->first) run.first_rollouts = last;
+  }
+  if (!run.first.rows.empty() || files.empty()) return;
+  run.first = run.first_rollouts;
+  run.last = std::move(last);
+}
+
+// ---- over all runs -----------------------------------------------------------------------------
+
+std::vector<CheckpointPlace> find_frontier(const std::vector<Run>& runs) {
+  std::vector<TradeOff> points;
+  std::vector<CheckpointPlace> places;
+  for (size_t r = 0; r < runs.size(); ++r)
+    for (size_t c = 0; c < runs[r].checkpoints.size(); ++c) {
+      const Checkpoint& checkpoint = runs[r].checkpoints[c];
+      points.push_back({checkpoint.mean_length.value, checkpoint.accuracy.value});
+      places.push_back({r, c});
+    }
+  std::vector<CheckpointPlace> out;
+  for (const size_t index : pareto_frontier(points)) out.push_back(places[index]);
+  return out;
+}
+
+// Rollouts of step 0 or 1 were drawn from the start policy as well.
+bool from_start(const Answers& rollouts) { return rollouts.step >= 0 && rollouts.step <= 1; }
+
+bool has_groups(std::span<const Answer> answers) {
+  std::set<int64_t> seen;
+  return std::any_of(answers.begin(), answers.end(), [&](const Answer& answer) {
+    return answer.correct && !seen.insert(answer.group).second;
+  });
+}
+
+std::vector<StartPolicy> find_starts(const std::vector<Run>& runs, const Bootstrap& bootstrap) {
+  std::vector<StartPolicy> out;
+  std::vector<const Answers*> known;
+  for (const Run& run : runs) {
+    const bool rolled = from_start(run.first_rollouts);
+    const bool evaluated = run.first.step == 0;
+    if (!rolled && !evaluated) continue;
+    const Answers& pooled = evaluated ? run.first : run.first_rollouts;
+    const auto same = std::find_if(known.begin(), known.end(), [&](const Answers* other) {
+      return other->rows == pooled.rows;
+    });
+    if (same != known.end()) {
+      out[static_cast<size_t>(same - known.begin())].runs.push_back(run.name);
+      continue;
+    }
+    known.push_back(&pooled);
+    StartPolicy& start = out.emplace_back();
+    start.runs = {run.name};
+    start.source = pooled.source;
+    start.pooled = length_curve("all answers", pooled.rows, bootstrap);
+    start.bands = difficulty_curves(pooled.rows, bootstrap);
+    const Answers& grouped = has_groups(pooled.rows) || !rolled ? pooled : run.first_rollouts;
+    start.within_source = grouped.source;
+    start.within = within_question_curve(grouped.rows, bootstrap);
+  }
+  return out;
+}
+
+Histogram make_histogram(const Answers& answers, double width, size_t num_bins) {
+  Histogram out;
+  for (auto* counts : {&out.right, &out.wrong, &out.unjudged}) counts->assign(num_bins, 0);
+  for (const Answer& answer : answers.rows) {
+    const auto bin = static_cast<size_t>(static_cast<double>(answer.num_tokens) / width);
+    ++(!answer.correct ? out.unjudged : *answer.correct ? out.right : out.wrong)[bin];
+  }
+  return out;
+}
+
+// One width for all runs, of the form 1, 2 or 5 times a power of ten, for 16 to 40 bins or fewer.
+void make_histograms(Report& report) {
+  int64_t longest = 0;
+  for (const Run& run : report.runs)
+    for (const Answers* answers : {&run.first, &run.last})
+      for (const Answer& answer : answers->rows) longest = std::max(longest, answer.num_tokens);
+  const double wanted = std::max(1.0, static_cast<double>(longest) / 40);
+  const double power = std::pow(10.0, std::floor(std::log10(wanted)));
+  const double lead = wanted / power;
+  report.bin_width = power * (lead <= 1 ? 1 : lead <= 2 ? 2 : lead <= 5 ? 5 : 10);
+  const auto num_bins = static_cast<size_t>(static_cast<double>(longest) / report.bin_width) + 1;
+  for (Run& run : report.runs) {
+    run.first_histogram = make_histogram(run.first, report.bin_width, num_bins);
+    run.last_histogram = make_histogram(run.last, report.bin_width, num_bins);
+  }
+}
+
+// Folder names as names of runs; the whole path where two folders have the same name.
+std::vector<std::string> run_names(std::span<const std::string> folders) {
+  std::map<std::string, int> uses;
+  std::set<fs::path> seen;
+  std::vector<std::string> names;
+  std::string problems;
+  for (const std::string& folder : folders) {
+    std::error_code missing;
+    const fs::path full = fs::weakly_canonical(folder, missing);
+    if (!fs::is_directory(full, missing))
+      problems += cat("\n", folder, ": is not a folder; a run folder with metrics.jsonl is wanted");
+    else if (!fs::exists(full / "metrics.jsonl", missing))
+      problems += cat("\n", folder, ": is not a run: it has no metrics.jsonl");
+    else if (!seen.insert(full).second)
+      problems += cat("\n", folder, ": is given twice");
+    names.push_back(full.filename().string());
+    ++uses[names.back()];
+  }
+  if (!problems.empty()) fail(problems.substr(1));
+  for (size_t i = 0; i < names.size(); ++i)
+    if (uses[names[i]] > 1) names[i] = folders[i];
+  return names;
+}
+
+}  // namespace
+
+double Checkpoint::tokens_per_correct() const {
+  return accuracy.value > 0 ? mean_length.value / accuracy.value : kUndefined;
+}
+
+double Run::wall_s() const {
+  double sum = kUndefined;
+  for (const TrainRow& row : train)
+    if (!std::isnan(row.time_s)) sum = (std::isnan(sum) ? 0 : sum) + row.time_s;
+  return sum;
+}
+
+int64_t Run::num_steps() const { return static_cast<int64_t>(train.size()); }
+
+double Run::clipped_ratio() const {
+  if (!checkpoints.empty() && !std::isnan(checkpoints.back().clipped_ratio))
+    return checkpoints.back().clipped_ratio;
+  return train.empty() ? kUndefined : train.back().clipped_ratio;
+}
+
+Report make_report(std::span<const std::string> folders, const Bootstrap& bootstrap) {
+  if (folders.empty()) fail("report: no run folder given");
+  Report report;
+  report.bootstrap = bootstrap;
+  const std::vector<std::string> names = run_names(folders);
+  for (size_t i = 0; i < folders.size(); ++i) {
+    Run& run = report.runs.emplace_back();
+    run.name = to_valid_utf8(names[i]);
+    run.path = folders[i];
+    const fs::path folder(folders[i]);
+    if (fs::exists(folder / "config.toml")) run.config = read_file(folder / "config.toml");
+    read_metrics(folder / "metrics.jsonl", run, report.notes);
+    read_evaluations(folder, run, bootstrap, report.notes);
+    read_rollouts(folder, run);
+    if (run.checkpoints.empty())
+      report.notes.push_back(cat(run.name, ": has no evaluation; only its training is shown"));
+    else if (run.checkpoints.front().step != 0)
+      report.notes.push_back(cat(run.name, ": the start policy was not evaluated; 'start' is step ",
+                                 run.checkpoints.front().step));
+  }
+  report.frontier = find_frontier(report.runs);
+  report.starts = find_starts(report.runs, bootstrap);
+  make_histograms(report);
+  for (const Run& run : report.runs)
+    report.running_steps = std::max(report.running_steps, 2 * (run.train.size() / 40) + 1);
+  return report;
+}
+
+std::vector<double> running_column(const Report& report, const Run& run, double TrainRow::*column) {
+  std::vector<double> values;
+  for (const TrainRow& row : run.train) values.push_back(row.*column);
+  return running_mean(values, report.running_steps);
+}
+
+std::string inverted_u_statement(const StartPolicy& start) {
+  const auto range = [](const LengthBin& bin) {
+    return cat(static_cast<int64_t>(bin.low), "–", static_cast<int64_t>(bin.high), " tokens");
+  };
+  std::vector<std::string> yes, no, unknown;
+  std::vector<const LengthCurve*> curves = {&start.pooled};
+  for (const LengthCurve& band : start.bands) curves.push_back(&band);
+  for (const LengthCurve* curve : curves) {
+    if (curve->bins.size() < 3)
+      unknown.push_back(curve->label);
+    else if (curve->inverted_u)
+      yes.push_back(cat(curve->label, " (peak at ", range(curve->bins[curve->peak]), ")"));
+    else
+      no.push_back(cat(curve->label, " (highest at ", range(curve->bins[curve->peak]), ")"));
+  }
+  if (start.within.bins.size() < 3)
+    unknown.push_back(start.within.label);
+  else
+    (start.within.inverted_u ? yes : no).push_back(start.within.label);
+  std::string out = cat("Inverted U flagged: ", yes.empty() ? "for no curve" : join(yes), ".");
+  if (!no.empty()) out += cat(" Not flagged: ", join(no), ".");
+  if (!unknown.empty()) out += cat(" Too few answers to say: ", join(unknown), ".");
+  return out;
+}
+
+}  // namespace vernier

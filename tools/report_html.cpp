@@ -1,0 +1,322 @@
+#include "tools/report_html.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <functional>
+#include <utility>
+
+#include "core/base/errors.h"
+#include "core/base/text.h"
+
+extern "C" {
+extern const char plotly_js_begin[];
+extern const char plotly_js_end[];
+extern const char report_html_begin[];
+extern const char report_html_end[];
+extern const char report_js_begin[];
+extern const char report_js_end[];
+}
+
+namespace vernier {
+namespace {
+
+constexpr std::string_view kNone = "–";
+constexpr size_t kMaxListedRuns = 6;  // more names are only in the tables
+
+std::string percent(double share) {
+  return std::isnan(share) ? std::string(kNone) : fixed(100 * share, 1);
+}
+
+std::string whole(int64_t value) {
+  const std::string digits = cat(value);
+  std::string out;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && digits[i - 1] != '-' && (digits.size() - i) % 3 == 0) out += ',';
+    out += digits[i];
+  }
+  return out;
+}
+
+// 47.2; from 1,000 on without decimals and with separators.
+std::string tokens(double value) {
+  if (std::isnan(value)) return std::string(kNone);
+  return std::abs(value) < 1000 ? fixed(value, 1) : whole(std::llround(value));
+}
+
+std::string seconds(double value) {
+  return std::isnan(value) ? std::string(kNone) : human_seconds(value);
+}
+
+std::string ratio(double numerator, double denominator) {
+  return denominator > 0 ? percent(numerator / denominator) : std::string(kNone);
+}
+
+// "97.6" with "96.9–98.3" below it.
+std::string estimate_cell(const Estimate& estimate,
+                          const std::function<std::string(double)>& format) {
+  std::string out = cat("<td>", format(estimate.value));
+  if (!std::isnan(estimate.low) && !std::isnan(estimate.high))
+    out += cat("<small>", format(estimate.low), "–", format(estimate.high), "</small>");
+  return out + "</td>";
+}
+
+std::string cell(std::string_view text, std::string_view below = "") {
+  if (below.empty()) return cat("<td>", escape_html(text), "</td>");
+  return cat("<td>", escape_html(text), "<small>", escape_html(below), "</small></td>");
+}
+
+std::string name_cell(const Report& report, size_t run) {
+  const Run& row = report.runs[run];
+  return cat("<th scope=\"row\"><i style=\"background:", run_colour(run), "\"></i><span title=\"",
+             escape_html(to_valid_utf8(row.path)), "\">", escape_html(row.name), "</span></th>");
+}
+
+// The first and the last evaluation; undefined numbers where there is none.
+std::pair<Checkpoint, Checkpoint> ends(const Run& run) {
+  if (run.checkpoints.empty()) return {};
+  return {run.checkpoints.front(), run.checkpoints.back()};
+}
+
+std::string summary_rows(const Report& report) {
+  std::string out;
+  for (size_t i = 0; i < report.runs.size(); ++i) {
+    const Run& run = report.runs[i];
+    const auto [start, last] = ends(run);
+    const double change = last.mean_length.value / start.mean_length.value - 1;
+    const bool evaluated = !run.checkpoints.empty();
+    out += cat("<tr>", name_cell(report, i), estimate_cell(start.accuracy, percent),
+               estimate_cell(last.accuracy, percent), estimate_cell(start.mean_length, tokens),
+               estimate_cell(last.mean_length, tokens));
+    const std::string_view sign = change < 0 ? "−" : "+";
+    out += cell(std::isnan(change) ? kNone : cat(sign, fixed(100 * std::abs(change), 0), " %"));
+    out += cell(tokens(last.tokens_per_correct())) + cell(percent(run.clipped_ratio()));
+    out += evaluated ? cell(whole(last.num_answers), cat(whole(last.num_prompts), " prompts"))
+                     : cell(kNone);
+    out += cat(cell(whole(run.num_steps())), cell(seconds(run.wall_s())), "</tr>\n");
+  }
+  return out;
+}
+
+std::string cost_rows(const Report& report) {
+  std::string out;
+  for (size_t i = 0; i < report.runs.size(); ++i) {
+    const Run& run = report.runs[i];
+    const auto [start, last] = ends(run);
+    double all = 0, wrong = 0;
+    for (const Answer& answer : run.last.rows) {
+      if (!answer.correct) continue;
+      all += static_cast<double>(answer.num_tokens);
+      if (!*answer.correct) wrong += static_cast<double>(answer.num_tokens);
+    }
+    const SampledTokens& sum = run.sampled;
+    const auto sampled = static_cast<double>(sum.tokens),
+               right = static_cast<double>(sum.num_right);
+    out += cat(
+        "<tr>", name_cell(report, i), cell(tokens(start.tokens_per_correct())),
+        cell(tokens(last.tokens_per_correct())),
+        cell(ratio(wrong, all),
+             all > 0 ? cat(whole(static_cast<int64_t>(run.last.rows.size())), " answers") : ""));
+    out += sum.num_steps == 0
+               ? cat(cell(kNone), cell(kNone), cell(kNone))
+               : cat(cell(whole(sum.tokens), cat(whole(sum.num_answers), " answers, ",
+                                                 whole(sum.num_steps), " steps")),
+                     cell(right > 0 ? tokens(sampled / right) : kNone),
+                     cell(ratio(sampled - static_cast<double>(sum.right_tokens), sampled)));
+    const double time = run.wall_s() / static_cast<double>(std::max<int64_t>(1, run.num_steps()));
+    out += cat(cell(seconds(run.wall_s())), cell(std::isnan(time) ? kNone : fixed(time, 2)),
+               "</tr>\n");
+  }
+  return out;
+}
+
+std::string start_statements(const Report& report) {
+  std::string out;
+  for (const StartPolicy& start : report.starts)
+    out += cat("<p class=\"statement\">",
+               report.starts.size() > 1 ? cat("<b>", escape_html(join(start.runs)), "</b>: ") : "",
+               escape_html(inverted_u_statement(start)), "</p>\n");
+  return out;
+}
+
+std::string note_list(const Report& report) {
+  if (report.notes.empty()) return "";
+  std::string out = "<section id=\"notes\"><h2>Notes</h2><ul>\n";
+  for (const std::string& note : report.notes) out += cat("<li>", escape_html(note), "</li>\n");
+  return out + "</ul></section>\n";
+}
+
+std::string config_blocks(const Report& report) {
+  std::string out;
+  for (size_t i = 0; i < report.runs.size(); ++i) {
+    const Run& run = report.runs[i];
+    if (run.config.empty()) continue;
+    out += cat("<details><summary><i style=\"background:", run_colour(i), "\"></i>",
+               escape_html(run.name), "</summary><pre>", escape_html(to_valid_utf8(run.config)),
+               "</pre></details>\n");
+  }
+  return out.empty() ? "" : cat("<section><h2>Configurations</h2>\n", out, "</section>\n");
+}
+
+// JSON that may stand in a script element: nothing in it closes the element or opens a comment.
+std::string json_for_script(const Json& value) {
+  std::string out;
+  for (const char c : dump_json(value)) {
+    if (c == '<')
+      out += "\\u003c";
+    else
+      out += c;
+  }
+  return out;
+}
+
+// Replaces each {{name}} once; what is put in is not looked at again.
+std::string fill_page(std::string_view page,
+                      const std::vector<std::pair<std::string_view, std::string_view>>& parts) {
+  std::string out;
+  while (true) {
+    const size_t open = page.find("{{");
+    out += page.substr(0, open);
+    if (open == std::string_view::npos) return out;
+    const size_t close = page.find("}}", open);
+    ensure(close != std::string_view::npos, "every {{ of the report's page is closed");
+    const std::string_view name = page.substr(open + 2, close - open - 2);
+    const auto part = std::find_if(parts.begin(), parts.end(),
+                                   [&](const auto& entry) { return entry.first == name; });
+    ensure(part != parts.end(), cat("the report's page names a part '", name, "' that exists"));
+    out += part->second;
+    page.remove_prefix(close + 2);
+  }
+}
+
+// Pads to a width in characters; UTF-8 continuation bytes take no place.
+std::string pad(const std::string& text, size_t width, bool left) {
+  const auto length = static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  }));
+  const std::string space(width > length ? width - length : 0, ' ');
+  return left ? text + space : space + text;
+}
+
+std::string with_interval(const Estimate& estimate,
+                          const std::function<std::string(double)>& format) {
+  if (std::isnan(estimate.low) || std::isnan(estimate.high)) return format(estimate.value);
+  return cat(format(estimate.value), " (", format(estimate.low), "–", format(estimate.high), ")");
+}
+
+std::string aligned(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths(rows.front().size(), 0);
+  for (const auto& row : rows)
+    for (size_t i = 0; i < row.size(); ++i)
+      widths[i] = std::max(
+          widths[i], row[i].size() - static_cast<size_t>(
+                                         std::count_if(row[i].begin(), row[i].end(), [](char c) {
+                                           return (static_cast<unsigned char>(c) & 0xC0) == 0x80;
+                                         })));
+  std::string out;
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i)
+      out += cat(i > 0 ? "  " : "", pad(row[i], widths[i], /*left=*/i == 0));
+    out += "\n";
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string_view run_colour(size_t run) {
+  // Okabe and Ito's palette less yellow and black, which vanish on white and on dark, then two of
+  // Paul Tol's muted scheme.
+  constexpr std::array<std::string_view, 8> kColours = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
+                                                        "#E69F00", "#56B4E9", "#882255", "#999933"};
+  return kColours[run % kColours.size()];
+}
+
+std::string escape_html(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+std::string report_page(const Report& report) {
+  const auto view = [](const char* begin, const char* end) {
+    return std::string_view(begin, static_cast<size_t>(end - begin));
+  };
+  std::vector<std::string> names;
+  for (const Run& run : report.runs) names.push_back(run.name);
+  const std::string runs = names.size() > kMaxListedRuns ? cat(names.size(), " runs")
+                                                         : cat(names.size() == 1 ? "run " : "runs ",
+                                                               escape_html(join(names)));
+  const std::string summary = summary_rows(report), cost = cost_rows(report);
+  const std::string statements = start_statements(report), notes = note_list(report);
+  const std::string configs = config_blocks(report);
+  const std::string data = json_for_script(report_json(report, /*for_page=*/true));
+  const std::string draws = whole(report.bootstrap.draws), seed = cat(report.bootstrap.seed);
+  return fill_page(view(report_html_begin, report_html_end),
+                   {{"runs", runs},
+                    {"draws", draws},
+                    {"seed", seed},
+                    {"summary", summary},
+                    {"cost", cost},
+                    {"statements", statements},
+                    {"notes", notes},
+                    {"configs", configs},
+                    {"data", data},
+                    {"plotly", view(plotly_js_begin, plotly_js_end)},
+                    {"script", view(report_js_begin, report_js_end)}});
+}
+
+std::string report_text(const Report& report) {
+  std::vector<std::vector<std::string>> rows = {{"run", "accuracy start [%]", "accuracy last [%]",
+                                                 "length start [tokens]", "length last [tokens]",
+                                                 "tokens/correct", "clipped [%]", "answers",
+                                                 "prompts", "steps", "time"}};
+  for (const Run& run : report.runs) {
+    const auto [start, last] = ends(run);
+    rows.push_back({run.name, with_interval(start.accuracy, percent),
+                    with_interval(last.accuracy, percent), with_interval(start.mean_length, tokens),
+                    with_interval(last.mean_length, tokens), tokens(last.tokens_per_correct()),
+                    percent(run.clipped_ratio()), whole(last.num_answers), whole(last.num_prompts),
+                    whole(run.num_steps()), seconds(run.wall_s())});
+  }
+  std::string out = cat(aligned(rows), "\nIn parentheses 95 % intervals over prompts (",
+                        whole(report.bootstrap.draws), " draws, seed ", report.bootstrap.seed,
+                        "), or as the run stated them.\n\nFrontier (shorter or more accurate than ",
+                        "every other checkpoint):\n");
+  for (const CheckpointPlace& place : report.frontier) {
+    const Run& run = report.runs[place.run];
+    const Checkpoint& checkpoint = run.checkpoints[place.checkpoint];
+    out +=
+        cat("  ", tokens(checkpoint.mean_length.value), " tokens, ",
+            percent(checkpoint.accuracy.value), " %: ", run.name, ", step ", checkpoint.step, "\n");
+  }
+  for (const StartPolicy& start : report.starts)
+    out += cat("\nStart policy of ", join(start.runs), " (", start.source, ", ",
+               whole(start.pooled.num_answers), " answers to ", whole(start.pooled.num_prompts),
+               " prompts)\n  ", inverted_u_statement(start), "\n");
+  if (!report.notes.empty()) out += "\n";
+  for (const std::string& note : report.notes) out += cat("Note: ", note, "\n");
+  return out;
+}
+
+}  // namespace vernier

@@ -1,0 +1,176 @@
+// The program: parses the command line, runs a command, turns errors into exit codes.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <new>
+
+#include "core/base/errors.h"
+#include "core/base/log.h"
+#include "tools/commands.h"
+#include "tools/report.h"
+#include "trainer/loop.h"
+
+namespace vernier {
+namespace {
+
+enum ExitCode { kDone = 0, kFailed = 1, kUsage = 2, kRequeue = 75 };
+
+void add_train(CLI::App& app, TrainOptions& options) {
+  CLI::App* command = app.add_subcommand("train", "run a job: optional warm start, then RL");
+  command->add_option("config", options.config_path, "TOML file")->required();
+  command->add_option("--set", options.overrides, "section.key=value, over the file")
+      ->take_all()->expected(1)->allow_extra_args(false);
+  command->add_option("--run", options.run_dir, "folder of the run, in place of run.dir");
+  command->add_option("--resume", options.resume, "auto, never, or the folder of a checkpoint")
+      ->default_str("auto");
+  command->callback([&options] { train(options); });
+}
+
+void add_model(CLI::App* command, ModelOptions& options) {
+  command->add_option("--model", options.model, "Hugging Face folder or GGUF file")->required();
+  command->add_option("--threads", options.threads, "CPU threads; 0: one a core")
+      ->check(CLI::Range(0, 4096));
+}
+
+void add_drawing(CLI::App* command, DrawOptions& options) {
+  add_model(command, options);
+  command->add_option("--data", options.data, "prompts, JSON Lines");
+  command->add_option("--task", options.task, "prompts of a task family, in place of --data");
+  command->add_option("--n", options.n, "responses a prompt")->check(CLI::Range(1, 4096));
+  command->add_option("--max-completion-length", options.max_completion_length, "tokens")
+      ->check(CLI::Range(1, 1 << 24));
+  command->add_option("--temperature", options.sampling.temperature)->check(CLI::Range(0.0, 100.0));
+  command->add_option("--top-k", options.sampling.top_k, "0: all")->check(CLI::Range(0, 1 << 24));
+  command->add_option("--top-p", options.sampling.top_p)->check(CLI::Range(1e-6, 1.0));
+  command->add_option("--min-p", options.sampling.min_p)->check(CLI::Range(0.0, 1.0));
+  command->add_option("--seed", options.seed)->check(CLI::NonNegativeNumber);
+  command->add_option("--limit", options.limit, "use the first so many prompts; 0: all")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--max-running", options.max_running, "responses decoded together")
+      ->check(CLI::Range(1, 1 << 20));
+  command->add_option("--chat-format", options.chat_format, "how a prompt becomes text");
+  command->add_option("--think-end", options.think_end, "tag that ends the thinking");
+  command->add_flag("--greedy", options.greedy, "always the most probable token");
+  command->add_flag("--raw", options.raw, "the prompt's text as it is, no chat format");
+}
+
+// Options of all commands; they must live as long as the parser.
+struct Options {
+  TrainOptions train;
+  DrawOptions generate, eval;
+  ModelOptions logprobs;
+  double logprobs_temperature = 1.0;
+  std::string tokenize_model;
+  bool decode = false, add_special = false;
+  std::string score_config, score_rollouts, score_out;
+  std::vector<std::string> score_overrides;
+  bool explain = false;
+  ReportOptions report;
+  std::string topic, doctor_model;
+  bool reference_json = false, doctor_json = false;
+};
+
+void add_text(CLI::App& app, Options& options) {
+  CLI::App* command = app.add_subcommand("tokenize", "JSON Lines of {\"text\"} to {\"ids\"}, and back");
+  command->add_option("--model", options.tokenize_model, "Hugging Face folder or GGUF file")->required();
+  command->add_flag("--decode", options.decode, "{\"ids\"} to {\"text\"}");
+  command->add_flag("--add-special", options.add_special, "begin with the model's begin token");
+  command->callback(
+      [&options] { tokenize_command(options.tokenize_model, options.decode, options.add_special); });
+
+  command = app.add_subcommand("logprobs", "log-probability of every token of texts or ids");
+  add_model(command, options.logprobs);
+  command->add_option("--temperature", options.logprobs_temperature)->check(CLI::Range(1e-6, 100.0));
+  command->callback([&options] { logprobs_command(options.logprobs, options.logprobs_temperature); });
+}
+
+void add_drawers(CLI::App& app, Options& options) {
+  CLI::App* command = app.add_subcommand("generate", "responses to prompts, as rollout rows");
+  add_drawing(command, options.generate);
+  command->add_option("--out", options.generate.out, "JSONL file; - for standard output")->required();
+  command->callback([&options] { generate_command(options.generate); });
+
+  command = app.add_subcommand("eval", "accuracy and length, at every token budget");
+  options.eval.n = 16;
+  add_drawing(command, options.eval);
+  command->add_option("--budgets", options.eval.budgets, "token budgets, comma separated")
+      ->delimiter(',')->check(CLI::Range(1, 1 << 24));
+  command->add_option("--out", options.eval.out, "also write the responses as JSONL");
+  command->add_flag("--json", options.eval.json, "one JSON object in place of a table");
+  command->callback([&options] { eval_command(options.eval); });
+}
+
+void add_offline(CLI::App& app, Options& options) {
+  CLI::App* command =
+      app.add_subcommand("score", "rewards, transforms and advantages of stored rollouts");
+  command->add_option("config", options.score_config, "TOML file")->required();
+  command->add_option("--rollouts", options.score_rollouts, "rollout rows, JSONL or JSONL.zst")->required();
+  command->add_option("--out", options.score_out, "JSONL file; - for standard output")->required();
+  command->add_option("--set", options.score_overrides, "section.key=value, over the file")
+      ->take_all()->expected(1)->allow_extra_args(false);
+  command->add_flag("--explain", options.explain, "add every step of the sum");
+  command->callback([&options] {
+    score_command(options.score_config, options.score_overrides, options.score_rollouts,
+                  options.score_out, options.explain);
+  });
+
+  command = app.add_subcommand("report", "curves and Pareto plots of one run or of many");
+  command->add_option("runs", options.report.runs, "run folders")->required();
+  command->add_option("--out", options.report.out, "HTML file");
+  command->add_option("--png", options.report.png, "folder for PNG files");
+  command->add_option("--svg", options.report.svg, "folder for SVG files");
+  command->add_option("--csv", options.report.csv, "folder for CSV files");
+  command->add_flag("--text", options.report.text, "a table on standard output");
+  command->add_flag("--json", options.report.json, "one JSON object on standard output");
+  command->callback([&options] { write_report(options.report); });
+
+  command = app.add_subcommand("reference", "every key with default, unit and source");
+  command->add_option("topic", options.topic, "rewards, algos, transforms, tasks or config");
+  command->add_flag("--json", options.reference_json);
+  command->callback([&options] { reference_command(options.topic, options.reference_json); });
+
+  command = app.add_subcommand("doctor", "what this machine can run");
+  command->add_option("--model", options.doctor_model, "also open this model");
+  command->add_flag("--json", options.doctor_json);
+  command->callback([&options] {
+    doctor_command(options.doctor_model.empty() ? std::nullopt
+                                                : std::optional<std::string>(options.doctor_model),
+                   options.doctor_json);
+  });
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("Vernier: reinforcement learning of language models that reason at the right length");
+  app.name("vernier");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", VERNIER_VERSION);
+  Options options;
+  add_train(app, options.train);
+  add_drawers(app, options);
+  add_text(app, options);
+  add_offline(app, options);
+  try {
+    app.parse(argc, argv);
+    return kDone;
+  } catch (const CLI::ParseError& problem) {
+    return app.exit(problem) == 0 ? kDone : kUsage;
+  } catch (const Interrupted&) {
+    return kRequeue;
+  } catch (const UsageError& problem) {
+    log::end_progress();
+    std::fprintf(stderr, "%s\n", problem.what());
+    return kUsage;
+  } catch (const std::bad_alloc&) {
+    log::end_progress();
+    std::fprintf(stderr, "vernier: out of memory\n");
+    return kFailed;
+  } catch (const std::exception& problem) {
+    log::end_progress();
+    std::fprintf(stderr, "vernier: %s\n", problem.what());
+    return kFailed;
+  }
+}
+
+}  // namespace
+}  // namespace vernier
+
+int main(int argc, char** argv) { return vernier::run(argc, argv); }

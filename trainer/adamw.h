@@ -1,0 +1,28 @@
+// AdamW over one flat buffer.
+#pragma once
+
+#include "core/model/decoder.h"
+#include "trainer/run_config.h"
+
+namespace vernier {
+
+/// Moments and step count of a model's weights. Plain state: checkpoints store it as it is.
+struct OptimizerState {
+  at::Tensor moment1, moment2;  // like Decoder::weights()
+  int64_t step = 0;             // updates made
+
+  explicit OptimizerState(const Decoder& decoder);
+};
+
+/// What one update did.
+struct UpdateResult {
+  bool applied = false;     // false: something was not finite, and the weights are as they were
+  double grad_norm = 0;     // before clipping
+  double learning_rate = 0;
+};
+
+/// Clips the gradient to the configured norm and steps. The gradient buffer is zeroed either way.
+UpdateResult apply_update(Decoder& decoder, OptimizerState& state, const OptimizerConfig& config,
+                          double learning_rate);
+
+}  // namespace vernier

@@ -1,0 +1,180 @@
+#include "trainer/checkpoint.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "core/base/errors.h"
+#include "core/base/log.h"
+#include "core/weights/weights.h"
+
+namespace vernier {
+namespace {
+
+constexpr int kManifestVersion = 1;
+
+// Order of a checkpoint's folder by its name, or nothing where it is another thing.
+std::optional<std::pair<int, int64_t>> order_of(const std::string& name) {
+  constexpr std::string_view kRl = "checkpoint-", kSft = "checkpoint-sft-";
+  const bool sft = name.starts_with(kSft);
+  if (!sft && !name.starts_with(kRl)) return std::nullopt;
+  const std::string_view digits = std::string_view(name).substr(sft ? kSft.size() : kRl.size());
+  int64_t step = 0;
+  const auto [end, problem] = std::from_chars(digits.data(), digits.data() + digits.size(), step);
+  if (problem != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
+  return std::pair(sft ? 0 : 1, step);
+}
+
+std::vector<std::string> files_of(const fs::path& checkpoint) {
+  std::vector<std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(checkpoint))
+    if (entry.is_regular_file())
+      files.push_back(fs::relative(entry.path(), checkpoint).generic_string());
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+void write_optimizer(const fs::path& path, const OptimizerState& optimizer) {
+  const std::vector<int64_t> shape = {optimizer.moment1.numel()};
+  SafetensorsWriter writer(path, {{"moment1", shape, DType::f32}, {"moment2", shape, DType::f32}},
+                           {});
+  writer.write(optimizer.moment1.const_data_ptr<float>());
+  writer.write(optimizer.moment2.const_data_ptr<float>());
+  writer.commit();
+}
+
+void write_manifest(const fs::path& folder) {
+  Json files = Json::object();
+  for (const std::string& name : files_of(folder))
+    files[name] = {{"size", fs::file_size(folder / name)}, {"xxh3", hash_file(folder / name)}};
+  const Json manifest = {{"version", kManifestVersion}, {"files", files}};
+  write_file(folder / "trainer" / "manifest.json", manifest.dump(1) + "\n");
+}
+
+void read_moment(const SafetensorsFile& file, const char* name, at::Tensor& out) {
+  const TensorInfo* tensor = file.find(name);
+  if (tensor == nullptr || tensor->numel() != out.numel())
+    fail(file.path(), ": tensor '", name, "' does not fit this model");
+  file.read(*tensor, out.data_ptr<float>());
+}
+
+}  // namespace
+
+std::string checkpoint_name(const Progress& progress) {
+  return cat(progress.phase == "sft" ? "checkpoint-sft-" : "checkpoint-", progress.step);
+}
+
+void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tokenizer,
+                     const OptimizerState& optimizer, const Progress& progress) {
+  const fs::path target = run / checkpoint_name(progress);
+  if (fs::exists(target)) {
+    if (check_checkpoint(target).empty()) return;
+    fs::remove_all(target);
+  }
+  const fs::path draft = run / (checkpoint_name(progress) + ".tmp");
+  fs::remove_all(draft);
+  fs::create_directories(draft / "trainer");
+  save_model(decoder, tokenizer, draft);
+  write_optimizer(draft / "trainer" / "optimizer.safetensors", optimizer);
+  const Json state = {{"version", kManifestVersion},
+                      {"phase", progress.phase},
+                      {"step", progress.step},
+                      {"last_eval", progress.last_eval},
+                      {"nonfinite_in_a_row", progress.nonfinite_in_a_row},
+                      {"optimizer_step", optimizer.step}};
+  write_file(draft / "trainer" / "state.json", state.dump(1) + "\n");
+  write_manifest(draft);
+  sync_folder(draft / "trainer");
+  sync_folder(draft);
+  fs::rename(draft, target);
+  sync_folder(run);
+}
+
+std::vector<fs::path> list_checkpoints(const fs::path& run) {
+  std::vector<std::pair<std::pair<int, int64_t>, fs::path>> found;
+  if (fs::is_directory(run))
+    for (const auto& entry : fs::directory_iterator(run))
+      if (const auto order = order_of(entry.path().filename().string()))
+        found.emplace_back(*order, entry.path());
+  std::sort(found.begin(), found.end());
+  std::vector<fs::path> out;
+  for (auto& [order, path] : found) out.push_back(std::move(path));
+  return out;
+}
+
+std::string check_checkpoint(const fs::path& checkpoint) {
+  try {
+    const fs::path path = checkpoint / "trainer" / "manifest.json";
+    if (!fs::exists(path)) return "it has no manifest: it was not finished";
+    const Json manifest = parse_json(read_file(path), path.string());
+    if (manifest.value("version", 0) != kManifestVersion)
+      return cat("its manifest has version ", dump_json(manifest.value("version", Json())));
+    for (const auto& [name, entry] : manifest.at("files").items()) {
+      const fs::path file = checkpoint / name;
+      if (fs::path(name).is_absolute() || name.find("..") != std::string::npos)
+        return cat("its manifest names ", name);
+      if (!fs::exists(file)) return cat(name, " is missing");
+      if (fs::file_size(file) != entry.at("size").get<uintmax_t>())
+        return cat(name, " has ", fs::file_size(file), " bytes, the manifest says ",
+                   dump_json(entry.at("size")));
+      if (hash_file(file) != entry.at("xxh3").get<std::string>())
+        return cat(name, " does not have the hash of the manifest");
+    }
+    for (const char* needed : {"model.safetensors", "config.json", "trainer/state.json",
+                               "trainer/optimizer.safetensors"})
+      if (!manifest.at("files").contains(needed)) return cat("its manifest lacks ", needed);
+    return "";
+  } catch (const Error& problem) {
+    return problem.what();
+  } catch (const Json::exception& problem) {
+    return cat("its manifest is damaged: ", problem.what());
+  }
+}
+
+std::optional<fs::path> find_checkpoint(const fs::path& run) {
+  std::vector<fs::path> all = list_checkpoints(run);
+  while (!all.empty()) {
+    const std::string problem = check_checkpoint(all.back());
+    if (problem.empty()) return all.back();
+    log::warn(cat(all.back().string(), ": not used: ", problem));
+    all.pop_back();
+  }
+  return std::nullopt;
+}
+
+Progress load_trainer_state(const fs::path& checkpoint, OptimizerState& optimizer) {
+  const SafetensorsFile file(checkpoint / "trainer" / "optimizer.safetensors");
+  read_moment(file, "moment1", optimizer.moment1);
+  read_moment(file, "moment2", optimizer.moment2);
+  const fs::path path = checkpoint / "trainer" / "state.json";
+  const Json state = parse_json(read_file(path), path.string());
+  try {
+    optimizer.step = state.at("optimizer_step").get<int64_t>();
+    return {.phase = state.at("phase").get<std::string>(),
+            .step = state.at("step").get<int64_t>(),
+            .last_eval = state.at("last_eval").get<int64_t>(),
+            .nonfinite_in_a_row = state.at("nonfinite_in_a_row").get<int64_t>()};
+  } catch (const Json::exception& problem) {
+    fail(path.string(), ": ", problem.what());
+  }
+}
+
+void prune_checkpoints(const fs::path& run, int64_t keep, int64_t last_step) {
+  std::vector<std::pair<int64_t, fs::path>> rl;
+  std::vector<fs::path> doomed, sft;
+  for (const fs::path& path : list_checkpoints(run)) {
+    const auto order = *order_of(path.filename().string());
+    if (order.first == 0) sft.push_back(path);
+    else if (order.second != 0 && order.second != last_step) rl.emplace_back(order.second, path);
+  }
+  const bool begun = fs::exists(run / "checkpoint-0");
+  for (size_t i = 0; i + (begun ? 0 : 1) < sft.size(); ++i) doomed.push_back(sft[i]);
+  for (size_t i = 0; i + static_cast<size_t>(keep) < rl.size(); ++i) doomed.push_back(rl[i].second);
+  for (const fs::path& path : doomed) {
+    // First make it invalid by its name: a half-deleted folder must not look like a checkpoint.
+    const fs::path grave = path.string() + ".deleted";
+    fs::rename(path, grave);
+    fs::remove_all(grave);
+  }
+}
+
+}  // namespace vernier

@@ -1,0 +1,55 @@
+// Checkpoints: a folder that `transformers` opens, with the trainer's state beside the weights.
+//
+//   checkpoint-N/      config.json, model.safetensors, tokenizer and generation files
+//     trainer/         optimizer.safetensors, state.json, manifest.json (sizes and hashes)
+//
+// Committed means durable: every file is flushed, the manifest last, then the folder gets its name and
+// its parent is flushed. A folder without a valid manifest does not count; the newest is found by
+// looking, never from a pointer file.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/base/json.h"
+#include "core/model/model.h"
+#include "trainer/adamw.h"
+
+namespace vernier {
+
+/// Where a run stands.
+struct Progress {
+  std::string phase = "sft";  // "sft", then "rl"
+  int64_t step = 0;           // completed in this phase
+  int64_t last_eval = -1;     // step of the last finished evaluation
+  int64_t nonfinite_in_a_row = 0;
+
+  bool operator==(const Progress&) const = default;
+};
+
+/// "checkpoint-40" or, during the warm start, "checkpoint-sft-500".
+std::string checkpoint_name(const Progress& progress);
+
+/// Writes a checkpoint into the run folder. Does nothing where it is there already: the state at a
+/// step is the same however often it is reached.
+void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tokenizer,
+                     const OptimizerState& optimizer, const Progress& progress);
+
+/// Folders of checkpoints, oldest first; valid or not.
+std::vector<fs::path> list_checkpoints(const fs::path& run);
+
+/// What is wrong with a checkpoint, or "" where every file has the size and hash of the manifest.
+std::string check_checkpoint(const fs::path& checkpoint);
+
+/// The newest checkpoint that is whole. Warns of each that is passed over.
+std::optional<fs::path> find_checkpoint(const fs::path& run);
+
+/// Reads optimizer state and progress of a checkpoint of this model.
+Progress load_trainer_state(const fs::path& checkpoint, OptimizerState& optimizer);
+
+/// Deletes all but the newest `keep` RL checkpoints, the first, and those at `last_step`; and the warm
+/// start's once RL has begun.
+void prune_checkpoints(const fs::path& run, int64_t keep, int64_t last_step);
+
+}  // namespace vernier

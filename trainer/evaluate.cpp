@@ -1,0 +1,173 @@
+#include "trainer/evaluate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+
+#include "core/base/errors.h"
+#include "rewards/verify/rules.h"
+
+namespace vernier {
+namespace {
+
+constexpr uint64_t kEvaluationStep = ~uint64_t{0};  // apart from every training step
+
+bool has_length(const Response& response) {
+  return response.finish_reason == FinishReason::stop ||
+         response.finish_reason == FinishReason::length;
+}
+
+// Share of the most frequent found answers that are right; answers of equal count share.
+double majority(const Group& group) {
+  struct Class {
+    int64_t count = 0;
+    bool correct = false;
+  };
+  std::map<std::string, Class> classes;
+  for (const Response& response : group.responses) {
+    if (!response.correct) continue;
+    const Verdict verdict = verify(group.prompt.verify, response.text, group.prompt.answer);
+    if (verdict.found.empty() && !verdict.correct) continue;  // no answer casts no vote
+    Class& one = classes[verdict.found];
+    ++one.count;
+    one.correct = one.correct || verdict.correct;
+  }
+  int64_t most = 0;
+  for (const auto& [found, one] : classes) most = std::max(most, one.count);
+  double tied = 0, right = 0;
+  for (const auto& [found, one] : classes)
+    if (one.count == most) {
+      tied += 1;
+      right += one.correct ? 1 : 0;
+    }
+  return tied > 0 ? right / tied : 0.0;
+}
+
+}  // namespace
+
+void judge_group(Group& group) {
+  for (Response& response : group.responses) {
+    response.correct.reset();
+    if (!group.prompt.verify.empty() && !group.prompt.answer.empty() && has_length(response))
+      response.correct = verify(group.prompt.verify, response.text, group.prompt.answer).correct;
+    response.sampled_correct = response.correct;
+  }
+}
+
+Evaluation summarize(const std::vector<Group>& groups) {
+  Evaluation out;
+  std::vector<std::vector<Tally>> prompts;  // accuracy, length, right length, wrong length
+  double clipped = 0, counted = 0, judged_prompts = 0;
+  for (const Group& group : groups) {
+    std::vector<Tally> row(4);
+    bool judged = false, passed = false;
+    for (const Response& response : group.responses) {
+      if (!has_length(response)) continue;
+      const double length = response.num_tokens;
+      counted += 1;
+      clipped += response.finish_reason == FinishReason::length ? 1 : 0;
+      row[1].sum += length;
+      row[1].count += 1;
+      if (!response.correct) continue;
+      judged = true;
+      passed = passed || *response.correct;
+      row[0].sum += *response.correct ? 1 : 0;
+      row[0].count += 1;
+      Tally& side = row[*response.correct ? 2 : 3];
+      side.sum += length;
+      side.count += 1;
+    }
+    ++out.num_prompts;
+    out.num_samples += static_cast<int64_t>(group.responses.size());
+    prompts.push_back(std::move(row));
+    if (!judged) continue;
+    judged_prompts += 1;
+    out.pass_at_n += passed ? 1 : 0;
+    out.majority_at_n += majority(group);
+  }
+  const std::vector<Estimate> means = bootstrap_means(prompts, {});
+  if (!means.empty()) {
+    out.accuracy = means[0];
+    out.mean_length = means[1];
+    out.correct_length = means[2];
+    out.wrong_length = means[3];
+  }
+  out.pass_at_n = judged_prompts > 0 ? out.pass_at_n / judged_prompts : kUndefined;
+  out.majority_at_n = judged_prompts > 0 ? out.majority_at_n / judged_prompts : kUndefined;
+  out.clipped = counted > 0 ? clipped / counted : kUndefined;
+  return out;
+}
+
+std::vector<Group> cut_groups(const std::vector<Group>& groups, int64_t budget,
+                              const Tokenizer& tokenizer) {
+  std::vector<Group> out = groups;
+  for (Group& group : out) {
+    for (Response& response : group.responses) {
+      if (response.num_tokens <= budget) continue;
+      response.ids.resize(static_cast<size_t>(budget));
+      response.logprobs.resize(std::min(response.logprobs.size(), static_cast<size_t>(budget)));
+      response.num_tokens = static_cast<int32_t>(budget);
+      response.finish_reason = FinishReason::length;
+      response.text = tokenizer.decode(response.ids);
+    }
+    judge_group(group);
+  }
+  return out;
+}
+
+std::vector<Group> draw_evaluation(Engine& engine, std::vector<Prompt> prompts,
+                                   const RolloutConfig& config, uint64_t seed,
+                                   const std::atomic<bool>* stop, EngineStats* stats) {
+  std::vector<Group> groups;
+  const EngineStats drawn =
+      engine.generate(std::move(prompts), config, {.seed = seed, .step = kEvaluationStep}, 0, stop,
+                      [&](Group&& group) {
+                        judge_group(group);
+                        groups.push_back(std::move(group));
+                      });
+  if (stats != nullptr) *stats = drawn;
+  std::sort(groups.begin(), groups.end(),
+            [](const Group& a, const Group& b) { return a.id < b.id; });
+  return groups;
+}
+
+void add_evaluation(const Evaluation& evaluation, Metrics& metrics) {
+  const auto put = [&](const std::string& name, double value) {
+    if (std::isfinite(value)) metrics.set(name, value);
+    else metrics.set_undefined(name);
+  };
+  const auto estimate = [&](const std::string& name, const Estimate& value) {
+    put(name, value.value);
+    put(name + "_low", value.low);
+    put(name + "_high", value.high);
+  };
+  estimate("eval/accuracy", evaluation.accuracy);
+  estimate("eval/mean_length", evaluation.mean_length);
+  put("eval/length/correct/mean", evaluation.correct_length.value);
+  put("eval/length/wrong/mean", evaluation.wrong_length.value);
+  put("eval/pass_at_n", evaluation.pass_at_n);
+  put("eval/majority_at_n", evaluation.majority_at_n);
+  put("eval/clipped_ratio", evaluation.clipped);
+  metrics.set("eval/num_prompts", Json(evaluation.num_prompts));
+  metrics.set("eval/num_samples", Json(evaluation.num_samples));
+}
+
+Json evaluation_json(const Evaluation& evaluation) {
+  const auto number = [](double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); };
+  const auto interval = [&](const Estimate& e) { return Json::array({number(e.low), number(e.high)}); };
+  return {{"accuracy", number(evaluation.accuracy.value)},
+          {"accuracy_interval", interval(evaluation.accuracy)},
+          {"mean_length", number(evaluation.mean_length.value)},
+          {"mean_length_interval", interval(evaluation.mean_length)},
+          {"mean_length_correct", number(evaluation.correct_length.value)},
+          {"mean_length_wrong", number(evaluation.wrong_length.value)},
+          {"pass_at_n", number(evaluation.pass_at_n)},
+          {"majority_at_n", number(evaluation.majority_at_n)},
+          {"clipped_ratio", number(evaluation.clipped)},
+          {"num_prompts", evaluation.num_prompts},
+          {"num_samples", evaluation.num_samples},
+          {"bootstrap", {{"seed", Bootstrap{}.seed}, {"draws", Bootstrap{}.draws}}}};
+}
+
+}  // namespace vernier

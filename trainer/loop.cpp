@@ -1,0 +1,430 @@
+#include "trainer/loop.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <set>
+#include <thread>
+
+#include <ATen/Parallel.h>
+
+#include "core/base/errors.h"
+#include "core/base/log.h"
+#include "core/base/pool.h"
+#include "core/base/rng.h"
+#include "rollout/rows.h"
+#include "trainer/checkpoint.h"
+#include "trainer/evaluate.h"
+#include "trainer/run_config.h"
+#include "trainer/run_folder.h"
+#include "trainer/step.h"
+
+namespace vernier {
+namespace {
+
+std::atomic<bool> stop_requested{false};
+
+// The first signal asks to save and leave, the second leaves.
+extern "C" void on_signal(int) {
+  if (stop_requested.exchange(true)) _exit(128 + SIGINT);
+}
+
+void install_signal_handlers() {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) sigaction(signal, &action, nullptr);
+}
+
+class Clock {
+ public:
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+// Adds up what the transforms report of each group.
+void add_numbers(const std::vector<std::pair<std::string, double>>& numbers,
+                 std::map<std::string, double>& sums) {
+  for (const auto& [name, value] : numbers) sums[name] += value;
+}
+
+class Run {
+ public:
+  Run(RunConfig& config, RunFolder& folder, const TrainOptions& options)
+      : config_(config), folder_(folder) {
+    const auto found = start_point(options);
+    if (found) model_ = load_model(found->string(), true);
+    else if (config.new_model)
+      model_ = new_model(*config.new_model, static_cast<uint64_t>(config.run.seed), true);
+    else model_ = load_model(config.model_path, true);
+    *config.decode = [tokenizer = model_.tokenizer](std::span<const int32_t> ids) {
+      return tokenizer->decode(ids);
+    };
+    optimizer_ = std::make_unique<OptimizerState>(*model_.decoder);
+    if (found) progress_ = load_trainer_state(*found, *optimizer_);
+    else if (config.sft.steps == 0) progress_.phase = "rl";
+    if (found)
+      log::info(cat("resuming from ", found->string(), ": ", progress_.phase, " step ",
+                    progress_.step));
+    folder_.open_metrics(progress_);
+    log::info(cat("model: ", model_.decoder->num_parameters(), " parameters, tokenizer ",
+                  model_.tokenizer->kind(), " of ", model_.tokenizer->size(), " ids"));
+  }
+
+  bool finished() const {
+    return progress_.phase == "rl" && progress_.step >= config_.run.steps &&
+           fs::exists(folder_.path() / checkpoint_name(progress_)) &&
+           (!eval_due() || progress_.last_eval == progress_.step);
+  }
+
+  void go() {
+    try {
+      warm_start();
+      learn();
+    } catch (const Interrupted&) {
+      save();
+      log::info(cat("saved ", checkpoint_name(progress_), " on a signal; run the same command to go on"));
+      throw;
+    }
+  }
+
+ private:
+  std::optional<fs::path> start_point(const TrainOptions& options) const {
+    if (options.resume == "auto") return find_checkpoint(folder_.path());
+    if (options.resume == "never") {
+      if (!list_checkpoints(folder_.path()).empty())
+        fail("--resume never: ", folder_.path().string(), " already holds checkpoints of a run; "
+             "remove them or choose another folder with --run");
+      return std::nullopt;
+    }
+    const std::string problem = check_checkpoint(options.resume);
+    if (!problem.empty()) fail("--resume ", options.resume, ": ", problem);
+    return fs::path(options.resume);
+  }
+
+  void check_stop() const {
+    if (stop_requested.load()) throw Interrupted();
+  }
+
+  void save() {
+    folder_.sync_metrics();
+    save_checkpoint(folder_.path(), *model_.decoder, *model_.tokenizer, *optimizer_, progress_);
+    prune_checkpoints(folder_.path(), config_.run.keep_checkpoints, config_.run.steps);
+  }
+
+  void count_update(const UpdateResult& result) {
+    progress_.nonfinite_in_a_row = result.applied ? 0 : progress_.nonfinite_in_a_row + 1;
+    if (result.applied) return;
+    log::warn(cat("step ", progress_.step + 1, ": the gradient is not finite; the update was skipped"));
+    if (progress_.nonfinite_in_a_row > config_.max_nonfinite_updates)
+      fail_run(progress_.nonfinite_in_a_row, " updates in a row were not finite (guard."
+               "max_nonfinite_updates = ", config_.max_nonfinite_updates, "); the weights are those of "
+               "the last good update");
+  }
+
+  // ---- warm start
+
+  using Pairs = std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>>;
+
+  // Demonstrations of the batches that are sorted by length together.
+  const std::vector<Demonstration>& bucket_of(int64_t bucket) {
+    if (bucket == bucket_) return demonstrations_;
+    const SftConfig& sft = config_.sft;
+    const int64_t count = sft.batch_sequences * sft.bucket_batches;
+    const bool early = !sft.curriculum.empty() && bucket * sft.bucket_batches < sft.curriculum[0];
+    demonstrations_.clear();
+    for (int64_t i = 0; i < count; ++i)
+      demonstrations_.push_back(config_.data.family->demonstrate(
+          static_cast<uint64_t>(config_.run.seed), bucket * count + i, early ? sft.curriculum[1] : 0));
+    std::stable_sort(demonstrations_.begin(), demonstrations_.end(),
+                     [](const Demonstration& a, const Demonstration& b) {
+                       return a.prompt.size() + a.response.size() <
+                              b.prompt.size() + b.response.size();
+                     });
+    bucket_ = bucket;
+    return demonstrations_;
+  }
+
+  // The batch of step `step`; the batches of a bucket come in shuffled order.
+  Pairs batch_of(int64_t step) {
+    const int64_t bucket = step / config_.sft.bucket_batches, batch = config_.sft.batch_sequences;
+    const std::vector<Demonstration>& sorted = bucket_of(bucket);
+    const int64_t place =
+        Permutation(static_cast<uint64_t>(config_.run.seed), static_cast<uint64_t>(bucket),
+                    config_.sft.bucket_batches)(step % config_.sft.bucket_batches);
+    Pairs pairs;
+    for (int64_t i = place * batch; i < (place + 1) * batch; ++i) {
+      const Demonstration& one = sorted[static_cast<size_t>(i)];
+      pairs.emplace_back(model_.tokenizer->encode(one.prompt), model_.tokenizer->encode(one.response));
+    }
+    return pairs;
+  }
+
+  void warm_start() {
+    if (progress_.phase != "sft") return;
+    if (config_.data.family == nullptr || !config_.data.family->demonstrate)
+      fail("sft.steps: a warm start needs a data.task with demonstrations; data.task = \"",
+           config_.data.task, "\" has none");
+    const Clock clock;
+    const int64_t first = progress_.step;
+    for (int64_t step = first; step < config_.sft.steps; ++step) {
+      check_stop();
+      const Clock step_clock;
+      Metrics metrics;
+      metrics.set("step", Json(step + 1));
+      metrics.set("phase", Json("sft"));
+      const UpdateResult result =
+          sft_step(*model_.decoder, *optimizer_, batch_of(step), config_.sft.loss_divisor,
+                   config_.max_tokens_per_microbatch, config_.sft.optimizer,
+                   config_.sft.optimizer.rate(step, config_.sft.steps), metrics);
+      count_update(result);
+      metrics.set("time/step", step_clock.seconds());
+      folder_.write_metrics(metrics);
+      progress_.step = step + 1;
+      show_sft(metrics, clock, first);
+      if (config_.sft.save_every > 0 && progress_.step % config_.sft.save_every == 0 &&
+          progress_.step < config_.sft.steps)
+        save();
+    }
+    progress_ = {.phase = "rl", .step = 0, .last_eval = -1, .nonfinite_in_a_row = 0};
+    optimizer_ = std::make_unique<OptimizerState>(*model_.decoder);
+    log::end_progress();
+  }
+
+  void show_sft(const Metrics& metrics, const Clock& clock, int64_t first) const {
+    const int64_t every = isatty(STDERR_FILENO) != 0 ? 10 : std::max<int64_t>(config_.sft.steps / 20, 1);
+    if (progress_.step % every != 0 && progress_.step != config_.sft.steps) return;
+    const double each = clock.seconds() / static_cast<double>(progress_.step - first);
+    log::progress(cat("sft ", progress_.step, "/", config_.sft.steps, "  nll ",
+                      fixed(metrics.get("nll"), 4), "  ",
+                      fixed(metrics.get("num_tokens") / each, 0), " tok/s  ETA ",
+                      human_seconds(each * static_cast<double>(config_.sft.steps - progress_.step))));
+  }
+
+  // ---- RL
+
+  bool due(int64_t every) const {
+    return progress_.step == 0 || progress_.step == config_.run.steps ||
+           (every > 0 && progress_.step % every == 0);
+  }
+  bool eval_due() const { return config_.run.eval_every > 0 && due(config_.run.eval_every); }
+
+  void learn() {
+    const Clock clock;
+    const int64_t first = progress_.step;
+    if (config_.run.steps > 0) {
+      prompts_ = training_prompts(config_.data, static_cast<uint64_t>(config_.run.seed));
+      prepare_reference();
+    }
+    while (true) {
+      if (eval_due() && progress_.last_eval < progress_.step) evaluate();
+      if (due(config_.run.save_every)) save();
+      if (progress_.step >= config_.run.steps) break;
+      check_stop();
+      rl_step(clock, first);
+    }
+    log::end_progress();
+  }
+
+  // The start policy, frozen, where the loss holds on to it. After a restart it comes from the first
+  // checkpoint, which is never pruned.
+  void prepare_reference() {
+    if (config_.algorithm->reference_kl() <= 0) return;
+    const fs::path start = folder_.path() / "checkpoint-0";
+    if (progress_.step == 0) {
+      reference_.decoder = std::make_unique<Decoder>(model_.decoder->spec(), false);
+      reference_.decoder->weights().copy_(model_.decoder->weights());
+      reference_.decoder->weights_changed();
+    } else {
+      const std::string problem = check_checkpoint(start);
+      if (!problem.empty())
+        fail_run(start.string(), ": the reference policy cannot be read: ", problem);
+      reference_ = load_model(start.string(), false);
+    }
+  }
+
+  std::vector<Prompt> rendered(std::vector<Prompt> prompts) const {
+    for (Prompt& prompt : prompts)
+      render_prompt(prompt, config_.data, config_.chat_format, *model_.tokenizer);
+    return prompts;
+  }
+
+  void evaluate() {
+    const Clock clock;
+    const auto source = evaluation_prompts(config_.data);
+    RolloutConfig drawing = config_.rollout;
+    drawing.num_generations = config_.eval.n;
+    drawing.sampling = {.temperature = config_.eval.temperature};
+    const int64_t count = std::min(source->size(), config_.data.eval_prompts);
+    Engine engine(*model_.decoder, *model_.tokenizer);
+    EngineStats stats;
+    const std::vector<Group> groups =
+        draw_evaluation(engine, rendered(source->take(0, count)), drawing,
+                        static_cast<uint64_t>(config_.data.eval_seed), &stop_requested, &stats);
+    const Evaluation found = summarize(groups);
+    std::string rows;
+    for (const Group& group : groups)
+      for (const Response& response : group.responses)
+        rows += dump_json(rollout_row(group, response, false, "tempered")) + "\n";
+    fs::create_directories(folder_.path() / "eval");
+    write_file(folder_.path() / "eval" / cat("step_", progress_.step, ".jsonl"), rows);
+    Metrics metrics;
+    metrics.set("step", Json(progress_.step));
+    metrics.set("phase", Json("eval"));
+    add_evaluation(found, metrics);
+    metrics.set("time/eval", clock.seconds());
+    folder_.write_metrics(metrics);
+    progress_.last_eval = progress_.step;
+    log::end_progress();
+    log::info(cat("eval at step ", progress_.step, ": accuracy ", fixed(found.accuracy.value, 3), " [",
+                  fixed(found.accuracy.low, 3), ", ", fixed(found.accuracy.high, 3), "], length ",
+                  fixed(found.mean_length.value, 1), " [", fixed(found.mean_length.low, 1), ", ",
+                  fixed(found.mean_length.high, 1), "] tokens, ", found.num_samples, " samples"));
+  }
+
+  // Responses of one step, scored and with their advantages.
+  std::vector<Group> collect(Metrics& metrics) {
+    const Clock clock;
+    const int64_t step = progress_.step, count = config_.rollout.prompts_per_step;
+    std::vector<Group> groups;
+    std::map<std::string, double> numbers;
+    double scoring = 0;
+    Engine engine(*model_.decoder, *model_.tokenizer);
+    const EngineStats stats = engine.generate(
+        rendered(prompts_->take(step * count, count)), config_.rollout,
+        {.seed = static_cast<uint64_t>(config_.run.seed), .step = static_cast<uint64_t>(step + 1)},
+        step, &stop_requested, [&](Group&& group) {
+          const Clock scoring_clock;
+          group.step = step + 1;
+          add_numbers(config_.chain.score(group, false), numbers);
+          scoring += scoring_clock.seconds();
+          groups.push_back(std::move(group));
+        });
+    std::sort(groups.begin(), groups.end(),
+              [](const Group& a, const Group& b) { return a.id < b.id; });
+    const std::vector<double> advantages = config_.algorithm->credit(make_table(groups));
+    size_t next = 0;
+    for (Group& group : groups)
+      for (Response& response : group.responses) response.advantage = advantages[next++];
+    add_completion_metrics(groups, metrics);
+    for (const auto& [name, value] : numbers) metrics.set(name, value);
+    metrics.set("num_tokens", Json(stats.new_tokens));
+    metrics.set("time/rollout", clock.seconds() - scoring);
+    metrics.set("time/score", scoring);
+    metrics.set("perf/rollout_tokens_per_s", static_cast<double>(stats.new_tokens) / clock.seconds());
+    return groups;
+  }
+
+  void update(const std::vector<Group>& groups, Metrics& metrics) {
+    const Clock clock;
+    const double temperature = config_.rollout.sampling.temperature;
+    const int64_t budget = config_.max_tokens_per_microbatch;
+    const auto per_update = config_.samples_per_update == 0
+                                ? groups.size()
+                                : static_cast<size_t>(config_.samples_per_update /
+                                                      config_.rollout.num_generations);
+    std::vector<Update> updates;
+    for (size_t first = 0; first < groups.size(); first += per_update)
+      updates.push_back(make_update(groups, first, std::min(groups.size(), first + per_update),
+                                    config_.rollout.max_completion_length));
+    int64_t trained = 0;
+    for (Update& one : updates) {
+      trained += one.totals.sequences;
+      // With one update the current policy is the old one; later ones need it written down first.
+      if (updates.size() > 1) fill_logprobs(*model_.decoder, one, temperature, budget, false);
+      if (reference_.decoder != nullptr)
+        fill_logprobs(*reference_.decoder, one, temperature, budget, true);
+    }
+    metrics.set("samples/trained", Json(trained));
+    for (Update& one : updates) {
+      if (one.samples.empty()) continue;
+      count_update(optimizer_step(*model_.decoder, *optimizer_, *config_.algorithm, one, temperature,
+                                  budget, config_.optimizer,
+                                  config_.optimizer.rate(progress_.step, config_.run.steps), metrics));
+    }
+    metrics.set("time/update", clock.seconds());
+  }
+
+  void store_rollouts(const std::vector<Group>& groups) const {
+    const LogConfig& log = config_.log;
+    const int64_t step = progress_.step + 1;
+    const fs::path folder = folder_.path() / "rollouts";
+    if (log.rollouts_every == 0 || step % log.rollouts_every != 0) return;
+    write_rollout_files(folder, step, groups, log.token_fields, "tempered");
+    const int64_t old = step - log.rollouts_keep * log.rollouts_every;
+    if (log.rollouts_keep == 0 || old < 1) return;
+    fs::remove(folder / cat("step_", old, ".jsonl.zst"));
+    fs::remove(folder / cat("step_", old, ".idx"));
+  }
+
+  void rl_step(const Clock& clock, int64_t first) {
+    const Clock step_clock;
+    Metrics metrics;
+    metrics.set("step", Json(progress_.step + 1));
+    metrics.set("phase", Json("rl"));
+    const std::vector<Group> groups = collect(metrics);
+    store_rollouts(groups);
+    update(groups, metrics);
+    metrics.set("time/step", step_clock.seconds());
+    folder_.write_metrics(metrics);
+    ++progress_.step;
+    show_rl(metrics, clock, first);
+  }
+
+  void show_rl(const Metrics& metrics, const Clock& clock, int64_t first) const {
+    const int64_t done = progress_.step - first, left = config_.run.steps - progress_.step;
+    const auto number = [&](const std::string& name, int digits) {
+      const double value = metrics.get(name);
+      return std::isfinite(value) ? fixed(value, digits) : std::string("-");
+    };
+    log::progress(cat("step ", progress_.step, "/", config_.run.steps, "  accuracy ",
+                      number("accuracy", 3), "  length right ", number("length/correct/mean", 1),
+                      " wrong ", number("length/wrong/mean", 1), "  reward ", number("reward", 3), "  ",
+                      number("perf/rollout_tokens_per_s", 0), " tok/s  ETA ",
+                      human_seconds(clock.seconds() / static_cast<double>(done) *
+                                    static_cast<double>(left))));
+  }
+
+  RunConfig& config_;
+  RunFolder& folder_;
+  Model model_, reference_;
+  std::unique_ptr<OptimizerState> optimizer_;
+  std::unique_ptr<PromptSource> prompts_;
+  Progress progress_;
+  std::vector<Demonstration> demonstrations_;  // of bucket_
+  int64_t bucket_ = -1;
+};
+
+int default_threads() {
+  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+}
+
+}  // namespace
+
+void train(const TrainOptions& options) {
+  ConfigFile file = ConfigFile::load(options.config_path, options.overrides);
+  const std::unique_ptr<RunConfig> config = RunConfig::load(file);
+  const std::string dir = options.run_dir.empty() ? config->run.dir : options.run_dir;
+  if (dir.empty()) fail(options.config_path, ": run.dir: no folder is given; set it, or use --run DIR");
+  set_kernel_threads(config->run.threads > 0 ? static_cast<int>(config->run.threads)
+                                             : default_threads());
+  at::set_num_threads(1);  // our own pool does the work; two pools would fight for the cores
+  RunFolder folder(dir);
+  fs::create_directories(folder.path() / "logs");
+  log::open_file((folder.path() / "logs" / "rank_0.log").string());
+  install_signal_handlers();
+  Run run(*config, folder, options);
+  if (run.finished()) {
+    log::info(cat(dir, ": the run is finished; nothing to do"));
+    return;
+  }
+  folder.write_config(file.effective());
+  run.go();
+}
+
+}  // namespace vernier

@@ -1,0 +1,160 @@
+#include "trainer/run_config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "core/base/errors.h"
+#include "core/text/chat_format.h"
+
+namespace vernier {
+
+void OptimizerConfig::bind(Binder& config) {
+  config.number("learning_rate", learning_rate, 0.0, 10.0, "highest of the schedule");
+  config.choice("schedule", schedule, {"constant", "linear", "cosine"},
+                "of the learning rate after the warm-up");
+  config.number("final_ratio", final_ratio, 0.0, 1.0,
+                "of the learning rate, where a linear or cosine schedule ends");
+  config.number("warmup_steps", warmup_steps, 0, 1 << 30, "steps of linear rise from 0");
+  config.list("betas", betas, 0.0, 1.0, "of AdamW's two moments");
+  config.number("eps", eps, 1e-16, 1.0, "of AdamW's denominator");
+  config.number("weight_decay", weight_decay, 0.0, 10.0, "decoupled, on all weights");
+  config.number("grad_clip", grad_clip, 0.0, 1e6, "largest global gradient norm; 0: no clipping");
+  if (betas.size() != 2 || betas[0] >= 1 || betas[1] >= 1)
+    config.error("betas", "expected two numbers below 1");
+}
+
+double OptimizerConfig::rate(int64_t step, int64_t steps) const {
+  if (step < warmup_steps)
+    return learning_rate * static_cast<double>(step + 1) / static_cast<double>(warmup_steps);
+  if (schedule == "constant") return learning_rate;
+  const double span = static_cast<double>(std::max<int64_t>(steps - warmup_steps, 1));
+  const double share = std::min(static_cast<double>(step - warmup_steps) / span, 1.0);
+  const double fall =
+      schedule == "linear" ? 1.0 - share : 0.5 + 0.5 * std::cos(std::numbers::pi * share);
+  return learning_rate * (final_ratio + (1.0 - final_ratio) * fall);
+}
+
+void SftConfig::bind(Binder& config) {
+  optimizer.learning_rate = 3e-3;
+  optimizer.schedule = "cosine";
+  optimizer.final_ratio = 0.05;
+  optimizer.warmup_steps = 100;
+  optimizer.betas = {0.9, 0.98};
+  optimizer.weight_decay = 0.01;
+  config.number("steps", steps, 0, 1 << 30, "optimizer steps of the warm start; 0: none");
+  config.number("batch_sequences", batch_sequences, 1, 1 << 20, "demonstrations a step");
+  config.number("loss_divisor", loss_divisor, 1.0, 1e12,
+                "token losses of a step are summed and divided by this constant");
+  config.number("bucket_batches", bucket_batches, 1, 1 << 16,
+                "batches whose demonstrations are sorted by length together");
+  config.list("curriculum", curriculum, 0, 1 << 30,
+              "[steps, hardest]: difficulty at most `hardest` for the first steps; empty: none");
+  config.number("save_every", save_every, 0, 1 << 30, "steps between checkpoints; 0: none");
+  optimizer.bind(config);
+  if (!curriculum.empty() && curriculum.size() != 2)
+    config.error("curriculum", "expected [steps, hardest]");
+}
+
+void RunSection::bind(Binder& config) {
+  config.text("name", name, "of the run; empty: the name of its folder");
+  config.text("dir", dir, "folder of the run");
+  config.number("seed", seed, 0, int64_t{1} << 53, "of every random number of the run");
+  config.number("steps", steps, 0, 1 << 30, "RL steps");
+  config.number("eval_every", eval_every, 0, 1 << 30, "steps between evaluations; 0: none");
+  config.number("save_every", save_every, 0, 1 << 30,
+                "steps between checkpoints; 0: only at the start and the end");
+  config.number("keep_checkpoints", keep_checkpoints, 1, 1 << 20,
+                "newest checkpoints that stay, besides the start and the end");
+  config.number("threads", threads, 0, 4096, "CPU threads; 0: one a core");
+}
+
+namespace {
+
+void bind_model(Binder& config, RunConfig& out) {
+  config.text("path", out.model_path, "Hugging Face folder or GGUF file");
+  config.choice("chat_format", out.chat_format, chat_formats(), "how a prompt becomes text");
+  NewModel fresh;
+  const bool given = config.table("new", [&](Binder& table) { fresh.bind(table); });
+  if (given) out.new_model = fresh;
+  if (given && !out.model_path.empty()) config.error("path", "is set beside [model.new]; choose one");
+  if (!given && out.model_path.empty())
+    config.error("path", "neither model.path nor [model.new] is given");
+}
+
+void bind_trainer(Binder& config, RunConfig& out) {
+  out.optimizer.bind(config);
+  config.number("samples_per_update", out.samples_per_update, 0, 1 << 30,
+                "responses of one optimizer step, whole groups; 0: all of the step");
+  config.number("max_tokens_per_microbatch", out.max_tokens_per_microbatch, 1, 1 << 30,
+                "prompt and response tokens of one forward and backward pass");
+  const int64_t n = out.rollout.num_generations;
+  if (out.samples_per_update % n != 0)
+    config.error("samples_per_update", cat(out.samples_per_update, " is not a multiple of ",
+                                           "rollout.num_generations = ", n));
+}
+
+void bind_log(Binder& config, RunConfig& out) {
+  config.table("rollouts", [&](Binder& table) {
+    table.number("every", out.log.rollouts_every, 0, 1 << 30, "steps between stored rollouts; 0: none");
+    table.number("keep_steps", out.log.rollouts_keep, 0, 1 << 30, "newest files that stay; 0: all");
+    table.flag("token_fields", out.log.token_fields, "store token ids and log-probabilities too");
+  });
+}
+
+// An algorithm that looks at the verdict alone would silently ignore a shaped reward.
+void check_rewards(Binder& root, const RunConfig& config) {
+  if (config.algorithm == nullptr) return;
+  if (config.run.steps > 0 && !config.chain.has_rewards())
+    root.error("reward", "no [[reward]] is given; there is nothing to learn from");
+  if (config.algorithm->uses_reward()) return;
+  for (const std::string& name : config.chain.shaping_rewards())
+    root.error("reward", cat("algo.type = \"", config.algorithm_name,
+                             "\" looks at the verdict alone, so reward.", name,
+                             " has no effect; set its weight to 0 to only log it"));
+}
+
+}  // namespace
+
+void RunConfig::bind(Binder& root) {
+  root.table("run", [&](Binder& b) { run.bind(b); });
+  root.table("model", [&](Binder& b) { bind_model(b, *this); });
+  root.table("data", [&](Binder& b) { data.bind(b); });
+  root.table("sft", [&](Binder& b) { sft.bind(b); });
+  root.table("rollout", [&](Binder& b) {
+    rollout.bind(b);
+    if (run.steps > 0 && rollout.sampling.temperature == 0)
+      b.error("temperature", "0 draws the same response every time; there is nothing to learn from");
+  });
+  scoring.num_generations = rollout.num_generations;
+  scoring.max_completion_length = rollout.max_completion_length;
+  scoring.decode = [decode = decode](std::span<const int32_t> ids) {
+    ensure(static_cast<bool>(*decode), "a tokenizer before scoring");
+    return (*decode)(ids);
+  };
+  chain.bind(root, scoring);
+  root.table("algo", [&](Binder& b) {
+    b.choice("type", algorithm_name, AlgorithmRegistry::names(), "the algorithm");
+    algorithm = AlgorithmRegistry::all().at(algorithm_name).make(
+        b, {rollout.num_generations, rollout.max_completion_length});
+  });
+  root.table("trainer", [&](Binder& b) { bind_trainer(b, *this); });
+  root.table("guard", [&](Binder& b) {
+    b.number("max_nonfinite_updates", max_nonfinite_updates, 0, 1 << 20,
+             "updates in a row that may be skipped because a number was not finite");
+  });
+  root.table("eval", [&](Binder& b) {
+    b.number("n", eval.n, 1, 4096, "responses a prompt");
+    b.number("temperature", eval.temperature, 0.0, 100.0, "of an evaluation's sampling");
+  });
+  root.table("log", [&](Binder& b) { bind_log(b, *this); });
+  check_rewards(root, *this);
+}
+
+std::unique_ptr<RunConfig> RunConfig::load(ConfigFile& file) {
+  auto config = std::make_unique<RunConfig>();
+  file.bind([&](Binder& root) { config->bind(root); });
+  return config;
+}
+
+}  // namespace vernier

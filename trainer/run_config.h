@@ -1,0 +1,93 @@
+// Every section of a run's TOML file.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "algos/algorithm.h"
+#include "core/base/config.h"
+#include "core/model/spec.h"
+#include "rewards/reward.h"
+#include "rollout/engine.h"
+#include "rollout/prompts.h"
+
+namespace vernier {
+
+/// AdamW and its learning rate over the steps.
+struct OptimizerConfig {
+  double learning_rate = 1e-6;
+  std::string schedule = "constant";
+  double final_ratio = 0.0;   // of the learning rate, where the schedule ends
+  int64_t warmup_steps = 0;
+  std::vector<double> betas = {0.9, 0.999};
+  double eps = 1e-8;
+  double weight_decay = 0;
+  double grad_clip = 1.0;     // global norm; 0: none
+
+  void bind(Binder& config);
+  /// Learning rate of step `step` (from 0) out of `steps`.
+  double rate(int64_t step, int64_t steps) const;
+};
+
+struct SftConfig {
+  int64_t steps = 0;
+  int64_t batch_sequences = 64;
+  double loss_divisor = 1920;      // token losses are summed and divided by this constant
+  int64_t bucket_batches = 16;     // batches that are sorted by length together
+  std::vector<int64_t> curriculum; // [steps, hardest]: difficulty at most `hardest` until then
+  int64_t save_every = 500;
+  OptimizerConfig optimizer;
+
+  void bind(Binder& config);
+};
+
+struct RunSection {
+  std::string name, dir;
+  int64_t seed = 1, steps = 0, eval_every = 0, save_every = 0, keep_checkpoints = 2;
+  int64_t threads = 0;
+
+  void bind(Binder& config);
+};
+
+struct EvalConfig {
+  int64_t n = 1;
+  double temperature = 1.0;
+};
+
+struct LogConfig {
+  int64_t rollouts_every = 0, rollouts_keep = 0;
+  bool token_fields = false;
+};
+
+struct RunConfig {
+  RunSection run;
+  std::string model_path;
+  std::optional<NewModel> new_model;
+  std::string chat_format = "none";
+  DataConfig data;
+  SftConfig sft;
+  RolloutConfig rollout;
+  ScoringContext scoring;   // decode is filled in once the tokenizer is there
+  ScoringChain chain;
+  std::string algorithm_name = "grpo";
+  std::unique_ptr<Algorithm> algorithm;
+  OptimizerConfig optimizer;
+  int64_t samples_per_update = 0, max_tokens_per_microbatch = 8192;
+  int64_t max_nonfinite_updates = 3;
+  EvalConfig eval;
+  LogConfig log;
+
+  /// Text of token ids once a tokenizer is there; the transforms and rewards hold a reference to it.
+  std::shared_ptr<std::function<std::string(std::span<const int32_t>)>> decode =
+      std::make_shared<std::function<std::string(std::span<const int32_t>)>>();
+
+  /// Binds the whole file; throws UsageError with every mistake at once.
+  static std::unique_ptr<RunConfig> load(ConfigFile& file);
+
+  /// Binds the root table; mistakes are collected by the file.
+  void bind(Binder& root);
+};
+
+}  // namespace vernier

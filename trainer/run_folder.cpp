@@ -1,0 +1,82 @@
+#include "trainer/run_folder.h"
+
+#include <map>
+#include <sstream>
+
+#include "core/base/errors.h"
+#include "core/base/json.h"
+#include "core/base/log.h"
+
+namespace vernier {
+namespace {
+
+fs::path created(fs::path path) {
+  std::error_code problem;
+  fs::create_directories(path, problem);
+  if (problem) fail("run.dir: ", path.string(), ": cannot be created: ", problem.message());
+  return path;
+}
+
+// Whether a row was written by the time the run stood at `progress`.
+bool is_before(const Json& row, const Progress& progress) {
+  const std::string phase = row.value("phase", std::string());
+  const int64_t step = row.value("step", int64_t{-1});
+  if (phase == "sft") return progress.phase == "rl" || step <= progress.step;
+  if (phase == "eval") return progress.phase == "rl" && step <= progress.last_eval;
+  return progress.phase == "rl" && step <= progress.step;
+}
+
+// "section.key" to value, of a configuration that we wrote ourselves.
+std::map<std::string, std::string> keys_of(const std::string& effective) {
+  std::map<std::string, std::string> keys;
+  std::istringstream lines(effective);
+  std::string section;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with('[')) section = line;
+    else if (const size_t equals = line.find(" = "); equals != std::string::npos)
+      keys[section + " " + line.substr(0, equals)] = line.substr(equals + 3);
+  }
+  return keys;
+}
+
+}  // namespace
+
+RunFolder::RunFolder(fs::path path) : path_(created(std::move(path))), lock_(path_) {}
+
+void RunFolder::open_metrics(const Progress& progress) {
+  const fs::path path = path_ / "metrics.jsonl";
+  metrics_ = std::make_unique<LineAppender>(path);  // repairs a torn last line
+  std::string kept, dropped, line;
+  LineReader reader(path.string());
+  while (reader.next(line)) {
+    const bool keep = is_before(parse_json(line, reader.where()), progress);
+    (keep ? kept : dropped) += line + "\n";
+  }
+  if (dropped.empty()) return;
+  metrics_.reset();
+  LineAppender attic(path_ / "metrics.dropped.jsonl");
+  dropped.pop_back();
+  attic.line(dropped);
+  attic.sync();
+  write_file(path, kept);
+  metrics_ = std::make_unique<LineAppender>(path);
+}
+
+void RunFolder::write_metrics(const Metrics& metrics) { metrics_->line(dump_json(metrics.row())); }
+
+void RunFolder::sync_metrics() { metrics_->sync(); }
+
+void RunFolder::write_config(const std::string& effective) {
+  const fs::path path = path_ / "config.toml";
+  if (fs::exists(path)) {
+    const auto before = keys_of(read_file(path));
+    for (const auto& [key, value] : keys_of(effective)) {
+      const auto old = before.find(key);
+      const std::string was = old == before.end() ? "not set" : old->second;
+      if (was != value) log::warn(cat("resuming with ", key, " = ", value, " (it was ", was, ")"));
+    }
+  }
+  write_file(path, effective);
+}
+
+}  // namespace vernier

@@ -1,0 +1,37 @@
+// The files of a run besides its checkpoints.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/base/files.h"
+#include "core/metrics/metrics.h"
+#include "trainer/checkpoint.h"
+
+namespace vernier {
+
+/// A run folder that this process owns: lock, metrics rows, effective configuration.
+class RunFolder {
+ public:
+  /// Creates the folder and takes its lock. Throws UsageError where another process holds it.
+  explicit RunFolder(fs::path path);
+
+  const fs::path& path() const { return path_; }
+
+  /// Moves the rows that lie after `progress` to metrics.dropped.jsonl, so that what remains is what an
+  /// undisturbed run would have written by then, and opens metrics.jsonl for more.
+  void open_metrics(const Progress& progress);
+
+  void write_metrics(const Metrics& metrics);
+  void sync_metrics();
+
+  /// Writes config.toml. Where another one is there, warns of the keys that changed.
+  void write_config(const std::string& effective);
+
+ private:
+  fs::path path_;
+  FolderLock lock_;
+  std::unique_ptr<LineAppender> metrics_;
+};
+
+}  // namespace vernier

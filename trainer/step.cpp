@@ -1,0 +1,306 @@
+#include "trainer/step.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "core/base/errors.h"
+
+namespace vernier {
+namespace {
+
+// Prompt and response of one sequence on its way through the model.
+struct Sequence {
+  const std::vector<int32_t>* prompt = nullptr;
+  const int32_t* response = nullptr;
+  int64_t length = 0;  // response tokens
+
+  int64_t tokens() const { return static_cast<int64_t>(prompt->size()) + length; }
+};
+
+Sequence sequence_of(const Sample& sample) {
+  return {sample.prompt_ids, sample.response->ids.data(), sample.response->num_tokens};
+}
+
+// Places of the sequences of each micro-batch, longest first.
+std::vector<std::vector<size_t>> split(const std::vector<Sequence>& sequences, int64_t max_tokens) {
+  std::vector<size_t> order(sequences.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return sequences[a].tokens() > sequences[b].tokens();
+  });
+  std::vector<std::vector<size_t>> batches;
+  int64_t filled = 0;
+  for (const size_t i : order) {
+    if (batches.empty() || filled + sequences[i].tokens() > max_tokens) {
+      batches.emplace_back();
+      filled = 0;
+    }
+    batches.back().push_back(i);
+    filled += sequences[i].tokens();
+  }
+  return batches;
+}
+
+// Log-probability and entropy of the response tokens of some sequences, one after the other. The last
+// token of a response predicts nothing and does not run.
+ops::TokenLogprobs forward(Decoder& decoder, const std::vector<Sequence>& sequences,
+                           const std::vector<size_t>& which, double temperature) {
+  PackedTokens tokens;
+  std::vector<int64_t> rows;
+  std::vector<int32_t> targets, ids;
+  for (const size_t i : which) {
+    const Sequence& s = sequences[i];
+    ids.assign(s.prompt->begin(), s.prompt->end());
+    ids.insert(ids.end(), s.response, s.response + s.length - 1);
+    const int64_t first = tokens.size() + static_cast<int64_t>(s.prompt->size()) - 1;
+    for (int64_t t = 0; t < s.length; ++t) rows.push_back(first + t);
+    targets.insert(targets.end(), s.response, s.response + s.length);
+    tokens.add(ids);
+  }
+  const at::Tensor hidden = decoder.hidden(tokens).index_select(0, at::tensor(rows));
+  return ops::token_logprobs(hidden, decoder.head(), targets, temperature);
+}
+
+at::Tensor concatenated(const Update& update, const std::vector<size_t>& which,
+                        std::vector<float> Sample::*field) {
+  std::vector<float> all;
+  for (const size_t i : which) {
+    const std::vector<float>& values = update.samples[i].*field;
+    all.insert(all.end(), values.begin(), values.end());
+  }
+  return at::tensor(all);
+}
+
+TokenBatch make_batch(const Update& update, const std::vector<size_t>& which,
+                      const ops::TokenLogprobs& forward) {
+  TokenBatch batch;
+  std::vector<int64_t> sequence;
+  std::vector<float> advantage;
+  for (const size_t i : which) {
+    const Sample& sample = update.samples[i];
+    const auto place = static_cast<int64_t>(batch.lengths.size());
+    batch.lengths.push_back(sample.response->num_tokens);
+    batch.sequences.push_back(sample.place);
+    sequence.insert(sequence.end(), static_cast<size_t>(sample.response->num_tokens), place);
+    advantage.insert(advantage.end(), static_cast<size_t>(sample.response->num_tokens),
+                     static_cast<float>(sample.advantage));
+  }
+  batch.logprob = forward.logprob;
+  batch.entropy = forward.entropy;
+  const bool fresh = update.samples[which.front()].old.empty();
+  batch.old = fresh ? forward.logprob.detach() : concatenated(update, which, &Sample::old);
+  if (!update.samples[which.front()].reference.empty())
+    batch.reference = concatenated(update, which, &Sample::reference);
+  batch.advantage = at::tensor(advantage);
+  batch.sequence = at::tensor(sequence);
+  batch.totals = update.totals;
+  return batch;
+}
+
+std::vector<Sequence> sequences_of(const Update& update) {
+  std::vector<Sequence> out;
+  for (const Sample& sample : update.samples) out.push_back(sequence_of(sample));
+  return out;
+}
+
+// How far the log-probabilities of the update are from those recorded while sampling.
+struct Mismatch {
+  double sum = 0, largest = 0;
+  int64_t count = 0;
+
+  void add(const TokenBatch& batch, const Update& update, const std::vector<size_t>& which) {
+    const float* now = batch.logprob.const_data_ptr<float>();
+    for (const size_t i : which) {
+      const Response& response = *update.samples[i].response;
+      if (response.logprobs.empty()) {
+        now += response.num_tokens;
+        continue;
+      }
+      for (int32_t t = 0; t < response.num_tokens; ++t) {
+        const double gap = std::abs(double{*now++} - response.logprobs[static_cast<size_t>(t)]);
+        sum += gap;
+        largest = std::max(largest, gap);
+        ++count;
+      }
+    }
+  }
+};
+
+// Scalars of every sequence of the update, from a pass without gradient.
+SequenceScalars gather_scalars(Decoder& decoder, const Algorithm& algorithm, const Update& update,
+                               const std::vector<Sequence>& sequences,
+                               const std::vector<std::vector<size_t>>& batches,
+                               double temperature) {
+  const at::NoGradGuard no_grad;
+  SequenceScalars all{std::vector<double>(update.table.size(), 0.0),
+                      std::vector<double>(update.table.size(), 0.0)};
+  for (const auto& which : batches) {
+    const TokenBatch batch =
+        make_batch(update, which, forward(decoder, sequences, which, temperature));
+    const SequenceScalars some = algorithm.scalars(batch);
+    for (size_t b = 0; b < which.size(); ++b) {
+      const auto place = static_cast<size_t>(batch.sequences[b]);
+      all.score[place] = some.score[b];
+      all.drift[place] = some.drift[b];
+    }
+  }
+  return all;
+}
+
+bool enters(const Response& response) {
+  return response.reward.has_value() && !response.masked && response.num_tokens > 0 &&
+         (response.finish_reason == FinishReason::stop ||
+          response.finish_reason == FinishReason::length);
+}
+
+}  // namespace
+
+GroupTable make_table(const std::vector<Group>& groups) {
+  GroupTable table;
+  for (const Group& group : groups) {
+    for (const Response& response : group.responses) {
+      table.reward.push_back(response.reward.value_or(std::numeric_limits<double>::quiet_NaN()));
+      table.correct.push_back(response.correct ? (*response.correct ? 1 : 0) : -1);
+      table.length.push_back(response.num_tokens);
+      double sum = std::numeric_limits<double>::quiet_NaN();
+      if (!response.logprobs.empty() && response.num_tokens > 0) {
+        sum = 0;
+        for (int32_t t = 0; t < response.num_tokens; ++t) sum += response.logprobs[static_cast<size_t>(t)];
+        sum /= response.num_tokens;
+      }
+      table.mean_logprob.push_back(sum);
+      table.active.push_back(enters(response) ? 1 : 0);
+    }
+    table.offsets.push_back(static_cast<int64_t>(table.reward.size()));
+  }
+  return table;
+}
+
+Update make_update(const std::vector<Group>& groups, size_t first, size_t last,
+                   int64_t max_completion_length) {
+  Update update;
+  // Copies of groups would copy their texts: the table is made from the range itself.
+  std::vector<const Group*> range;
+  for (size_t g = first; g < last; ++g) range.push_back(&groups[g]);
+  for (const Group* group : range) {
+    const GroupTable one = make_table({*group});
+    const auto append = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
+    append(update.table.reward, one.reward);
+    append(update.table.correct, one.correct);
+    append(update.table.length, one.length);
+    append(update.table.mean_logprob, one.mean_logprob);
+    append(update.table.active, one.active);
+    const int64_t base = update.table.offsets.back();
+    update.table.offsets.push_back(base + one.offsets.back());
+    for (size_t i = 0; i < group->responses.size(); ++i) {
+      if (one.active[i] == 0) continue;
+      const Response& response = group->responses[i];
+      update.samples.push_back({.prompt_ids = &group->prompt.ids,
+                                .response = &response,
+                                .advantage = response.advantage,
+                                .place = base + static_cast<int64_t>(i),
+                                .old = {},
+                                .reference = {}});
+      update.totals.tokens += response.num_tokens;
+      ++update.totals.sequences;
+    }
+  }
+  update.totals.max_completion_length = max_completion_length;
+  return update;
+}
+
+void fill_logprobs(Decoder& decoder, Update& update, double temperature, int64_t max_tokens,
+                   bool reference) {
+  const at::NoGradGuard no_grad;
+  const std::vector<Sequence> sequences = sequences_of(update);
+  for (const auto& which : split(sequences, max_tokens)) {
+    const at::Tensor logprob = forward(decoder, sequences, which, temperature).logprob;
+    const float* next = logprob.const_data_ptr<float>();
+    for (const size_t i : which) {
+      Sample& sample = update.samples[i];
+      (reference ? sample.reference : sample.old).assign(next, next + sample.response->num_tokens);
+      next += sample.response->num_tokens;
+    }
+  }
+}
+
+UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, const Algorithm& algorithm,
+                            Update& update, double temperature, int64_t max_tokens,
+                            const OptimizerConfig& optimizer, double learning_rate,
+                            Metrics& metrics) {
+  const std::vector<Sequence> sequences = sequences_of(update);
+  const auto batches = split(sequences, max_tokens);
+  Coupling coupling;
+  const bool couples = algorithm.couples();
+  if (couples && batches.size() > 1)
+    coupling = algorithm.couple(
+        update.table, gather_scalars(decoder, algorithm, update, sequences, batches, temperature));
+  std::map<std::string, double> sums;
+  Mismatch mismatch;
+  double entropy = 0;
+  for (const auto& which : batches) {
+    const TokenBatch batch =
+        make_batch(update, which, forward(decoder, sequences, which, temperature));
+    if (couples && batches.size() == 1) {
+      // One micro-batch: its own forward pass has all the scalars, in another order.
+      const SequenceScalars some = algorithm.scalars(batch);
+      SequenceScalars all{std::vector<double>(update.table.size(), 0.0),
+                          std::vector<double>(update.table.size(), 0.0)};
+      for (size_t b = 0; b < which.size(); ++b) {
+        all.score[static_cast<size_t>(batch.sequences[b])] = some.score[b];
+        all.drift[static_cast<size_t>(batch.sequences[b])] = some.drift[b];
+      }
+      coupling = algorithm.couple(update.table, all);
+    }
+    const Loss loss = algorithm.loss(batch, couples ? &coupling : nullptr);
+    for (const auto& [name, value] : loss.metrics) sums[name] += value;
+    entropy += batch.entropy.detach().sum(at::kDouble).item<double>();
+    mismatch.add(batch, update, which);
+    loss.value.backward();
+  }
+  for (const auto& [name, value] : couples ? coupling.metrics : sums) {
+    if (std::isfinite(value)) metrics.set(name, value);
+    else metrics.set_undefined(name);
+  }
+  const UpdateResult result = apply_update(decoder, state, optimizer, learning_rate);
+  if (std::isfinite(result.grad_norm)) metrics.set("grad_norm", result.grad_norm);
+  else metrics.set_undefined("grad_norm");
+  metrics.set("learning_rate", result.learning_rate);
+  metrics.set("microbatches", static_cast<double>(batches.size()));
+  if (update.totals.tokens > 0)
+    metrics.set("entropy", entropy / static_cast<double>(update.totals.tokens));
+  if (mismatch.count > 0) {
+    metrics.set("sampling/sampling_logp_difference/mean",
+                mismatch.sum / static_cast<double>(mismatch.count));
+    metrics.set("sampling/sampling_logp_difference/max", mismatch.largest);
+  }
+  return result;
+}
+
+UpdateResult sft_step(Decoder& decoder, OptimizerState& state,
+                      const std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>>& pairs,
+                      double divisor, int64_t max_tokens, const OptimizerConfig& optimizer,
+                      double learning_rate, Metrics& metrics) {
+  std::vector<Sequence> sequences;
+  double tokens = 0, total = 0;
+  for (const auto& [prompt, response] : pairs) {
+    sequences.push_back({&prompt, response.data(), static_cast<int64_t>(response.size())});
+    tokens += static_cast<double>(response.size());
+  }
+  for (const auto& which : split(sequences, max_tokens)) {
+    const at::Tensor sum = forward(decoder, sequences, which, 1.0).logprob.sum();
+    total -= sum.item<double>();
+    (-sum / divisor).backward();
+  }
+  const UpdateResult result = apply_update(decoder, state, optimizer, learning_rate);
+  metrics.set("loss", total / divisor);
+  metrics.set("nll", total / tokens);
+  metrics.set("num_tokens", tokens);
+  metrics.set("grad_norm", result.grad_norm);
+  metrics.set("learning_rate", result.learning_rate);
+  return result;
+}
+
+}  // namespace vernier
