@@ -91,14 +91,17 @@ class Grpo final : public Algorithm {
 
   static GroupStatistics statistics(const GroupTable& table, int64_t group) {
     GroupStatistics out{.mean = 0, .std = 1, .count = 0};
-    double sum = 0, squares = 0;
+    double sum = 0, squares = 0, low = INFINITY, high = -INFINITY;
     for (int64_t i = table.offsets[group]; i < table.offsets[group + 1]; ++i)
       if (counts(table, i)) {
         sum += table.reward[i];
+        low = std::fmin(low, table.reward[i]);
+        high = std::fmax(high, table.reward[i]);
         ++out.count;
       }
     if (out.count < 2) return out;
-    out.mean = sum / static_cast<double>(out.count);
+    // Of equal rewards the mean is that reward, not what rounding makes of it.
+    out.mean = low == high ? low : sum / static_cast<double>(out.count);
     for (int64_t i = table.offsets[group]; i < table.offsets[group + 1]; ++i)
       if (counts(table, i)) squares += (table.reward[i] - out.mean) * (table.reward[i] - out.mean);
     out.std = std::sqrt(squares / static_cast<double>(out.count - 1));

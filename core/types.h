@@ -59,7 +59,7 @@ struct Response {
   std::vector<std::pair<int64_t, int32_t>> versions;  // weight version, tokens drawn with it
 
   std::vector<RewardPart> rewards;
-  std::optional<double> reward;    // weighted sum; none where every part abstained
+  std::optional<double> reward;    // weighted sum; none as soon as one part abstains
   double advantage = 0;
   std::vector<std::string> transforms;  // what changed it, in order
   bool masked = false;             // no token of it enters the loss

@@ -59,8 +59,7 @@ std::unique_ptr<T> make(Binder& b, const std::string& type, const ScoringContext
   }
   b.error("type", cat("\"", type, "\" is no ", T::kKind, suggestion(type, names),
                       "; known: ", join(names)));
-  // The keys beside it belong to the type that was meant: bind them, or each is reported as
-  // unknown.
+  // The keys beside it belong to the type that was meant. Left unbound, each would be a mistake.
   const std::string meant = nearest(type, names);
   if (!meant.empty()) rows.at(meant).make(b, context);
   return nullptr;
@@ -78,12 +77,16 @@ Json verdict_step(const Prompt& prompt, const Response& response) {
 }
 
 // Sets Response::correct by the row's rule. A response that the policy did not end gets no verdict:
-// what is missing of it might have been the answer.
-void judge(const Prompt& prompt, Response& response) {
+// what is missing of it might have been the answer. A stored verdict stands where the row has no rule,
+// unless the response has changed since.
+void judge(const Prompt& prompt, Response& response, bool changed) {
+  const std::optional<bool> stored = changed ? std::nullopt : response.correct;
   response.correct.reset();
   std::string how;
   if (prompt.verify.empty() || prompt.answer.empty()) {
-    how = prompt.verify.empty() ? "the row has no rule" : "the row has no answer";
+    response.correct = policy_ended(response) ? stored : std::nullopt;
+    how = cat(prompt.verify.empty() ? "the row has no rule" : "the row has no answer",
+              response.correct ? "; its stored verdict stands" : "");
   } else if (!policy_ended(response)) {
     how = cat("finish reason ", name_of(response.finish_reason));
   } else {
@@ -208,7 +211,7 @@ void ScoringChain::score_responses(Group& group, std::span<const size_t> which) 
 std::vector<std::pair<std::string, double>> ScoringChain::score(Group& group, bool explain) const {
   for (Response& response : group.responses) {
     response.explain = explain ? "[]" : "";
-    judge(group.prompt, response);
+    judge(group.prompt, response, false);
     response.sampled_correct = response.correct;
   }
   std::vector<size_t> all(group.responses.size());

@@ -42,12 +42,19 @@ void write_optimizer(const fs::path& path, const OptimizerState& optimizer) {
   writer.commit();
 }
 
+// The one text that a manifest has: with a hash of itself, so that no byte of it can change unseen.
+std::string manifest_text(Json manifest) {
+  const std::string body = manifest.dump();
+  manifest["xxh3"] = hash_bytes(body.data(), body.size());
+  return manifest.dump(1) + "\n";
+}
+
 void write_manifest(const fs::path& folder) {
   Json files = Json::object();
   for (const std::string& name : files_of(folder))
     files[name] = {{"size", fs::file_size(folder / name)}, {"xxh3", hash_file(folder / name)}};
-  const Json manifest = {{"version", kManifestVersion}, {"files", files}};
-  write_file(folder / "trainer" / "manifest.json", manifest.dump(1) + "\n");
+  write_file(folder / "trainer" / "manifest.json",
+             manifest_text({{"version", kManifestVersion}, {"files", files}}));
 }
 
 void read_moment(const SafetensorsFile& file, const char* name, at::Tensor& out) {
@@ -105,7 +112,10 @@ std::string check_checkpoint(const fs::path& checkpoint) {
   try {
     const fs::path path = checkpoint / "trainer" / "manifest.json";
     if (!fs::exists(path)) return "it has no manifest: it was not finished";
-    const Json manifest = parse_json(read_file(path), path.string());
+    const std::string text = read_file(path);
+    Json manifest = parse_json(text, path.string());
+    manifest.erase("xxh3");
+    if (manifest_text(manifest) != text) return "its manifest does not have its own hash";
     if (manifest.value("version", 0) != kManifestVersion)
       return cat("its manifest has version ", dump_json(manifest.value("version", Json())));
     for (const auto& [name, entry] : manifest.at("files").items()) {

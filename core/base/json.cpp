@@ -120,15 +120,15 @@ bool LineReader::raw_line(std::string& line) {
   size_t scanned = in.begin;
   while (true) {
     const size_t end = in.plain.find('\n', scanned);
+    const size_t held = std::min(end, in.plain.size()) - in.begin;
+    if (held > kMaxLine)
+      fail(path_, ":", line_number_ + 1, ": a line of over ", kMaxLine >> 20, " MiB");
     if (end != std::string::npos) {
       line.assign(in.plain, in.begin, end - in.begin);
       in.begin = end + 1;
       ++line_number_;
       return true;
     }
-    const size_t held = in.plain.size() - in.begin;
-    if (held > kMaxLine)
-      fail(path_, ":", line_number_ + 1, ": a line of over ", kMaxLine >> 20, " MiB");
     if (in.ended || !in.fill(path_)) {
       in.ended = true;
       if (in.plain.size() == in.begin) return false;

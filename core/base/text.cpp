@@ -61,7 +61,7 @@ std::string join(std::span<const std::string> items, std::string_view separator)
 
 std::string nearest(std::string_view name, std::span<const std::string> candidates) {
   std::string best;
-  size_t best_distance = std::max<size_t>(1, name.size() / 3) + 1;
+  size_t best_distance = std::max<size_t>(2, name.size() / 3) + 1;
   std::vector<size_t> row;
   for (const std::string& candidate : candidates) {
     row.resize(candidate.size() + 1);

@@ -325,6 +325,7 @@ class Parser {
     Part whole = post();
     if (strict_ && is_signed && whole.sequence) return fail();
     while (!failed_ && take(Token::power)) {
+      if (take(Token::postfix)) continue;  // 30^∘
       signs();
       whole = product(whole, post());
     }

@@ -101,6 +101,7 @@ class Converter {
 
   std::string run() {
     while (at_ < text_.size()) step();
+    while (depth_ > 0) close_group();
     while (!waiting_.empty()) close_macro();
     return std::move(out_);
   }

@@ -211,18 +211,13 @@ std::string join_mixed_numbers(std::string_view text) {
   std::string out;
   for (size_t at = 0; at < text.size();) {
     out += text[at];
-    const size_t next = skip_spaces(text, at + 1);
-    if (is_digit(text[at]) && next > at + 1) {
-      if (next < text.size() && is_digit(text[next])) {
-        out += cat('+', text[next]);
-        at = next + 1;
-      } else {
-        out += ' ';
-        at = next;
-      }
-    } else {
-      ++at;
-    }
+    const size_t next = is_digit(text[at]) ? skip_spaces(text, at + 1) : at + 1;
+    const bool spaces = next > at + 1;
+    at = next;
+    if (spaces && at < text.size() && is_digit(text[at]))
+      out += cat('+', text[at++]);
+    else if (spaces)
+      out += ' ';
   }
   return out;
 }

@@ -1,0 +1,249 @@
+// Every CPU kernel against its reference, at awkward sizes; sampling against its distribution.
+#include <doctest/doctest.h>
+
+#include "core/base/pool.h"
+#include "core/kernels/kernels.h"
+#include "core/kernels/sample.h"
+#include "tests/testing.h"
+
+namespace vernier::kernels {
+namespace {
+
+using testing::normal;
+using testing::worst;
+using Floats = std::vector<float>;
+
+constexpr int64_t kSizes[] = {1, 31, 33, 257};
+
+TEST_CASE("gemm equals its reference, and a row does not depend on the other rows") {
+  for (const int64_t inner : kSizes)
+    for (const int64_t columns : kSizes) {
+      CAPTURE(inner);
+      CAPTURE(columns);
+      const Floats w = normal(columns * inner, 1);
+      PackedMatrix transposed, plain;
+      pack_transposed(w.data(), columns, inner, transposed);
+      pack_plain(w.data(), columns, inner, plain);
+      const Floats x = normal(257 * std::max(inner, columns), 2);
+      for (const int64_t rows : kSizes) {
+        CAPTURE(rows);
+        Floats y(rows * columns), want(rows * columns), first(columns);
+        gemm(x.data(), transposed, y.data(), rows);
+        ref::matmul(x.data(), false, w.data(), true, want.data(), rows, inner, columns, false);
+        CHECK(worst(y, want) < 1e-5);
+        gemm(x.data() + (rows - 1) * inner, transposed, first.data(), 1);
+        CHECK(std::equal(first.begin(), first.end(), y.end() - columns));
+        Floats back(rows * inner), back_want(rows * inner);
+        gemm(x.data(), plain, back.data(), rows);
+        ref::matmul(x.data(), false, w.data(), false, back_want.data(), rows, columns, inner, false);
+        CHECK(worst(back, back_want) < 1e-5);
+      }
+    }
+}
+
+TEST_CASE("gemm_tn adds the gradient of a weight, the same with one thread and with two") {
+  for (const int64_t rows : {1, 31, 257, 700})
+    for (const int64_t a : kSizes)
+      for (const int64_t b : kSizes) {
+        const Floats x = normal(rows * a, 3), y = normal(rows * b, 4);
+        Floats got = normal(a * b, 5), want = got, threaded = got;
+        gemm_tn(x.data(), y.data(), got.data(), rows, a, b);
+        ref::matmul(x.data(), true, y.data(), false, want.data(), a, rows, b, true);
+        CHECK(worst(got, want) < 1e-5);
+        set_kernel_threads(2);
+        gemm_tn(x.data(), y.data(), threaded.data(), rows, a, b);
+        set_kernel_threads(1);
+        CHECK(threaded == got);
+      }
+}
+
+TEST_CASE("rms_norm and swiglu equal their references, forward and backward") {
+  for (const int64_t rows : kSizes)
+    for (const int64_t width : kSizes) {
+      CAPTURE(rows);
+      CAPTURE(width);
+      const Floats x = normal(rows * width, 6), w = normal(width, 7), dy = normal(rows * width, 8);
+      Floats y(x.size()), y_want(x.size()), inverse(rows), inverse_want(rows);
+      rms_norm(x.data(), w.data(), y.data(), inverse.data(), rows, width, 1e-5f);
+      ref::rms_norm(x.data(), w.data(), y_want.data(), inverse_want.data(), rows, width, 1e-5);
+      CHECK(worst(y, y_want) < 1e-5);
+      Floats dx(x.size()), dx_want(x.size()), dw = w, dw_want = w;
+      rms_norm_backward(dy.data(), x.data(), w.data(), inverse.data(), dx.data(), dw.data(), rows, width);
+      ref::rms_norm_backward(dy.data(), x.data(), w.data(), inverse_want.data(), dx_want.data(),
+                             dw_want.data(), rows, width);
+      CHECK(worst(dx, dx_want, 1) < 1e-5);
+      CHECK(worst(dw, dw_want) < 1e-5);
+      const Floats gate_up = normal(rows * 2 * width, 9, 0, 4);
+      Floats d_gate_up(gate_up.size()), d_want(gate_up.size());
+      swiglu(gate_up.data(), y.data(), rows, width);
+      ref::swiglu(gate_up.data(), y_want.data(), rows, width);
+      CHECK(worst(y, y_want) < 1e-5);
+      swiglu_backward(dy.data(), gate_up.data(), d_gate_up.data(), rows, width);
+      ref::swiglu_backward(dy.data(), gate_up.data(), d_want.data(), rows, width);
+      CHECK(worst(d_gate_up, d_want) < 1e-5);
+    }
+}
+
+TEST_CASE("attention equals its reference, forward and backward, on packed segments") {
+  for (const AttentionShape& shape :
+       {AttentionShape{1, 1, 2}, AttentionShape{6, 2, 8}, AttentionShape{3, 3, 30}, AttentionShape{4, 1, 64}}) {
+    const std::vector<int32_t> starts = {0, 1, 32, 65, 130};
+    const int64_t rows = starts.back(), out_size = rows * shape.heads * shape.head_size;
+    const Floats qkv = normal(rows * shape.row(), 10), d_out = normal(out_size, 11);
+    Floats out(out_size), want(out_size), log_sum(rows * shape.heads), log_want(rows * shape.heads);
+    attention(qkv.data(), starts.data(), 4, out.data(), log_sum.data(), shape);
+    ref::attention(qkv.data(), starts.data(), 4, want.data(), log_want.data(), shape);
+    CHECK(worst(out, want) < 1e-5);
+    CHECK(worst(log_sum, log_want) < 1e-5);
+    Floats d(qkv.size()), d_want(qkv.size());
+    attention_backward(d_out.data(), qkv.data(), out.data(), log_sum.data(), starts.data(), 4, d.data(), shape);
+    ref::attention_backward(d_out.data(), qkv.data(), want.data(), log_want.data(), starts.data(), 4,
+                            d_want.data(), shape);
+    CHECK(worst(d, d_want) < 1e-5);
+  }
+}
+
+TEST_CASE("decode attention equals the full pass bit for bit") {
+  const AttentionShape shape{6, 2, 8};
+  const int64_t rows = 70;
+  const std::vector<int32_t> starts = {0, 70};
+  const Floats qkv = normal(rows * shape.row(), 12);
+  Floats out(rows * 48), log_sum(rows * 6), one(48);
+  attention(qkv.data(), starts.data(), 1, out.data(), log_sum.data(), shape);
+  Floats keys(2 * 8 * 128), values(2 * 8 * 128);
+  CacheView cache{keys.data(), values.data(), 128, 0};
+  for (int64_t t = 0; t < rows; ++t) {
+    cache_append(qkv.data() + t * shape.row(), cache, shape, 1);
+    decode_attention(qkv.data() + t * shape.row(), &cache, 1, one.data(), shape);
+    CHECK(std::equal(one.begin(), one.end(), out.begin() + t * 48));
+  }
+}
+
+TEST_CASE("rotation and back is the identity") {
+  const AttentionShape shape{2, 1, 6};
+  const Floats before = normal(5 * shape.row(), 13);
+  Floats cosine, sine;
+  for (int i = 0; i < 30; ++i) {
+    cosine.push_back(std::cos(0.3f * static_cast<float>(i)));
+    sine.push_back(std::sin(0.3f * static_cast<float>(i)));
+  }
+  const std::vector<int32_t> positions = {0, 3, 9, 1, 2};
+  Floats x = before;
+  rope(x.data(), positions.data(), cosine.data(), sine.data(), shape, 5, false);
+  CHECK(worst(x, before) > 0.01);
+  rope(x.data(), positions.data(), cosine.data(), sine.data(), shape, 5, true);
+  CHECK(worst(x, before) < 1e-6);
+}
+
+TEST_CASE("log_softmax equals its reference, forward and backward") {
+  for (const int64_t rows : {1, 33})
+    for (const int64_t vocabulary : kSizes)
+      for (const double temperature : {0.5, 1.0, 1.7}) {
+        CAPTURE(vocabulary);
+        const Floats logits = normal(rows * vocabulary, 14, 2, 5);
+        const auto scale = static_cast<float>(1 / temperature);
+        std::vector<int32_t> targets;
+        for (int64_t t = 0; t < rows; ++t) targets.push_back(static_cast<int32_t>(t * 7 % vocabulary));
+        Floats a(rows), b(rows), c(rows), a_want(rows), b_want(rows), c_want(rows);
+        log_softmax(logits.data(), targets.data(), scale, a.data(), b.data(), c.data(), rows, vocabulary);
+        ref::log_softmax(logits.data(), targets.data(), scale, a_want.data(), b_want.data(),
+                         c_want.data(), rows, vocabulary);
+        CHECK(worst(a, a_want, 1) < 1e-5);
+        CHECK(worst(b, b_want, 1) < 1e-5);
+        CHECK(worst(c, c_want, 1) < 1e-4);
+        const Floats d_logprob = normal(rows, 15), d_entropy = normal(rows, 16);
+        Floats d = logits, d_want = logits;
+        log_softmax_backward(d.data(), targets.data(), scale, a.data(), c.data(), d_logprob.data(),
+                             d_entropy.data(), rows, vocabulary);
+        ref::log_softmax_backward(d_want.data(), targets.data(), scale, a_want.data(), c_want.data(),
+                                  d_logprob.data(), d_entropy.data(), rows, vocabulary);
+        CHECK(worst(d, d_want, 1) < 2e-5);
+      }
+}
+
+TEST_CASE("a NaN among the logits shows") {
+  Floats logits = normal(100, 17);
+  logits[63] = std::numeric_limits<float>::quiet_NaN();
+  const int32_t target = 5;
+  float log_sum = 0, logprob = 0, entropy = 0;
+  log_softmax(logits.data(), &target, 1, &log_sum, &logprob, &entropy, 1, 100);
+  CHECK(std::isnan(logprob));
+  CHECK(std::isnan(entropy));
+}
+
+TEST_CASE("adamw equals its reference") {
+  for (const int64_t count : {int64_t{1}, int64_t{31}, int64_t{257}, int64_t{70000}}) {
+    Floats w = normal(count, 18), m(count), v(count);
+    std::vector<double> w_ref(w.begin(), w.end()), m_ref(count), v_ref(count);
+    for (int64_t step = 1; step <= 5; ++step) {
+      const Floats g = normal(count, 18 + static_cast<uint64_t>(step));
+      const std::vector<double> g_ref(g.begin(), g.end());
+      const AdamStep how{.learning_rate = 1e-2, .beta1 = 0.9, .beta2 = 0.98, .eps = 1e-8,
+                         .weight_decay = 0.1, .grad_scale = 0.5, .step = step};
+      adamw(w.data(), g.data(), m.data(), v.data(), count, how);
+      ref::adamw(w_ref.data(), g_ref.data(), m_ref.data(), v_ref.data(), count, how);
+    }
+    CHECK(worst(w, w_ref) < 1e-5);
+    double squares = 0;
+    for (const float value : w) squares += double{value} * double{value};
+    CHECK(sum_of_squares(w.data(), count) == doctest::Approx(squares).epsilon(1e-12));
+  }
+}
+
+// p of Pearson's statistic with `freedom` degrees, by Wilson and Hilferty's normal approximation.
+double chi_square_p(double statistic, double freedom) {
+  const double spread = 2.0 / (9.0 * freedom);
+  const double z = (std::cbrt(statistic / freedom) - (1 - spread)) / std::sqrt(spread);
+  return 0.5 * std::erfc(z / std::sqrt(2.0));
+}
+
+TEST_CASE("sampled frequencies match the filtered distribution") {
+  constexpr int64_t kVocabulary = 40, kRows = 8, kDraws = 125000;  // a million draws a filter
+  for (const SamplingParams& params :
+       {SamplingParams{}, SamplingParams{.temperature = 0.6}, SamplingParams{.temperature = 1.8},
+        SamplingParams{.top_k = 7}, SamplingParams{.top_p = 0.8}, SamplingParams{.min_p = 0.05},
+        SamplingParams{.temperature = 0.8, .top_k = 20, .top_p = 0.9, .min_p = 0.02}}) {
+    CAPTURE(params.temperature);
+    CAPTURE(params.top_k);
+    CAPTURE(params.top_p);
+    CAPTURE(params.min_p);
+    std::vector<int32_t> scratch;
+    double statistic = 0, freedom = 0;
+    for (uint64_t row = 0; row < kRows; ++row) {
+      const Floats logits = normal(kVocabulary, 100 + row, 0, 2);
+      const int32_t banned = row % 2 == 0 ? -1 : 3;
+      const std::vector<double> p = ref::filtered_probabilities(logits.data(), kVocabulary, params, banned);
+      const Rng rng(7, Stream::sampling, row);
+      std::vector<int64_t> count(kVocabulary);
+      for (uint64_t i = 0; i < kDraws; ++i)
+        ++count[static_cast<size_t>(
+            sample_token(logits.data(), kVocabulary, params, banned, rng.uniform(i), scratch).id)];
+      double kept = 0;
+      for (size_t id = 0; id < p.size(); ++id) {
+        const double expected = p[id] * kDraws;
+        if (p[id] == 0) {
+          CHECK(count[id] == 0);
+          continue;
+        }
+        statistic += (static_cast<double>(count[id]) - expected) *
+                     (static_cast<double>(count[id]) - expected) / expected;
+        ++kept;
+      }
+      freedom += kept - 1;
+    }
+    CHECK(chi_square_p(statistic, freedom) > 1e-3);
+  }
+}
+
+TEST_CASE("temperature 0 takes the most probable token, never the banned one") {
+  const Floats logits = {0, 3, 5, 3};
+  std::vector<int32_t> scratch;
+  const SamplingParams greedy{.temperature = 0};
+  CHECK(sample_token(logits.data(), 4, greedy, -1, 0.99, scratch).id == 2);
+  CHECK(sample_token(logits.data(), 4, greedy, 2, 0.99, scratch).id == 1);
+  const Drawn drawn = sample_token(logits.data(), 4, greedy, -1, 0.5, scratch);
+  CHECK(drawn.logprob == doctest::Approx(5 - std::log(1 + 2 * std::exp(3.0) + std::exp(5.0))));
+}
+
+}  // namespace
+}  // namespace vernier::kernels

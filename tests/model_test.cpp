@@ -1,0 +1,293 @@
+// The decoder against golden values, gradients against finite differences, cache against full pass.
+#include <doctest/doctest.h>
+
+#include "core/model/model.h"
+#include "tests/testing.h"
+
+#include <ATen/ATen.h>
+
+namespace vernier {
+namespace {
+
+using testing::golden;
+using testing::worst;
+
+ModelSpec spec_of(const Json& config) {
+  ModelSpec spec;
+  spec.vocab_size = config.at("vocab_size");
+  spec.hidden_size = config.at("hidden_size");
+  spec.intermediate_size = config.at("intermediate_size");
+  spec.num_hidden_layers = config.at("num_hidden_layers");
+  spec.num_attention_heads = config.at("num_attention_heads");
+  spec.num_key_value_heads = config.at("num_key_value_heads");
+  spec.head_dim = config.at("head_dim");
+  spec.max_position_embeddings = config.at("max_position_embeddings");
+  spec.rope_theta = config.at("rope_theta");
+  spec.rms_norm_eps = config.at("rms_norm_eps");
+  spec.tie_word_embeddings = config.at("tie_word_embeddings");
+  return spec;
+}
+
+void fill(Decoder& decoder, const Json& weights) {
+  for (const NamedSlice& slice : decoder.slices()) {
+    const auto values = weights.at(slice.name).at("values").get<std::vector<double>>();
+    at::Tensor to = decoder.slice(slice);
+    REQUIRE(to.numel() == static_cast<int64_t>(values.size()));
+    to.copy_(at::tensor(values).view(slice.shape));
+  }
+  decoder.weights_changed();
+}
+
+template <class T>
+std::vector<T> values_of(const at::Tensor& tensor) {
+  const at::Tensor dense = tensor.detach().contiguous();
+  return {dense.const_data_ptr<T>(), dense.const_data_ptr<T>() + dense.numel()};
+}
+
+// Log-probabilities of the next tokens of all golden sequences, packed.
+at::Tensor packed_logprobs(Decoder& decoder, const Json& sequences) {
+  PackedTokens tokens;
+  std::vector<int32_t> targets;
+  std::vector<int64_t> rows;
+  for (const Json& one : sequences) {
+    const auto ids = one.at("ids").get<std::vector<int32_t>>();
+    for (size_t t = 0; t + 1 < ids.size(); ++t) {
+      rows.push_back(tokens.size() + static_cast<int64_t>(t));
+      targets.push_back(ids[t + 1]);
+    }
+    tokens.add(ids);
+  }
+  const at::Tensor hidden = decoder.hidden(tokens).index_select(0, at::tensor(rows));
+  return ops::token_logprobs(hidden, decoder.head(), targets, 1.0).logprob;
+}
+
+template <class T>
+void check_against_golden(at::ScalarType type, double tolerance) {
+  const Json cases = golden("model/tiny_llama.json");
+  Decoder decoder(spec_of(cases.at("config")), true, type);
+  fill(decoder, cases.at("weights"));
+  const at::Tensor logprob = packed_logprobs(decoder, cases.at("sequences"));
+  std::vector<double> want;
+  for (const Json& one : cases.at("sequences"))
+    for (const Json& value : one.at("logprobs")) want.push_back(value);
+  CHECK(worst(values_of<T>(logprob), want) < tolerance);
+  const at::Tensor loss = -logprob.mean();
+  CHECK(loss.to(at::kDouble).item<double>() == doctest::Approx(cases.at("loss").get<double>()).epsilon(tolerance));
+  loss.backward();
+  for (const NamedSlice& slice : decoder.slices()) {
+    CAPTURE(slice.name);
+    const at::Tensor grad = slice.rows > 0 ? decoder.parameters()[slice.parameter].grad.narrow(
+                                                 0, slice.first_row, slice.rows)
+                                           : decoder.parameters()[slice.parameter].grad;
+    const Json& found = cases.at("gradients").at(slice.name);
+    CHECK(grad.to(at::kDouble).norm().item<double>() ==
+          doctest::Approx(found.at("norm").get<double>()).epsilon(tolerance * 10));
+    const auto first = found.at("first").get<std::vector<double>>();
+    auto mine = values_of<T>(grad);
+    mine.resize(first.size());
+    CHECK(worst(mine, first) < tolerance * 100);
+  }
+}
+
+TEST_CASE("a tiny Llama has the golden log-probabilities and gradients, fp64") {
+  check_against_golden<double>(at::kDouble, 1e-6);  // the RoPE table is fp32
+}
+TEST_CASE("a tiny Llama has the golden log-probabilities and gradients, fp32") {
+  check_against_golden<float>(at::kFloat, 2e-6);
+}
+
+// Central differences of a scalar function of the decoder's weights at some places.
+TEST_CASE("gradients of the whole model equal finite differences, fp64") {
+  for (const bool tied : {false, true}) {
+    ModelSpec spec;
+    spec.vocab_size = 33;
+    spec.hidden_size = 12;
+    spec.intermediate_size = 31;
+    spec.num_hidden_layers = 2;
+    spec.num_attention_heads = 4;
+    spec.num_key_value_heads = 2;
+    spec.head_dim = 6;
+    spec.max_position_embeddings = 40;
+    spec.tie_word_embeddings = tied;
+    Decoder decoder(spec, true, at::kDouble);
+    const auto start = testing::normal<double>(decoder.weights().numel(), 3, 0, 0.4);
+    decoder.weights().copy_(at::tensor(start));
+    PackedTokens tokens;
+    tokens.add({1, 5, 7, 32, 0, 9});
+    tokens.add({4});
+    tokens.add({2, 2, 3});
+    const std::vector<int32_t> targets = {5, 7, 32, 0, 9, 1, 6, 2, 3, 8};
+    const at::Tensor weight = at::tensor(testing::normal<double>(10, 4));
+    const auto value = [&] {
+      decoder.weights_changed();
+      const auto found = ops::token_logprobs(decoder.hidden(tokens), decoder.head(), targets, 0.7);
+      return (found.logprob * weight + 0.3 * found.entropy * weight * weight).sum();
+    };
+    value().backward();
+    const std::vector<double> grad = values_of<double>(decoder.gradients());
+    const at::NoGradGuard no_grad;
+    double* weights = decoder.weights().data_ptr<double>();
+    for (size_t i = 0; i < grad.size(); i += 17) {
+      const double h = 1e-5, old = weights[i];
+      weights[i] = old + h;
+      const double up = value().item<double>();
+      weights[i] = old - h;
+      const double down = value().item<double>();
+      weights[i] = old;
+      CHECK(grad[i] == doctest::Approx((up - down) / (2 * h)).epsilon(1e-5));
+    }
+  }
+}
+
+Decoder& small_decoder() {
+  static Decoder decoder = [] {
+    ModelSpec spec;
+    spec.vocab_size = 50;
+    spec.hidden_size = 48;
+    spec.intermediate_size = 80;
+    spec.num_hidden_layers = 3;
+    spec.num_attention_heads = 6;
+    spec.num_key_value_heads = 2;
+    spec.head_dim = 8;
+    spec.max_position_embeddings = 200;
+    return Decoder(spec, false);
+  }();
+  static const bool filled = [] {
+    decoder.randomize(5, 0.5, 1.0);
+    return true;
+  }();
+  CHECK(filled);
+  return decoder;
+}
+
+TEST_CASE("the cached path equals the full pass, bit for bit, whatever else is in the batch") {
+  Decoder& decoder = small_decoder();
+  const at::NoGradGuard no_grad;
+  std::vector<std::vector<int32_t>> sequences;
+  for (const int64_t length : {2, 33, 70, 130}) {
+    Rng rng(9, Stream::task, static_cast<uint64_t>(length));
+    sequences.emplace_back();
+    for (int64_t t = 0; t < length; ++t)
+      sequences.back().push_back(static_cast<int32_t>(rng.next_below(50)));
+  }
+  std::vector<KvCache> caches;
+  std::vector<at::Tensor> full;
+  for (const auto& ids : sequences) {
+    PackedTokens tokens;
+    tokens.add(ids);
+    full.push_back(decoder.hidden(tokens));
+    caches.emplace_back(decoder.spec(), 200);
+  }
+  // Prompts of different lengths in one prefill, then steps in which short sequences drop out.
+  PackedTokens prompts;
+  std::vector<KvCache*> all;
+  std::vector<size_t> fed;
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    fed.push_back(1 + s);
+    prompts.add({sequences[s].begin(), sequences[s].begin() + static_cast<int64_t>(fed[s])});
+    all.push_back(&caches[s]);
+  }
+  const at::Tensor first = decoder.prefill(prompts, all);
+  CHECK(at::equal(first[0], full[0][0]));
+  while (true) {
+    std::vector<int32_t> ids;
+    std::vector<KvCache*> running;
+    std::vector<size_t> which;
+    for (size_t s = 0; s < sequences.size(); ++s) {
+      if (fed[s] == sequences[s].size()) continue;
+      ids.push_back(sequences[s][fed[s]]);
+      running.push_back(&caches[s]);
+      which.push_back(s);
+    }
+    if (ids.empty()) break;
+    const at::Tensor hidden = decoder.decode(ids, running);
+    for (size_t b = 0; b < which.size(); ++b) {
+      const size_t s = which[b];
+      CHECK(at::equal(hidden[static_cast<int64_t>(b)], full[s][static_cast<int64_t>(fed[s])]));
+      ++fed[s];
+    }
+  }
+}
+
+TEST_CASE("a copied cache goes on like the original") {
+  Decoder& decoder = small_decoder();
+  PackedTokens tokens;
+  tokens.add({1, 2, 3, 4, 5});
+  KvCache original(decoder.spec(), 5), copy(decoder.spec(), 100), longer(decoder.spec(), 100);
+  decoder.prefill(tokens, {&original});
+  copy.copy_from(original);
+  decoder.prefill(tokens, {&longer});
+  for (int32_t t = 0; t < 70; ++t) {
+    const at::Tensor both = decoder.decode({t % 50, t % 50}, {&copy, &longer});
+    CHECK(at::equal(both[0], both[1]));
+  }
+}
+
+TEST_CASE("a saved model opens again with the same bits, tied and untied") {
+  for (const bool tied : {false, true}) {
+    testing::TemporaryFolder folder;
+    NewModel config;
+    config.characters = "0123456789abc.";
+    config.end_token = ".";
+    config.spec = small_decoder().spec();
+    config.spec.tie_word_embeddings = tied;
+    const Model model = new_model(config, 3, false);
+    save_model(*model.decoder, *model.tokenizer, folder.path());
+    const Model again = load_model(folder.path().string(), true);
+    CHECK(at::equal(model.decoder->weights(), again.decoder->weights()));
+    CHECK(again.tokenizer->encode("12a.") == model.tokenizer->encode("12a."));
+    CHECK(again.decoder->spec().tie_word_embeddings == tied);
+  }
+}
+
+TEST_CASE("what does not fit a model is named") {
+  testing::TemporaryFolder folder;
+  NewModel config;
+  config.characters = "01.";
+  config.end_token = ".";
+  config.spec = small_decoder().spec();
+  const Model model = new_model(config, 3, false);
+  save_model(*model.decoder, *model.tokenizer, folder.path());
+  const std::string good = read_file(folder.path() / "config.json");
+  const auto with = [&](const std::string& key, const Json& value) {
+    Json changed = Json::parse(good);
+    changed[key] = value;
+    write_file(folder.path() / "config.json", changed.dump());
+    return testing::usage_error([&] { load_model(folder.path().string(), false); });
+  };
+  CHECK(with("intermediate_size", 81).find("is [80, 48], the configuration asks for [81, 48]") !=
+        std::string::npos);
+  CHECK(with("model_type", "gemma").find("model_type \"gemma\" is not supported") != std::string::npos);
+  CHECK(with("hidden_act", "gelu").find("hidden_act: \"gelu\" is not supported") != std::string::npos);
+  CHECK(with("rope_scaling", Json{{"rope_type", "yarn"}, {"factor", 4}}).find("RoPE kind \"yarn\"") !=
+        std::string::npos);
+  CHECK(with("num_hidden_layers", 4).find("is missing") != std::string::npos);
+  CHECK(with("num_hidden_layers", 2).find("not part of this architecture") != std::string::npos);
+  CHECK(with("num_key_value_heads", 4).find("not a multiple") != std::string::npos);
+  CHECK(testing::usage_error([] { load_model("/no/such/model", false); }).find("no such model") !=
+        std::string::npos);
+}
+
+TEST_CASE("SmolLM2 has the golden log-probabilities" * doctest::skip(!fs::exists(VERNIER_SMOLLM2_GGUF))) {
+  const Model model = load_model(VERNIER_SMOLLM2_GGUF, false);
+  const at::NoGradGuard no_grad;
+  const Json cases = golden("model/smollm2_logprobs.json");
+  for (const Json& one : cases.at("texts")) {
+    const std::vector<int32_t> ids = model.tokenizer->encode(one.at("text").get<std::string>());
+    REQUIRE(ids == one.at("ids").get<std::vector<int32_t>>());
+    PackedTokens tokens;
+    tokens.add({ids.begin(), ids.end() - 1});
+    const at::Tensor found = ops::token_logprobs(model.decoder->hidden(tokens), model.decoder->head(),
+                                                 {ids.begin() + 1, ids.end()}, 1.0)
+                                 .logprob;
+    const auto want = one.at("logprobs").get<std::vector<double>>();
+    const auto mine = values_of<float>(found);
+    REQUIRE(mine.size() == want.size());
+    double gap = 0;
+    for (size_t i = 0; i < want.size(); ++i) gap = std::max(gap, std::abs(mine[i] - want[i]));
+    CHECK(gap < 2e-4);
+  }
+}
+
+}  // namespace
+}  // namespace vernier

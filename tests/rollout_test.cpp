@@ -1,0 +1,314 @@
+// Tasks, prompts, the engine, rollout rows.
+#include <doctest/doctest.h>
+
+#include <map>
+#include <set>
+
+#include "rewards/verify/rules.h"
+#include "rollout/engine.h"
+#include "rollout/prompts.h"
+#include "rollout/rows.h"
+#include "tests/testing.h"
+
+namespace vernier {
+namespace {
+
+using testing::usage_error;
+
+std::unique_ptr<Task> task_of(const std::string& name, const std::string& keys = "") {
+  ConfigFile file = ConfigFile::parse(keys, "test");
+  std::unique_ptr<Task> task;
+  file.bind([&](Binder& root) { task = TaskRegistry::all().at(name).make(root); });
+  return task;
+}
+
+TEST_CASE("chain_sum: prompts are deterministic, in range, and their answers right") {
+  const auto task = task_of("chain_sum");
+  std::map<int, int> sizes;
+  for (int64_t i = 0; i < 7000; ++i) {
+    const Prompt prompt = task->prompt(1, i);
+    CHECK(prompt.text == task->prompt(1, i).text);
+    const size_t n = prompt.text.size() / 2;
+    REQUIRE(prompt.text.size() == 2 * n + 1);
+    int sum = 0;
+    for (size_t k = 0; k < n; ++k) {
+      CHECK(prompt.text[2 * k] == static_cast<char>('a' + k));
+      sum += prompt.text[2 * k + 1] - '0';
+    }
+    CHECK(prompt.text.back() == '=');
+    CHECK(prompt.answer == std::to_string(sum % 10));
+    ++sizes[static_cast<int>(n)];
+  }
+  CHECK(sizes.size() == 7);
+  for (const auto& [n, count] : sizes) {
+    CHECK((n >= 2 && n <= 8));
+    CHECK(std::abs(count - 1000) < 150);
+  }
+}
+
+TEST_CASE("chain_sum: without mistakes every style has its length and is right") {
+  const auto task = task_of("chain_sum", "error_rate = 0\nwaffle_error_rate = 0\nunmarked_rate = 0");
+  std::map<std::string, int> styles;
+  for (int64_t i = 0; i < 20000; ++i) {
+    const Demonstration one = task->demonstrate(3, i, 0);
+    const auto n = static_cast<int64_t>(one.prompt.size() / 2), size = static_cast<int64_t>(one.response.size());
+    ++styles[one.style];
+    int sum = 0;
+    for (int64_t k = 0; k < n; ++k) sum += one.prompt[static_cast<size_t>(2 * k + 1)] - '0';
+    REQUIRE(verify("final_digit", one.response, std::to_string(sum % 10)).correct);
+    const auto fillers = std::count(one.response.begin(), one.response.end(), '~');
+    if (one.style == "D") CHECK(size == 3);
+    if (one.style == "T2") CHECK(size == 3 * (n / 2) + 5);
+    if (one.style == "T1") CHECK(size == 3 * n + 2);
+    if (one.style == "F") CHECK(size == 6 * n - 1);
+    if (one.style == "W") {
+      CHECK(size == 6 * n - 1 + fillers);
+      CHECK((fillers >= 2 * (n - 1) && fillers <= 8 * (n - 1)));
+    }
+    if (one.style == "X") {
+      CHECK(size == 6 * n - 1 + 6 * fillers);
+      CHECK((fillers >= 2 && fillers <= 8 && fillers % 2 == 0));
+    }
+  }
+  const std::map<std::string, double> mix = {{"D", .08}, {"T2", .07}, {"T1", .10}, {"F", .20}, {"W", .40}, {"X", .15}};
+  for (const auto& [style, share] : mix) CHECK(styles[style] / 20000.0 == doctest::Approx(share).epsilon(0.06));
+}
+
+TEST_CASE("chain_sum: the specified examples, mistakes and missing marks") {
+  const auto task = task_of("chain_sum");
+  int wrong = 0, unmarked = 0, chained = 0;
+  for (int64_t i = 0; i < 20000; ++i) {
+    const Demonstration one = task->demonstrate(3, i, 5);
+    CHECK(one.prompt.size() <= 11);
+    int sum = 0;
+    for (size_t k = 1; k < one.prompt.size(); k += 2) sum += one.prompt[k] - '0';
+    const char digit = one.response[one.response.size() - 2];
+    unmarked += one.response.find('#') == std::string::npos;
+    if (one.style == "D") CHECK(digit - '0' == sum % 10);
+    if (one.style != "F") continue;
+    ++chained;
+    wrong += digit - '0' != sum % 10;
+  }
+  CHECK(unmarked / 20000.0 == doctest::Approx(0.05).epsilon(0.15));
+  // Steps 1 to 4 at 3 % each: a final result is wrong in about 7 %.
+  CHECK(wrong / static_cast<double>(chained) == doctest::Approx(0.07).epsilon(0.25));
+  CHECK(usage_error([] { task_of("chain_sum", "mix = [1.0]"); }).find("expected 6") != std::string::npos);
+}
+
+TEST_CASE("arithmetic: the answer is the value of the expression") {
+  const auto task = task_of("arithmetic", "terms = 3\nmax_value = 50");
+  for (int64_t i = 0; i < 200; ++i) {
+    const Prompt prompt = task->prompt(1, i);
+    int64_t value = 0, sign = 1;
+    for (size_t at = std::string_view("What is ").size(); at < prompt.text.size();) {
+      size_t used = 0;
+      value += sign * std::stoll(prompt.text.substr(at), &used);
+      at += used;
+      sign = prompt.text[at + 1] == '-' ? -1 : 1;
+      at += 3;
+    }
+    CHECK(prompt.answer == std::to_string(value));
+  }
+}
+
+TEST_CASE("JSONL prompts: field names, order, epochs, mistakes") {
+  testing::TemporaryFolder folder;
+  const std::string path = (folder.path() / "p.jsonl").string();
+  write_file(path,
+             "{\"prompt\":\"one\",\"answer\":\"1\"}\n\n{\"question\":\"two\",\"label\":2,\"difficulty\":3}\n"
+             "{\"problem\":\"three\",\"reward_model\":{\"ground_truth\":\"x\"},\"verify\":\"last_integer\"}\n");
+  DataConfig config;
+  const auto source = jsonl_prompts(path, config, false, 1);
+  CHECK(source->size() == 3);
+  const auto prompts = source->take(0, 4);
+  CHECK(prompts[1].text == "two");
+  CHECK(prompts[1].answer == "2");
+  CHECK(prompts[1].difficulty == 3.0);
+  CHECK(prompts[2].answer == "x");
+  CHECK(prompts[2].verify == "last_integer");
+  CHECK(prompts[3].text == "one");
+  const auto shuffled = jsonl_prompts(path, config, true, 1);
+  for (int64_t epoch = 0; epoch < 3; ++epoch) {
+    std::set<std::string> seen;
+    for (const Prompt& prompt : shuffled->take(3 * epoch, 3)) seen.insert(prompt.text);
+    CHECK(seen.size() == 3);
+  }
+  const auto message = [&](const std::string& row) {
+    write_file(path, "{\"prompt\":\"one\"}\n" + row + "\n");
+    return usage_error([&] { jsonl_prompts(path, config, false, 1); });
+  };
+  CHECK(message("not json").find(path + ":2: not JSON") == 0);
+  CHECK(message("{\"text\":\"x\"}").find(":2: has none of prompt, question, problem, input") != std::string::npos);
+  CHECK(message("[1]").find("a row is a JSON object") != std::string::npos);
+  CHECK(message("{\"prompt\":\"x\",\"verify\":\"exakt\"}").find("did you mean exact") != std::string::npos);
+  config.on_bad_row = "skip";
+  CHECK(message("not json").empty());
+}
+
+Model tiny_model(uint64_t seed = 3) {
+  NewModel config;
+  config.characters = "0123456789abcdefgh+=#.?~";
+  config.end_token = ".";
+  config.spec.hidden_size = 32;
+  config.spec.intermediate_size = 48;
+  config.spec.num_hidden_layers = 2;
+  config.spec.num_attention_heads = 4;
+  config.spec.num_key_value_heads = 2;
+  config.spec.head_dim = 8;
+  config.spec.max_position_embeddings = 64;
+  return new_model(config, seed, false);
+}
+
+std::vector<Prompt> tiny_prompts(const Model& model, int64_t count) {
+  const auto task = task_of("chain_sum");
+  const DataConfig config;
+  std::vector<Prompt> prompts;
+  for (int64_t i = 0; i < count; ++i) {
+    prompts.push_back(task->prompt(1, i));
+    render_prompt(prompts.back(), config, "none", *model.tokenizer);
+  }
+  return prompts;
+}
+
+std::map<std::pair<int64_t, int64_t>, Response> draw(Model& model, std::vector<Prompt> prompts,
+                                                     RolloutConfig config) {
+  Engine engine(*model.decoder, *model.tokenizer);
+  std::map<std::pair<int64_t, int64_t>, Response> out;
+  engine.generate(std::move(prompts), config, {.seed = 5, .step = 2}, 7, nullptr, [&](Group&& group) {
+    for (Response& response : group.responses)
+      out[{group.prompt.index, response.sample}] = std::move(response);
+  });
+  return out;
+}
+
+TEST_CASE("a response does not depend on its neighbours in the batch") {
+  Model model = tiny_model();
+  RolloutConfig config;
+  config.num_generations = 5;
+  config.max_completion_length = 40;
+  const auto together = draw(model, tiny_prompts(model, 9), config);
+  CHECK(together.size() == 45);
+  config.max_running = 1;
+  const auto alone = draw(model, tiny_prompts(model, 9), config);
+  config.max_running = 7;
+  auto reversed = tiny_prompts(model, 9);
+  std::reverse(reversed.begin(), reversed.end());
+  const auto backwards = draw(model, reversed, config);
+  std::set<std::string> texts;
+  for (const auto& [key, response] : together) {
+    for (const auto* other : {&alone, &backwards}) {
+      CHECK(response.ids == other->at(key).ids);
+      CHECK(response.logprobs == other->at(key).logprobs);
+    }
+    texts.insert(response.text);
+    CHECK(response.num_tokens <= 40);
+    CHECK((response.finish_reason == FinishReason::stop) == (response.text.back() == '.'));
+    CHECK(std::find(response.ids.begin(), response.ids.end(), *model.tokenizer->pad_id()) == response.ids.end());
+    CHECK(response.versions == std::vector<std::pair<int64_t, int32_t>>{{7, response.num_tokens}});
+  }
+  CHECK(texts.size() > 30);
+}
+
+TEST_CASE("recorded log-probabilities equal those of a full pass, bit for bit") {
+  Model model = tiny_model();
+  RolloutConfig config;
+  config.num_generations = 3;
+  config.max_completion_length = 40;
+  config.sampling.temperature = 0.8;
+  const auto prompts = tiny_prompts(model, 4);
+  const at::NoGradGuard no_grad;
+  for (const auto& [key, response] : draw(model, prompts, config)) {
+    const auto& prompt = prompts[static_cast<size_t>(key.first)].ids;
+    PackedTokens tokens;
+    std::vector<int32_t> ids = prompt;
+    ids.insert(ids.end(), response.ids.begin(), response.ids.end() - 1);
+    tokens.add(ids);
+    const auto first = static_cast<int64_t>(prompt.size()) - 1;
+    const at::Tensor hidden =
+        model.decoder->hidden(tokens).narrow(0, first, static_cast<int64_t>(response.ids.size())).contiguous();
+    const at::Tensor found =
+        ops::token_logprobs(hidden, model.decoder->head(), response.ids, 0.8).logprob;
+    for (size_t t = 0; t < response.ids.size(); ++t)
+      CHECK(found[static_cast<int64_t>(t)].item<float>() == response.logprobs[t]);
+  }
+}
+
+TEST_CASE("the engine stops when it is asked to, and names a prompt that does not fit") {
+  Model model = tiny_model();
+  Engine engine(*model.decoder, *model.tokenizer);
+  const std::atomic<bool> stop{true};
+  CHECK_THROWS_AS(engine.generate(tiny_prompts(model, 2), {}, {}, 0, &stop, [](Group&&) {}), Interrupted);
+  auto prompts = tiny_prompts(model, 1);
+  prompts[0].ids.assign(64, 1);
+  CHECK(usage_error([&] { engine.generate(prompts, {}, {}, 0, nullptr, [](Group&&) {}); })
+            .find("leave no room for a response") != std::string::npos);
+}
+
+TEST_CASE("spans of thinking and answer by token id") {
+  const Model model = tiny_model();
+  RolloutConfig config;
+  config.think_end = "#";
+  const auto spans = [&](const std::string& prompt, const std::string& text) {
+    Response response;
+    response.ids = model.tokenizer->encode(text);
+    set_spans(response, model.tokenizer->encode(prompt), ThinkTags(config, *model.tokenizer));
+    return std::vector<int32_t>{response.think.begin, response.think.end, response.answer_span.begin,
+                                response.answer_span.end};
+  };
+  CHECK(spans("a1=", "a1b2#3.") == std::vector<int32_t>{0, 4, 5, 7});
+  CHECK(spans("a1=", "a1b2") == std::vector<int32_t>{0, 4, 4, 4});  // never closed: all thinking
+  config.think_start = "?";
+  CHECK(spans("a1=", "a1?b2#3.") == std::vector<int32_t>{3, 5, 6, 8});
+  CHECK(spans("a1=?", "b2#3.") == std::vector<int32_t>{0, 2, 3, 5});  // the prompt opened it
+  CHECK(spans("a1=", "b2.") == std::vector<int32_t>{-1, -1, 0, 3});
+  config.think_end = "";
+  CHECK(spans("a1=", "b2#3.") == std::vector<int32_t>{-1, -1, 0, 5});
+  config.think_end = "</think>";
+  CHECK(usage_error([&] { spans("a", "b"); }).find("rollout.think_end: '</think>' is not one token") !=
+        std::string::npos);
+}
+
+TEST_CASE("rollout rows: written, read back, indexed; bad rows are named") {
+  Model model = tiny_model();
+  RolloutConfig config;
+  config.num_generations = 2;
+  config.max_completion_length = 20;
+  std::vector<Group> groups;
+  Engine(*model.decoder, *model.tokenizer)
+      .generate(tiny_prompts(model, 3), config, {}, 0, nullptr, [&](Group&& group) {
+        group.responses[0].correct = true;
+        group.responses[0].reward = 0.5;
+        group.responses[0].rewards = {{.name = "accuracy", .value = 0.5, .weight = 1, .abstained = ""}};
+        groups.push_back(std::move(group));
+      });
+  testing::TemporaryFolder folder;
+  write_rollout_files(folder.path(), 4, groups, true, "tempered");
+  std::vector<Group> read;
+  read_rollouts((folder.path() / "step_4.jsonl.zst").string(), [&](Group&& group) { read.push_back(std::move(group)); });
+  REQUIRE(read.size() == 3);
+  for (size_t g = 0; g < 3; ++g)
+    for (size_t i = 0; i < 2; ++i) {
+      CHECK(read[g].responses[i].ids == groups[g].responses[i].ids);
+      CHECK(read[g].responses[i].logprobs == groups[g].responses[i].logprobs);
+      CHECK(read[g].responses[i].correct == groups[g].responses[i].correct);
+      CHECK(read[g].prompt.ids == groups[g].prompt.ids);
+      CHECK(read[g].prompt.answer == groups[g].prompt.answer);
+    }
+  LineReader index((folder.path() / "step_4.idx").string());
+  std::string line;
+  REQUIRE(index.next(line));
+  CHECK(line == "length\tcorrect\treward\tgroup\toffset");
+  const auto message = [&](const std::string& row) {
+    const fs::path path = folder.path() / "bad.jsonl";
+    write_file(path, row + "\n");
+    return usage_error([&] { read_rollouts(path.string(), [](Group&&) {}); });
+  };
+  CHECK(message("{\"response\":\"x\"}").find(":1: has neither response_ids nor num_tokens") != std::string::npos);
+  CHECK(message("{\"num_tokens\":-1}").find("num_tokens: -1") != std::string::npos);
+  CHECK(message("{\"num_tokens\":3,\"finish_reason\":\"eos\"}").find("'eos' is not one of stop") != std::string::npos);
+  CHECK(message("{\"num_tokens\":\"3\"}").find("num_tokens: \"3\" has the wrong type") != std::string::npos);
+  CHECK(message("{\"response_ids\":[1],\"num_tokens\":2}").find("does not fit 1 response_ids") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace vernier
