@@ -223,7 +223,7 @@ std::vector<std::pair<std::string, double>> ScoringChain::score(Group& group, bo
     if (verdict)
       force(changed.prompt, response, *verdict);
     else
-      judge(changed.prompt, response);
+      judge(changed.prompt, response, true);
     score_responses(changed, std::span(&i, 1));
   };
   std::vector<std::pair<std::string, double>> numbers;
