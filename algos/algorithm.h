@@ -14,12 +14,12 @@ namespace vernier {
 
 /// The responses of an update, group after group. Groups may be uneven.
 struct GroupTable {
-  std::vector<int64_t> offsets{0};  // [groups + 1]
-  std::vector<double> reward;       // [B]; NaN where the response has none
-  std::vector<int> correct;         // [B]; 1, 0, or -1 where there is no verdict
-  std::vector<int64_t> length;      // [B], tokens, end token included
-  std::vector<double> mean_logprob; // [B], of the sampled tokens; NaN where not known
-  std::vector<char> active;         // [B]; 0: masked or abstained, enters nothing
+  std::vector<int64_t> offsets{0};   // [groups + 1]
+  std::vector<double> reward;        // [B]; NaN where the response has none
+  std::vector<int> correct;          // [B]; 1, 0, or -1 where there is no verdict
+  std::vector<int64_t> length;       // [B], tokens, end token included
+  std::vector<double> mean_logprob;  // [B], of the sampled tokens; NaN where not known
+  std::vector<char> active;          // [B]; 0: masked or abstained, enters nothing
 
   int64_t groups() const { return static_cast<int64_t>(offsets.size()) - 1; }
   size_t size() const { return reward.size(); }
@@ -34,13 +34,13 @@ struct SequenceScalars {
 /// What such an algorithm makes of them: the loss of the update is sum_i (-score_weight_i s_i +
 /// drift_weight_i a_i) up to a constant, and its gradient is exactly that of the objective.
 struct Coupling {
-  std::vector<double> score_weight;  // [B], c_i
-  std::vector<double> drift_weight;  // [B]
+  std::vector<double> score_weight;       // [B], c_i
+  std::vector<double> drift_weight;       // [B]
   std::map<std::string, double> metrics;  // objective and penalty among them
 };
 
-/// A scalar whose gradient is the micro-batch's share of the update's, and sums for the metrics: each
-/// is already divided by the update's totals, so that the micro-batches add up.
+/// A scalar whose gradient is the micro-batch's share of the update's, and sums for the metrics:
+/// each is already divided by the update's totals, so that the micro-batches add up.
 struct Loss {
   at::Tensor value;
   std::map<std::string, double> metrics;

@@ -1,5 +1,5 @@
-// DisCO and DRPO: scores of right answers up, a soft maximum of the scores of wrong ones down, inside
-// a small KL ball. DRPO weighs the right answers by their length.
+// DisCO and DRPO: scores of right answers up, a soft maximum of the scores of wrong ones down,
+// inside a small KL ball. DRPO weighs the right answers by their length.
 //
 //   J_q  = sum_{i in P} w_i s_i - tau log( (1/|N|) sum_{j in N} exp(s_j / tau) )
 //   loss = -(1/Q) sum_q J_q + (beta/2) max(K - delta, 0)^2
@@ -8,15 +8,16 @@
 //   w_i  = softmax over P of r_l(L_i) / lambda (DRPO); 1/|P| (DisCO)
 //   r_l  = 1 - x, 1 - x^2 or (1 + cos(pi x)) / 2, x = L / length_capacity
 //
-// P and N are the right and the wrong answers of a prompt. A prompt without both adds nothing to the
-// sum but counts in Q (count_invalid_groups) and in K. disco_b replaces the soft maximum by the mean.
-// A right answer never gets a negative push from its length: w_i >= 0.
+// P and N are the right and the wrong answers of a prompt. A prompt without both adds nothing to
+// the sum but counts in Q (count_invalid_groups) and in K. disco_b replaces the soft maximum by the
+// mean. A right answer never gets a negative push from its length: w_i >= 0.
 //
-// With c_i = w_i / Q, or -p_j / Q (p = softmax over N of s / tau), and kappa = beta max(K - delta, 0),
-// the gradient is that of -sum_i c_i s_i + kappa K, so the update needs s, L and K of all its
+// With c_i = w_i / Q, or -p_j / Q (p = softmax over N of s / tau), and kappa = beta max(K - delta,
+// 0), the gradient is that of -sum_i c_i s_i + kappa K, so the update needs s, L and K of all its
 // sequences first (couple) and then splits freely.
 // Sources: DRPO arXiv:2510.04474 and DisCO arXiv:2505.12366 with their official code
-// (Optimization-AI/DRPO, Optimization-AI/DisCO: core_algos.py). DRPO's code has the logl score only.
+// (Optimization-AI/DRPO, Optimization-AI/DisCO: core_algos.py). DRPO's code has the logl score
+// only.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -88,9 +89,9 @@ class Discriminative final : public Algorithm {
   bool couples() const override { return true; }
   bool uses_reward() const override { return false; }
 
-  /// The advantage form: G w_i for a right answer, -G p_j for a wrong one, 0 in a group without both.
-  /// A plain policy gradient with it, averaged over sequences and then over their tokens, takes
-  /// the same step while logprob = old. Wrong answers need mean_logprob; NaN without.
+  /// The advantage form: G w_i for a right answer, -G p_j for a wrong one, 0 in a group without
+  /// both. A plain policy gradient with it, averaged over sequences and then over their tokens,
+  /// takes the same step while logprob = old. Wrong answers need mean_logprob; NaN without.
   std::vector<double> credit(const GroupTable& table) const override {
     std::vector<double> advantage(table.size(), 0.0);
     for (int64_t g = 0; g < table.groups(); ++g) {
@@ -110,8 +111,10 @@ class Discriminative final : public Algorithm {
 
   std::string explain(const GroupTable& table, int64_t group) const override {
     const Sides sides = sides_of(table, group);
-    Json step = {{"step", "advantage"}, {"algorithm", name()},
-                 {"right", sides.right.size()}, {"wrong", sides.wrong.size()}};
+    Json step = {{"step", "advantage"},
+                 {"algorithm", name()},
+                 {"right", sides.right.size()},
+                 {"wrong", sides.wrong.size()}};
     if (sides.both()) {
       const std::vector<double> w = length_weights(table, sides.right);
       double squares = 0;
@@ -134,8 +137,7 @@ class Discriminative final : public Algorithm {
                                  sum.const_data_ptr<double>() + sum.numel());
     };
     SequenceScalars out{sums(token_score(b)), sums(token_drift(b))};
-    for (size_t i = 0; i < out.score.size(); ++i)
-      out.score[i] /= static_cast<double>(b.lengths[i]);
+    for (size_t i = 0; i < out.score.size(); ++i) out.score[i] /= static_cast<double>(b.lengths[i]);
     return out;
   }
 
@@ -213,9 +215,11 @@ class Discriminative final : public Algorithm {
 
   std::vector<double> length_weights(const GroupTable& table,
                                      const std::vector<int64_t>& right) const {
-    if (std::isinf(lambda_)) return std::vector<double>(right.size(), 1.0 / static_cast<double>(right.size()));
+    if (std::isinf(lambda_))
+      return std::vector<double>(right.size(), 1.0 / static_cast<double>(right.size()));
     std::vector<double> rewards;
-    for (const int64_t i : right) rewards.push_back(length_reward(static_cast<double>(table.length[i])));
+    for (const int64_t i : right)
+      rewards.push_back(length_reward(static_cast<double>(table.length[i])));
     return softmax(rewards, lambda_);
   }
 
@@ -232,10 +236,11 @@ class Discriminative final : public Algorithm {
     return sum / static_cast<double>(scores.size());
   }
 
-  // Adds the hinge of every block of groups (one block: the update) and returns the penalty. A block
-  // counts with its share of the sequences, as the official code weighs its micro-batches.
+  // Adds the hinge of every block of groups (one block: the update) and returns the penalty. A
+  // block counts with its share of the sequences, as the official code weighs its micro-batches.
   double add_hinges(const GroupTable& table, const SequenceScalars& scalars, Coupling& out) const {
-    const int64_t step = kl_scope_ == "update" ? std::max<int64_t>(table.groups(), 1) : kBlockGroups;
+    const int64_t step =
+        kl_scope_ == "update" ? std::max<int64_t>(table.groups(), 1) : kBlockGroups;
     double penalty = 0, drift_sum = 0, token_sum = 0, kappa_sum = 0;
     const auto total = static_cast<double>(std::count(table.active.begin(), table.active.end(), 1));
     for (int64_t first = 0; first < table.groups(); first += step) {

@@ -1,10 +1,10 @@
 // The tokens of one micro-batch as an algorithm sees them: packed, responses only.
 #pragma once
 
+#include <torch/types.h>
+
 #include <cstdint>
 #include <vector>
-
-#include <torch/types.h>
 
 namespace vernier {
 
@@ -24,8 +24,8 @@ struct TokenBatch {
   at::Tensor reference;  // [T], under the frozen reference policy; undefined without one
   at::Tensor advantage;  // [T]
   at::Tensor sequence;   // [T] int64, response of each token, 0 .. B-1
-  std::vector<int64_t> lengths;     // [B]
-  std::vector<int64_t> sequences;   // [B], place of each response in the update
+  std::vector<int64_t> lengths;    // [B]
+  std::vector<int64_t> sequences;  // [B], place of each response in the update
   UpdateTotals totals;
 };
 

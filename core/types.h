@@ -25,15 +25,15 @@ FinishReason finish_reason_from(const std::string& name, const std::string& wher
 
 /// One question.
 struct Prompt {
-  std::string id;           // the row's id, or its place in the source
-  int64_t index = 0;        // place in the source; part of the random key of its samples
-  std::string text;         // what the model is shown, chat format included
-  std::vector<int32_t> ids; // token ids of `text`
-  std::string answer;       // ground truth; "" where the row has none
-  std::string verify;       // rule of correctness: final_digit, last_integer, exact; "" for none
-  std::string task;         // task family, or data_source of the row
+  std::string id;            // the row's id, or its place in the source
+  int64_t index = 0;         // place in the source; part of the random key of its samples
+  std::string text;          // what the model is shown, chat format included
+  std::vector<int32_t> ids;  // token ids of `text`
+  std::string answer;        // ground truth; "" where the row has none
+  std::string verify;        // rule of correctness: final_digit, last_integer, exact; "" for none
+  std::string task;          // task family, or data_source of the row
   std::optional<double> difficulty;
-  std::string row;          // the whole row as JSON, for rewards that read other columns
+  std::string row;  // the whole row as JSON, for rewards that read other columns
 };
 
 /// One named part of a reward. An abstention carries its reason and no value.
@@ -46,30 +46,30 @@ struct RewardPart {
 
 /// One response, from the first token to its advantage.
 struct Response {
-  int64_t sample = 0;              // place in the group
+  int64_t sample = 0;  // place in the group
   std::string text;
-  std::vector<int32_t> ids;        // end token included
-  std::vector<float> logprobs;     // of each drawn token, natural logarithm
+  std::vector<int32_t> ids;     // end token included
+  std::vector<float> logprobs;  // of each drawn token, natural logarithm
   FinishReason finish_reason = FinishReason::stop;
-  int32_t num_tokens = 0;          // that count for loss and length; after any cut
-  int32_t raw_num_tokens = 0;      // as generated
+  int32_t num_tokens = 0;      // that count for loss and length; after any cut
+  int32_t raw_num_tokens = 0;  // as generated
   TokenSpan think, answer_span;
-  std::optional<bool> correct;     // verdict of the row's rule; none where there is no rule
+  std::optional<bool> correct;          // verdict of the row's rule; none where there is no rule
   std::optional<bool> sampled_correct;  // the verdict before any transform
   std::vector<std::pair<int64_t, int32_t>> versions;  // weight version, tokens drawn with it
 
   std::vector<RewardPart> rewards;
-  std::optional<double> reward;    // weighted sum; none as soon as one part abstains
+  std::optional<double> reward;  // weighted sum; none as soon as one part abstains
   double advantage = 0;
   std::vector<std::string> transforms;  // what changed it, in order
-  bool masked = false;             // no token of it enters the loss
-  std::string explain;             // steps of the sum as a JSON list; filled on request
-  std::string row;                 // the stored row that it was read from; "" for a new one
+  bool masked = false;                  // no token of it enters the loss
+  std::string explain;                  // steps of the sum as a JSON list; filled on request
+  std::string row;                      // the stored row that it was read from; "" for a new one
 };
 
 /// All responses to one prompt.
 struct Group {
-  int64_t id = 0;    // place in the step
+  int64_t id = 0;  // place in the step
   int64_t step = 0;
   Prompt prompt;
   std::vector<Response> responses;

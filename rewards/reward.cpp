@@ -77,8 +77,8 @@ Json verdict_step(const Prompt& prompt, const Response& response) {
 }
 
 // Sets Response::correct by the row's rule. A response that the policy did not end gets no verdict:
-// what is missing of it might have been the answer. A stored verdict stands where the row has no rule,
-// unless the response has changed since.
+// what is missing of it might have been the answer. A stored verdict stands where the row has no
+// rule, unless the response has changed since.
 void judge(const Prompt& prompt, Response& response, bool changed) {
   const std::optional<bool> stored = changed ? std::nullopt : response.correct;
   response.correct.reset();

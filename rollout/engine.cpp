@@ -38,8 +38,10 @@ class Batch {
     for (size_t g = 0; g < prompts.size(); ++g) {
       const auto length = static_cast<int64_t>(prompts[g].ids.size());
       if (length >= decoder.spec().max_position_embeddings)
-        fail("prompt ", prompts[g].id, ": its ", length, " tokens leave no room for a response in the "
-             "model's ", decoder.spec().max_position_embeddings, " positions");
+        fail("prompt ", prompts[g].id, ": its ", length,
+             " tokens leave no room for a response in the "
+             "model's ",
+             decoder.spec().max_position_embeddings, " positions");
       Group group;
       group.id = static_cast<int64_t>(g);
       group.step = static_cast<int64_t>(key.step);
@@ -61,9 +63,9 @@ class Batch {
 
  private:
   int64_t limit_of(const Group& group) const {
-    return std::min(config_.max_completion_length,
-                    decoder_.spec().max_position_embeddings -
-                        static_cast<int64_t>(group.prompt.ids.size()));
+    return std::min(
+        config_.max_completion_length,
+        decoder_.spec().max_position_embeddings - static_cast<int64_t>(group.prompt.ids.size()));
   }
 
   // Fills the free places, prompt by prompt. The first token of a response comes from the prompt's
@@ -77,8 +79,8 @@ class Batch {
       const auto sample = static_cast<uint64_t>(next_sample_);
       Running one{.group = static_cast<int64_t>(next_group_),
                   .response = {},
-                  .cache = KvCache(decoder_.spec(), static_cast<int64_t>(group.prompt.ids.size()) +
-                                                        limit_of(group)),
+                  .cache = KvCache(decoder_.spec(),
+                                   static_cast<int64_t>(group.prompt.ids.size()) + limit_of(group)),
                   .rng = Rng(key_.seed, Stream::sampling, key_.step,
                              static_cast<uint64_t>(group.prompt.index), sample)};
       one.response.sample = next_sample_;
@@ -92,14 +94,16 @@ class Batch {
       }
     }
     for (Running& one : fresh) {
-      if (ended(one)) finish(one, done);
-      else running_.push_back(std::move(one));
+      if (ended(one))
+        finish(one, done);
+      else
+        running_.push_back(std::move(one));
     }
   }
 
   std::unique_ptr<Shared> prefill(const Prompt& prompt) {
-    auto shared = std::make_unique<Shared>(Shared{
-        KvCache(decoder_.spec(), static_cast<int64_t>(prompt.ids.size())), at::Tensor()});
+    auto shared = std::make_unique<Shared>(
+        Shared{KvCache(decoder_.spec(), static_cast<int64_t>(prompt.ids.size())), at::Tensor()});
     PackedTokens tokens;
     tokens.add(prompt.ids);
     const at::Tensor hidden = decoder_.prefill(tokens, {&shared->cache});
@@ -129,9 +133,8 @@ class Batch {
   void draw(Running& one, const float* logits) {
     thread_local std::vector<int32_t> scratch;
     const double uniform = one.rng.uniform(one.response.ids.size());
-    const Drawn drawn =
-        kernels::sample_token(logits, decoder_.spec().vocab_size, config_.sampling, banned_, uniform,
-                              scratch);
+    const Drawn drawn = kernels::sample_token(logits, decoder_.spec().vocab_size, config_.sampling,
+                                              banned_, uniform, scratch);
     one.response.ids.push_back(drawn.id);
     one.response.logprobs.push_back(drawn.logprob);
   }
@@ -145,8 +148,8 @@ class Batch {
   void finish(Running& one, const std::function<void(Group&&)>& done) {
     Response& response = one.response;
     stats_.new_tokens += static_cast<int64_t>(response.ids.size());
-    response.finish_reason = response.ids.back() == tokenizer_.eos_id() ? FinishReason::stop
-                                                                        : FinishReason::length;
+    response.finish_reason =
+        response.ids.back() == tokenizer_.eos_id() ? FinishReason::stop : FinishReason::length;
     response.num_tokens = response.raw_num_tokens = static_cast<int32_t>(response.ids.size());
     response.text = tokenizer_.decode(response.ids);
     response.versions = {{weight_version_, response.num_tokens}};

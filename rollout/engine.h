@@ -27,8 +27,8 @@ struct RolloutConfig {
   void bind(Binder& config);
 };
 
-/// What fixes a response besides the weights: with the prompt's index and the sample's number this is
-/// the whole key of its random numbers.
+/// What fixes a response besides the weights: with the prompt's index and the sample's number this
+/// is the whole key of its random numbers.
 struct DrawKey {
   uint64_t seed = 0;
   uint64_t step = 0;
@@ -38,8 +38,8 @@ struct EngineStats {
   int64_t prompt_tokens = 0, new_tokens = 0, decode_steps = 0;
 };
 
-/// Batched sampling with a key-value cache. A row that ends leaves the batch, the next one enters; a
-/// prompt is computed once for all its responses. What a response becomes does not depend on its
+/// Batched sampling with a key-value cache. A row that ends leaves the batch, the next one enters;
+/// a prompt is computed once for all its responses. What a response becomes does not depend on its
 /// neighbours, bit for bit.
 class Engine {
  public:
@@ -66,8 +66,8 @@ struct ThinkTags {
 };
 
 /// Sets the spans of a response. Thinking runs from the start of the response where the prompt ends
-/// inside it (or where there is no start tag), else from the start tag, up to the end tag; never closed
-/// means all thinking and an empty answer. Without an end tag all of it is answer.
+/// inside it (or where there is no start tag), else from the start tag, up to the end tag; never
+/// closed means all thinking and an empty answer. Without an end tag all of it is answer.
 void set_spans(Response& response, const std::vector<int32_t>& prompt_ids, const ThinkTags& tags);
 
 }  // namespace vernier

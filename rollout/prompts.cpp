@@ -70,11 +70,13 @@ Prompt prompt_from_row(const Json& row, const DataConfig& config, int64_t index,
   prompt.index = index;
   prompt.text = text_of(*text);
   prompt.row = dump_json(row);
-  if (const Json* id = find_field(row, {"id"})) prompt.id = text_of(*id);
-  else prompt.id = cat(index);
-  if (const Json* answer = find_field(row, names(config.answer_field,
-                                                 {"answer", "label", "solution", "ground_truth",
-                                                  "reward_model.ground_truth"}))) {
+  if (const Json* id = find_field(row, {"id"}))
+    prompt.id = text_of(*id);
+  else
+    prompt.id = cat(index);
+  if (const Json* answer =
+          find_field(row, names(config.answer_field, {"answer", "label", "solution", "ground_truth",
+                                                      "reward_model.ground_truth"}))) {
     prompt.answer = text_of(*answer);
     prompt.verify = config.verify;
   }
@@ -167,8 +169,7 @@ std::vector<ChatMessage> messages_of(const std::string& text, const std::string&
 
 // Whether the row's prompt is a chat list; its text is JSON then.
 bool is_chat(const Prompt& prompt) {
-  return !prompt.row.empty() && prompt.text.starts_with('[') &&
-         Json::accept(prompt.text);
+  return !prompt.row.empty() && prompt.text.starts_with('[') && Json::accept(prompt.text);
 }
 
 }  // namespace
@@ -206,7 +207,8 @@ std::unique_ptr<PromptSource> jsonl_prompts(const std::string& path, const DataC
 
 std::unique_ptr<PromptSource> training_prompts(const DataConfig& config, uint64_t seed) {
   if (config.family != nullptr) return std::make_unique<TaskPrompts>(*config.family, seed, 0);
-  if (config.train.empty()) fail("data: neither train nor task is set; there is nothing to train on");
+  if (config.train.empty())
+    fail("data: neither train nor task is set; there is nothing to train on");
   return jsonl_prompts(config.train, config, config.shuffle, seed);
 }
 
@@ -215,7 +217,8 @@ std::unique_ptr<PromptSource> evaluation_prompts(const DataConfig& config) {
     return std::make_unique<TaskPrompts>(
         *config.family, static_cast<uint64_t>(config.eval_seed) ^ kEvaluationStream << 40,
         config.eval_prompts);
-  if (config.eval.empty()) fail("data: neither eval nor task is set; there is nothing to evaluate on");
+  if (config.eval.empty())
+    fail("data: neither eval nor task is set; there is nothing to evaluate on");
   return jsonl_prompts(config.eval, config, false, 0);
 }
 

@@ -41,13 +41,13 @@ struct DataConfig {
   void bind(Binder& config);
 };
 
-/// Training prompts in shuffled epochs, or evaluation prompts in order (fixed by eval_seed, the same
-/// for every run). Throws UsageError where the configuration names neither file nor task.
+/// Training prompts in shuffled epochs, or evaluation prompts in order (fixed by eval_seed, the
+/// same for every run). Throws UsageError where the configuration names neither file nor task.
 std::unique_ptr<PromptSource> training_prompts(const DataConfig& config, uint64_t seed);
 std::unique_ptr<PromptSource> evaluation_prompts(const DataConfig& config);
 
-/// The rows of a JSONL file, in order. Reads the file once to find and check its lines, then a row at
-/// a time; memory is 8 bytes a row.
+/// The rows of a JSONL file, in order. Reads the file once to find and check its lines, then a row
+/// at a time; memory is 8 bytes a row.
 std::unique_ptr<PromptSource> jsonl_prompts(const std::string& path, const DataConfig& config,
                                             bool shuffle, uint64_t seed);
 

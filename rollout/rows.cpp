@@ -37,11 +37,14 @@ TokenSpan span_field(const Json& row, const char* key, const std::string& where)
 // Columns that are the row's own; everything else belongs to the prompt's row.
 Prompt prompt_of(const Json& row, const std::string& where) {
   Prompt prompt;
-  prompt.id = row.contains("problem") ? dump_json(row["problem"]) : dump_json(row.value("id", Json("")));
-  if (row.contains("problem") && row["problem"].is_string()) prompt.id = row["problem"].get<std::string>();
+  prompt.id =
+      row.contains("problem") ? dump_json(row["problem"]) : dump_json(row.value("id", Json("")));
+  if (row.contains("problem") && row["problem"].is_string())
+    prompt.id = row["problem"].get<std::string>();
   prompt.index = field<int64_t>(row, "prompt_index", field<int64_t>(row, "group", 0, where), where);
   const auto text = row.find("prompt");
-  if (text != row.end()) prompt.text = text->is_string() ? text->get<std::string>() : dump_json(*text);
+  if (text != row.end())
+    prompt.text = text->is_string() ? text->get<std::string>() : dump_json(*text);
   prompt.ids = field<std::vector<int32_t>>(row, "prompt_ids", {}, where);
   const auto answer = row.find("answer");
   if (answer != row.end() && !answer->is_null())
@@ -69,7 +72,8 @@ Response response_of(const Json& row, const std::string& where) {
   if (size == 0 && !row.contains("num_tokens"))
     fail(where, ": has neither response_ids nor num_tokens; a length cannot be guessed");
   response.raw_num_tokens = field<int32_t>(row, "raw_num_tokens", response.num_tokens, where);
-  if (!response.logprobs.empty() && response.logprobs.size() < static_cast<size_t>(response.num_tokens))
+  if (!response.logprobs.empty() &&
+      response.logprobs.size() < static_cast<size_t>(response.num_tokens))
     fail(where, ": logprobs: ", response.logprobs.size(), " for ", response.num_tokens, " tokens");
   response.think = span_field(row, "think", where);
   response.answer_span = span_field(row, "answer_span", where);
@@ -111,8 +115,10 @@ Json rollout_row(const Group& group, const Response& response, bool token_fields
   if (response.rewards.empty()) return row;
   Json rewards = Json::object(), abstained = Json::object();
   for (const RewardPart& part : response.rewards) {
-    if (part.abstained.empty()) rewards[part.name] = part.value;
-    else abstained[part.name] = part.abstained;
+    if (part.abstained.empty())
+      rewards[part.name] = part.value;
+    else
+      abstained[part.name] = part.abstained;
   }
   row["rewards"] = rewards;
   row["reward"] = response.reward ? Json(*response.reward) : Json(nullptr);
@@ -154,7 +160,10 @@ void write_rollout_files(const fs::path& folder, int64_t step, const std::vector
   for (const Group& group : groups)
     for (const Response& response : group.responses) {
       index += cat(response.num_tokens, "\t",
-                   !response.correct ? "-" : *response.correct ? "1" : "0", "\t");
+                   !response.correct   ? "-"
+                   : *response.correct ? "1"
+                                       : "0",
+                   "\t");
       index += response.reward ? cat(*response.reward) : std::string("-");
       index += cat("\t", group.id, "\t", rows.size(), "\n");
       rows += dump_json(rollout_row(group, response, token_fields, logprobs_kind)) + "\n";

@@ -1,11 +1,10 @@
 // Advantages, losses and gradients against golden values.
+#include <ATen/ATen.h>
 #include <doctest/doctest.h>
 
 #include "algos/algorithm.h"
 #include "algos/parts.h"
 #include "tests/testing.h"
-
-#include <ATen/ATen.h>
 
 namespace vernier {
 namespace {
@@ -64,7 +63,8 @@ TokenBatch batch_of(const std::vector<Doubles>& lp, const std::vector<Doubles>& 
   return batch;
 }
 
-Doubles gradient_of(const Algorithm& algorithm, TokenBatch& batch, const Coupling* coupling, double* value) {
+Doubles gradient_of(const Algorithm& algorithm, TokenBatch& batch, const Coupling* coupling,
+                    double* value) {
   const Loss loss = algorithm.loss(batch, coupling);
   loss.value.backward();
   if (value != nullptr) *value = loss.value.item<double>();
@@ -89,7 +89,8 @@ TEST_CASE("grpo advantages: golden G0 and the zoo's groups") {
   CHECK(found[3] == doctest::Approx(-1.207612).epsilon(1e-6));
   CHECK(found[10] == doctest::Approx(1.620182).epsilon(1e-6));
   CHECK(found[8] == doctest::Approx(-0.540061).epsilon(1e-5));
-  CHECK(make("grpo", "advantage_eps = 1e-4")->credit(table_of(zoo))[0] == doctest::Approx(0.724429).epsilon(1e-6));
+  CHECK(make("grpo", "advantage_eps = 1e-4")->credit(table_of(zoo))[0] ==
+        doctest::Approx(0.724429).epsilon(1e-6));
   found = make("grpo", "scale_rewards = \"none\"")->credit(table_of(zoo));
   CHECK(found[0] == doctest::Approx(0.375));
   CHECK(found[3] == doctest::Approx(-0.625));
@@ -98,9 +99,11 @@ TEST_CASE("grpo advantages: golden G0 and the zoo's groups") {
 TEST_CASE("grpo advantages: surrogate groups, one response, equal rewards") {
   const auto grpo = make("grpo");
   CHECK(worst(grpo->credit(table_of({{0.9375, 1.25, 1.432183, 1.5, 1.0, -0.5, 0, -1}})),
-              Doubles{0.378768, 0.707523, 0.899183, 0.970527, 0.444519, -1.133507, -0.607498, -1.659515}) < 1e-6);
+              Doubles{0.378768, 0.707523, 0.899183, 0.970527, 0.444519, -1.133507, -0.607498,
+                      -1.659515}) < 1e-6);
   CHECK(worst(grpo->credit(table_of({{1.4375, 1.75, 1.932183, 2, 1.5, 0, 0, -1}})),
-              Doubles{0.431258, 0.709107, 0.871089, 0.931386, 0.486827, -0.846850, -0.846850, -1.735968}) < 1e-6);
+              Doubles{0.431258, 0.709107, 0.871089, 0.931386, 0.486827, -0.846850, -0.846850,
+                      -1.735968}) < 1e-6);
   CHECK(grpo->credit(table_of({{0.7}}))[0] == doctest::Approx(0.7 / (1 + 1e-6)));
   CHECK(grpo->credit(table_of({{0.7, 0.7, 0.7}})) == Doubles{0, 0, 0});
 }
@@ -128,13 +131,19 @@ double zoo_loss(const std::string& keys, int64_t max_length = 4) {
 TEST_CASE("clipped loss under every aggregation: the zoo's golden values") {
   CHECK(zoo_loss("") == doctest::Approx(0.713797).epsilon(1e-6));
   CHECK(zoo_loss("loss_aggregation = \"token-sum\"") == doctest::Approx(6.424177).epsilon(1e-6));
-  CHECK(zoo_loss("loss_aggregation = \"seq-mean-token-sum\"") == doctest::Approx(2.141392).epsilon(1e-6));
-  CHECK(zoo_loss("loss_aggregation = \"seq-mean-token-mean\"") == doctest::Approx(0.910708).epsilon(1e-6));
-  CHECK(zoo_loss("loss_aggregation = \"seq-mean-token-sum-norm\"") == doctest::Approx(0.535348).epsilon(1e-6));
-  CHECK(zoo_loss("loss_aggregation = \"seq-mean-token-sum-norm\"", 8) == doctest::Approx(0.267674).epsilon(1e-5));
-  CHECK(zoo_loss("loss_aggregation = \"seq-mean-token-mean\"\nbeta = 0.04") == doctest::Approx(0.911161).epsilon(1e-6));
+  CHECK(zoo_loss("loss_aggregation = \"seq-mean-token-sum\"") ==
+        doctest::Approx(2.141392).epsilon(1e-6));
+  CHECK(zoo_loss("loss_aggregation = \"seq-mean-token-mean\"") ==
+        doctest::Approx(0.910708).epsilon(1e-6));
+  CHECK(zoo_loss("loss_aggregation = \"seq-mean-token-sum-norm\"") ==
+        doctest::Approx(0.535348).epsilon(1e-6));
+  CHECK(zoo_loss("loss_aggregation = \"seq-mean-token-sum-norm\"", 8) ==
+        doctest::Approx(0.267674).epsilon(1e-5));
+  CHECK(zoo_loss("loss_aggregation = \"seq-mean-token-mean\"\nbeta = 0.04") ==
+        doctest::Approx(0.911161).epsilon(1e-6));
   TokenBatch batch = batch_of(kLp, kOld, kRef, kAdvantage);
-  CHECK(k3(batch.logprob, batch.reference).mean().item<double>() == doctest::Approx(0.011383).epsilon(1e-4));
+  CHECK(k3(batch.logprob, batch.reference).mean().item<double>() ==
+        doctest::Approx(0.011383).epsilon(1e-4));
 }
 
 TEST_CASE("the loss does not depend on the split into micro-batches") {
@@ -166,12 +175,13 @@ TEST_CASE("grpo's loss and gradient equal the golden file") {
   const Json cases = golden("algos/losses.json").at("ppo");
   const Json& sequences = cases.at("sequences");
   for (const Json& one : cases.at("cases")) {
-    const std::string keys =
-        cat("loss_aggregation = ", dump_json(one.at("aggregation")), "\nepsilon = ", dump_json(one.at("clip_low")),
-            "\nepsilon_high = ", dump_json(one.at("clip_high")), "\nbeta = ", dump_json(one.at("kl_coefficient")));
+    const std::string keys = cat("loss_aggregation = ", dump_json(one.at("aggregation")),
+                                 "\nepsilon = ", dump_json(one.at("clip_low")),
+                                 "\nepsilon_high = ", dump_json(one.at("clip_high")),
+                                 "\nbeta = ", dump_json(one.at("kl_coefficient")));
     CAPTURE(keys);
-    TokenBatch batch = batch_of(rows_of(sequences, "lp"), rows_of(sequences, "old"), rows_of(sequences, "ref"),
-                                rows_of(sequences, "advantage"));
+    TokenBatch batch = batch_of(rows_of(sequences, "lp"), rows_of(sequences, "old"),
+                                rows_of(sequences, "ref"), rows_of(sequences, "advantage"));
     double value = 0;
     const Doubles grad = gradient_of(*make("grpo", keys), batch, nullptr, &value);
     CHECK(value == doctest::Approx(one.at("loss").get<double>()).epsilon(1e-9));
@@ -243,23 +253,41 @@ TEST_CASE("drpo and disco: golden G1") {
     Doubles gradient;  // at (0,0) (1,3) (2,5) (4,1) (6,15) (8,0)
   };
   const std::vector<Case> cases = {
-      {"drpo", "lambda = 0.1\ntau = 10", -0.011558707959,
+      {"drpo",
+       "lambda = 0.1\ntau = 10",
+       -0.011558707959,
        {-0.084846407, -0.010995346, 0.006077449, -0.074501255, -0.000898182, -0.007834588}},
-      {"drpo", "lambda = 0.5\ntau = 10", -0.010301697589,
+      {"drpo",
+       "lambda = 0.5\ntau = 10",
+       -0.010301697589,
        {-0.059706199, -0.023565450, 0.006077449, -0.074501255, -0.000898182, -0.007834588}},
-      {"drpo", "lambda = 0.1\ntau = 0.1", -0.010851,
+      {"drpo",
+       "lambda = 0.1\ntau = 0.1",
+       -0.010851,
        {-0.084846407, -0.010995346, 0.008347917, -0.074501255, -0.001696101, -0.007834588}},
-      {"drpo", "lambda = 0.1\ntau = 10\nkl_type = \"low_var_kl\"", -0.011791003507,
+      {"drpo",
+       "lambda = 0.1\ntau = 10\nkl_type = \"low_var_kl\"",
+       -0.011791003507,
        {-0.077011818, -0.003160758, 0.013912037, -0.066666667, 0.006936406, 0}},
-      {"drpo", "lambda = inf\ntau = 10", -0.009791450376,
+      {"drpo",
+       "lambda = inf\ntau = 10",
+       -0.009791450376,
        {-0.049501255, -0.028667922, 0.006077449, -0.074501255, -0.000898182, -0.007834588}},
-      {"disco", "tau = 10", -0.009791450376,
+      {"disco",
+       "tau = 10",
+       -0.009791450376,
        {-0.049501255, -0.028667922, 0.006077449, -0.074501255, -0.000898182, -0.007834588}},
-      {"disco", "tau = 1\nscore = \"lratio\"", -0.000325013343,
+      {"disco",
+       "tau = 1\nscore = \"lratio\"",
+       -0.000325013343,
        {-0.049584672, -0.028584755, 0.006096009, -0.074368055, -0.000867382, -0.007834588}},
-      {"disco_b", "", -0.009798568650,
+      {"disco_b",
+       "",
+       -0.009798568650,
        {-0.049501255, -0.028667922, 0.006054300, -0.074501255, -0.000890144, -0.007834588}},
-      {"disco_b", "score = \"lratio\"", -0.000325325426,
+      {"disco_b",
+       "score = \"lratio\"",
+       -0.000325325426,
        {-0.049584672, -0.028584755, 0.006082106, -0.074368055, -0.000876241, -0.007834588}}};
   for (const Case& one : cases) {
     CAPTURE(one.algorithm);
@@ -267,9 +295,11 @@ TEST_CASE("drpo and disco: golden G1") {
     Discriminative g1 = golden_g1();
     g1.run(one.algorithm, one.keys, 16);
     // The table prints one value of the losses to six digits only.
-    CHECK(std::abs(g1.loss - one.loss) < (one.keys.find("tau = 0.1") != std::string::npos ? 1e-6 : 1e-10));
-    const Doubles found = {g1.gradient[g1.at(0, 0)], g1.gradient[g1.at(1, 3)],  g1.gradient[g1.at(2, 5)],
-                           g1.gradient[g1.at(4, 1)], g1.gradient[g1.at(6, 15)], g1.gradient[g1.at(8, 0)]};
+    CHECK(std::abs(g1.loss - one.loss) <
+          (one.keys.find("tau = 0.1") != std::string::npos ? 1e-6 : 1e-10));
+    const Doubles found = {g1.gradient[g1.at(0, 0)],  g1.gradient[g1.at(1, 3)],
+                           g1.gradient[g1.at(2, 5)],  g1.gradient[g1.at(4, 1)],
+                           g1.gradient[g1.at(6, 15)], g1.gradient[g1.at(8, 0)]};
     for (size_t i = 0; i < found.size(); ++i) CHECK(std::abs(found[i] - one.gradient[i]) < 1e-9);
   }
 }
@@ -284,8 +314,18 @@ TEST_CASE("drpo: weights, divergence and advantage form of golden G1") {
   CHECK(g1.coupling.score_weight[1] * 3 == doctest::Approx(0.075858).epsilon(1e-5));
   CHECK(g1.coupling.score_weight[4] * 3 == doctest::Approx(1.0));
   CHECK(g1.coupling.score_weight[2] * 3 == doctest::Approx(-0.500833).epsilon(1e-5));
-  const Doubles scores = {-0.275, -0.2875, -0.3, -0.333333333333, -0.3, -0.3, -0.30625, -0.277777777778,
-                          -0.366666666667, -0.328571428571, -0.3, -0.25};
+  const Doubles scores = {-0.275,
+                          -0.2875,
+                          -0.3,
+                          -0.333333333333,
+                          -0.3,
+                          -0.3,
+                          -0.30625,
+                          -0.277777777778,
+                          -0.366666666667,
+                          -0.328571428571,
+                          -0.3,
+                          -0.25};
   g1.table.mean_logprob = scores;
   const Doubles advantage = make("drpo", "lambda = 0.1\ntau = 10", 16)->credit(g1.table);
   CHECK(worst(Doubles(advantage.begin(), advantage.begin() + 4),
@@ -319,7 +359,8 @@ TEST_CASE("drpo and disco equal the golden file") {
     for (const Json& group : cases.at("groups")) {
       std::vector<std::pair<int, std::pair<Doubles, Doubles>>> rows;
       for (const Json& row : group)
-        rows.push_back({row.at("reward").get<int>(), {row.at("lp").get<Doubles>(), row.at("old").get<Doubles>()}});
+        rows.push_back({row.at("reward").get<int>(),
+                        {row.at("lp").get<Doubles>(), row.at("old").get<Doubles>()}});
       update.add(rows);
     }
     std::string keys;
@@ -329,8 +370,10 @@ TEST_CASE("drpo and disco equal the golden file") {
     CAPTURE(keys);
     update.run(one.at("algo").get<std::string>(), keys, one.value("length_capacity", int64_t{64}));
     CHECK(update.loss == doctest::Approx(one.at("loss").get<double>()).epsilon(1e-9));
-    CHECK(update.coupling.metrics.at("drpo/objective") == doctest::Approx(one.at("J").get<double>()).epsilon(1e-9));
-    CHECK(update.coupling.metrics.at("drpo/kl") == doctest::Approx(one.at("K").get<double>()).epsilon(1e-9));
+    CHECK(update.coupling.metrics.at("drpo/objective") ==
+          doctest::Approx(one.at("J").get<double>()).epsilon(1e-9));
+    CHECK(update.coupling.metrics.at("drpo/kl") ==
+          doctest::Approx(one.at("K").get<double>()).epsilon(1e-9));
     Doubles want;
     for (const Json& group : one.at("gradient"))
       for (const Json& row : group)

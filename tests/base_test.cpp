@@ -56,7 +56,8 @@ TEST_CASE("every mistake of a file is shown at once, with place, key, found and 
   CHECK(found ==
         "file.toml:2:9: main.count: 11 is outside the allowed range, 1 to 10\n"
         "file.toml:3:8: main.kind: \"alhpa\" is not one of alpha, beta, a (did you mean alpha?)\n"
-        "file.toml:4:1: main.rat: unknown key (did you mean rate?); known: count, rate, kind, text, on, "
+        "file.toml:4:1: main.rat: unknown key (did you mean rate?); known: count, rate, kind, "
+        "text, on, "
         "list, inner");
 }
 
@@ -68,32 +69,36 @@ TEST_CASE("types are checked, and nothing is clamped") {
   CHECK(problems("[main]\nlist = [1, 10]").find("10 in the list") != std::string::npos);
   CHECK(problems("main = 3").find("3 is not a table") != std::string::npos);
   CHECK(problems("part = 3").find("write [[part]]") != std::string::npos);
-  CHECK(problems("[main.inner]\ndeap = true").find("main.inner.deap: unknown key") != std::string::npos);
+  CHECK(problems("[main.inner]\ndeap = true").find("main.inner.deap: unknown key") !=
+        std::string::npos);
   CHECK(problems("[other]\nx = 1").find("other: unknown key") != std::string::npos);
   CHECK(problems("[main\n").find("file.toml:1:") == 0);
   CHECK(problems("[main]\nrate = 1").empty());
 }
 
 TEST_CASE("overrides reach plain keys and named entries of lists") {
-  ConfigFile file = ConfigFile::parse("[[part]]\ntype = \"x\"\n[[part]]\ntype = \"x\"\nname = \"second\"\n",
-                                      "file.toml",
-                                      std::vector<std::string>{"main.count=7", "main.text=plain words",
-                                                               "part.second.count=9"});
+  ConfigFile file = ConfigFile::parse(
+      "[[part]]\ntype = \"x\"\n[[part]]\ntype = \"x\"\nname = \"second\"\n", "file.toml",
+      std::vector<std::string>{"main.count=7", "main.text=plain words", "part.second.count=9"});
   Sample sample;
   file.bind([&](Binder& root) { sample.bind(root); });
   CHECK(sample.text == "plain words");
   CHECK(sample.count == 9);  // read last
   CHECK(sample.names == std::vector<std::string>{"x", "second"});
   CHECK(problems("", {"main.count=77"}).find("--set: main.count: 77 is outside") == 0);
-  CHECK(problems("", {"main.cuont=7"}).find("--set: main.cuont: unknown key (did you mean count?)") == 0);
-  CHECK(problems("[[part]]\ntype = \"x\"", {"part.y.count=1"}).find("no entry of [[part]] is called y") !=
-        std::string::npos);
+  CHECK(
+      problems("", {"main.cuont=7"}).find("--set: main.cuont: unknown key (did you mean count?)") ==
+      0);
+  CHECK(problems("[[part]]\ntype = \"x\"", {"part.y.count=1"})
+            .find("no entry of [[part]] is called y") != std::string::npos);
   CHECK(problems("", {"nonsense"}).find("expected section.key=value") != std::string::npos);
 }
 
 TEST_CASE("the effective configuration reads back to the same values") {
   ConfigFile file = ConfigFile::parse(
-      "[main]\nrate = 0.1\ntext = \"a\\\"b\\n\\u0001\"\n[[part]]\ntype = \"x\"\n[[part]]\ntype = \"y\"\n", "f");
+      "[main]\nrate = 0.1\ntext = \"a\\\"b\\n\\u0001\"\n[[part]]\ntype = \"x\"\n[[part]]\ntype = "
+      "\"y\"\n",
+      "f");
   Sample sample;
   file.bind([&](Binder& root) { sample.bind(root); });
   const std::string first = file.effective();
@@ -119,7 +124,8 @@ TEST_CASE("JSON: duplicate keys, depth, NUL and garbage are refused with their p
     return usage_error([&] { parse_json(text, "f:3"); });
   };
   CHECK(found("{\"a\":1,\"a\":2}").find("f:3: key 'a' stands twice") == 0);
-  CHECK(found(std::string(100, '[') + std::string(100, ']')).find("nested deeper") != std::string::npos);
+  CHECK(found(std::string(100, '[') + std::string(100, ']')).find("nested deeper") !=
+        std::string::npos);
   CHECK(found("{} x").find("f:3: not JSON") == 0);
   CHECK(found(std::string("{}\0x", 4)).find("NUL") != std::string::npos);
   CHECK(found("\"\xff\"").find("not JSON") != std::string::npos);
@@ -142,7 +148,8 @@ TEST_CASE("lines: CRLF, blanks, a last line without newline, limits") {
   write_file(path, std::string((16 << 20) + 10, 'x') + "\n");
   LineReader too_long(path.string());
   CHECK(usage_error([&] { too_long.next(line); }).find("over 16 MiB") != std::string::npos);
-  CHECK(usage_error([] { LineReader("/no/such/file"); }).find("cannot be opened") != std::string::npos);
+  CHECK(usage_error([] { LineReader("/no/such/file"); }).find("cannot be opened") !=
+        std::string::npos);
 }
 
 TEST_CASE("a torn last line is cut off before more is appended") {
@@ -174,7 +181,8 @@ TEST_CASE("a second process on a locked folder is refused") {
 
 TEST_CASE("Philox4x32-10 has the published values") {
   // Random123's known-answer file, philox4x32 with 10 rounds.
-  CHECK(philox({0, 0, 0, 0}, {0, 0}) == std::array<uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
+  CHECK(philox({0, 0, 0, 0}, {0, 0}) ==
+        std::array<uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
   CHECK(philox({0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, {0xffffffff, 0xffffffff}) ==
         std::array<uint32_t, 4>{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
   CHECK(philox({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}) ==
@@ -210,7 +218,8 @@ TEST_CASE("a permutation visits every place once, in another order each epoch") 
     CHECK(*seen.rbegin() == n - 1);
   }
   int same = 0;
-  for (int64_t i = 0; i < 1000; ++i) same += Permutation(3, 0, 1000)(i) == Permutation(3, 1, 1000)(i);
+  for (int64_t i = 0; i < 1000; ++i)
+    same += Permutation(3, 0, 1000)(i) == Permutation(3, 1, 1000)(i);
   CHECK(same < 20);
 }
 
@@ -221,7 +230,11 @@ TEST_CASE("the pool runs every task once, passes exceptions on, and is usable af
     pool.run(97, [&](int64_t i) { ++ran[static_cast<size_t>(i)]; });
     for (const auto& count : ran) CHECK(count.load() == 1);
   }
-  CHECK_THROWS_AS(pool.run(50, [](int64_t i) { if (i == 20) fail("stop"); }), UsageError);
+  CHECK_THROWS_AS(pool.run(50,
+                           [](int64_t i) {
+                             if (i == 20) fail("stop");
+                           }),
+                  UsageError);
   std::atomic<int64_t> sum{0};
   pool.run(10, [&](int64_t i) { sum += i; });
   CHECK(sum.load() == 45);
@@ -229,7 +242,8 @@ TEST_CASE("the pool runs every task once, passes exceptions on, and is usable af
 
 TEST_CASE("UTF-8 is judged strictly") {
   CHECK(is_utf8("aé€😀"));
-  for (const char* bad : {"\x80", "\xC0\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xE2\x82", "\xF8"})
+  for (const char* bad :
+       {"\x80", "\xC0\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xE2\x82", "\xF8"})
     CHECK(!is_utf8(bad));
   CHECK(to_valid_utf8("a\xFFz") == "a\xEF\xBF\xBDz");
   CHECK(whole_utf8_prefix("ab\xE2\x82") == 2);

@@ -1,8 +1,9 @@
 // Every CPU kernel against its reference, at awkward sizes; sampling against its distribution.
+#include "core/kernels/kernels.h"
+
 #include <doctest/doctest.h>
 
 #include "core/base/pool.h"
-#include "core/kernels/kernels.h"
 #include "core/kernels/sample.h"
 #include "tests/testing.h"
 
@@ -35,7 +36,8 @@ TEST_CASE("gemm equals its reference, and a row does not depend on the other row
         CHECK(std::equal(first.begin(), first.end(), y.end() - columns));
         Floats back(rows * inner), back_want(rows * inner);
         gemm(x.data(), plain, back.data(), rows);
-        ref::matmul(x.data(), false, w.data(), false, back_want.data(), rows, columns, inner, false);
+        ref::matmul(x.data(), false, w.data(), false, back_want.data(), rows, columns, inner,
+                    false);
         CHECK(worst(back, back_want) < 1e-5);
       }
     }
@@ -68,7 +70,8 @@ TEST_CASE("rms_norm and swiglu equal their references, forward and backward") {
       ref::rms_norm(x.data(), w.data(), y_want.data(), inverse_want.data(), rows, width, 1e-5);
       CHECK(worst(y, y_want) < 1e-5);
       Floats dx(x.size()), dx_want(x.size()), dw = w, dw_want = w;
-      rms_norm_backward(dy.data(), x.data(), w.data(), inverse.data(), dx.data(), dw.data(), rows, width);
+      rms_norm_backward(dy.data(), x.data(), w.data(), inverse.data(), dx.data(), dw.data(), rows,
+                        width);
       ref::rms_norm_backward(dy.data(), x.data(), w.data(), inverse_want.data(), dx_want.data(),
                              dw_want.data(), rows, width);
       CHECK(worst(dx, dx_want, 1) < 1e-5);
@@ -85,8 +88,8 @@ TEST_CASE("rms_norm and swiglu equal their references, forward and backward") {
 }
 
 TEST_CASE("attention equals its reference, forward and backward, on packed segments") {
-  for (const AttentionShape& shape :
-       {AttentionShape{1, 1, 2}, AttentionShape{6, 2, 8}, AttentionShape{3, 3, 30}, AttentionShape{4, 1, 64}}) {
+  for (const AttentionShape& shape : {AttentionShape{1, 1, 2}, AttentionShape{6, 2, 8},
+                                      AttentionShape{3, 3, 30}, AttentionShape{4, 1, 64}}) {
     const std::vector<int32_t> starts = {0, 1, 32, 65, 130};
     const int64_t rows = starts.back(), out_size = rows * shape.heads * shape.head_size;
     const Floats qkv = normal(rows * shape.row(), 10), d_out = normal(out_size, 11);
@@ -96,9 +99,10 @@ TEST_CASE("attention equals its reference, forward and backward, on packed segme
     CHECK(worst(out, want) < 1e-5);
     CHECK(worst(log_sum, log_want) < 1e-5);
     Floats d(qkv.size()), d_want(qkv.size());
-    attention_backward(d_out.data(), qkv.data(), out.data(), log_sum.data(), starts.data(), 4, d.data(), shape);
-    ref::attention_backward(d_out.data(), qkv.data(), want.data(), log_want.data(), starts.data(), 4,
-                            d_want.data(), shape);
+    attention_backward(d_out.data(), qkv.data(), out.data(), log_sum.data(), starts.data(), 4,
+                       d.data(), shape);
+    ref::attention_backward(d_out.data(), qkv.data(), want.data(), log_want.data(), starts.data(),
+                            4, d_want.data(), shape);
     CHECK(worst(d, d_want) < 1e-5);
   }
 }
@@ -143,9 +147,11 @@ TEST_CASE("log_softmax equals its reference, forward and backward") {
         const Floats logits = normal(rows * vocabulary, 14, 2, 5);
         const auto scale = static_cast<float>(1 / temperature);
         std::vector<int32_t> targets;
-        for (int64_t t = 0; t < rows; ++t) targets.push_back(static_cast<int32_t>(t * 7 % vocabulary));
+        for (int64_t t = 0; t < rows; ++t)
+          targets.push_back(static_cast<int32_t>(t * 7 % vocabulary));
         Floats a(rows), b(rows), c(rows), a_want(rows), b_want(rows), c_want(rows);
-        log_softmax(logits.data(), targets.data(), scale, a.data(), b.data(), c.data(), rows, vocabulary);
+        log_softmax(logits.data(), targets.data(), scale, a.data(), b.data(), c.data(), rows,
+                    vocabulary);
         ref::log_softmax(logits.data(), targets.data(), scale, a_want.data(), b_want.data(),
                          c_want.data(), rows, vocabulary);
         CHECK(worst(a, a_want, 1) < 1e-5);
@@ -155,8 +161,9 @@ TEST_CASE("log_softmax equals its reference, forward and backward") {
         Floats d = logits, d_want = logits;
         log_softmax_backward(d.data(), targets.data(), scale, a.data(), c.data(), d_logprob.data(),
                              d_entropy.data(), rows, vocabulary);
-        ref::log_softmax_backward(d_want.data(), targets.data(), scale, a_want.data(), c_want.data(),
-                                  d_logprob.data(), d_entropy.data(), rows, vocabulary);
+        ref::log_softmax_backward(d_want.data(), targets.data(), scale, a_want.data(),
+                                  c_want.data(), d_logprob.data(), d_entropy.data(), rows,
+                                  vocabulary);
         CHECK(worst(d, d_want, 1) < 2e-5);
       }
 }
@@ -178,8 +185,13 @@ TEST_CASE("adamw equals its reference") {
     for (int64_t step = 1; step <= 5; ++step) {
       const Floats g = normal(count, 18 + static_cast<uint64_t>(step));
       const std::vector<double> g_ref(g.begin(), g.end());
-      const AdamStep how{.learning_rate = 1e-2, .beta1 = 0.9, .beta2 = 0.98, .eps = 1e-8,
-                         .weight_decay = 0.1, .grad_scale = 0.5, .step = step};
+      const AdamStep how{.learning_rate = 1e-2,
+                         .beta1 = 0.9,
+                         .beta2 = 0.98,
+                         .eps = 1e-8,
+                         .weight_decay = 0.1,
+                         .grad_scale = 0.5,
+                         .step = step};
       adamw(w.data(), g.data(), m.data(), v.data(), count, how);
       ref::adamw(w_ref.data(), g_ref.data(), m_ref.data(), v_ref.data(), count, how);
     }
@@ -212,7 +224,8 @@ TEST_CASE("sampled frequencies match the filtered distribution") {
     for (uint64_t row = 0; row < kRows; ++row) {
       const Floats logits = normal(kVocabulary, 100 + row, 0, 2);
       const int32_t banned = row % 2 == 0 ? -1 : 3;
-      const std::vector<double> p = ref::filtered_probabilities(logits.data(), kVocabulary, params, banned);
+      const std::vector<double> p =
+          ref::filtered_probabilities(logits.data(), kVocabulary, params, banned);
       const Rng rng(7, Stream::sampling, row);
       std::vector<int64_t> count(kVocabulary);
       for (uint64_t i = 0; i < kDraws; ++i)

@@ -1,10 +1,10 @@
 // The decoder against golden values, gradients against finite differences, cache against full pass.
-#include <doctest/doctest.h>
-
 #include "core/model/model.h"
-#include "tests/testing.h"
 
 #include <ATen/ATen.h>
+#include <doctest/doctest.h>
+
+#include "tests/testing.h"
 
 namespace vernier {
 namespace {
@@ -72,7 +72,8 @@ void check_against_golden(at::ScalarType type, double tolerance) {
     for (const Json& value : one.at("logprobs")) want.push_back(value);
   CHECK(worst(values_of<T>(logprob), want) < tolerance);
   const at::Tensor loss = -logprob.mean();
-  CHECK(loss.to(at::kDouble).item<double>() == doctest::Approx(cases.at("loss").get<double>()).epsilon(tolerance));
+  CHECK(loss.to(at::kDouble).item<double>() ==
+        doctest::Approx(cases.at("loss").get<double>()).epsilon(tolerance));
   loss.backward();
   for (const NamedSlice& slice : decoder.slices()) {
     CAPTURE(slice.name);
@@ -257,10 +258,13 @@ TEST_CASE("what does not fit a model is named") {
   };
   CHECK(with("intermediate_size", 81).find("is [80, 48], the configuration asks for [81, 48]") !=
         std::string::npos);
-  CHECK(with("model_type", "gemma").find("model_type \"gemma\" is not supported") != std::string::npos);
-  CHECK(with("hidden_act", "gelu").find("hidden_act: \"gelu\" is not supported") != std::string::npos);
-  CHECK(with("rope_scaling", Json{{"rope_type", "yarn"}, {"factor", 4}}).find("RoPE kind \"yarn\"") !=
+  CHECK(with("model_type", "gemma").find("model_type \"gemma\" is not supported") !=
         std::string::npos);
+  CHECK(with("hidden_act", "gelu").find("hidden_act: \"gelu\" is not supported") !=
+        std::string::npos);
+  CHECK(
+      with("rope_scaling", Json{{"rope_type", "yarn"}, {"factor", 4}}).find("RoPE kind \"yarn\"") !=
+      std::string::npos);
   CHECK(with("num_hidden_layers", 4).find("is missing") != std::string::npos);
   CHECK(with("num_hidden_layers", 2).find("not part of this architecture") != std::string::npos);
   CHECK(with("num_key_value_heads", 4).find("not a multiple") != std::string::npos);
@@ -268,7 +272,8 @@ TEST_CASE("what does not fit a model is named") {
         std::string::npos);
 }
 
-TEST_CASE("SmolLM2 has the golden log-probabilities" * doctest::skip(!fs::exists(VERNIER_SMOLLM2_GGUF))) {
+TEST_CASE("SmolLM2 has the golden log-probabilities" *
+          doctest::skip(!fs::exists(VERNIER_SMOLLM2_GGUF))) {
   const Model model = load_model(VERNIER_SMOLLM2_GGUF, false);
   const at::NoGradGuard no_grad;
   const Json cases = golden("model/smollm2_logprobs.json");
@@ -277,9 +282,10 @@ TEST_CASE("SmolLM2 has the golden log-probabilities" * doctest::skip(!fs::exists
     REQUIRE(ids == one.at("ids").get<std::vector<int32_t>>());
     PackedTokens tokens;
     tokens.add({ids.begin(), ids.end() - 1});
-    const at::Tensor found = ops::token_logprobs(model.decoder->hidden(tokens), model.decoder->head(),
-                                                 {ids.begin() + 1, ids.end()}, 1.0)
-                                 .logprob;
+    const at::Tensor found =
+        ops::token_logprobs(model.decoder->hidden(tokens), model.decoder->head(),
+                            {ids.begin() + 1, ids.end()}, 1.0)
+            .logprob;
     const auto want = one.at("logprobs").get<std::vector<double>>();
     const auto mine = values_of<float>(found);
     REQUIRE(mine.size() == want.size());

@@ -47,11 +47,13 @@ TEST_CASE("chain_sum: prompts are deterministic, in range, and their answers rig
 }
 
 TEST_CASE("chain_sum: without mistakes every style has its length and is right") {
-  const auto task = task_of("chain_sum", "error_rate = 0\nwaffle_error_rate = 0\nunmarked_rate = 0");
+  const auto task =
+      task_of("chain_sum", "error_rate = 0\nwaffle_error_rate = 0\nunmarked_rate = 0");
   std::map<std::string, int> styles;
   for (int64_t i = 0; i < 20000; ++i) {
     const Demonstration one = task->demonstrate(3, i, 0);
-    const auto n = static_cast<int64_t>(one.prompt.size() / 2), size = static_cast<int64_t>(one.response.size());
+    const auto n = static_cast<int64_t>(one.prompt.size() / 2),
+               size = static_cast<int64_t>(one.response.size());
     ++styles[one.style];
     int sum = 0;
     for (int64_t k = 0; k < n; ++k) sum += one.prompt[static_cast<size_t>(2 * k + 1)] - '0';
@@ -70,8 +72,10 @@ TEST_CASE("chain_sum: without mistakes every style has its length and is right")
       CHECK((fillers >= 2 && fillers <= 8 && fillers % 2 == 0));
     }
   }
-  const std::map<std::string, double> mix = {{"D", .08}, {"T2", .07}, {"T1", .10}, {"F", .20}, {"W", .40}, {"X", .15}};
-  for (const auto& [style, share] : mix) CHECK(styles[style] / 20000.0 == doctest::Approx(share).epsilon(0.06));
+  const std::map<std::string, double> mix = {{"D", .08}, {"T2", .07}, {"T1", .10},
+                                             {"F", .20}, {"W", .40},  {"X", .15}};
+  for (const auto& [style, share] : mix)
+    CHECK(styles[style] / 20000.0 == doctest::Approx(share).epsilon(0.06));
 }
 
 TEST_CASE("chain_sum: the specified examples, mistakes and missing marks") {
@@ -92,7 +96,8 @@ TEST_CASE("chain_sum: the specified examples, mistakes and missing marks") {
   CHECK(unmarked / 20000.0 == doctest::Approx(0.05).epsilon(0.15));
   // Steps 1 to 4 at 3 % each: a final result is wrong in about 7 %.
   CHECK(wrong / static_cast<double>(chained) == doctest::Approx(0.07).epsilon(0.25));
-  CHECK(usage_error([] { task_of("chain_sum", "mix = [1.0]"); }).find("expected 6") != std::string::npos);
+  CHECK(usage_error([] { task_of("chain_sum", "mix = [1.0]"); }).find("expected 6") !=
+        std::string::npos);
 }
 
 TEST_CASE("arithmetic: the answer is the value of the expression") {
@@ -115,8 +120,10 @@ TEST_CASE("JSONL prompts: field names, order, epochs, mistakes") {
   testing::TemporaryFolder folder;
   const std::string path = (folder.path() / "p.jsonl").string();
   write_file(path,
-             "{\"prompt\":\"one\",\"answer\":\"1\"}\n\n{\"question\":\"two\",\"label\":2,\"difficulty\":3}\n"
-             "{\"problem\":\"three\",\"reward_model\":{\"ground_truth\":\"x\"},\"verify\":\"last_integer\"}\n");
+             "{\"prompt\":\"one\",\"answer\":\"1\"}\n\n{\"question\":\"two\",\"label\":2,"
+             "\"difficulty\":3}\n"
+             "{\"problem\":\"three\",\"reward_model\":{\"ground_truth\":\"x\"},\"verify\":\"last_"
+             "integer\"}\n");
   DataConfig config;
   const auto source = jsonl_prompts(path, config, false, 1);
   CHECK(source->size() == 3);
@@ -138,9 +145,11 @@ TEST_CASE("JSONL prompts: field names, order, epochs, mistakes") {
     return usage_error([&] { jsonl_prompts(path, config, false, 1); });
   };
   CHECK(message("not json").find(path + ":2: not JSON") == 0);
-  CHECK(message("{\"text\":\"x\"}").find(":2: has none of prompt, question, problem, input") != std::string::npos);
+  CHECK(message("{\"text\":\"x\"}").find(":2: has none of prompt, question, problem, input") !=
+        std::string::npos);
   CHECK(message("[1]").find("a row is a JSON object") != std::string::npos);
-  CHECK(message("{\"prompt\":\"x\",\"verify\":\"exakt\"}").find("did you mean exact") != std::string::npos);
+  CHECK(message("{\"prompt\":\"x\",\"verify\":\"exakt\"}").find("did you mean exact") !=
+        std::string::npos);
   config.on_bad_row = "skip";
   CHECK(message("not json").empty());
 }
@@ -174,10 +183,11 @@ std::map<std::pair<int64_t, int64_t>, Response> draw(Model& model, std::vector<P
                                                      RolloutConfig config) {
   Engine engine(*model.decoder, *model.tokenizer);
   std::map<std::pair<int64_t, int64_t>, Response> out;
-  engine.generate(std::move(prompts), config, {.seed = 5, .step = 2}, 7, nullptr, [&](Group&& group) {
-    for (Response& response : group.responses)
-      out[{group.prompt.index, response.sample}] = std::move(response);
-  });
+  engine.generate(std::move(prompts), config, {.seed = 5, .step = 2}, 7, nullptr,
+                  [&](Group&& group) {
+                    for (Response& response : group.responses)
+                      out[{group.prompt.index, response.sample}] = std::move(response);
+                  });
   return out;
 }
 
@@ -203,7 +213,8 @@ TEST_CASE("a response does not depend on its neighbours in the batch") {
     texts.insert(response.text);
     CHECK(response.num_tokens <= 40);
     CHECK((response.finish_reason == FinishReason::stop) == (response.text.back() == '.'));
-    CHECK(std::find(response.ids.begin(), response.ids.end(), *model.tokenizer->pad_id()) == response.ids.end());
+    CHECK(std::find(response.ids.begin(), response.ids.end(), *model.tokenizer->pad_id()) ==
+          response.ids.end());
     CHECK(response.versions == std::vector<std::pair<int64_t, int32_t>>{{7, response.num_tokens}});
   }
   CHECK(texts.size() > 30);
@@ -224,8 +235,9 @@ TEST_CASE("recorded log-probabilities equal those of a full pass, bit for bit") 
     ids.insert(ids.end(), response.ids.begin(), response.ids.end() - 1);
     tokens.add(ids);
     const auto first = static_cast<int64_t>(prompt.size()) - 1;
-    const at::Tensor hidden =
-        model.decoder->hidden(tokens).narrow(0, first, static_cast<int64_t>(response.ids.size())).contiguous();
+    const at::Tensor hidden = model.decoder->hidden(tokens)
+                                  .narrow(0, first, static_cast<int64_t>(response.ids.size()))
+                                  .contiguous();
     const at::Tensor found =
         ops::token_logprobs(hidden, model.decoder->head(), response.ids, 0.8).logprob;
     for (size_t t = 0; t < response.ids.size(); ++t)
@@ -237,11 +249,13 @@ TEST_CASE("the engine stops when it is asked to, and names a prompt that does no
   Model model = tiny_model();
   Engine engine(*model.decoder, *model.tokenizer);
   const std::atomic<bool> stop{true};
-  CHECK_THROWS_AS(engine.generate(tiny_prompts(model, 2), {}, {}, 0, &stop, [](Group&&) {}), Interrupted);
+  CHECK_THROWS_AS(engine.generate(tiny_prompts(model, 2), {}, {}, 0, &stop, [](Group&&) {}),
+                  Interrupted);
   auto prompts = tiny_prompts(model, 1);
   prompts[0].ids.assign(64, 1);
-  CHECK(usage_error([&] { engine.generate(prompts, {}, {}, 0, nullptr, [](Group&&) {}); })
-            .find("leave no room for a response") != std::string::npos);
+  CHECK(usage_error([&] {
+          engine.generate(prompts, {}, {}, 0, nullptr, [](Group&&) {});
+        }).find("leave no room for a response") != std::string::npos);
 }
 
 TEST_CASE("spans of thinking and answer by token id") {
@@ -252,8 +266,8 @@ TEST_CASE("spans of thinking and answer by token id") {
     Response response;
     response.ids = model.tokenizer->encode(text);
     set_spans(response, model.tokenizer->encode(prompt), ThinkTags(config, *model.tokenizer));
-    return std::vector<int32_t>{response.think.begin, response.think.end, response.answer_span.begin,
-                                response.answer_span.end};
+    return std::vector<int32_t>{response.think.begin, response.think.end,
+                                response.answer_span.begin, response.answer_span.end};
   };
   CHECK(spans("a1=", "a1b2#3.") == std::vector<int32_t>{0, 4, 5, 7});
   CHECK(spans("a1=", "a1b2") == std::vector<int32_t>{0, 4, 4, 4});  // never closed: all thinking
@@ -264,8 +278,9 @@ TEST_CASE("spans of thinking and answer by token id") {
   config.think_end = "";
   CHECK(spans("a1=", "b2#3.") == std::vector<int32_t>{-1, -1, 0, 5});
   config.think_end = "</think>";
-  CHECK(usage_error([&] { spans("a", "b"); }).find("rollout.think_end: '</think>' is not one token") !=
-        std::string::npos);
+  CHECK(usage_error([&] {
+          spans("a", "b");
+        }).find("rollout.think_end: '</think>' is not one token") != std::string::npos);
 }
 
 TEST_CASE("rollout rows: written, read back, indexed; bad rows are named") {
@@ -278,13 +293,15 @@ TEST_CASE("rollout rows: written, read back, indexed; bad rows are named") {
       .generate(tiny_prompts(model, 3), config, {}, 0, nullptr, [&](Group&& group) {
         group.responses[0].correct = true;
         group.responses[0].reward = 0.5;
-        group.responses[0].rewards = {{.name = "accuracy", .value = 0.5, .weight = 1, .abstained = ""}};
+        group.responses[0].rewards = {
+            {.name = "accuracy", .value = 0.5, .weight = 1, .abstained = ""}};
         groups.push_back(std::move(group));
       });
   testing::TemporaryFolder folder;
   write_rollout_files(folder.path(), 4, groups, true, "tempered");
   std::vector<Group> read;
-  read_rollouts((folder.path() / "step_4.jsonl.zst").string(), [&](Group&& group) { read.push_back(std::move(group)); });
+  read_rollouts((folder.path() / "step_4.jsonl.zst").string(),
+                [&](Group&& group) { read.push_back(std::move(group)); });
   REQUIRE(read.size() == 3);
   for (size_t g = 0; g < 3; ++g)
     for (size_t i = 0; i < 2; ++i) {
@@ -303,11 +320,15 @@ TEST_CASE("rollout rows: written, read back, indexed; bad rows are named") {
     write_file(path, row + "\n");
     return usage_error([&] { read_rollouts(path.string(), [](Group&&) {}); });
   };
-  CHECK(message("{\"response\":\"x\"}").find(":1: has neither response_ids nor num_tokens") != std::string::npos);
+  CHECK(message("{\"response\":\"x\"}").find(":1: has neither response_ids nor num_tokens") !=
+        std::string::npos);
   CHECK(message("{\"num_tokens\":-1}").find("num_tokens: -1") != std::string::npos);
-  CHECK(message("{\"num_tokens\":3,\"finish_reason\":\"eos\"}").find("'eos' is not one of stop") != std::string::npos);
-  CHECK(message("{\"num_tokens\":\"3\"}").find("num_tokens: \"3\" has the wrong type") != std::string::npos);
-  CHECK(message("{\"response_ids\":[1],\"num_tokens\":2}").find("does not fit 1 response_ids") != std::string::npos);
+  CHECK(message("{\"num_tokens\":3,\"finish_reason\":\"eos\"}").find("'eos' is not one of stop") !=
+        std::string::npos);
+  CHECK(message("{\"num_tokens\":\"3\"}").find("num_tokens: \"3\" has the wrong type") !=
+        std::string::npos);
+  CHECK(message("{\"response_ids\":[1],\"num_tokens\":2}").find("does not fit 1 response_ids") !=
+        std::string::npos);
 }
 
 }  // namespace

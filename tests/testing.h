@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "core/base/errors.h"
-#include "core/base/json.h"
 #include "core/base/files.h"
+#include "core/base/json.h"
 #include "core/base/rng.h"
 
 namespace vernier::testing {
@@ -53,7 +53,8 @@ double worst(const A& found, const B& want, double scale = 1e-3) {
   double gap = 0;
   for (const auto value : want) scale = std::max(scale, std::abs(static_cast<double>(value)));
   for (size_t i = 0; i < found.size(); ++i) {
-    const double difference = std::abs(static_cast<double>(found[i]) - static_cast<double>(want[i]));
+    const double difference =
+        std::abs(static_cast<double>(found[i]) - static_cast<double>(want[i]));
     if (!(difference <= std::numeric_limits<double>::max())) return difference;
     gap = std::max(gap, difference);
   }

@@ -74,7 +74,8 @@ std::vector<float> after_step(const std::string& name, int64_t max_tokens, Metri
   OptimizerConfig optimizer;
   optimizer.eps = 1;  // far above the gradient: the step is proportional to it
   optimizer.grad_clip = 0;
-  optimizer_step(*model.decoder, state, *algorithm(name), update, 0.9, max_tokens, optimizer, 1.0, metrics);
+  optimizer_step(*model.decoder, state, *algorithm(name), update, 0.9, max_tokens, optimizer, 1.0,
+                 metrics);
   return weights_of(*model.decoder);
 }
 
@@ -162,8 +163,9 @@ TEST_CASE("a checkpoint comes back bit for bit") {
 }
 
 TEST_CASE("a damaged checkpoint is refused by name, and the one before it is found") {
-  for (const std::string name : {"model.safetensors", "config.json", "tokenizer.json", "trainer/state.json",
-                           "trainer/optimizer.safetensors", "trainer/manifest.json"}) {
+  for (const std::string name :
+       {"model.safetensors", "config.json", "tokenizer.json", "trainer/state.json",
+        "trainer/optimizer.safetensors", "trainer/manifest.json"}) {
     CAPTURE(name);
     for (const bool truncate : {false, true}) {
       Saved saved;
@@ -171,8 +173,10 @@ TEST_CASE("a damaged checkpoint is refused by name, and the one before it is fou
       saved.save(2);
       const fs::path victim = saved.folder.path() / "checkpoint-2" / name;
       std::string bytes = read_file(victim);
-      if (truncate) bytes.resize(bytes.size() - 1);
-      else bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 4);
+      if (truncate)
+        bytes.resize(bytes.size() - 1);
+      else
+        bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 4);
       write_file(victim, bytes);
       const std::string problem = check_checkpoint(saved.folder.path() / "checkpoint-2");
       CHECK(!problem.empty());
@@ -195,22 +199,27 @@ TEST_CASE("an unfinished checkpoint does not count, and old ones are pruned") {
   fs::remove_all(saved.folder.path() / "checkpoint-60");
   prune_checkpoints(saved.folder.path(), 2, 40);
   std::vector<std::string> left;
-  for (const fs::path& path : list_checkpoints(saved.folder.path())) left.push_back(path.filename().string());
-  CHECK(left == std::vector<std::string>{"checkpoint-0", "checkpoint-20", "checkpoint-30", "checkpoint-40"});
+  for (const fs::path& path : list_checkpoints(saved.folder.path()))
+    left.push_back(path.filename().string());
+  CHECK(left == std::vector<std::string>{"checkpoint-0", "checkpoint-20", "checkpoint-30",
+                                         "checkpoint-40"});
 }
 
 TEST_CASE("rows after the loaded checkpoint move to metrics.dropped.jsonl") {
   testing::TemporaryFolder folder;
   RunFolder run(folder.path());
   write_file(folder.path() / "metrics.jsonl",
-             "{\"step\":1,\"phase\":\"sft\"}\n{\"step\":0,\"phase\":\"eval\"}\n{\"step\":1,\"phase\":\"rl\"}\n"
-             "{\"step\":2,\"phase\":\"rl\"}\n{\"step\":2,\"phase\":\"eval\"}\n{\"step\":3,\"phase\":\"rl\"}\n{\"st");
+             "{\"step\":1,\"phase\":\"sft\"}\n{\"step\":0,\"phase\":\"eval\"}\n{\"step\":1,"
+             "\"phase\":\"rl\"}\n"
+             "{\"step\":2,\"phase\":\"rl\"}\n{\"step\":2,\"phase\":\"eval\"}\n{\"step\":3,"
+             "\"phase\":\"rl\"}\n{\"st");
   run.open_metrics({.phase = "rl", .step = 2, .last_eval = 0, .nonfinite_in_a_row = 0});
   Metrics row;
   row.set("step", Json(9));
   run.write_metrics(row);
   CHECK(read_file(folder.path() / "metrics.jsonl") ==
-        "{\"step\":1,\"phase\":\"sft\"}\n{\"step\":0,\"phase\":\"eval\"}\n{\"step\":1,\"phase\":\"rl\"}\n"
+        "{\"step\":1,\"phase\":\"sft\"}\n{\"step\":0,\"phase\":\"eval\"}\n{\"step\":1,\"phase\":"
+        "\"rl\"}\n"
         "{\"step\":2,\"phase\":\"rl\"}\n{\"step\":9}\n");
   CHECK(read_file(folder.path() / "metrics.dropped.jsonl") ==
         "{\"step\":2,\"phase\":\"eval\"}\n{\"step\":3,\"phase\":\"rl\"}\n");
@@ -224,13 +233,15 @@ std::string config_problem(const std::string& text) {
 }
 
 TEST_CASE("mistakes across keys of a run are named") {
-  const std::string base = "[model]\npath = \"m\"\n[data]\ntask = \"chain_sum\"\n[run]\nsteps = 1\n";
+  const std::string base =
+      "[model]\npath = \"m\"\n[data]\ntask = \"chain_sum\"\n[run]\nsteps = 1\n";
   CHECK(config_problem(base + "[[reward]]\ntype = \"accuracy\"\n").empty());
   CHECK(config_problem(base).find("no [[reward]] is given") != std::string::npos);
   CHECK(config_problem(base + "[[reward]]\ntype = \"length_penalty\"\n[algo]\ntype = \"drpo\"\n")
             .find("looks at the verdict alone") != std::string::npos);
-  CHECK(config_problem(base + "[[reward]]\ntype = \"accuracy\"\n[trainer]\nsamples_per_update = 9\n")
-            .find("9 is not a multiple of rollout.num_generations = 8") != std::string::npos);
+  CHECK(
+      config_problem(base + "[[reward]]\ntype = \"accuracy\"\n[trainer]\nsamples_per_update = 9\n")
+          .find("9 is not a multiple of rollout.num_generations = 8") != std::string::npos);
   CHECK(config_problem(base + "[[reward]]\ntype = \"accuracy\"\n[[transform]]\ntype = \"dot\"\n")
             .find("8") != std::string::npos);  // alpha 3 never fires in a group of 8
   CHECK(config_problem("[data]\ntask = \"chain_sum\"").find("neither model.path nor [model.new]") !=

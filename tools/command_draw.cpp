@@ -1,11 +1,11 @@
 // generate, eval: responses of a model to prompts.
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <thread>
-
-#include <ATen/Parallel.h>
 
 #include "core/base/errors.h"
 #include "core/base/log.h"
@@ -33,9 +33,11 @@ Drawing prepare(const DrawOptions& options) {
   if (!options.data.empty() && !options.task.empty())
     fail("--task is given beside --data; choose one of them");
   if (options.data.empty() && options.task.empty()) fail("--data or --task is missing");
-  if (options.task.empty()) data.eval = options.data;
+  if (options.task.empty())
+    data.eval = options.data;
   else {
-    ConfigFile file = ConfigFile::parse("", "--task", std::vector<std::string>{"task=" + options.task});
+    ConfigFile file =
+        ConfigFile::parse("", "--task", std::vector<std::string>{"task=" + options.task});
     file.bind([&](Binder& root) { data.bind(root); });
   }
   if (options.limit > 0) data.eval_prompts = options.limit;
@@ -68,8 +70,10 @@ std::string rows_of(const std::vector<Group>& groups, const std::string& kind) {
 }
 
 void put(const std::string& path, const std::string& rows) {
-  if (path == "-") std::fwrite(rows.data(), 1, rows.size(), stdout);
-  else write_file(path, rows);
+  if (path == "-")
+    std::fwrite(rows.data(), 1, rows.size(), stdout);
+  else
+    write_file(path, rows);
 }
 
 std::string shown(const Estimate& estimate, int digits) {
@@ -85,7 +89,8 @@ void print_table(const std::vector<std::pair<int64_t, Evaluation>>& rows) {
     std::string out;
     for (size_t i = 0; i < cells.size(); ++i) {
       static constexpr std::array<size_t, 6> kWidths = {8, 24, 26, 10, 10, 10};
-      out += cells[i] + std::string(cells[i].size() < kWidths[i] ? kWidths[i] - cells[i].size() : 1, ' ');
+      out += cells[i] +
+             std::string(cells[i].size() < kWidths[i] ? kWidths[i] - cells[i].size() : 1, ' ');
     }
     std::printf("%s\n", out.c_str());
   };
@@ -111,9 +116,8 @@ void generate_command(const DrawOptions& options) {
   Engine engine(*drawing.model.decoder, *drawing.model.tokenizer);
   const auto begin = std::chrono::steady_clock::now();
   EngineStats stats;
-  std::vector<Group> groups =
-      draw_evaluation(engine, std::move(drawing.prompts), drawing.config,
-                      static_cast<uint64_t>(options.seed), nullptr, &stats);
+  std::vector<Group> groups = draw_evaluation(engine, std::move(drawing.prompts), drawing.config,
+                                              static_cast<uint64_t>(options.seed), nullptr, &stats);
   for (Group& group : groups) group.step = 0;
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -131,9 +135,8 @@ void eval_command(const DrawOptions& options) {
   largest.max_completion_length = budgets.back();
   Drawing drawing = prepare(largest);
   Engine engine(*drawing.model.decoder, *drawing.model.tokenizer);
-  std::vector<Group> groups =
-      draw_evaluation(engine, std::move(drawing.prompts), drawing.config,
-                      static_cast<uint64_t>(options.seed), nullptr);
+  std::vector<Group> groups = draw_evaluation(engine, std::move(drawing.prompts), drawing.config,
+                                              static_cast<uint64_t>(options.seed), nullptr);
   for (Group& group : groups) group.step = 0;
   std::vector<std::pair<int64_t, Evaluation>> rows;
   for (const int64_t budget : budgets)

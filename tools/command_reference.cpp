@@ -1,14 +1,14 @@
 // reference, doctor: what Vernier knows, and what this machine can run.
 #include <sys/resource.h>
+#include <torch/headeronly/version.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <thread>
 
-#include <torch/headeronly/version.h>
-
 #include "core/base/errors.h"
 #include "core/base/json.h"
+#include "core/kernels/device.h"
 #include "core/kernels/kernels.h"
 #include "core/model/model.h"
 #include "rewards/verify/rules.h"
@@ -50,9 +50,11 @@ std::vector<Entry> entries_of(std::string_view topic) {
       out.push_back({name, row.summary, keys_of<Transform, const ScoringContext&>(row, scoring)});
   if (topic == "algos")
     for (const auto& [name, row] : AlgorithmRegistry::all())
-      out.push_back({name, row.summary, keys_of<Algorithm, const AlgorithmContext&>(row, algorithm)});
+      out.push_back(
+          {name, row.summary, keys_of<Algorithm, const AlgorithmContext&>(row, algorithm)});
   if (topic == "tasks")
-    for (const auto& [name, row] : TaskRegistry::all()) out.push_back({name, row.summary, keys_of<Task>(row)});
+    for (const auto& [name, row] : TaskRegistry::all())
+      out.push_back({name, row.summary, keys_of<Task>(row)});
   if (topic == "config") {
     ConfigFile file = ConfigFile::parse("", "reference");
     RunConfig config;
@@ -83,13 +85,14 @@ void print_entry(const Entry& entry, bool section) {
 Json entry_json(const Entry& entry) {
   Json keys = Json::array();
   for (const KeyRecord& key : entry.keys)
-    keys.push_back({{"key", key.key}, {"default", key.value}, {"allowed", key.allowed}, {"doc", key.doc}});
+    keys.push_back(
+        {{"key", key.key}, {"default", key.value}, {"allowed", key.allowed}, {"doc", key.doc}});
   return {{"name", entry.name}, {"summary", entry.summary}, {"keys", keys}};
 }
 
 Json machine() {
-  const auto memory = static_cast<double>(sysconf(_SC_PHYS_PAGES)) *
-                      static_cast<double>(sysconf(_SC_PAGE_SIZE));
+  const auto memory =
+      static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
   rlimit files{};
   getrlimit(RLIMIT_NOFILE, &files);
   return {{"version", VERNIER_VERSION},
@@ -97,7 +100,8 @@ Json machine() {
           {"cores", std::max(1U, std::thread::hardware_concurrency())},
           {"memory_bytes", memory},
           {"libtorch", TORCH_VERSION},
-          {"cuda_build", false},
+          {"cuda_build", kernels::device::built()},
+          {"gpu", kernels::device::built() && at::globalContext().hasCUDA()},
           {"open_files", files.rlim_cur}};
 }
 
@@ -106,14 +110,17 @@ Json machine() {
 void reference_command(const std::string& topic, bool json) {
   std::vector<std::string> topics(std::begin(kTopics), std::end(kTopics));
   if (!topic.empty() && std::find(topics.begin(), topics.end(), topic) == topics.end())
-    fail("reference: ", topic, ": no such topic", suggestion(topic, topics), "; known: ", join(topics));
+    fail("reference: ", topic, ": no such topic", suggestion(topic, topics),
+         "; known: ", join(topics));
   if (!topic.empty()) topics = {topic};
   Json all = Json::object();
   for (const std::string& name : topics) {
     if (!json) std::printf("# %s\n\n", name.c_str());
     for (const Entry& entry : entries_of(name)) {
-      if (json) all[name].push_back(entry_json(entry));
-      else print_entry(entry, name == "config");
+      if (json)
+        all[name].push_back(entry_json(entry));
+      else
+        print_entry(entry, name == "config");
     }
   }
   if (json) std::printf("%s\n", dump_json(all).c_str());
@@ -125,19 +132,19 @@ void doctor_command(const std::optional<std::string>& model, bool json) {
     const Model opened = load_model(*model, false);
     const ModelSpec& spec = opened.decoder->spec();
     const std::string text = "The quick brown fox, 123.";
-    const bool round_trip =
-        opened.tokenizer->kind() == "characters" ||
-        opened.tokenizer->decode(opened.tokenizer->encode(text)) == text;
-    found["model"] = {{"path", *model},
-                      {"parameters", opened.decoder->num_parameters()},
-                      {"layers", spec.num_hidden_layers},
-                      {"hidden_size", spec.hidden_size},
-                      {"positions", spec.max_position_embeddings},
-                      {"tokenizer", opened.tokenizer->kind()},
-                      {"vocabulary", opened.tokenizer->size()},
-                      {"tokenizer_round_trip", round_trip},
-                      // weights, gradients and two moments in fp32, and the packed forms of the kernels
-                      {"training_bytes", opened.decoder->num_parameters() * 4 * 6}};
+    const bool round_trip = opened.tokenizer->kind() == "characters" ||
+                            opened.tokenizer->decode(opened.tokenizer->encode(text)) == text;
+    found["model"] = {
+        {"path", *model},
+        {"parameters", opened.decoder->num_parameters()},
+        {"layers", spec.num_hidden_layers},
+        {"hidden_size", spec.hidden_size},
+        {"positions", spec.max_position_embeddings},
+        {"tokenizer", opened.tokenizer->kind()},
+        {"vocabulary", opened.tokenizer->size()},
+        {"tokenizer_round_trip", round_trip},
+        // weights, gradients and two moments in fp32, and the packed forms of the kernels
+        {"training_bytes", opened.decoder->num_parameters() * 4 * 6}};
   }
   if (json) {
     std::printf("%s\n", dump_json(found).c_str());

@@ -14,12 +14,12 @@
 namespace vernier {
 namespace {
 
-// The tokenizer of the configuration's model, where a transform may have to read a cut response again.
-// A model from scratch has one too; a path that is not there leaves scoring without it.
+// The tokenizer of the configuration's model, where a transform may have to read a cut response
+// again. A model from scratch has one too; a path that is not there leaves scoring without it.
 std::shared_ptr<const Tokenizer> tokenizer_of(const RunConfig& config) {
   if (config.new_model)
-    return std::make_shared<Tokenizer>(Tokenizer::from_characters(config.new_model->characters,
-                                                                  config.new_model->end_token));
+    return std::make_shared<Tokenizer>(
+        Tokenizer::from_characters(config.new_model->characters, config.new_model->end_token));
   if (config.model_path.empty() || !fs::exists(config.model_path)) return nullptr;
   if (fs::is_directory(config.model_path))
     return std::make_shared<Tokenizer>(Tokenizer::from_folder(config.model_path));
@@ -32,8 +32,10 @@ class Output {
     if (path != "-") file_.emplace(path);
   }
   void write(const std::string& line) {
-    if (file_) file_->write(line);
-    else std::fwrite(line.data(), 1, line.size(), stdout);
+    if (file_)
+      file_->write(line);
+    else
+      std::fwrite(line.data(), 1, line.size(), stdout);
   }
   void commit() {
     if (file_) file_->commit();
@@ -52,7 +54,8 @@ void score_command(const std::string& config_path, const std::vector<std::string
   const std::shared_ptr<const Tokenizer> tokenizer = tokenizer_of(*config);
   *config->decode = [&](std::span<const int32_t> ids) {
     if (tokenizer == nullptr)
-      fail(config_path, ": model.path: ", config->model_path, " is not there, and its tokenizer is "
+      fail(config_path, ": model.path: ", config->model_path,
+           " is not there, and its tokenizer is "
            "needed to read a cut response again; set on_cut = \"force_zero\" or give the model");
     return tokenizer->decode(ids);
   };
@@ -70,8 +73,9 @@ void score_command(const std::string& config_path, const std::vector<std::string
       // The row keeps every column it came with.
       Json row = parse_json(response.row, "row");
       const Json scored = rollout_row(one[0], response, !response.ids.empty(), "");
-      for (const char* key : {"sample", "response", "finish_reason", "num_tokens", "raw_num_tokens",
-                              "correct", "rewards", "reward", "advantage", "transforms", "abstained"})
+      for (const char* key :
+           {"sample", "response", "finish_reason", "num_tokens", "raw_num_tokens", "correct",
+            "rewards", "reward", "advantage", "transforms", "abstained"})
         if (scored.contains(key)) row[key] = scored[key];
       for (const char* key : {"response_ids", "logprobs"})
         if (scored.contains(key) && !scored[key].empty()) row[key] = scored[key];

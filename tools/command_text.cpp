@@ -13,7 +13,8 @@ namespace {
 
 Tokenizer open_tokenizer(const std::string& path) {
   if (!fs::exists(path)) fail(path, ": no such model; expected a folder or a .gguf file");
-  return fs::is_directory(path) ? Tokenizer::from_folder(path) : Tokenizer::from_gguf(GgufFile(path));
+  return fs::is_directory(path) ? Tokenizer::from_folder(path)
+                                : Tokenizer::from_gguf(GgufFile(path));
 }
 
 std::vector<int32_t> ids_of(const Json& row, const std::string& where) {
@@ -39,7 +40,8 @@ void print(const Json& row) {
 
 void tokenize_command(const std::string& model, bool decode, bool add_special) {
   const Tokenizer tokenizer = open_tokenizer(model);
-  if (add_special && !tokenizer.bos_id()) fail(model, ": --add-special: the model has no begin token");
+  if (add_special && !tokenizer.bos_id())
+    fail(model, ": --add-special: the model has no begin token");
   LineReader reader("-");
   std::string line;
   while (reader.next(line)) {
@@ -54,9 +56,10 @@ void tokenize_command(const std::string& model, bool decode, bool add_special) {
   }
 }
 
-void logprobs_command(const ModelOptions& options, double temperature) {
+void logprobs_command(const ModelOptions& options, double temperature, const std::string& device) {
   set_threads(options.threads);
   Model model = load_model(options.model, false);
+  if (device == "cuda") model.decoder->to_gpu();
   const at::NoGradGuard no_grad;
   LineReader reader("-");
   std::string line;
@@ -73,10 +76,12 @@ void logprobs_command(const ModelOptions& options, double temperature) {
       const int64_t vocabulary = model.decoder->spec().vocab_size;
       for (const int32_t id : ids)
         if (id < 0 || id >= vocabulary)
-          fail(reader.where(), ": token id ", id, " is outside the model's vocabulary of ", vocabulary);
-      const at::Tensor found = ops::token_logprobs(model.decoder->hidden(tokens), model.decoder->head(),
-                                                   {ids.begin() + 1, ids.end()}, temperature)
-                                   .logprob;
+          fail(reader.where(), ": token id ", id, " is outside the model's vocabulary of ",
+               vocabulary);
+      const at::Tensor found =
+          ops::token_logprobs(model.decoder->hidden(tokens), model.decoder->head(),
+                              {ids.begin() + 1, ids.end()}, temperature)
+              .logprob.cpu();
       logprobs.assign(found.const_data_ptr<float>(), found.const_data_ptr<float>() + found.numel());
     }
     print({{"ids", ids}, {"logprobs", logprobs}});

@@ -23,12 +23,12 @@ struct DrawOptions : ModelOptions {
   std::vector<int64_t> budgets;
 };
 
-/// Sets the pool of the kernels to `threads` (0: one a core), and torch's own to one: two pools would
-/// fight for the cores.
+/// Sets the pool of the kernels to `threads` (0: one a core), and torch's own to one: two pools
+/// would fight for the cores.
 void set_threads(int64_t threads);
 
 void tokenize_command(const std::string& model, bool decode, bool add_special);
-void logprobs_command(const ModelOptions& options, double temperature);
+void logprobs_command(const ModelOptions& options, double temperature, const std::string& device);
 void generate_command(const DrawOptions& options);
 void eval_command(const DrawOptions& options);
 void score_command(const std::string& config, const std::vector<std::string>& overrides,

@@ -50,7 +50,7 @@ def main(folder):
         length = f"[{row['mean_length_low']:.1f}, {row['mean_length_high']:.1f}]"
         time = "" if wall is None else f"{wall:.0f} s"
         print(f"{name:10} {row['accuracy']:9.3f} {accuracy:>16} {row['mean_length']:8.1f} {length:>16} {time:>7}")
-    print("accuracy: share of right answers; length: mean tokens; 400 fixed prompts")
+    print("accuracy: share of right answers; length: mean tokens; 400 fixed prompts, 4 answers each")
 
 
 if __name__ == "__main__":

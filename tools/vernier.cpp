@@ -18,7 +18,9 @@ void add_train(CLI::App& app, TrainOptions& options) {
   CLI::App* command = app.add_subcommand("train", "run a job: optional warm start, then RL");
   command->add_option("config", options.config_path, "TOML file")->required();
   command->add_option("--set", options.overrides, "section.key=value, over the file")
-      ->take_all()->expected(1)->allow_extra_args(false);
+      ->take_all()
+      ->expected(1)
+      ->allow_extra_args(false);
   command->add_option("--run", options.run_dir, "folder of the run, in place of run.dir");
   command->add_option("--resume", options.resume, "auto, never, or the folder of a checkpoint")
       ->default_str("auto");
@@ -59,6 +61,7 @@ struct Options {
   DrawOptions generate, eval;
   ModelOptions logprobs;
   double logprobs_temperature = 1.0;
+  std::string logprobs_device = "cpu";
   std::string tokenize_model;
   bool decode = false, add_special = false;
   std::string score_config, score_rollouts, score_out;
@@ -70,30 +73,42 @@ struct Options {
 };
 
 void add_text(CLI::App& app, Options& options) {
-  CLI::App* command = app.add_subcommand("tokenize", "JSON Lines of {\"text\"} to {\"ids\"}, and back");
-  command->add_option("--model", options.tokenize_model, "Hugging Face folder or GGUF file")->required();
+  CLI::App* command =
+      app.add_subcommand("tokenize", "JSON Lines of {\"text\"} to {\"ids\"}, and back");
+  command->add_option("--model", options.tokenize_model, "Hugging Face folder or GGUF file")
+      ->required();
   command->add_flag("--decode", options.decode, "{\"ids\"} to {\"text\"}");
   command->add_flag("--add-special", options.add_special, "begin with the model's begin token");
-  command->callback(
-      [&options] { tokenize_command(options.tokenize_model, options.decode, options.add_special); });
+  command->callback([&options] {
+    tokenize_command(options.tokenize_model, options.decode, options.add_special);
+  });
 
   command = app.add_subcommand("logprobs", "log-probability of every token of texts or ids");
   add_model(command, options.logprobs);
-  command->add_option("--temperature", options.logprobs_temperature)->check(CLI::Range(1e-6, 100.0));
-  command->callback([&options] { logprobs_command(options.logprobs, options.logprobs_temperature); });
+  command->add_option("--temperature", options.logprobs_temperature)
+      ->check(CLI::Range(1e-6, 100.0));
+  command
+      ->add_option("--device", options.logprobs_device,
+                   "cpu, or cuda in a build of the cuda preset")
+      ->check(CLI::IsMember({"cpu", "cuda"}));
+  command->callback([&options] {
+    logprobs_command(options.logprobs, options.logprobs_temperature, options.logprobs_device);
+  });
 }
 
 void add_drawers(CLI::App& app, Options& options) {
   CLI::App* command = app.add_subcommand("generate", "responses to prompts, as rollout rows");
   add_drawing(command, options.generate);
-  command->add_option("--out", options.generate.out, "JSONL file; - for standard output")->required();
+  command->add_option("--out", options.generate.out, "JSONL file; - for standard output")
+      ->required();
   command->callback([&options] { generate_command(options.generate); });
 
   command = app.add_subcommand("eval", "accuracy and length, at every token budget");
   options.eval.n = 16;
   add_drawing(command, options.eval);
   command->add_option("--budgets", options.eval.budgets, "token budgets, comma separated")
-      ->delimiter(',')->check(CLI::Range(1, 1 << 24));
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1 << 24));
   command->add_option("--out", options.eval.out, "also write the responses as JSONL");
   command->add_flag("--json", options.eval.json, "one JSON object in place of a table");
   command->callback([&options] { eval_command(options.eval); });
@@ -103,10 +118,13 @@ void add_offline(CLI::App& app, Options& options) {
   CLI::App* command =
       app.add_subcommand("score", "rewards, transforms and advantages of stored rollouts");
   command->add_option("config", options.score_config, "TOML file")->required();
-  command->add_option("--rollouts", options.score_rollouts, "rollout rows, JSONL or JSONL.zst")->required();
+  command->add_option("--rollouts", options.score_rollouts, "rollout rows, JSONL or JSONL.zst")
+      ->required();
   command->add_option("--out", options.score_out, "JSONL file; - for standard output")->required();
   command->add_option("--set", options.score_overrides, "section.key=value, over the file")
-      ->take_all()->expected(1)->allow_extra_args(false);
+      ->take_all()
+      ->expected(1)
+      ->allow_extra_args(false);
   command->add_flag("--explain", options.explain, "add every step of the sum");
   command->callback([&options] {
     score_command(options.score_config, options.score_overrides, options.score_rollouts,
@@ -139,7 +157,8 @@ void add_offline(CLI::App& app, Options& options) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("Vernier: reinforcement learning of language models that reason at the right length");
+  CLI::App app(
+      "Vernier: reinforcement learning of language models that reason at the right length");
   app.name("vernier");
   app.require_subcommand(1);
   app.set_version_flag("--version", VERNIER_VERSION);

@@ -16,10 +16,10 @@ UpdateResult apply_update(Decoder& decoder, OptimizerState& state, const Optimiz
                           double learning_rate) {
   at::Tensor& gradients = decoder.gradients();
   const int64_t count = gradients.numel();
-  UpdateResult result{.applied = false,
-                      .grad_norm = std::sqrt(kernels::sum_of_squares(
-                          gradients.const_data_ptr<float>(), count)),
-                      .learning_rate = learning_rate};
+  UpdateResult result{
+      .applied = false,
+      .grad_norm = std::sqrt(kernels::sum_of_squares(gradients.const_data_ptr<float>(), count)),
+      .learning_rate = learning_rate};
   if (std::isfinite(result.grad_norm)) {
     const bool clip = config.grad_clip > 0 && result.grad_norm > config.grad_clip;
     ++state.step;

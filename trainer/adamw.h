@@ -16,8 +16,8 @@ struct OptimizerState {
 
 /// What one update did.
 struct UpdateResult {
-  bool applied = false;     // false: something was not finite, and the weights are as they were
-  double grad_norm = 0;     // before clipping
+  bool applied = false;  // false: something was not finite, and the weights are as they were
+  double grad_norm = 0;  // before clipping
   double learning_rate = 0;
 };
 

@@ -173,8 +173,10 @@ void prune_checkpoints(const fs::path& run, int64_t keep, int64_t last_step) {
   std::vector<fs::path> doomed, sft;
   for (const fs::path& path : list_checkpoints(run)) {
     const auto order = *order_of(path.filename().string());
-    if (order.first == 0) sft.push_back(path);
-    else if (order.second != 0 && order.second != last_step) rl.emplace_back(order.second, path);
+    if (order.first == 0)
+      sft.push_back(path);
+    else if (order.second != 0 && order.second != last_step)
+      rl.emplace_back(order.second, path);
   }
   const bool begun = fs::exists(run / "checkpoint-0");
   for (size_t i = 0; i + (begun ? 0 : 1) < sft.size(); ++i) doomed.push_back(sft[i]);

@@ -3,9 +3,9 @@
 //   checkpoint-N/      config.json, model.safetensors, tokenizer and generation files
 //     trainer/         optimizer.safetensors, state.json, manifest.json (sizes and hashes)
 //
-// Committed means durable: every file is flushed, the manifest last, then the folder gets its name and
-// its parent is flushed. A folder without a valid manifest does not count; the newest is found by
-// looking, never from a pointer file.
+// Committed means durable: every file is flushed, the manifest last, then the folder gets its name
+// and its parent is flushed. A folder without a valid manifest does not count; the newest is found
+// by looking, never from a pointer file.
 #pragma once
 
 #include <optional>
@@ -48,8 +48,8 @@ std::optional<fs::path> find_checkpoint(const fs::path& run);
 /// Reads optimizer state and progress of a checkpoint of this model.
 Progress load_trainer_state(const fs::path& checkpoint, OptimizerState& optimizer);
 
-/// Deletes all but the newest `keep` RL checkpoints, the first, and those at `last_step`; and the warm
-/// start's once RL has begun.
+/// Deletes all but the newest `keep` RL checkpoints, the first, and those at `last_step`; and the
+/// warm start's once RL has begun.
 void prune_checkpoints(const fs::path& run, int64_t keep, int64_t last_step);
 
 }  // namespace vernier

@@ -134,8 +134,10 @@ std::vector<Group> draw_evaluation(Engine& engine, std::vector<Prompt> prompts,
 
 void add_evaluation(const Evaluation& evaluation, Metrics& metrics) {
   const auto put = [&](const std::string& name, double value) {
-    if (std::isfinite(value)) metrics.set(name, value);
-    else metrics.set_undefined(name);
+    if (std::isfinite(value))
+      metrics.set(name, value);
+    else
+      metrics.set_undefined(name);
   };
   const auto estimate = [&](const std::string& name, const Estimate& value) {
     put(name, value.value);
@@ -154,8 +156,12 @@ void add_evaluation(const Evaluation& evaluation, Metrics& metrics) {
 }
 
 Json evaluation_json(const Evaluation& evaluation) {
-  const auto number = [](double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); };
-  const auto interval = [&](const Estimate& e) { return Json::array({number(e.low), number(e.high)}); };
+  const auto number = [](double value) {
+    return std::isfinite(value) ? Json(value) : Json(nullptr);
+  };
+  const auto interval = [&](const Estimate& e) {
+    return Json::array({number(e.low), number(e.high)});
+  };
   return {{"accuracy", number(evaluation.accuracy.value)},
           {"accuracy_interval", interval(evaluation.accuracy)},
           {"mean_length", number(evaluation.mean_length.value)},

@@ -13,8 +13,8 @@ namespace vernier {
 
 /// What an evaluation found, with 95 % intervals from a bootstrap over prompts.
 struct Evaluation {
-  Estimate accuracy;         // avg@n
-  Estimate mean_length;      // tokens
+  Estimate accuracy;     // avg@n
+  Estimate mean_length;  // tokens
   Estimate correct_length, wrong_length;
   double pass_at_n = 0;      // share of prompts with a right answer among n
   double majority_at_n = 0;  // share of prompts whose most frequent answer is right; ties share
@@ -28,8 +28,8 @@ void judge_group(Group& group);
 /// Summary of judged groups. Responses that the policy did not end are left out.
 Evaluation summarize(const std::vector<Group>& groups);
 
-/// The same responses cut to `budget` tokens and judged again: equal, sample by sample, to a run with
-/// that limit and the same seed.
+/// The same responses cut to `budget` tokens and judged again: equal, sample by sample, to a run
+/// with that limit and the same seed.
 std::vector<Group> cut_groups(const std::vector<Group>& groups, int64_t budget,
                               const Tokenizer& tokenizer);
 

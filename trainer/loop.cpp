@@ -1,5 +1,6 @@
 #include "trainer/loop.h"
 
+#include <ATen/Parallel.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -7,8 +8,6 @@
 #include <csignal>
 #include <set>
 #include <thread>
-
-#include <ATen/Parallel.h>
 
 #include "core/base/errors.h"
 #include "core/base/log.h"
@@ -58,19 +57,23 @@ class Run {
   Run(RunConfig& config, RunFolder& folder, const TrainOptions& options)
       : config_(config), folder_(folder) {
     const auto found = start_point(options);
-    if (found) model_ = load_model(found->string(), true);
+    if (found)
+      model_ = load_model(found->string(), true);
     else if (config.new_model)
       model_ = new_model(*config.new_model, static_cast<uint64_t>(config.run.seed), true);
-    else model_ = load_model(config.model_path, true);
+    else
+      model_ = load_model(config.model_path, true);
     *config.decode = [tokenizer = model_.tokenizer](std::span<const int32_t> ids) {
       return tokenizer->decode(ids);
     };
     optimizer_ = std::make_unique<OptimizerState>(*model_.decoder);
-    if (found) progress_ = load_trainer_state(*found, *optimizer_);
-    else if (config.sft.steps == 0) progress_.phase = "rl";
     if (found)
-      log::info(cat("resuming from ", found->string(), ": ", progress_.phase, " step ",
-                    progress_.step));
+      progress_ = load_trainer_state(*found, *optimizer_);
+    else if (config.sft.steps == 0)
+      progress_.phase = "rl";
+    if (found)
+      log::info(
+          cat("resuming from ", found->string(), ": ", progress_.phase, " step ", progress_.step));
     folder_.open_metrics(progress_);
     log::info(cat("model: ", model_.decoder->num_parameters(), " parameters, tokenizer ",
                   model_.tokenizer->kind(), " of ", model_.tokenizer->size(), " ids"));
@@ -88,7 +91,8 @@ class Run {
       learn();
     } catch (const Interrupted&) {
       save();
-      log::info(cat("saved ", checkpoint_name(progress_), " on a signal; run the same command to go on"));
+      log::info(
+          cat("saved ", checkpoint_name(progress_), " on a signal; run the same command to go on"));
       throw;
     }
   }
@@ -98,7 +102,8 @@ class Run {
     if (options.resume == "auto") return find_checkpoint(folder_.path());
     if (options.resume == "never") {
       if (!list_checkpoints(folder_.path()).empty())
-        fail("--resume never: ", folder_.path().string(), " already holds checkpoints of a run; "
+        fail("--resume never: ", folder_.path().string(),
+             " already holds checkpoints of a run; "
              "remove them or choose another folder with --run");
       return std::nullopt;
     }
@@ -120,10 +125,14 @@ class Run {
   void count_update(const UpdateResult& result) {
     progress_.nonfinite_in_a_row = result.applied ? 0 : progress_.nonfinite_in_a_row + 1;
     if (result.applied) return;
-    log::warn(cat("step ", progress_.step + 1, ": the gradient is not finite; the update was skipped"));
+    log::warn(
+        cat("step ", progress_.step + 1, ": the gradient is not finite; the update was skipped"));
     if (progress_.nonfinite_in_a_row > config_.max_nonfinite_updates)
-      fail_run(progress_.nonfinite_in_a_row, " updates in a row were not finite (guard."
-               "max_nonfinite_updates = ", config_.max_nonfinite_updates, "); the weights are those of "
+      fail_run(progress_.nonfinite_in_a_row,
+               " updates in a row were not finite (guard."
+               "max_nonfinite_updates = ",
+               config_.max_nonfinite_updates,
+               "); the weights are those of "
                "the last good update");
   }
 
@@ -139,8 +148,9 @@ class Run {
     const bool early = !sft.curriculum.empty() && bucket * sft.bucket_batches < sft.curriculum[0];
     demonstrations_.clear();
     for (int64_t i = 0; i < count; ++i)
-      demonstrations_.push_back(config_.data.family->demonstrate(
-          static_cast<uint64_t>(config_.run.seed), bucket * count + i, early ? sft.curriculum[1] : 0));
+      demonstrations_.push_back(
+          config_.data.family->demonstrate(static_cast<uint64_t>(config_.run.seed),
+                                           bucket * count + i, early ? sft.curriculum[1] : 0));
     std::stable_sort(demonstrations_.begin(), demonstrations_.end(),
                      [](const Demonstration& a, const Demonstration& b) {
                        return a.prompt.size() + a.response.size() <
@@ -160,7 +170,8 @@ class Run {
     Pairs pairs;
     for (int64_t i = place * batch; i < (place + 1) * batch; ++i) {
       const Demonstration& one = sorted[static_cast<size_t>(i)];
-      pairs.emplace_back(model_.tokenizer->encode(one.prompt), model_.tokenizer->encode(one.response));
+      pairs.emplace_back(model_.tokenizer->encode(one.prompt),
+                         model_.tokenizer->encode(one.response));
     }
     return pairs;
   }
@@ -197,13 +208,14 @@ class Run {
   }
 
   void show_sft(const Metrics& metrics, const Clock& clock, int64_t first) const {
-    const int64_t every = isatty(STDERR_FILENO) != 0 ? 10 : std::max<int64_t>(config_.sft.steps / 20, 1);
+    const int64_t every =
+        isatty(STDERR_FILENO) != 0 ? 10 : std::max<int64_t>(config_.sft.steps / 20, 1);
     if (progress_.step % every != 0 && progress_.step != config_.sft.steps) return;
     const double each = clock.seconds() / static_cast<double>(progress_.step - first);
-    log::progress(cat("sft ", progress_.step, "/", config_.sft.steps, "  nll ",
-                      fixed(metrics.get("nll"), 4), "  ",
-                      fixed(metrics.get("num_tokens") / each, 0), " tok/s  ETA ",
-                      human_seconds(each * static_cast<double>(config_.sft.steps - progress_.step))));
+    log::progress(
+        cat("sft ", progress_.step, "/", config_.sft.steps, "  nll ", fixed(metrics.get("nll"), 4),
+            "  ", fixed(metrics.get("num_tokens") / each, 0), " tok/s  ETA ",
+            human_seconds(each * static_cast<double>(config_.sft.steps - progress_.step))));
   }
 
   // ---- RL
@@ -231,8 +243,8 @@ class Run {
     log::end_progress();
   }
 
-  // The start policy, frozen, where the loss holds on to it. After a restart it comes from the first
-  // checkpoint, which is never pruned.
+  // The start policy, frozen, where the loss holds on to it. After a restart it comes from the
+  // first checkpoint, which is never pruned.
   void prepare_reference() {
     if (config_.algorithm->reference_kl() <= 0) return;
     const fs::path start = folder_.path() / "checkpoint-0";
@@ -281,10 +293,11 @@ class Run {
     folder_.write_metrics(metrics);
     progress_.last_eval = progress_.step;
     log::end_progress();
-    log::info(cat("eval at step ", progress_.step, ": accuracy ", fixed(found.accuracy.value, 3), " [",
-                  fixed(found.accuracy.low, 3), ", ", fixed(found.accuracy.high, 3), "], length ",
-                  fixed(found.mean_length.value, 1), " [", fixed(found.mean_length.low, 1), ", ",
-                  fixed(found.mean_length.high, 1), "] tokens, ", found.num_samples, " samples"));
+    log::info(cat("eval at step ", progress_.step, ": accuracy ", fixed(found.accuracy.value, 3),
+                  " [", fixed(found.accuracy.low, 3), ", ", fixed(found.accuracy.high, 3),
+                  "], length ", fixed(found.mean_length.value, 1), " [",
+                  fixed(found.mean_length.low, 1), ", ", fixed(found.mean_length.high, 1),
+                  "] tokens, ", found.num_samples, " samples"));
   }
 
   // Responses of one step, scored and with their advantages.
@@ -316,7 +329,8 @@ class Run {
     metrics.set("num_tokens", Json(stats.new_tokens));
     metrics.set("time/rollout", clock.seconds() - scoring);
     metrics.set("time/score", scoring);
-    metrics.set("perf/rollout_tokens_per_s", static_cast<double>(stats.new_tokens) / clock.seconds());
+    metrics.set("perf/rollout_tokens_per_s",
+                static_cast<double>(stats.new_tokens) / clock.seconds());
     return groups;
   }
 
@@ -324,10 +338,10 @@ class Run {
     const Clock clock;
     const double temperature = config_.rollout.sampling.temperature;
     const int64_t budget = config_.max_tokens_per_microbatch;
-    const auto per_update = config_.samples_per_update == 0
-                                ? groups.size()
-                                : static_cast<size_t>(config_.samples_per_update /
-                                                      config_.rollout.num_generations);
+    const auto per_update =
+        config_.samples_per_update == 0
+            ? groups.size()
+            : static_cast<size_t>(config_.samples_per_update / config_.rollout.num_generations);
     std::vector<Update> updates;
     for (size_t first = 0; first < groups.size(); first += per_update)
       updates.push_back(make_update(groups, first, std::min(groups.size(), first + per_update),
@@ -343,9 +357,9 @@ class Run {
     metrics.set("samples/trained", Json(trained));
     for (Update& one : updates) {
       if (one.samples.empty()) continue;
-      count_update(optimizer_step(*model_.decoder, *optimizer_, *config_.algorithm, one, temperature,
-                                  budget, config_.optimizer,
-                                  config_.optimizer.rate(progress_.step, config_.run.steps), metrics));
+      count_update(optimizer_step(
+          *model_.decoder, *optimizer_, *config_.algorithm, one, temperature, budget,
+          config_.optimizer, config_.optimizer.rate(progress_.step, config_.run.steps), metrics));
     }
     metrics.set("time/update", clock.seconds());
   }
@@ -382,12 +396,12 @@ class Run {
       const double value = metrics.get(name);
       return std::isfinite(value) ? fixed(value, digits) : std::string("-");
     };
-    log::progress(cat("step ", progress_.step, "/", config_.run.steps, "  accuracy ",
-                      number("accuracy", 3), "  length right ", number("length/correct/mean", 1),
-                      " wrong ", number("length/wrong/mean", 1), "  reward ", number("reward", 3), "  ",
-                      number("perf/rollout_tokens_per_s", 0), " tok/s  ETA ",
-                      human_seconds(clock.seconds() / static_cast<double>(done) *
-                                    static_cast<double>(left))));
+    log::progress(cat(
+        "step ", progress_.step, "/", config_.run.steps, "  accuracy ", number("accuracy", 3),
+        "  length right ", number("length/correct/mean", 1), " wrong ",
+        number("length/wrong/mean", 1), "  reward ", number("reward", 3), "  ",
+        number("perf/rollout_tokens_per_s", 0), " tok/s  ETA ",
+        human_seconds(clock.seconds() / static_cast<double>(done) * static_cast<double>(left))));
   }
 
   RunConfig& config_;
@@ -410,7 +424,8 @@ void train(const TrainOptions& options) {
   ConfigFile file = ConfigFile::load(options.config_path, options.overrides);
   const std::unique_ptr<RunConfig> config = RunConfig::load(file);
   const std::string dir = options.run_dir.empty() ? config->run.dir : options.run_dir;
-  if (dir.empty()) fail(options.config_path, ": run.dir: no folder is given; set it, or use --run DIR");
+  if (dir.empty())
+    fail(options.config_path, ": run.dir: no folder is given; set it, or use --run DIR");
   set_kernel_threads(config->run.threads > 0 ? static_cast<int>(config->run.threads)
                                              : default_threads());
   at::set_num_threads(1);  // our own pool does the work; two pools would fight for the cores

@@ -77,7 +77,8 @@ void bind_model(Binder& config, RunConfig& out) {
   NewModel fresh;
   const bool given = config.table("new", [&](Binder& table) { fresh.bind(table); });
   if (given) out.new_model = fresh;
-  if (given && !out.model_path.empty()) config.error("path", "is set beside [model.new]; choose one");
+  if (given && !out.model_path.empty())
+    config.error("path", "is set beside [model.new]; choose one");
   if (!given && out.model_path.empty())
     config.error("path", "neither model.path nor [model.new] is given");
 }
@@ -96,7 +97,8 @@ void bind_trainer(Binder& config, RunConfig& out) {
 
 void bind_log(Binder& config, RunConfig& out) {
   config.table("rollouts", [&](Binder& table) {
-    table.number("every", out.log.rollouts_every, 0, 1 << 30, "steps between stored rollouts; 0: none");
+    table.number("every", out.log.rollouts_every, 0, 1 << 30,
+                 "steps between stored rollouts; 0: none");
     table.number("keep_steps", out.log.rollouts_keep, 0, 1 << 30, "newest files that stay; 0: all");
     table.flag("token_fields", out.log.token_fields, "store token ids and log-probabilities too");
   });
@@ -124,7 +126,8 @@ void RunConfig::bind(Binder& root) {
   root.table("rollout", [&](Binder& b) {
     rollout.bind(b);
     if (run.steps > 0 && rollout.sampling.temperature == 0)
-      b.error("temperature", "0 draws the same response every time; there is nothing to learn from");
+      b.error("temperature",
+              "0 draws the same response every time; there is nothing to learn from");
   });
   scoring.num_generations = rollout.num_generations;
   scoring.max_completion_length = rollout.max_completion_length;
@@ -135,8 +138,9 @@ void RunConfig::bind(Binder& root) {
   chain.bind(root, scoring);
   root.table("algo", [&](Binder& b) {
     b.choice("type", algorithm_name, AlgorithmRegistry::names(), "the algorithm");
-    algorithm = AlgorithmRegistry::all().at(algorithm_name).make(
-        b, {rollout.num_generations, rollout.max_completion_length});
+    algorithm = AlgorithmRegistry::all()
+                    .at(algorithm_name)
+                    .make(b, {rollout.num_generations, rollout.max_completion_length});
   });
   root.table("trainer", [&](Binder& b) { bind_trainer(b, *this); });
   root.table("guard", [&](Binder& b) {

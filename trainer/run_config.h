@@ -19,12 +19,12 @@ namespace vernier {
 struct OptimizerConfig {
   double learning_rate = 1e-6;
   std::string schedule = "constant";
-  double final_ratio = 0.0;   // of the learning rate, where the schedule ends
+  double final_ratio = 0.0;  // of the learning rate, where the schedule ends
   int64_t warmup_steps = 0;
   std::vector<double> betas = {0.9, 0.999};
   double eps = 1e-8;
   double weight_decay = 0;
-  double grad_clip = 1.0;     // global norm; 0: none
+  double grad_clip = 1.0;  // global norm; 0: none
 
   void bind(Binder& config);
   /// Learning rate of step `step` (from 0) out of `steps`.
@@ -34,9 +34,9 @@ struct OptimizerConfig {
 struct SftConfig {
   int64_t steps = 0;
   int64_t batch_sequences = 64;
-  double loss_divisor = 1920;      // token losses are summed and divided by this constant
-  int64_t bucket_batches = 16;     // batches that are sorted by length together
-  std::vector<int64_t> curriculum; // [steps, hardest]: difficulty at most `hardest` until then
+  double loss_divisor = 1920;       // token losses are summed and divided by this constant
+  int64_t bucket_batches = 16;      // batches that are sorted by length together
+  std::vector<int64_t> curriculum;  // [steps, hardest]: difficulty at most `hardest` until then
   int64_t save_every = 500;
   OptimizerConfig optimizer;
 
@@ -69,7 +69,7 @@ struct RunConfig {
   DataConfig data;
   SftConfig sft;
   RolloutConfig rollout;
-  ScoringContext scoring;   // decode is filled in once the tokenizer is there
+  ScoringContext scoring;  // decode is filled in once the tokenizer is there
   ScoringChain chain;
   std::string algorithm_name = "grpo";
   std::unique_ptr<Algorithm> algorithm;
@@ -79,7 +79,8 @@ struct RunConfig {
   EvalConfig eval;
   LogConfig log;
 
-  /// Text of token ids once a tokenizer is there; the transforms and rewards hold a reference to it.
+  /// Text of token ids once a tokenizer is there; the transforms and rewards hold a reference to
+  /// it.
   std::shared_ptr<std::function<std::string(std::span<const int32_t>)>> decode =
       std::make_shared<std::function<std::string(std::span<const int32_t>)>>();
 

@@ -32,7 +32,8 @@ std::map<std::string, std::string> keys_of(const std::string& effective) {
   std::istringstream lines(effective);
   std::string section;
   for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with('[')) section = line;
+    if (line.starts_with('['))
+      section = line;
     else if (const size_t equals = line.find(" = "); equals != std::string::npos)
       keys[section + " " + line.substr(0, equals)] = line.substr(equals + 3);
   }

@@ -18,8 +18,8 @@ class RunFolder {
 
   const fs::path& path() const { return path_; }
 
-  /// Moves the rows that lie after `progress` to metrics.dropped.jsonl, so that what remains is what an
-  /// undisturbed run would have written by then, and opens metrics.jsonl for more.
+  /// Moves the rows that lie after `progress` to metrics.dropped.jsonl, so that what remains is
+  /// what an undisturbed run would have written by then, and opens metrics.jsonl for more.
   void open_metrics(const Progress& progress);
 
   void write_metrics(const Metrics& metrics);

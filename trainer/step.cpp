@@ -43,8 +43,8 @@ std::vector<std::vector<size_t>> split(const std::vector<Sequence>& sequences, i
   return batches;
 }
 
-// Log-probability and entropy of the response tokens of some sequences, one after the other. The last
-// token of a response predicts nothing and does not run.
+// Log-probability and entropy of the response tokens of some sequences, one after the other. The
+// last token of a response predicts nothing and does not run.
 ops::TokenLogprobs forward(Decoder& decoder, const std::vector<Sequence>& sequences,
                            const std::vector<size_t>& which, double temperature) {
   PackedTokens tokens;
@@ -167,7 +167,8 @@ GroupTable make_table(const std::vector<Group>& groups) {
       double sum = std::numeric_limits<double>::quiet_NaN();
       if (!response.logprobs.empty() && response.num_tokens > 0) {
         sum = 0;
-        for (int32_t t = 0; t < response.num_tokens; ++t) sum += response.logprobs[static_cast<size_t>(t)];
+        for (int32_t t = 0; t < response.num_tokens; ++t)
+          sum += response.logprobs[static_cast<size_t>(t)];
         sum /= response.num_tokens;
       }
       table.mean_logprob.push_back(sum);
@@ -186,7 +187,9 @@ Update make_update(const std::vector<Group>& groups, size_t first, size_t last,
   for (size_t g = first; g < last; ++g) range.push_back(&groups[g]);
   for (const Group* group : range) {
     const GroupTable one = make_table({*group});
-    const auto append = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
+    const auto append = [](auto& to, const auto& from) {
+      to.insert(to.end(), from.begin(), from.end());
+    };
     append(update.table.reward, one.reward);
     append(update.table.correct, one.correct);
     append(update.table.length, one.length);
@@ -261,12 +264,16 @@ UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, const Algor
     loss.value.backward();
   }
   for (const auto& [name, value] : couples ? coupling.metrics : sums) {
-    if (std::isfinite(value)) metrics.set(name, value);
-    else metrics.set_undefined(name);
+    if (std::isfinite(value))
+      metrics.set(name, value);
+    else
+      metrics.set_undefined(name);
   }
   const UpdateResult result = apply_update(decoder, state, optimizer, learning_rate);
-  if (std::isfinite(result.grad_norm)) metrics.set("grad_norm", result.grad_norm);
-  else metrics.set_undefined("grad_norm");
+  if (std::isfinite(result.grad_norm))
+    metrics.set("grad_norm", result.grad_norm);
+  else
+    metrics.set_undefined("grad_norm");
   metrics.set("learning_rate", result.learning_rate);
   metrics.set("microbatches", static_cast<double>(batches.size()));
   if (update.totals.tokens > 0)
@@ -279,10 +286,10 @@ UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, const Algor
   return result;
 }
 
-UpdateResult sft_step(Decoder& decoder, OptimizerState& state,
-                      const std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>>& pairs,
-                      double divisor, int64_t max_tokens, const OptimizerConfig& optimizer,
-                      double learning_rate, Metrics& metrics) {
+UpdateResult sft_step(
+    Decoder& decoder, OptimizerState& state,
+    const std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>>& pairs, double divisor,
+    int64_t max_tokens, const OptimizerConfig& optimizer, double learning_rate, Metrics& metrics) {
   std::vector<Sequence> sequences;
   double tokens = 0, total = 0;
   for (const auto& [prompt, response] : pairs) {

@@ -14,8 +14,8 @@ struct Sample {
   const std::vector<int32_t>* prompt_ids = nullptr;
   const Response* response = nullptr;  // its first num_tokens tokens enter
   double advantage = 0;
-  int64_t place = 0;                   // in the update's table
-  std::vector<float> old, reference;   // log-probabilities; empty: `old` is the current policy
+  int64_t place = 0;                  // in the update's table
+  std::vector<float> old, reference;  // log-probabilities; empty: `old` is the current policy
 };
 
 /// The samples of one update with the table that credit and coupling read.
@@ -38,9 +38,9 @@ Update make_update(const std::vector<Group>& groups, size_t first, size_t last,
 void fill_logprobs(Decoder& decoder, Update& update, double temperature, int64_t max_tokens,
                    bool reference);
 
-/// Forward, backward and AdamW. Micro-batches are filled to `max_tokens` prompt and response tokens,
-/// longest samples first; their number does not change the gradient beyond rounding.
-/// Adds loss, entropy, gradient norm and the algorithm's numbers to `metrics`.
+/// Forward, backward and AdamW. Micro-batches are filled to `max_tokens` prompt and response
+/// tokens, longest samples first; their number does not change the gradient beyond rounding. Adds
+/// loss, entropy, gradient norm and the algorithm's numbers to `metrics`.
 UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, const Algorithm& algorithm,
                             Update& update, double temperature, int64_t max_tokens,
                             const OptimizerConfig& optimizer, double learning_rate,
@@ -48,9 +48,9 @@ UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, const Algor
 
 /// One SFT step on prompt and response ids: minus the sum of the responses' log-probabilities over
 /// `divisor`.
-UpdateResult sft_step(Decoder& decoder, OptimizerState& state,
-                      const std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>>& pairs,
-                      double divisor, int64_t max_tokens, const OptimizerConfig& optimizer,
-                      double learning_rate, Metrics& metrics);
+UpdateResult sft_step(
+    Decoder& decoder, OptimizerState& state,
+    const std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>>& pairs, double divisor,
+    int64_t max_tokens, const OptimizerConfig& optimizer, double learning_rate, Metrics& metrics);
 
 }  // namespace vernier

@@ -2,9 +2,10 @@
 
 #define TOML_HEADER_ONLY 1
 #define TOML_MAX_NESTED_VALUES 32
+#include <toml++/toml.h>
+
 #include <algorithm>
 #include <cmath>
-#include <toml++/toml.h>
 
 #include "core/base/errors.h"
 #include "core/base/files.h"
@@ -31,11 +32,21 @@ std::string toml_value(const std::string& value) {
   std::string out = "\"";
   for (const char c : value) {
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
           constexpr std::string_view kHex = "0123456789ABCDEF";
@@ -56,24 +67,36 @@ std::string toml_value(const std::vector<T>& values) {
 
 std::string kind_of(const toml::node& node) {
   switch (node.type()) {
-    case toml::node_type::table: return "a table";
-    case toml::node_type::array: return "a list";
-    case toml::node_type::string: return "a text";
-    case toml::node_type::integer: return "an integer";
-    case toml::node_type::floating_point: return "a number";
-    case toml::node_type::boolean: return "true or false";
-    default: return "a date or time";
+    case toml::node_type::table:
+      return "a table";
+    case toml::node_type::array:
+      return "a list";
+    case toml::node_type::string:
+      return "a text";
+    case toml::node_type::integer:
+      return "an integer";
+    case toml::node_type::floating_point:
+      return "a number";
+    case toml::node_type::boolean:
+      return "true or false";
+    default:
+      return "a date or time";
   }
 }
 
 // The value as the user wrote it, cut where it is long.
 std::string shown(const toml::node& node) {
   std::string out;
-  if (const auto* text = node.as_string()) out = toml_value(text->get());
-  else if (const auto* whole = node.as_integer()) out = toml_value(whole->get());
-  else if (const auto* real = node.as_floating_point()) out = toml_value(real->get());
-  else if (const auto* flag = node.as_boolean()) out = toml_value(flag->get());
-  else return kind_of(node);
+  if (const auto* text = node.as_string())
+    out = toml_value(text->get());
+  else if (const auto* whole = node.as_integer())
+    out = toml_value(whole->get());
+  else if (const auto* real = node.as_floating_point())
+    out = toml_value(real->get());
+  else if (const auto* flag = node.as_boolean())
+    out = toml_value(flag->get());
+  else
+    return kind_of(node);
   if (out.size() > 60) out = out.substr(0, 57) + "...";
   return out;
 }
@@ -279,8 +302,9 @@ void Binder::error(std::string_view key, std::string_view message) {
     // A table that the file does not have: the mistake is in what it left out.
     source = {{1, 1}, {1, 1}, std::make_shared<const std::string>(file_->data_->name)};
   }
-  const std::string path =
-      section_.empty() ? std::string(key) : key.empty() ? section_ : cat(section_, ".", key);
+  const std::string path = section_.empty() ? std::string(key)
+                           : key.empty()    ? section_
+                                            : cat(section_, ".", key);
   file_->data_->add(source, path, message);
 }
 
@@ -334,16 +358,20 @@ void Binder::number(std::string_view key, std::optional<int64_t>& field, int64_t
 
 void Binder::flag(std::string_view key, bool& field, std::string_view doc) {
   if (const auto* node = static_cast<const toml::node*>(find(key))) {
-    if (const auto* value = node->as_boolean()) field = value->get();
-    else wrong_type(key, "true or false");
+    if (const auto* value = node->as_boolean())
+      field = value->get();
+    else
+      wrong_type(key, "true or false");
   }
   record(key, toml_value(field), "true | false", doc);
 }
 
 void Binder::text(std::string_view key, std::string& field, std::string_view doc) {
   if (const auto* node = static_cast<const toml::node*>(find(key))) {
-    if (const auto* value = node->as_string()) field = value->get();
-    else wrong_type(key, "a text");
+    if (const auto* value = node->as_string())
+      field = value->get();
+    else
+      wrong_type(key, "a text");
   }
   record(key, toml_value(field), "text", doc);
 }
@@ -355,8 +383,8 @@ void Binder::choice(std::string_view key, std::string& field, std::vector<std::s
     if (value == nullptr) {
       wrong_type(key, cat("one of ", join(allowed)));
     } else if (std::find(allowed.begin(), allowed.end(), value->get()) == allowed.end()) {
-      error(key, cat(shown(*node), " is not one of ", join(allowed),
-                     suggestion(value->get(), allowed)));
+      error(key,
+            cat(shown(*node), " is not one of ", join(allowed), suggestion(value->get(), allowed)));
     } else {
       field = value->get();
     }
@@ -376,8 +404,10 @@ void Binder::read_list(std::string_view key, std::vector<Number>& field, Number 
     } else {
       for (const toml::node& item : *values) {
         const std::optional<Number> value = as_number(item, Number{});
-        if (value && *value >= low && *value <= high) read.push_back(*value);
-        else error(key, cat(shown(item), " in the list is not a number of ", range_text(low, high)));
+        if (value && *value >= low && *value <= high)
+          read.push_back(*value);
+        else
+          error(key, cat(shown(item), " in the list is not a number of ", range_text(low, high)));
       }
       if (read.size() == values->size()) field = std::move(read);
     }

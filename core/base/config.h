@@ -17,12 +17,12 @@ namespace vernier {
 
 /// One key as a Binder saw it, for `vernier reference` and the effective configuration.
 struct KeyRecord {
-  std::string section;    // "rollout", "model.new", "reward.accuracy"
-  int array_index = -1;   // place in a list of tables; -1 in a plain table
+  std::string section;   // "rollout", "model.new", "reward.accuracy"
+  int array_index = -1;  // place in a list of tables; -1 in a plain table
   std::string key;
-  std::string value;      // effective value as TOML; "" where an optional key is not set
-  std::string allowed;    // "1 to 4096", "grpo | drpo"
-  std::string doc;        // meaning and unit
+  std::string value;    // effective value as TOML; "" where an optional key is not set
+  std::string allowed;  // "1 to 4096", "grpo | drpo"
+  std::string doc;      // meaning and unit
 };
 
 class ConfigFile;
@@ -31,7 +31,8 @@ class ConfigFile;
 /// A mistake is collected, not thrown; the field keeps its default then.
 class Binder {
  public:
-  void number(std::string_view key, int64_t& field, int64_t low, int64_t high, std::string_view doc);
+  void number(std::string_view key, int64_t& field, int64_t low, int64_t high,
+              std::string_view doc);
   void number(std::string_view key, double& field, double low, double high, std::string_view doc);
   /// A number that may be left out.
   void number(std::string_view key, std::optional<double>& field, double low, double high,
@@ -87,8 +88,8 @@ class Binder {
 /// A parsed file with its overrides, and what the binders found in it.
 class ConfigFile {
  public:
-  /// Reads `path` and applies `overrides` ("section.key=value"). Throws UsageError where the file is
-  /// not TOML (with line and column) or an override has no place.
+  /// Reads `path` and applies `overrides` ("section.key=value"). Throws UsageError where the file
+  /// is not TOML (with line and column) or an override has no place.
   static ConfigFile load(const std::string& path, std::span<const std::string> overrides = {});
 
   /// The same for a text; `name` stands for the path in messages.
@@ -98,7 +99,8 @@ class ConfigFile {
   ConfigFile(ConfigFile&&) noexcept;
   ~ConfigFile();
 
-  /// Binds the whole file and throws UsageError with every mistake, one a line, in order of the file.
+  /// Binds the whole file and throws UsageError with every mistake, one a line, in order of the
+  /// file.
   void bind(const std::function<void(Binder&)>& bind_root);
 
   const std::vector<KeyRecord>& keys() const;

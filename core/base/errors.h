@@ -60,7 +60,8 @@ template <class... Parts>
   throw RunError(cat(parts...));
 }
 
-/// Raises BugError with file and line where `ok` is false. For what only a mistake of ours can break.
+/// Raises BugError with file and line where `ok` is false. For what only a mistake of ours can
+/// break.
 inline void ensure(bool ok, std::string_view what,
                    std::source_location at = std::source_location::current()) {
   if (ok) return;

@@ -77,7 +77,8 @@ struct LineReader::Source {
     if (stream == nullptr) {
       const size_t count = std::fread(buffer.data(), 1, buffer.size(), file);
       plain.append(buffer.data(), count);
-      if (count == 0 && std::ferror(file) != 0) fail(path, ": cannot be read: ", std::strerror(errno));
+      if (count == 0 && std::ferror(file) != 0)
+        fail(path, ": cannot be read: ", std::strerror(errno));
       return count > 0;
     }
     while (true) {

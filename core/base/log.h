@@ -17,8 +17,8 @@ void open_file(const std::string& path);
 /// Least severe level that reaches the console: "debug", "info", "warn" or "error".
 void set_console_level(std::string_view level);
 
-/// Shows `text` as the progress of a running job: on a terminal it replaces the line before it, in a
-/// pipe it is a line of its own.
+/// Shows `text` as the progress of a running job: on a terminal it replaces the line before it, in
+/// a pipe it is a line of its own.
 void progress(std::string_view text);
 
 /// Ends a progress line on a terminal, so that what follows starts on a fresh line.

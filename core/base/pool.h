@@ -19,8 +19,8 @@ class Pool {
 
   int threads() const { return threads_; }
 
-  /// Calls `body(i)` for every i in [0, tasks), each once, on any thread; returns when all are done.
-  /// Not reentrant: a body must not call run(). The first exception is thrown here.
+  /// Calls `body(i)` for every i in [0, tasks), each once, on any thread; returns when all are
+  /// done. Not reentrant: a body must not call run(). The first exception is thrown here.
   void run(int64_t tasks, const std::function<void(int64_t)>& body);
 
  private:

@@ -12,10 +12,18 @@
 namespace vernier {
 
 /// What a random stream is for. Streams of different purposes never share numbers.
-enum class Stream : uint32_t { sampling = 1, task = 2, shuffle = 3, init = 4, sft = 5, bootstrap = 6 };
+enum class Stream : uint32_t {
+  sampling = 1,
+  task = 2,
+  shuffle = 3,
+  init = 4,
+  sft = 5,
+  bootstrap = 6
+};
 
 /// One Philox4x32-10 block.
-inline std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
+inline std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter,
+                                      std::array<uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t a = uint64_t{0xD2511F53} * counter[0];
     const uint64_t b = uint64_t{0xCD9E8D57} * counter[2];
@@ -27,7 +35,8 @@ inline std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::arra
   return counter;
 }
 
-/// Numbers of one stream, addressed by position. A value, two words of state; copies are independent.
+/// Numbers of one stream, addressed by position. A value, two words of state; copies are
+/// independent.
 class Rng {
  public:
   Rng(uint64_t seed, Stream stream, uint64_t a = 0, uint64_t b = 0, uint64_t c = 0)
@@ -35,9 +44,9 @@ class Rng {
 
   /// 64 random bits at `position`.
   uint64_t bits(uint64_t position) const {
-    const auto block = philox({static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32),
-                               0, 0},
-                              {static_cast<uint32_t>(key_), static_cast<uint32_t>(key_ >> 32)});
+    const auto block =
+        philox({static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32), 0, 0},
+               {static_cast<uint32_t>(key_), static_cast<uint32_t>(key_ >> 32)});
     return (uint64_t{block[1]} << 32) | block[0];
   }
 

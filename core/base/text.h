@@ -18,7 +18,7 @@ inline void append_part(std::string& out, bool part) { out += part ? "true" : "f
 
 /// Integers in full, floating point as the shortest text that reads back to the same value.
 template <class Number>
-  requires std::integral<Number> || std::floating_point<Number>
+requires std::integral<Number> || std::floating_point<Number>
 void append_part(std::string& out, Number part) {
   char buffer[40];
   const auto end = std::to_chars(buffer, buffer + sizeof buffer, part).ptr;

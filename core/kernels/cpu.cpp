@@ -1,7 +1,7 @@
 // The fast CPU kernels: which build of the inner loops runs, and how rows are shared by threads.
 //
-// Work is cut by sizes alone, never by the number of threads, and sums over pieces are taken in order
-// of the pieces: results are the same bits with one thread or with many.
+// Work is cut by sizes alone, never by the number of threads, and sums over pieces are taken in
+// order of the pieces: results are the same bits with one thread or with many.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -37,9 +37,8 @@ int64_t tasks_for(int64_t count, int64_t each) { return (count + each - 1) / eac
 // Calls body(first, last) for blocks of `each` out of [0, count).
 template <class Body>
 void by_blocks(int64_t count, int64_t each, const Body& body) {
-  kernel_pool().run(tasks_for(count, each), [&](int64_t task) {
-    body(task * each, std::min(count, (task + 1) * each));
-  });
+  kernel_pool().run(tasks_for(count, each),
+                    [&](int64_t task) { body(task * each, std::min(count, (task + 1) * each)); });
 }
 
 // Keys (or values) of one head of a segment by columns: [size][stride], stride a multiple of 64.
@@ -265,10 +264,10 @@ void decode_attention(const float* qkv, const CacheView* caches, int64_t sequenc
       scores.resize(static_cast<size_t>(cache.capacity));
       for (int64_t h = 0; h < shape.heads; ++h) {
         const int64_t kv = h / shape.group();
-        table().attend(qkv + b * shape.row() + h * size,
-                       cache.keys + kv * size * cache.capacity, cache.capacity,
-                       cache.values + kv * cache.capacity * size, out + (b * shape.heads + h) * size,
-                       scores.data(), cache.length, size, scale);
+        table().attend(qkv + b * shape.row() + h * size, cache.keys + kv * size * cache.capacity,
+                       cache.capacity, cache.values + kv * cache.capacity * size,
+                       out + (b * shape.heads + h) * size, scores.data(), cache.length, size,
+                       scale);
       }
     }
   });
@@ -279,8 +278,8 @@ void log_softmax(const float* logits, const int32_t* targets, float scale, float
   by_blocks(rows, std::max<int64_t>(1, kFloatsPerTask / vocabulary), [&](int64_t a, int64_t b) {
     for (int64_t t = a; t < b; ++t) {
       const float* row = logits + t * vocabulary;
-      log_sum[t] = table().log_sum_exp(row, scale, entropy == nullptr ? nullptr : entropy + t,
-                                       vocabulary);
+      log_sum[t] =
+          table().log_sum_exp(row, scale, entropy == nullptr ? nullptr : entropy + t, vocabulary);
       if (logprob != nullptr) logprob[t] = row[targets[t]] * scale - log_sum[t];
     }
   });

@@ -40,8 +40,8 @@ void pack_plain(const float* w, int64_t inner, int64_t columns, PackedMatrix& ou
 /// c [rows, columns] = a [rows, inner] B. Accumulates in fp32, over `inner` in order.
 void gemm(const float* a, const PackedMatrix& b, float* c, int64_t rows);
 
-/// c [columns_a, columns_b] += a^T b, for a [rows, columns_a], b [rows, columns_b]: the gradient of a
-/// weight. Accumulates in fp32, over `rows` in order.
+/// c [columns_a, columns_b] += a^T b, for a [rows, columns_a], b [rows, columns_b]: the gradient of
+/// a weight. Accumulates in fp32, over `rows` in order.
 void gemm_tn(const float* a, const float* b, float* c, int64_t rows, int64_t columns_a,
              int64_t columns_b);
 
@@ -126,7 +126,8 @@ template <class T>
 void matmul(const T* a, bool transpose_a, const T* b, bool transpose_b, T* c, int64_t rows,
             int64_t inner, int64_t columns, bool accumulate);
 template <class T>
-void rms_norm(const T* x, const T* w, T* y, T* inverse_rms, int64_t rows, int64_t width, double eps);
+void rms_norm(const T* x, const T* w, T* y, T* inverse_rms, int64_t rows, int64_t width,
+              double eps);
 template <class T>
 void rms_norm_backward(const T* dy, const T* x, const T* w, const T* inverse_rms, T* dx, T* dw,
                        int64_t rows, int64_t width);

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/base/errors.h"
+#include "core/kernels/ops_device.h"
 
 namespace vernier {
 namespace {
@@ -159,8 +160,10 @@ struct RmsNorm : Function<RmsNorm> {
                saved[1].const_data_ptr<T>(), dx.data_ptr<T>(), dw.data_ptr<T>(), x.size(0),
                x.size(1));
       };
-      if constexpr (std::is_same_v<T, float>) run(kernels::rms_norm_backward);
-      else run(kernels::ref::rms_norm_backward<T>);
+      if constexpr (std::is_same_v<T, float>)
+        run(kernels::rms_norm_backward);
+      else
+        run(kernels::ref::rms_norm_backward<T>);
     });
     return {dx, at::Tensor(), at::Tensor(), at::Tensor()};
   }
@@ -184,8 +187,10 @@ struct RopeAttention : Function<RopeAttention> {
         attend(rotated.const_data_ptr<T>(), first, starts.numel() - 1, out.data_ptr<T>(),
                log_sum.data_ptr<T>(), shape);
       };
-      if constexpr (std::is_same_v<T, float>) run(kernels::rope, kernels::attention);
-      else run(kernels::ref::rope<T>, kernels::ref::attention<T>);
+      if constexpr (std::is_same_v<T, float>)
+        run(kernels::rope, kernels::attention);
+      else
+        run(kernels::ref::rope<T>, kernels::ref::attention<T>);
     });
     ctx->saved_data["sizes"] = sizes;
     ctx->save_for_backward({rotated, out, log_sum, starts, positions, cosine, sine});
@@ -209,8 +214,10 @@ struct RopeAttention : Function<RopeAttention> {
                saved[5].const_data_ptr<float>(), saved[6].const_data_ptr<float>(), shape,
                qkv.size(0), true);
       };
-      if constexpr (std::is_same_v<T, float>) run(kernels::attention_backward, kernels::rope);
-      else run(kernels::ref::attention_backward<T>, kernels::ref::rope<T>);
+      if constexpr (std::is_same_v<T, float>)
+        run(kernels::attention_backward, kernels::rope);
+      else
+        run(kernels::ref::attention_backward<T>, kernels::ref::rope<T>);
     });
     return {d_qkv, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
@@ -225,8 +232,10 @@ struct SwiGlu : Function<SwiGlu> {
       const auto run = [&](auto kernel) {
         kernel(gate_up.const_data_ptr<T>(), y.data_ptr<T>(), gate_up.size(0), width);
       };
-      if constexpr (std::is_same_v<T, float>) run(kernels::swiglu);
-      else run(kernels::ref::swiglu<T>);
+      if constexpr (std::is_same_v<T, float>)
+        run(kernels::swiglu);
+      else
+        run(kernels::ref::swiglu<T>);
     });
     ctx->save_for_backward({gate_up});
     return y;
@@ -240,8 +249,10 @@ struct SwiGlu : Function<SwiGlu> {
         kernel(dy.const_data_ptr<T>(), gate_up.const_data_ptr<T>(), d_gate_up.data_ptr<T>(),
                gate_up.size(0), gate_up.size(1) / 2);
       };
-      if constexpr (std::is_same_v<T, float>) run(kernels::swiglu_backward);
-      else run(kernels::ref::swiglu_backward<T>);
+      if constexpr (std::is_same_v<T, float>)
+        run(kernels::swiglu_backward);
+      else
+        run(kernels::ref::swiglu_backward<T>);
     });
     return {d_gate_up};
   }
@@ -265,8 +276,8 @@ struct Head : Function<Head> {
       using T = decltype(zero);
       for (int64_t t = 0; t < rows; t += chunk) {
         const int64_t count = std::min(chunk, rows - t);
-        apply_linear(hidden.const_data_ptr<T>() + t * width,
-                     *reinterpret_cast<Parameter*>(head), logits.data_ptr<T>(), count);
+        apply_linear(hidden.const_data_ptr<T>() + t * width, *reinterpret_cast<Parameter*>(head),
+                     logits.data_ptr<T>(), count);
         const auto run = [&](auto kernel, auto scale) {
           kernel(logits.const_data_ptr<T>(), targets.const_data_ptr<int32_t>() + t, scale,
                  log_sum.data_ptr<T>() + t, logprob.data_ptr<T>() + t, entropy.data_ptr<T>() + t,
@@ -274,7 +285,8 @@ struct Head : Function<Head> {
         };
         if constexpr (std::is_same_v<T, float>)
           run(kernels::log_softmax, static_cast<float>(1.0 / temperature));
-        else run(kernels::ref::log_softmax<T>, 1.0 / temperature);
+        else
+          run(kernels::ref::log_softmax<T>, 1.0 / temperature);
       }
     });
     ctx->saved_data["head"] = head;
@@ -310,7 +322,8 @@ struct Head : Function<Head> {
         };
         if constexpr (std::is_same_v<T, float>)
           run(kernels::log_softmax_backward, static_cast<float>(1.0 / temperature));
-        else run(kernels::ref::log_softmax_backward<T>, 1.0 / temperature);
+        else
+          run(kernels::ref::log_softmax_backward<T>, 1.0 / temperature);
         apply_linear_backward(logits.const_data_ptr<T>(), h, head,
                               d_hidden.data_ptr<T>() + t * width, count);
       }
@@ -346,18 +359,20 @@ namespace ops {
 at::Tensor embedding(const std::vector<int32_t>& ids, Parameter& table) {
   const int64_t rows = table.value.size(0);
   for (const int32_t id : ids)
-    if (id < 0 || id >= rows)
-      fail("token id ", id, " is outside the model's vocabulary of ", rows);
+    if (id < 0 || id >= rows) fail("token id ", id, " is outside the model's vocabulary of ", rows);
+  if (table.value.is_cuda()) return device::embedding(ids, table);
   return Embedding::apply(table.value, to_tensor(ids), address(&table));
 }
 
 at::Tensor linear(const at::Tensor& x, Parameter& weight) {
   ensure(x.is_contiguous() && x.size(1) == weight.value.size(1), "a dense [T, in] input");
+  if (x.is_cuda()) return device::linear(x, weight);
   return Linear::apply(x, weight.value, address(&weight));
 }
 
 at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps) {
   ensure(x.is_contiguous() && x.size(1) == weight.value.size(0), "a dense [T, D] input");
+  if (x.is_cuda()) return device::rms_norm(x, weight, eps);
   return RmsNorm::apply(x, weight.value, address(&weight), eps);
 }
 
@@ -365,13 +380,15 @@ at::Tensor rope_attention(const at::Tensor& qkv, const PackedTokens& tokens, con
                           const kernels::AttentionShape& shape) {
   ensure(qkv.is_contiguous() && qkv.size(1) == shape.row() && qkv.size(0) == tokens.size(),
          "a dense [T, row] input");
-  return RopeAttention::apply(
-      qkv, to_tensor(tokens.starts), to_tensor(tokens.positions), table.cosine, table.sine,
-      std::vector<int64_t>{shape.heads, shape.kv_heads, shape.head_size});
+  if (qkv.is_cuda()) return device::rope_attention(qkv, tokens, table, shape);
+  return RopeAttention::apply(qkv, to_tensor(tokens.starts), to_tensor(tokens.positions),
+                              table.cosine, table.sine,
+                              std::vector<int64_t>{shape.heads, shape.kv_heads, shape.head_size});
 }
 
 at::Tensor swiglu(const at::Tensor& gate_up) {
   ensure(gate_up.is_contiguous() && gate_up.size(1) % 2 == 0, "a dense [T, 2F] input");
+  if (gate_up.is_cuda()) return device::swiglu(gate_up);
   return SwiGlu::apply(gate_up);
 }
 
@@ -380,6 +397,7 @@ TokenLogprobs token_logprobs(const at::Tensor& hidden, Parameter& head,
   ensure(hidden.is_contiguous() && hidden.size(0) == static_cast<int64_t>(targets.size()),
          "a target for every row");
   for (const int32_t id : targets) ensure(id >= 0 && id < head.value.size(0), "a known target id");
+  if (hidden.is_cuda()) return device::token_logprobs(hidden, head, targets, temperature);
   const auto both =
       Head::apply(hidden, head.value, to_tensor(targets), address(&head), temperature);
   return {both[0], both[1]};

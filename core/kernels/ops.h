@@ -1,17 +1,17 @@
-// The kernels as tensor functions with gradients. On the CPU an fp32 tensor runs the fast kernels and
-// an fp64 tensor the references; on a GPU a function is the plain ATen expression.
+// The kernels as tensor functions with gradients. On the CPU an fp32 tensor runs the fast kernels
+// and an fp64 tensor the references. Tensors on a GPU run forward only (ops_device.h).
 //
 // A weight's gradient is added straight to Parameter::grad, a view of the model's flat gradient
 // buffer: no temporary of the weight's size, and one buffer for norm, clipping and optimizer.
 #pragma once
+
+#include <torch/types.h>
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "core/kernels/kernels.h"
-
-#include <torch/types.h>
 
 namespace vernier {
 
@@ -57,9 +57,9 @@ at::Tensor linear(const at::Tensor& x, Parameter& weight);
 
 at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps);
 
-/// qkv [T, row] -> [T, H*E]: rotation, then causal attention within each sequence. Takes `qkv` over:
-/// it is rotated in place, and the caller must not read it again (the linear layer that made it does
-/// not need its output for the backward pass).
+/// qkv [T, row] -> [T, H*E]: rotation, then causal attention within each sequence. Takes `qkv`
+/// over: it is rotated in place, and the caller must not read it again (the linear layer that made
+/// it does not need its output for the backward pass).
 at::Tensor rope_attention(const at::Tensor& qkv, const PackedTokens& tokens, const RopeTable& table,
                           const kernels::AttentionShape& shape);
 
@@ -71,8 +71,8 @@ struct TokenLogprobs {
   at::Tensor entropy;  // [T], nats
 };
 
-/// Log-probability of `targets` [T] and entropy under softmax(hidden head^T / temperature). Works in
-/// chunks of rows, forward and backward, and never holds [T, V].
+/// Log-probability of `targets` [T] and entropy under softmax(hidden head^T / temperature). Works
+/// in chunks of rows, forward and backward, and never holds [T, V].
 TokenLogprobs token_logprobs(const at::Tensor& hidden, Parameter& head,
                              const std::vector<int32_t>& targets, double temperature);
 

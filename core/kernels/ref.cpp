@@ -39,13 +39,12 @@ void rms_norm_backward(const T* dy, const T* x, const T* w, const T* inverse_rms
   for (int64_t t = 0; t < rows; ++t) {
     const double inverse = inverse_rms[t];
     double dot = 0;
-    for (int64_t i = 0; i < width; ++i)
-      dot += double{dy[t * width + i]} * w[i] * x[t * width + i];
+    for (int64_t i = 0; i < width; ++i) dot += double{dy[t * width + i]} * w[i] * x[t * width + i];
     for (int64_t i = 0; i < width; ++i) {
       const int64_t at = t * width + i;
-      dx[at] = static_cast<T>(dy[at] * double{w[i]} * inverse -
-                              x[at] * dot * inverse * inverse * inverse /
-                                  static_cast<double>(width));
+      dx[at] =
+          static_cast<T>(dy[at] * double{w[i]} * inverse -
+                         x[at] * dot * inverse * inverse * inverse / static_cast<double>(width));
       dw[i] = static_cast<T>(dw[i] + double{dy[at]} * x[at] * inverse);
     }
   }
@@ -97,9 +96,7 @@ struct Heads {
   const AttentionShape& shape;
 
   const T* query(int64_t t, int64_t h) const { return qkv + t * shape.row() + h * shape.head_size; }
-  const T* key(int64_t t, int64_t h) const {
-    return query(t, shape.heads + h / shape.group());
-  }
+  const T* key(int64_t t, int64_t h) const { return query(t, shape.heads + h / shape.group()); }
   const T* value(int64_t t, int64_t h) const {
     return query(t, shape.heads + shape.kv_heads + h / shape.group());
   }
@@ -196,8 +193,8 @@ void log_softmax_backward(T* logits, const int32_t* targets, double scale, const
     T* row = logits + t * vocabulary;
     for (int64_t i = 0; i < vocabulary; ++i) {
       const double z = row[i] * scale - log_sum[t], p = std::exp(z);
-      const double d = d_logprob[t] * ((i == targets[t] ? 1.0 : 0.0) - p) -
-                       d_entropy[t] * p * (z + entropy[t]);
+      const double d =
+          d_logprob[t] * ((i == targets[t] ? 1.0 : 0.0) - p) - d_entropy[t] * p * (z + entropy[t]);
       row[i] = static_cast<T>(scale * d);
     }
   }
@@ -214,9 +211,9 @@ void adamw(T* weights, const T* gradient, T* moment1, T* moment2, int64_t count,
     const double v = step.beta2 * moment2[i] + (1.0 - step.beta2) * g * g;
     moment1[i] = static_cast<T>(m);
     moment2[i] = static_cast<T>(v);
-    weights[i] = static_cast<T>(
-        weights[i] * (1.0 - step.learning_rate * step.weight_decay) -
-        step.learning_rate * (m / correction1) / (std::sqrt(v / correction2) + step.eps));
+    weights[i] = static_cast<T>(weights[i] * (1.0 - step.learning_rate * step.weight_decay) -
+                                step.learning_rate * (m / correction1) /
+                                    (std::sqrt(v / correction2) + step.eps));
   }
 }
 

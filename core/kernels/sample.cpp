@@ -54,11 +54,11 @@ void apply_filters(const float* logits, const SamplingParams& params, double top
     double total = 0, sum = 0;
     for (const int32_t id : ids) total += weight(id);
     size_t kept = 0;
-    while (kept < ids.size() && (kept == 0 || sum < params.top_p * total)) sum += weight(ids[kept++]);
+    while (kept < ids.size() && (kept == 0 || sum < params.top_p * total))
+      sum += weight(ids[kept++]);
     ids.resize(kept);
   }
-  if (params.min_p > 0)
-    std::erase_if(ids, [&](int32_t id) { return weight(id) < params.min_p; });
+  if (params.min_p > 0) std::erase_if(ids, [&](int32_t id) { return weight(id) < params.min_p; });
   std::sort(ids.begin(), ids.end());
 }
 

@@ -17,8 +17,10 @@ double Metrics::get(const std::string& name) const {
 namespace {
 
 void set_or_undefined(Metrics& metrics, const std::string& name, double value) {
-  if (std::isfinite(value)) metrics.set(name, value);
-  else metrics.set_undefined(name);
+  if (std::isfinite(value))
+    metrics.set(name, value);
+  else
+    metrics.set_undefined(name);
 }
 
 void add_lengths(Metrics& metrics, const std::string& prefix, const std::vector<double>& lengths) {
@@ -58,8 +60,10 @@ void add_completion_metrics(const std::vector<Group>& groups, Metrics& metrics) 
     std::vector<double> own;
     for (const Response& response : group.responses) {
       ++responses;
-      if (response.reward) own.push_back(*response.reward);
-      else ++abstained;
+      if (response.reward)
+        own.push_back(*response.reward);
+      else
+        ++abstained;
       for (const RewardPart& part : response.rewards)
         if (part.abstained.empty()) parts[part.name].push_back(part.value);
       if (response.sampled_correct) verdicts.push_back(*response.sampled_correct ? 1 : 0);
@@ -71,8 +75,10 @@ void add_completion_metrics(const std::vector<Group>& groups, Metrics& metrics) 
       // Lengths and verdicts as generated: a cut is the trainer's doing, not the policy's.
       const double length = response.raw_num_tokens;
       all.push_back(length);
-      if (response.finish_reason == FinishReason::stop) ended.push_back(length);
-      else ++clipped;
+      if (response.finish_reason == FinishReason::stop)
+        ended.push_back(length);
+      else
+        ++clipped;
       if (response.sampled_correct) (*response.sampled_correct ? right : wrong).push_back(length);
     }
     rewards.insert(rewards.end(), own.begin(), own.end());

@@ -4,6 +4,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/rng.h"
+#include "core/kernels/device.h"
 
 namespace vernier {
 
@@ -81,6 +82,19 @@ void Decoder::allocate(bool trained, at::ScalarType type) {
   }
 }
 
+void Decoder::to_gpu() {
+  ensure(!gradients_.defined(), "a model that is not trained");
+  if (!kernels::device::built())
+    fail("--device cuda: this build has no CUDA; build the cuda preset");
+  if (!at::globalContext().hasCUDA()) fail("--device cuda: torch finds no GPU here");
+  const at::Tensor host = weights_;
+  weights_ = host.to(at::kCUDA);
+  for (Parameter& parameter : parameters_)
+    parameter.value = weights_.as_strided(parameter.value.sizes(), parameter.value.strides(),
+                                          parameter.value.storage_offset());
+  weights_changed();
+}
+
 void Decoder::weights_changed() {
   for (Parameter& parameter : parameters_) parameter.changed();
 }
@@ -105,7 +119,8 @@ void Decoder::randomize(uint64_t seed, double embedding_std, double residual_sca
       if (i == layer.output || i == layer.down) std *= residual;
     Rng rng(seed, Stream::init, i);
     float* out = value.data_ptr<float>();
-    for (int64_t k = 0; k < value.numel(); ++k) out[k] = static_cast<float>(std * rng.next_normal());
+    for (int64_t k = 0; k < value.numel(); ++k)
+      out[k] = static_cast<float>(std * rng.next_normal());
   }
   weights_changed();
 }
@@ -126,7 +141,8 @@ at::Tensor Decoder::run(at::Tensor x, const Attend& attend) {
 namespace {
 void check_length(const PackedTokens& tokens, const ModelSpec& spec) {
   for (int64_t s = 0; s < tokens.sequences(); ++s) {
-    const int64_t length = tokens.starts[static_cast<size_t>(s) + 1] - tokens.starts[static_cast<size_t>(s)];
+    const int64_t length =
+        tokens.starts[static_cast<size_t>(s) + 1] - tokens.starts[static_cast<size_t>(s)];
     if (length > spec.max_position_embeddings)
       fail("a sequence of ", length, " tokens is longer than the model's ",
            spec.max_position_embeddings, " positions");
@@ -156,7 +172,8 @@ at::Tensor Decoder::prefill(const PackedTokens& tokens, std::vector<KvCache*> ca
     return out;
   };
   const at::Tensor x = run(ops::embedding(tokens.ids, parameters_[embedding_]), attend);
-  for (size_t s = 0; s < caches.size(); ++s) caches[s]->advance(tokens.starts[s + 1] - tokens.starts[s]);
+  for (size_t s = 0; s < caches.size(); ++s)
+    caches[s]->advance(tokens.starts[s + 1] - tokens.starts[s]);
   return x;
 }
 
@@ -177,7 +194,8 @@ at::Tensor Decoder::decode(const std::vector<int32_t>& ids, const std::vector<Kv
                   rope_.sine.const_data_ptr<float>(), shape, rows, false);
     for (size_t b = 0; b < caches.size(); ++b) {
       views[b] = caches[b]->layer(layer, 1);
-      kernels::cache_append(rows_of_qkv + static_cast<int64_t>(b) * shape.row(), views[b], shape, 1);
+      kernels::cache_append(rows_of_qkv + static_cast<int64_t>(b) * shape.row(), views[b], shape,
+                            1);
     }
     at::Tensor out = at::empty({rows, shape.heads * shape.head_size}, qkv.options());
     kernels::decode_attention(rows_of_qkv, views.data(), rows, out.data_ptr<float>(), shape);

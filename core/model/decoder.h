@@ -11,8 +11,8 @@
 
 namespace vernier {
 
-/// A weight under its checkpoint name: some rows of a Parameter (queries, keys and values share one,
-/// gate and up another).
+/// A weight under its checkpoint name: some rows of a Parameter (queries, keys and values share
+/// one, gate and up another).
 struct NamedSlice {
   std::string name;  // as in a Hugging Face checkpoint
   size_t parameter = 0;
@@ -38,6 +38,11 @@ class Decoder {
   /// To be called after any write to weights(): the packed forms are stale then.
   void weights_changed();
 
+  /// Moves the weights of a model that is not trained to the first GPU. hidden() and the head then
+  /// run there; the cached path does not. Throws UsageError where the build or the machine has no
+  /// CUDA.
+  void to_gpu();
+
   std::vector<Parameter>& parameters() { return parameters_; }
   const std::vector<NamedSlice>& slices() const { return slices_; }
   /// The values of one slice, row-major; a view.
@@ -50,7 +55,8 @@ class Decoder {
   /// Hidden states [T, D] after the last norm, of whole sequences; with gradients where enabled.
   at::Tensor hidden(const PackedTokens& tokens);
 
-  /// The same without gradients, keys and values appended to caches[i] of sequence i (empty before).
+  /// The same without gradients, keys and values appended to caches[i] of sequence i (empty
+  /// before).
   at::Tensor prefill(const PackedTokens& tokens, std::vector<KvCache*> caches);
 
   /// One more token of each sequence: hidden states [B, D].

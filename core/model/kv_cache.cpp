@@ -38,10 +38,8 @@ void KvCache::reserve(int64_t tokens) {
 kernels::CacheView KvCache::layer(int64_t index, int64_t more) {
   reserve(length_ + more);
   float* keys = data_.data() + index * layer_floats();
-  return {.keys = keys,
-          .values = keys + layer_floats() / 2,
-          .capacity = capacity_,
-          .length = length_};
+  return {
+      .keys = keys, .values = keys + layer_floats() / 2, .capacity = capacity_, .length = length_};
 }
 
 void KvCache::copy_from(const KvCache& other) {

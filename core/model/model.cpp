@@ -34,7 +34,8 @@ std::vector<fs::path> weight_files(const fs::path& folder) {
     fail(index_path.string(), ": weight_map: is missing or not an object");
   std::set<std::string> names;
   for (const auto& [tensor, file] : index["weight_map"].items()) {
-    if (!file.is_string() || fs::path(file.get<std::string>()).filename() != file.get<std::string>())
+    if (!file.is_string() ||
+        fs::path(file.get<std::string>()).filename() != file.get<std::string>())
       fail(index_path.string(), ": weight_map.", tensor, ": ", dump_json(file),
            " is not the name of a file in this folder");
     names.insert(file.get<std::string>());
@@ -78,16 +79,15 @@ std::string gguf_name(const std::string& name) {
   const size_t dot = name.find('.', kPrefix.size());
   const std::string layer = name.substr(kPrefix.size(), dot - kPrefix.size());
   const std::string rest = name.substr(dot + 1);
-  for (const auto& [ours, theirs] :
-       {std::pair{"input_layernorm.weight", "attn_norm.weight"},
-        {"self_attn.q_proj.weight", "attn_q.weight"},
-        {"self_attn.k_proj.weight", "attn_k.weight"},
-        {"self_attn.v_proj.weight", "attn_v.weight"},
-        {"self_attn.o_proj.weight", "attn_output.weight"},
-        {"post_attention_layernorm.weight", "ffn_norm.weight"},
-        {"mlp.gate_proj.weight", "ffn_gate.weight"},
-        {"mlp.up_proj.weight", "ffn_up.weight"},
-        {"mlp.down_proj.weight", "ffn_down.weight"}})
+  for (const auto& [ours, theirs] : {std::pair{"input_layernorm.weight", "attn_norm.weight"},
+                                     {"self_attn.q_proj.weight", "attn_q.weight"},
+                                     {"self_attn.k_proj.weight", "attn_k.weight"},
+                                     {"self_attn.v_proj.weight", "attn_v.weight"},
+                                     {"self_attn.o_proj.weight", "attn_output.weight"},
+                                     {"post_attention_layernorm.weight", "ffn_norm.weight"},
+                                     {"mlp.gate_proj.weight", "ffn_gate.weight"},
+                                     {"mlp.up_proj.weight", "ffn_up.weight"},
+                                     {"mlp.down_proj.weight", "ffn_down.weight"}})
     if (rest == ours) return cat("blk.", layer, ".", theirs);
   throw BugError(cat("no GGUF name for ", name));
 }
@@ -153,8 +153,8 @@ Model load_model(const std::string& path, bool trained) {
 
 Model new_model(const NewModel& config, uint64_t seed, bool trained) {
   Model model;
-  model.tokenizer = std::make_shared<Tokenizer>(
-      Tokenizer::from_characters(config.characters, config.end_token));
+  model.tokenizer =
+      std::make_shared<Tokenizer>(Tokenizer::from_characters(config.characters, config.end_token));
   ModelSpec spec = config.spec;
   spec.vocab_size = model.tokenizer->size();
   spec.check("model.new");
@@ -165,10 +165,10 @@ Model new_model(const NewModel& config, uint64_t seed, bool trained) {
 
 void save_model(Decoder& decoder, const Tokenizer& tokenizer, const fs::path& folder) {
   const int32_t bos = tokenizer.bos_id().value_or(-1), pad = tokenizer.pad_id().value_or(-1);
-  write_file(folder / "config.json",
-             decoder.spec().config_json(bos, tokenizer.eos_id(), pad));
+  write_file(folder / "config.json", decoder.spec().config_json(bos, tokenizer.eos_id(), pad));
   std::vector<SafetensorsWriter::Planned> plan;
-  for (const NamedSlice& slice : decoder.slices()) plan.push_back({slice.name, slice.shape, DType::f32});
+  for (const NamedSlice& slice : decoder.slices())
+    plan.push_back({slice.name, slice.shape, DType::f32});
   SafetensorsWriter writer(folder / "model.safetensors", std::move(plan), {{"format", "pt"}});
   for (const NamedSlice& slice : decoder.slices())
     writer.write(decoder.slice(slice).const_data_ptr<float>());

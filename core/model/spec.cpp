@@ -33,8 +33,8 @@ double real_or(const Json& config, const char* key, double value, const std::str
 void require_default(const Json& config, const char* key, const Json& built,
                      const std::string& where) {
   if (!config.contains(key) || config[key].is_null() || config[key] == built) return;
-  fail(where, ": ", key, ": ", dump_json(config[key]), " is not supported; supported: ",
-       dump_json(built));
+  fail(where, ": ", key, ": ", dump_json(config[key]),
+       " is not supported; supported: ", dump_json(built));
 }
 
 // The RoPE base, from the old place or the new one; any scaling is refused by its name.
@@ -189,8 +189,9 @@ void NewModel::bind(Binder& binder) {
   binder.number("residual_scale", residual_scale, 0.0, 10.0,
                 "output projections start at this / sqrt(2 layers) of the usual 1/sqrt(fan in)");
   if (spec.head_dim == 0 && spec.hidden_size % spec.num_attention_heads != 0)
-    binder.error("hidden_size", cat(spec.hidden_size, " is not a multiple of num_attention_heads = ",
-                                    spec.num_attention_heads));
+    binder.error("hidden_size",
+                 cat(spec.hidden_size,
+                     " is not a multiple of num_attention_heads = ", spec.num_attention_heads));
   if (spec.head_dim == 0) spec.head_dim = spec.hidden_size / spec.num_attention_heads;
 }
 

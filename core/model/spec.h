@@ -48,8 +48,8 @@ struct NewModel {
   ModelSpec spec;
   std::string characters;
   std::string end_token;
-  double embedding_std = 0.5;     // of the token embedding
-  double residual_scale = 0.5;    // output projections: this / sqrt(2 layers), times 1/sqrt(fan in)
+  double embedding_std = 0.5;   // of the token embedding
+  double residual_scale = 0.5;  // output projections: this / sqrt(2 layers), times 1/sqrt(fan in)
 
   void bind(Binder& binder);
 };

@@ -44,17 +44,16 @@ Prompt make_prompt(const Options& options, uint64_t seed, int64_t index) {
   return prompt;
 }
 
-const TaskRegistry::Entry entry{
-    "arithmetic", "sums and differences of integers, asked in English",
-    [](Binder& config) {
-      Options options;
-      options.bind(config);
-      auto task = std::make_unique<Task>();
-      task->prompt = [options](uint64_t seed, int64_t index) {
-        return make_prompt(options, seed, index);
-      };
-      return task;
-    }};
+const TaskRegistry::Entry entry{"arithmetic", "sums and differences of integers, asked in English",
+                                [](Binder& config) {
+                                  Options options;
+                                  options.bind(config);
+                                  auto task = std::make_unique<Task>();
+                                  task->prompt = [options](uint64_t seed, int64_t index) {
+                                    return make_prompt(options, seed, index);
+                                  };
+                                  return task;
+                                }};
 
 }  // namespace
 }  // namespace vernier

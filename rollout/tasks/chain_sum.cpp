@@ -1,7 +1,8 @@
 // Labelled chain sum: the sum of n digits modulo 10, with answers of every length.
 //
-// Prompt `a3b8c5d9e2=`; answer `#` digit `.`. A response is right when it ends in `#d.`, has exactly
-// one `#`, and d is right. The styles of the demonstrations differ in length and in what they can do:
+// Prompt `a3b8c5d9e2=`; answer `#` digit `.`. A response is right when it ends in `#d.`, has
+// exactly one `#`, and d is right. The styles of the demonstrations differ in length and in what
+// they can do:
 //
 //   D direct   #7.                            too hard for a small model from n = 3
 //   T2 chunked a3c=6e=7#7.                    two operands a step, neither restated
@@ -43,8 +44,8 @@ std::string prompt_text(const std::vector<int64_t>& terms) {
   return text + "=";
 }
 
-// Writes a chain of additions, each result wrong with the style's probability; the chain goes on from
-// what was written, so errors compound.
+// Writes a chain of additions, each result wrong with the style's probability; the chain goes on
+// from what was written, so errors compound.
 class Writer {
  public:
   Writer(const std::vector<int64_t>& terms, Style style, double error_rate, Rng& rng)
@@ -56,8 +57,10 @@ class Writer {
       value_ = std::accumulate(terms_.begin(), terms_.end(), int64_t{0}) % 10;
     } else {
       out_ = cat(label(0), digit(value_));
-      if (style_ == Style::chunked) write_chunks();
-      else write_steps();
+      if (style_ == Style::chunked)
+        write_chunks();
+      else
+        write_steps();
     }
     return out_;
   }
@@ -86,8 +89,10 @@ class Writer {
       if (style_ == Style::waffle) out_.append(static_cast<size_t>(2 + rng_.next_below(7)), '~');
       const int64_t before = value_;
       value_ = result(terms_[i]);
-      if (style_ == Style::terse) out_ += cat(label(i), '=', digit(value_));
-      else out_ += cat(label(i), digit(terms_[i]), '+', digit(before), '=', digit(value_));
+      if (style_ == Style::terse)
+        out_ += cat(label(i), '=', digit(value_));
+      else
+        out_ += cat(label(i), digit(terms_[i]), '+', digit(before), '=', digit(value_));
       if (style_ == Style::detour) maybe_detour(i);
     }
   }
@@ -160,8 +165,8 @@ Prompt make_prompt(const Options& options, uint64_t seed, int64_t index) {
 Demonstration make_demonstration(const Options& options, uint64_t seed, int64_t index,
                                  int64_t hardest) {
   Rng rng(seed, Stream::sft, static_cast<uint64_t>(index));
-  const int64_t most = hardest > 0 ? std::clamp(hardest, options.min_terms, options.max_terms)
-                                   : options.max_terms;
+  const int64_t most =
+      hardest > 0 ? std::clamp(hardest, options.min_terms, options.max_terms) : options.max_terms;
   const std::vector<int64_t> terms = draw_terms(rng, options.min_terms, most);
   const Style style = draw_style(options.mix, rng);
   Writer writer(terms, style,

@@ -1,5 +1,6 @@
-// The inner loops of table.h. Compiled three times: VERNIER_TABLE names the table, VERNIER_LANES the
-// floats of a vector. Vectors are the compiler's own (vector_size), so one text serves all three.
+// The inner loops of table.h. Compiled three times: VERNIER_TABLE names the table, VERNIER_LANES
+// the floats of a vector. Vectors are the compiler's own (vector_size), so one text serves all
+// three.
 #include "core/kernels/cpu/table.h"
 
 namespace vernier::kernels {
@@ -43,9 +44,9 @@ inline Vec exp_of(Vec x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
-  const IntVec exponent = (reinterpret_cast<const IntVec&>(rounded) -
-                           reinterpret_cast<const IntVec&>(shift) + 127)
-                          << 23;
+  const IntVec exponent =
+      (reinterpret_cast<const IntVec&>(rounded) - reinterpret_cast<const IntVec&>(shift) + 127)
+      << 23;
   const Vec power = reinterpret_cast<const Vec&>(exponent);
   const Vec result = p * power;
   const Vec kept = x < low ? all(0.0f) : result;
@@ -189,7 +190,8 @@ inline void score_keys(const float* query, const float* columns, long stride, fl
     Vec sum[kParts] = {};
     for (long e = 0; e < size; ++e) {
       const Vec factor = all(query[e]);
-      for (long v = 0; v < kParts; ++v) sum[v] += factor * load(columns + e * stride + j + v * kLanes);
+      for (long v = 0; v < kParts; ++v)
+        sum[v] += factor * load(columns + e * stride + j + v * kLanes);
     }
     for (long v = 0; v < kParts; ++v) store(scores + j + v * kLanes, sum[v] * scale);
   }
@@ -299,8 +301,10 @@ void log_softmax_backward(float* logits, long target, float scale, float log_sum
     const Vec z = (whole ? load(logits + i) : load_part(logits + i, left, 0)) * scale - log_sum;
     const Vec p = exp_of(z);
     const Vec grad = -scale * p * (d_logprob + d_entropy * (z + entropy));
-    if (whole) store(logits + i, grad);
-    else store_part(logits + i, grad, left);
+    if (whole)
+      store(logits + i, grad);
+    else
+      store_part(logits + i, grad, left);
   }
   logits[target] += scale * d_logprob;
 }

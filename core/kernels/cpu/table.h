@@ -1,6 +1,6 @@
-// The inner loops, built once for each instruction set. Plain pointers and no standard library: these
-// files have flags of their own, and an inline function of a library compiled here could end up
-// serving the whole program (on a processor that does not have the instructions).
+// The inner loops, built once for each instruction set. Plain pointers and no standard library:
+// these files have flags of their own, and an inline function of a library compiled here could end
+// up serving the whole program (on a processor that does not have the instructions).
 #pragma once
 
 namespace vernier::kernels {
@@ -9,8 +9,9 @@ namespace vernier::kernels {
 struct CpuTable {
   const char* name;
 
-  /// c [rows, columns] (=, or += where `accumulate`) sum over k of a(i, k) b(k, j), where a(i, k) is
-  /// a[i * a_row + k * a_step] and b(k, j) is b[k * b_step + j]; columns <= 32, b readable to 32.
+  /// c [rows, columns] (=, or += where `accumulate`) sum over k of a(i, k) b(k, j), where a(i, k)
+  /// is a[i * a_row + k * a_step] and b(k, j) is b[k * b_step + j]; columns <= 32, b readable
+  /// to 32.
   void (*gemm_strip)(const float* a, long a_row, long a_step, const float* b, long b_step, float* c,
                      long c_row, long rows, long inner, long columns, bool accumulate);
 
@@ -22,8 +23,9 @@ struct CpuTable {
   void (*swiglu_backward)(const float* dy, const float* gate_up, float* d_gate_up, long rows,
                           long width);
 
-  /// One query against `keys` tokens. k_columns [size][k_stride] has a key a column, v [keys][size];
-  /// `scores` has room for keys rounded up to 64. Returns the log-sum-exp of the scaled scores.
+  /// One query against `keys` tokens. k_columns [size][k_stride] has a key a column, v
+  /// [keys][size]; `scores` has room for keys rounded up to 64. Returns the log-sum-exp of the
+  /// scaled scores.
   float (*attend)(const float* query, const float* k_columns, long k_stride, const float* v,
                   float* out, float* scores, long keys, long size, float scale);
   /// The gradient of the same. `k` [keys][size] by rows too; v_columns like k_columns. dk, dv
