@@ -75,7 +75,7 @@ std::vector<float> after_step(const std::string& name, int64_t max_tokens, Metri
   optimizer.eps = 1;  // far above the gradient: the step is proportional to it
   optimizer.grad_clip = 0;
   optimizer_step(*model.decoder, state, *algorithm(name), update, 0.9, max_tokens, optimizer, 1.0,
-                 metrics);
+                 nullptr, metrics);
   return weights_of(*model.decoder);
 }
 

@@ -19,7 +19,10 @@ def wall_seconds(run):
 
 def check_start(folder):
     rows = [json.loads(line) for line in (folder / "start" / "metrics.jsonl").read_text().splitlines()]
-    accuracy = rows[-1]["eval/accuracy"]
+    evaluations = [row["eval/accuracy"] for row in rows if row["phase"] == "eval"]
+    if not evaluations:
+        sys.exit(f"{folder}/start/metrics.jsonl has no evaluation; delete {folder} and start again")
+    accuracy = evaluations[-1]
     if accuracy < 0.5:
         sys.exit(
             f"The start policy answers {accuracy:.0%} of the questions: with this seed the model did not learn to add "

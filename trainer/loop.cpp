@@ -355,11 +355,16 @@ class Run {
         fill_logprobs(*reference_.decoder, one, temperature, budget, true);
     }
     metrics.set("samples/trained", Json(trained));
+    // Once an update of this step is in the weights, the step has to be finished: there is no
+    // saving half of one.
+    const std::atomic<bool>* stop = &stop_requested;
     for (Update& one : updates) {
       if (one.samples.empty()) continue;
-      count_update(optimizer_step(
-          *model_.decoder, *optimizer_, *config_.algorithm, one, temperature, budget,
-          config_.optimizer, config_.optimizer.rate(progress_.step, config_.run.steps), metrics));
+      count_update(optimizer_step(*model_.decoder, *optimizer_, *config_.algorithm, one,
+                                  temperature, budget, config_.optimizer,
+                                  config_.optimizer.rate(progress_.step, config_.run.steps), stop,
+                                  metrics));
+      stop = nullptr;
     }
     metrics.set("time/update", clock.seconds());
   }

@@ -232,7 +232,7 @@ void fill_logprobs(Decoder& decoder, Update& update, double temperature, int64_t
 UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, const Algorithm& algorithm,
                             Update& update, double temperature, int64_t max_tokens,
                             const OptimizerConfig& optimizer, double learning_rate,
-                            Metrics& metrics) {
+                            const std::atomic<bool>* stop, Metrics& metrics) {
   const std::vector<Sequence> sequences = sequences_of(update);
   const auto batches = split(sequences, max_tokens);
   Coupling coupling;
@@ -244,6 +244,7 @@ UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, const Algor
   Mismatch mismatch;
   double entropy = 0;
   for (const auto& which : batches) {
+    if (stop != nullptr && stop->load(std::memory_order_relaxed)) throw Interrupted();
     const TokenBatch batch =
         make_batch(update, which, forward(decoder, sequences, which, temperature));
     if (couples && batches.size() == 1) {

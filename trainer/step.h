@@ -44,7 +44,7 @@ void fill_logprobs(Decoder& decoder, Update& update, double temperature, int64_t
 UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, const Algorithm& algorithm,
                             Update& update, double temperature, int64_t max_tokens,
                             const OptimizerConfig& optimizer, double learning_rate,
-                            Metrics& metrics);
+                            const std::atomic<bool>* stop, Metrics& metrics);
 
 /// One SFT step on prompt and response ids: minus the sum of the responses' log-probabilities over
 /// `divisor`.

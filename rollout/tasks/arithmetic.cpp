@@ -10,11 +10,13 @@ namespace {
 
 struct Options {
   int64_t terms = 2, max_value = 20;
+  bool subtraction = true;
   std::string question = "What is {expression}?";
 
   void bind(Binder& config) {
     config.number("terms", terms, 2, 6, "numbers of an expression");
     config.number("max_value", max_value, 1, 1000000, "largest number");
+    config.flag("subtraction", subtraction, "differences too, or sums only");
     config.text("question", question, "the question; {expression} stands for the sum");
     if (question.find("{expression}") == std::string::npos)
       config.error("question", "does not have {expression} in it");
@@ -27,7 +29,7 @@ Prompt make_prompt(const Options& options, uint64_t seed, int64_t index) {
   std::string expression = cat(value);
   for (int64_t i = 1; i < options.terms; ++i) {
     const int64_t term = 1 + rng.next_below(options.max_value);
-    const bool plus = rng.next_below(2) == 0;
+    const bool plus = rng.next_below(2) == 0 || !options.subtraction;
     value += plus ? term : -term;
     expression += cat(plus ? " + " : " - ", term);
   }
