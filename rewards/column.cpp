@@ -22,14 +22,17 @@ class Column final : public Reward {
   }
 
   void score(const Group& group, std::span<Score> scores) const override {
-    const Score score = read(group.prompt);
-    for (Score& each : scores) each = score;
+    // A stored response has a row of its own; a new one has its prompt's.
+    const Score shared = read(group.prompt.row, group.prompt.id);
+    for (size_t i = 0; i < scores.size(); ++i) {
+      const std::string& own = group.responses[i].row;
+      scores[i] = own.empty() ? shared : read(own, group.prompt.id);
+    }
   }
 
  private:
-  Score read(const Prompt& prompt) const {
-    const Json row =
-        prompt.row.empty() ? Json::object() : parse_json(prompt.row, cat("prompt ", prompt.id));
+  Score read(const std::string& text, const std::string& prompt) const {
+    const Json row = text.empty() ? Json::object() : parse_json(text, cat("prompt ", prompt));
     const auto column = row.find(key_);
     Score score;
     if (column == row.end())

@@ -314,8 +314,7 @@ class Offline(Case):
              [0.378768, 0.707523, 0.899183, 0.970527, 0.444519, -1.133507, -0.607498, -1.659515]),
             ("paper", [1.4375, 1.75, 1.932183, 2, 1.5, 0, 0, -1],
              [0.431258, 0.709107, 0.871089, 0.931386, 0.486827, -0.846850, -0.846850, -1.735968])):
-            out = self.score(config + f'combination = "{combination}"\n'
-                             + ("format_weight = 1.0\n" if combination == "paper" else ""), rows)
+            out = self.score(config + f'combination = "{combination}"\n', rows)
             for row, reward, advantage in zip(out, want_reward, want_advantage):
                 self.assertAlmostEqual(row["reward"], reward, 6)
                 self.assertAlmostEqual(row["advantage"], advantage, 6)

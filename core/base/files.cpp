@@ -105,10 +105,11 @@ void DurableFile::commit() {
 LineAppender::LineAppender(const fs::path& path) : path_(path.string()) {
   descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (descriptor_ < 0) fail_run(path_, ": cannot be opened: ", reason());
-  off_t size = ::lseek(descriptor_, 0, SEEK_END);
+  const off_t whole = ::lseek(descriptor_, 0, SEEK_END);
+  off_t size = whole;
   char last = '\n';
   while (size > 0 && ::pread(descriptor_, &last, 1, size - 1) == 1 && last != '\n') --size;
-  if (::ftruncate(descriptor_, size) != 0) fail_run(path_, ": cannot be repaired: ", reason());
+  if (size < whole && ::ftruncate(descriptor_, size) != 0) fail_run(path_, ": cannot be repaired: ", reason());
 }
 
 LineAppender::~LineAppender() {
