@@ -2,10 +2,10 @@
 //
 //   r_i = row[key]
 //
-// The row is the prompt's, the same for every response of a group, so that it moves no group-relative
-// advantage by itself. Stored responses (vernier score) bring rows of their own: there it pays scores
-// that another program or people have given. Abstains where the row lacks the column or holds no
-// number in it.
+// The row is the prompt's, the same for every response of a group, so that it moves no
+// group-relative advantage by itself. Stored responses (vernier score) bring rows of their own:
+// there it pays scores that another program or people have given. Abstains where the row lacks the
+// column or holds no number in it.
 #include <memory>
 
 #include "core/base/json.h"

@@ -109,7 +109,8 @@ LineAppender::LineAppender(const fs::path& path) : path_(path.string()) {
   off_t size = whole;
   char last = '\n';
   while (size > 0 && ::pread(descriptor_, &last, 1, size - 1) == 1 && last != '\n') --size;
-  if (size < whole && ::ftruncate(descriptor_, size) != 0) fail_run(path_, ": cannot be repaired: ", reason());
+  if (size < whole && ::ftruncate(descriptor_, size) != 0)
+    fail_run(path_, ": cannot be repaired: ", reason());
 }
 
 LineAppender::~LineAppender() {
