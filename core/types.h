@@ -33,7 +33,8 @@ struct Prompt {
   std::string verify;        // rule of correctness: final_digit, last_integer, exact; "" for none
   std::string task;          // task family, or data_source of the row
   std::optional<double> difficulty;
-  std::string row;  // the whole row as JSON, for rewards that read other columns
+  bool is_chat = false;  // `text` is a JSON list of messages until it is rendered
+  std::string row;       // the whole row as JSON, for rewards that read other columns
 };
 
 /// One named part of a reward. An abstention carries its reason and no value.

@@ -37,11 +37,10 @@ class Batch {
     if (banned_ == tokenizer.eos_id()) banned_ = -1;  // some models pad with their end token
     for (size_t g = 0; g < prompts.size(); ++g) {
       const auto length = static_cast<int64_t>(prompts[g].ids.size());
-      if (length >= decoder.spec().max_position_embeddings)
+      if (length + config.max_completion_length > decoder.spec().max_position_embeddings)
         fail("prompt ", prompts[g].id, ": its ", length,
-             " tokens leave no room for a response in the "
-             "model's ",
-             decoder.spec().max_position_embeddings, " positions");
+             " tokens and max_completion_length = ", config.max_completion_length,
+             " do not fit the model's ", decoder.spec().max_position_embeddings, " positions");
       Group group;
       group.id = static_cast<int64_t>(g);
       group.step = static_cast<int64_t>(key.step);
@@ -62,12 +61,6 @@ class Batch {
   }
 
  private:
-  int64_t limit_of(const Group& group) const {
-    return std::min(
-        config_.max_completion_length,
-        decoder_.spec().max_position_embeddings - static_cast<int64_t>(group.prompt.ids.size()));
-  }
-
   // Fills the free places, prompt by prompt. The first token of a response comes from the prompt's
   // own logits.
   void admit(const std::function<void(Group&&)>& done) {
@@ -79,8 +72,8 @@ class Batch {
       const auto sample = static_cast<uint64_t>(next_sample_);
       Running one{.group = static_cast<int64_t>(next_group_),
                   .response = {},
-                  .cache = KvCache(decoder_.spec(),
-                                   static_cast<int64_t>(group.prompt.ids.size()) + limit_of(group)),
+                  .cache = KvCache(decoder_.spec(), static_cast<int64_t>(group.prompt.ids.size()) +
+                                                        config_.max_completion_length),
                   .rng = Rng(key_.seed, Stream::sampling, key_.step,
                              static_cast<uint64_t>(group.prompt.index), sample)};
       one.response.sample = next_sample_;
@@ -141,8 +134,7 @@ class Batch {
 
   bool ended(const Running& one) const {
     return one.response.ids.back() == tokenizer_.eos_id() ||
-           static_cast<int64_t>(one.response.ids.size()) >=
-               limit_of(groups_[static_cast<size_t>(one.group)]);
+           static_cast<int64_t>(one.response.ids.size()) >= config_.max_completion_length;
   }
 
   void finish(Running& one, const std::function<void(Group&&)>& done) {

@@ -47,7 +47,7 @@ class Engine {
 
   /// Draws `num_generations` responses to every prompt and hands each group over when its last
   /// response ends. Throws Interrupted soon after `stop` (which may be null) becomes true, and
-  /// UsageError where a prompt leaves no room for a response.
+  /// UsageError where a prompt with its response may not fit the model's positions.
   EngineStats generate(std::vector<Prompt> prompts, const RolloutConfig& config, DrawKey key,
                        int64_t weight_version, const std::atomic<bool>* stop,
                        const std::function<void(Group&&)>& done);

@@ -54,6 +54,20 @@ const Json* find_field(const Json& row, const std::vector<std::string>& names) {
   return nullptr;
 }
 
+std::vector<ChatMessage> messages_of(const std::string& text, const std::string& where) {
+  const Json list = parse_json(text, where);
+  std::vector<ChatMessage> messages;
+  for (const Json& entry : list) {
+    if (!entry.is_object() || !entry.contains("role") || !entry.contains("content") ||
+        !entry["role"].is_string() || !entry["content"].is_string())
+      fail(where, ": a message is {\"role\": text, \"content\": text}, not ",
+           dump_json(entry).substr(0, 60));
+    messages.push_back({entry["role"].get<std::string>(), entry["content"].get<std::string>()});
+  }
+  if (messages.empty()) fail(where, ": the list of messages is empty");
+  return messages;
+}
+
 Prompt prompt_from_row(const Json& row, const DataConfig& config, int64_t index,
                        const std::string& where) {
   if (!row.is_object()) fail(where, ": a row is a JSON object, not ", dump_json(row).substr(0, 40));
@@ -69,6 +83,8 @@ Prompt prompt_from_row(const Json& row, const DataConfig& config, int64_t index,
   Prompt prompt;
   prompt.index = index;
   prompt.text = text_of(*text);
+  prompt.is_chat = text->is_array();
+  if (prompt.is_chat) messages_of(prompt.text, where);
   prompt.row = dump_json(row);
   if (const Json* id = find_field(row, {"id"}))
     prompt.id = text_of(*id);
@@ -86,6 +102,13 @@ Prompt prompt_from_row(const Json& row, const DataConfig& config, int64_t index,
     if (std::find(known.begin(), known.end(), prompt.verify) == known.end())
       fail(where, ": verify: ", prompt.verify, " is not one of ", join(known),
            suggestion(prompt.verify, known));
+  }
+  if (!prompt.verify.empty() && !prompt.answer.empty()) {
+    try {
+      verify(prompt.verify, "", prompt.answer);
+    } catch (const UsageError& problem) {
+      fail(where, ": answer: ", problem.what());
+    }
   }
   if (const Json* source = find_field(row, {"data_source", "task"})) prompt.task = text_of(*source);
   if (const Json* difficulty = find_field(row, {"difficulty", "metadata.difficulty"}))
@@ -136,7 +159,8 @@ class JsonlPrompts final : public PromptSource {
       file.seekg(lines_[static_cast<size_t>(row)].offset);
       if (!std::getline(file, line)) fail_run(path_, ": changed while it was in use");
       const std::string where = cat(path_, ":", lines_[static_cast<size_t>(row)].number);
-      out.push_back(prompt_from_row(parse_json(line, where), fields_, row, where));
+      // The place, not the row: a row that comes twice in a step is drawn with other numbers.
+      out.push_back(prompt_from_row(parse_json(line, where), fields_, i, where));
     }
     return out;
   }
@@ -152,25 +176,6 @@ class JsonlPrompts final : public PromptSource {
   uint64_t seed_;
   std::vector<Line> lines_;
 };
-
-std::vector<ChatMessage> messages_of(const std::string& text, const std::string& where) {
-  const Json list = parse_json(text, where);
-  std::vector<ChatMessage> messages;
-  for (const Json& entry : list) {
-    if (!entry.is_object() || !entry.contains("role") || !entry.contains("content") ||
-        !entry["role"].is_string() || !entry["content"].is_string())
-      fail(where, ": a message is {\"role\": text, \"content\": text}, not ",
-           dump_json(entry).substr(0, 60));
-    messages.push_back({entry["role"].get<std::string>(), entry["content"].get<std::string>()});
-  }
-  if (messages.empty()) fail(where, ": the list of messages is empty");
-  return messages;
-}
-
-// Whether the row's prompt is a chat list; its text is JSON then.
-bool is_chat(const Prompt& prompt) {
-  return !prompt.row.empty() && prompt.text.starts_with('[') && Json::accept(prompt.text);
-}
 
 }  // namespace
 
@@ -225,7 +230,7 @@ std::unique_ptr<PromptSource> evaluation_prompts(const DataConfig& config) {
 void render_prompt(Prompt& prompt, const DataConfig& config, const std::string& chat_format,
                    const Tokenizer& tokenizer) {
   std::vector<ChatMessage> messages;
-  if (is_chat(prompt)) {
+  if (prompt.is_chat) {
     messages = messages_of(prompt.text, cat("prompt ", prompt.id));
   } else {
     std::string text = config.prompt_template;

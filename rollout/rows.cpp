@@ -2,7 +2,11 @@
 
 #include <zstd.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
+#include <set>
+#include <utility>
 
 #include "core/base/errors.h"
 
@@ -13,6 +17,36 @@ Json span_json(const TokenSpan& span) {
   return span.begin < 0 ? Json(nullptr) : Json::array({span.begin, span.end});
 }
 
+std::string shown(const Json& value) { return dump_json(value).substr(0, 60); }
+
+// An integer as it stands: nothing is rounded, nothing wraps.
+template <class T>
+T integer_of(const Json& value, const std::string& what) {
+  const bool whole = value.is_number_integer();
+  const bool fits = whole && (!value.is_number_unsigned() || value.get<uint64_t>() <= INT64_MAX) &&
+                    std::in_range<T>(value.get<int64_t>());
+  if (!fits)
+    fail(what, ": ", shown(value), " is not an integer of ", std::numeric_limits<T>::min(), " to ",
+         std::numeric_limits<T>::max());
+  return static_cast<T>(value.get<int64_t>());
+}
+
+template <class T>
+T integer_field(const Json& row, const char* key, T fallback, const std::string& where) {
+  const auto found = row.find(key);
+  if (found == row.end() || found->is_null()) return fallback;
+  return integer_of<T>(*found, cat(where, ": ", key));
+}
+
+std::vector<int32_t> integers_field(const Json& row, const char* key, const std::string& where) {
+  std::vector<int32_t> out;
+  const auto found = row.find(key);
+  if (found == row.end() || found->is_null()) return out;
+  if (!found->is_array()) fail(where, ": ", key, ": ", shown(*found), " is not a list");
+  for (const Json& value : *found) out.push_back(integer_of<int32_t>(value, cat(where, ": ", key)));
+  return out;
+}
+
 // What a row says under `key`, or `fallback`; another type than T is an error.
 template <class T>
 T field(const Json& row, const char* key, T fallback, const std::string& where) {
@@ -21,13 +55,12 @@ T field(const Json& row, const char* key, T fallback, const std::string& where) 
   try {
     return found->get<T>();
   } catch (const Json::exception&) {
-    const std::string shown = dump_json(*found);
-    fail(where, ": ", key, ": ", shown.substr(0, 60), " has the wrong type");
+    fail(where, ": ", key, ": ", shown(*found), " has the wrong type");
   }
 }
 
 TokenSpan span_field(const Json& row, const char* key, const std::string& where) {
-  const auto pair = field<std::vector<int32_t>>(row, key, {}, where);
+  const auto pair = integers_field(row, key, where);
   if (pair.empty()) return {};
   if (pair.size() != 2 || pair[0] < 0 || pair[1] < pair[0])
     fail(where, ": ", key, ": ", dump_json(row[key]), " is not [begin, end]");
@@ -41,11 +74,11 @@ Prompt prompt_of(const Json& row, const std::string& where) {
       row.contains("problem") ? dump_json(row["problem"]) : dump_json(row.value("id", Json("")));
   if (row.contains("problem") && row["problem"].is_string())
     prompt.id = row["problem"].get<std::string>();
-  prompt.index = field<int64_t>(row, "prompt_index", field<int64_t>(row, "group", 0, where), where);
+  prompt.index = integer_field<int64_t>(row, "prompt_index", 0, where);
   const auto text = row.find("prompt");
   if (text != row.end())
     prompt.text = text->is_string() ? text->get<std::string>() : dump_json(*text);
-  prompt.ids = field<std::vector<int32_t>>(row, "prompt_ids", {}, where);
+  prompt.ids = integers_field(row, "prompt_ids", where);
   const auto answer = row.find("answer");
   if (answer != row.end() && !answer->is_null())
     prompt.answer = answer->is_string() ? answer->get<std::string>() : dump_json(*answer);
@@ -59,19 +92,20 @@ Prompt prompt_of(const Json& row, const std::string& where) {
 
 Response response_of(const Json& row, const std::string& where) {
   Response response;
-  response.sample = field<int64_t>(row, "sample", 0, where);
+  response.sample = integer_field<int64_t>(row, "sample", 0, where);
   response.text = field<std::string>(row, "response", "", where);
-  response.ids = field<std::vector<int32_t>>(row, "response_ids", {}, where);
+  response.ids = integers_field(row, "response_ids", where);
   response.logprobs = field<std::vector<float>>(row, "logprobs", {}, where);
   response.finish_reason =
       finish_reason_from(field<std::string>(row, "finish_reason", "stop", where), where);
   const auto size = static_cast<int32_t>(response.ids.size());
-  response.num_tokens = field<int32_t>(row, "num_tokens", size, where);
+  response.num_tokens = integer_field<int32_t>(row, "num_tokens", size, where);
   if (response.num_tokens < 0 || (size > 0 && response.num_tokens > size))
     fail(where, ": num_tokens: ", response.num_tokens, " does not fit ", size, " response_ids");
   if (size == 0 && !row.contains("num_tokens"))
     fail(where, ": has neither response_ids nor num_tokens; a length cannot be guessed");
-  response.raw_num_tokens = field<int32_t>(row, "raw_num_tokens", response.num_tokens, where);
+  response.raw_num_tokens =
+      integer_field<int32_t>(row, "raw_num_tokens", response.num_tokens, where);
   if (!response.logprobs.empty() &&
       response.logprobs.size() < static_cast<size_t>(response.num_tokens))
     fail(where, ": logprobs: ", response.logprobs.size(), " for ", response.num_tokens, " tokens");
@@ -112,7 +146,6 @@ Json rollout_row(const Group& group, const Response& response, bool token_fields
     row["logprobs"] = response.logprobs;
     row["logprobs_kind"] = logprobs_kind;
   }
-  if (response.rewards.empty()) return row;
   Json rewards = Json::object(), abstained = Json::object();
   for (const RewardPart& part : response.rewards) {
     if (part.abstained.empty())
@@ -124,33 +157,57 @@ Json rollout_row(const Group& group, const Response& response, bool token_fields
   row["reward"] = response.reward ? Json(*response.reward) : Json(nullptr);
   row["advantage"] = std::isfinite(response.advantage) ? Json(response.advantage) : Json(nullptr);
   row["transforms"] = response.transforms;
-  if (!abstained.empty()) row["abstained"] = abstained;
+  row["abstained"] = abstained;
   return row;
 }
+
+namespace {
+
+// Rows of one group agree on what was asked.
+void check_same_prompt(const Json& first, const Json& row, const std::string& where) {
+  for (const char* key : {"prompt", "problem", "answer", "verify"})
+    if (first.value(key, Json()) != row.value(key, Json()))
+      fail(where, ": ", key, ": ", shown(row.value(key, Json())), " differs from ",
+           shown(first.value(key, Json())), " of the group's first row");
+}
+
+}  // namespace
 
 void read_rollouts(const std::string& path, const std::function<void(Group&&)>& done) {
   LineReader reader(path);
   std::string line;
   Group open;
-  bool any = false;
+  Json first;
+  std::set<std::pair<int64_t, int64_t>> seen;
+  const auto hand_over = [&] {
+    if (open.responses.empty()) return;
+    std::stable_sort(open.responses.begin(), open.responses.end(),
+                     [](const Response& a, const Response& b) { return a.sample < b.sample; });
+    done(std::move(open));
+  };
   while (reader.next(line)) {
     const std::string where = reader.where();
     const Json row = parse_json(line, where);
     if (!row.is_object()) fail(where, ": a row is a JSON object");
-    const auto group = field<int64_t>(row, "group", 0, where);
-    const auto step = field<int64_t>(row, "step", 0, where);
-    if (!any || group != open.id || step != open.step) {
-      if (any) done(std::move(open));
+    if (!row.contains("group")) fail(where, ": has no group; rewards compare the responses of one");
+    const auto group = integer_field<int64_t>(row, "group", 0, where);
+    const auto step = integer_field<int64_t>(row, "step", 0, where);
+    if (open.responses.empty() || group != open.id || step != open.step) {
+      hand_over();
+      if (!seen.emplace(step, group).second)
+        fail(where, ": group ", group, " of step ", step,
+             " goes on after other groups; sort the rows by group");
       open = Group{};
       open.id = group;
       open.step = step;
       open.prompt = prompt_of(row, where);
-      any = true;
+      first = row;
     }
+    check_same_prompt(first, row, where);
     open.responses.push_back(response_of(row, where));
     open.responses.back().row = line;
   }
-  if (any) done(std::move(open));
+  hand_over();
 }
 
 void write_rollout_files(const fs::path& folder, int64_t step, const std::vector<Group>& groups,

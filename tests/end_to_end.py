@@ -49,7 +49,7 @@ def metrics_of(folder):
 
 def weights_of(folder):
     newest = max(
-        (p for p in folder.glob("checkpoint-[0-9]*") if p.is_dir()), key=lambda p: int(p.name.split("-")[1])
+        (p for p in folder.glob("checkpoint-[0-9]*") if p.suffix == ""), key=lambda p: int(p.name.split("-")[1])
     )
     return newest.name, (newest / "model.safetensors").read_bytes()
 
@@ -148,6 +148,25 @@ class Smoke(Case):
         process.communicate()
         self.assertEqual(process.returncode, 75)
         self.assertTrue(list(folder.glob("checkpoint-*")))
+
+    def test_damaged_newest_checkpoint(self):
+        """It falls back, goes on, and ends with the same weights; what it saves on a signal stays."""
+        _, weights, metrics, folder = self.reference()
+        copy = self.folder / "run"
+        shutil.copytree(folder, copy)
+        for step in (8, 12):
+            model = copy / f"checkpoint-{step}/model.safetensors"
+            model.write_bytes(model.read_bytes()[:-1])
+        process = self.start(copy)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate()
+        if process.returncode == 75:
+            name = re.search(r"saved (checkpoint-\S+) on a signal", errors).group(1)
+            self.assertTrue((copy / name).is_dir(), errors)
+        self.assert_exit(run("train", SMOKE, "--run", copy, *SHORT), 0)
+        self.assertEqual(weights_of(copy), weights)
+        self.assertEqual(metrics_of(copy), metrics)
 
     def test_report(self):
         *_, folder = self.reference()

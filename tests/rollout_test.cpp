@@ -122,7 +122,7 @@ TEST_CASE("JSONL prompts: field names, order, epochs, mistakes") {
   write_file(path,
              "{\"prompt\":\"one\",\"answer\":\"1\"}\n\n{\"question\":\"two\",\"label\":2,"
              "\"difficulty\":3}\n"
-             "{\"problem\":\"three\",\"reward_model\":{\"ground_truth\":\"x\"},\"verify\":\"last_"
+             "{\"problem\":\"three\",\"reward_model\":{\"ground_truth\":\"12\"},\"verify\":\"last_"
              "integer\"}\n");
   DataConfig config;
   const auto source = jsonl_prompts(path, config, false, 1);
@@ -131,7 +131,7 @@ TEST_CASE("JSONL prompts: field names, order, epochs, mistakes") {
   CHECK(prompts[1].text == "two");
   CHECK(prompts[1].answer == "2");
   CHECK(prompts[1].difficulty == 3.0);
-  CHECK(prompts[2].answer == "x");
+  CHECK(prompts[2].answer == "12");
   CHECK(prompts[2].verify == "last_integer");
   CHECK(prompts[3].text == "one");
   const auto shuffled = jsonl_prompts(path, config, true, 1);
@@ -149,6 +149,10 @@ TEST_CASE("JSONL prompts: field names, order, epochs, mistakes") {
         std::string::npos);
   CHECK(message("[1]").find("a row is a JSON object") != std::string::npos);
   CHECK(message("{\"prompt\":\"x\",\"verify\":\"exakt\"}").find("did you mean exact") !=
+        std::string::npos);
+  CHECK(message("{\"prompt\":\"x\",\"answer\":\"3.5\",\"verify\":\"last_integer\"}")
+            .find(":2: answer: ") != std::string::npos);
+  CHECK(message("{\"prompt\":[{\"role\":\"user\"}]}").find(":2: a message is") !=
         std::string::npos);
   config.on_bad_row = "skip";
   CHECK(message("not json").empty());
@@ -249,13 +253,16 @@ TEST_CASE("the engine stops when it is asked to, and names a prompt that does no
   Model model = tiny_model();
   Engine engine(*model.decoder, *model.tokenizer);
   const std::atomic<bool> stop{true};
-  CHECK_THROWS_AS(engine.generate(tiny_prompts(model, 2), {}, {}, 0, &stop, [](Group&&) {}),
+  RolloutConfig config;
+  config.max_completion_length = 40;
+  CHECK_THROWS_AS(engine.generate(tiny_prompts(model, 2), config, {}, 0, &stop, [](Group&&) {}),
                   Interrupted);
   auto prompts = tiny_prompts(model, 1);
-  prompts[0].ids.assign(64, 1);
+  prompts[0].ids.assign(25, 1);
   CHECK(usage_error([&] {
-          engine.generate(prompts, {}, {}, 0, nullptr, [](Group&&) {});
-        }).find("leave no room for a response") != std::string::npos);
+          engine.generate(prompts, config, {}, 0, nullptr, [](Group&&) {});
+        }).find("25 tokens and max_completion_length = 40 do not fit the model's 64 positions") !=
+        std::string::npos);
 }
 
 TEST_CASE("spans of thinking and answer by token id") {
@@ -320,14 +327,27 @@ TEST_CASE("rollout rows: written, read back, indexed; bad rows are named") {
     write_file(path, row + "\n");
     return usage_error([&] { read_rollouts(path.string(), [](Group&&) {}); });
   };
-  CHECK(message("{\"response\":\"x\"}").find(":1: has neither response_ids nor num_tokens") !=
+  CHECK(message("{\"group\":0,\"response\":\"x\"}")
+            .find(":1: has neither response_ids nor num_tokens") != std::string::npos);
+  CHECK(message("{\"group\":0,\"num_tokens\":-1}").find("num_tokens: -1") != std::string::npos);
+  CHECK(message("{\"group\":0,\"num_tokens\":3,\"finish_reason\":\"eos\"}")
+            .find("'eos' is not one of stop") != std::string::npos);
+  CHECK(message("{\"group\":0,\"num_tokens\":\"3\"}").find("num_tokens: \"3\" is not an integer") !=
         std::string::npos);
-  CHECK(message("{\"num_tokens\":-1}").find("num_tokens: -1") != std::string::npos);
-  CHECK(message("{\"num_tokens\":3,\"finish_reason\":\"eos\"}").find("'eos' is not one of stop") !=
+  CHECK(message("{\"group\":0,\"response_ids\":[1],\"num_tokens\":2}")
+            .find("does not fit 1 response_ids") != std::string::npos);
+  CHECK(
+      message("{\"group\":0,\"num_tokens\":4294967297}").find("4294967297 is not an integer of") !=
+      std::string::npos);
+  CHECK(message("{\"group\":0,\"num_tokens\":2.7}").find("2.7 is not an integer of") !=
         std::string::npos);
-  CHECK(message("{\"num_tokens\":\"3\"}").find("num_tokens: \"3\" has the wrong type") !=
-        std::string::npos);
-  CHECK(message("{\"response_ids\":[1],\"num_tokens\":2}").find("does not fit 1 response_ids") !=
+  CHECK(message("{\"num_tokens\":2}").find("has no group") != std::string::npos);
+  const auto row = [](int group, const char* answer) {
+    return cat("{\"group\":", group, ",\"num_tokens\":2,\"answer\":\"", answer, "\"}\n");
+  };
+  CHECK(message(row(0, "1") + row(1, "1") + row(0, "1"))
+            .find(":3: group 0 of step 0 goes on after") != std::string::npos);
+  CHECK(message(row(0, "1") + row(0, "2")).find(":2: answer: \"2\" differs from \"1\"") !=
         std::string::npos);
 }
 

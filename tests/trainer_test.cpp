@@ -205,6 +205,50 @@ TEST_CASE("an unfinished checkpoint does not count, and old ones are pruned") {
                                          "checkpoint-40"});
 }
 
+TEST_CASE("a run that goes on from an earlier checkpoint moves the later ones out of the way") {
+  Saved saved;
+  for (const int64_t step : {0, 10, 20, 30, 40}) saved.save(step);
+  write_file(saved.folder.path() / "checkpoint-30" / "config.json", "{}");
+  fs::create_directories(saved.folder.path() / "checkpoint-50.tmp");
+  const fs::path start = saved.folder.path() / "checkpoint-20";
+  clear_after(saved.folder.path(), &start);
+  std::vector<std::string> left;
+  for (const fs::path& path : list_checkpoints(saved.folder.path()))
+    left.push_back(path.filename().string());
+  CHECK(left == std::vector<std::string>{"checkpoint-0", "checkpoint-10", "checkpoint-20"});
+  CHECK(fs::exists(saved.folder.path() / "checkpoint-30.damaged"));
+  CHECK(fs::exists(saved.folder.path() / "checkpoint-40.superseded"));
+  CHECK(!fs::exists(saved.folder.path() / "checkpoint-50.tmp"));
+  prune_checkpoints(saved.folder.path(), 1, 40);
+  CHECK(fs::exists(start));
+}
+
+TEST_CASE("an evaluation that has its row is not done again") {
+  testing::TemporaryFolder folder;
+  const RunFolder run(folder.path());
+  write_file(folder.path() / "metrics.jsonl",
+             "{\"step\":2,\"phase\":\"rl\"}\n{\"step\":2,\"phase\":\"eval\"}\n{\"step\":3,\"pha");
+  const Progress progress{.phase = "rl", .step = 2, .last_eval = 0, .nonfinite_in_a_row = 0};
+  CHECK(run.last_evaluation(progress) == 2);
+  CHECK(run.last_evaluation({.phase = "rl", .step = 1, .last_eval = 0, .nonfinite_in_a_row = 0}) ==
+        0);
+}
+
+TEST_CASE("the effective configuration of a run loads again") {
+  for (const std::string model :
+       {"path = \"m\"", "[model.new]\ncharacters = \"01.\"\nend_token = \".\""}) {
+    ConfigFile file = ConfigFile::parse(
+        "[data]\ntask = \"chain_sum\"\n[run]\nsteps = 1\n[[reward]]\ntype = "
+        "\"accuracy\"\n[model]\n" +
+            model,
+        "c");
+    RunConfig::load(file);
+    ConfigFile again = ConfigFile::parse(file.effective(), "again");
+    RunConfig::load(again);
+    CHECK(again.effective() == file.effective());
+  }
+}
+
 TEST_CASE("rows after the loaded checkpoint move to metrics.dropped.jsonl") {
   testing::TemporaryFolder folder;
   RunFolder run(folder.path());

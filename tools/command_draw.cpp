@@ -28,8 +28,6 @@ Drawing prepare(const DrawOptions& options) {
   set_threads(options.threads);
   Drawing out;
   DataConfig data;
-  // The same binder as a run's [data], so that both read the same files in the same way.
-  std::string text;
   if (!options.data.empty() && !options.task.empty())
     fail("--task is given beside --data; choose one of them");
   if (options.data.empty() && options.task.empty()) fail("--data or --task is missing");
@@ -49,7 +47,13 @@ Drawing prepare(const DrawOptions& options) {
   const std::string format = options.raw ? "none" : options.chat_format;
   for (Prompt& prompt : out.prompts) render_prompt(prompt, data, format, *out.model.tokenizer);
   out.config.num_generations = options.n;
-  out.config.max_completion_length = options.max_completion_length;
+  size_t longest = 0;
+  for (const Prompt& prompt : out.prompts) longest = std::max(longest, prompt.ids.size());
+  const int64_t room =
+      out.model.decoder->spec().max_position_embeddings - static_cast<int64_t>(longest);
+  out.config.max_completion_length = options.max_completion_length > 0
+                                         ? options.max_completion_length
+                                         : std::clamp<int64_t>(room, 1, 256);
   out.config.max_running = options.max_running;
   out.config.sampling = options.sampling;
   out.config.think_end = options.think_end;
@@ -131,9 +135,9 @@ void eval_command(const DrawOptions& options) {
   std::vector<int64_t> budgets = options.budgets;
   std::sort(budgets.begin(), budgets.end());
   budgets.erase(std::unique(budgets.begin(), budgets.end()), budgets.end());
-  if (budgets.empty()) budgets.push_back(options.max_completion_length);
-  largest.max_completion_length = budgets.back();
+  if (!budgets.empty()) largest.max_completion_length = budgets.back();
   Drawing drawing = prepare(largest);
+  if (budgets.empty()) budgets.push_back(drawing.config.max_completion_length);
   Engine engine(*drawing.model.decoder, *drawing.model.tokenizer);
   std::vector<Group> groups = draw_evaluation(engine, std::move(drawing.prompts), drawing.config,
                                               static_cast<uint64_t>(options.seed), nullptr);

@@ -50,7 +50,9 @@ class Output {
 void score_command(const std::string& config_path, const std::vector<std::string>& overrides,
                    const std::string& rollouts, const std::string& out, bool explain) {
   ConfigFile file = ConfigFile::load(config_path, overrides);
-  const std::unique_ptr<RunConfig> config = RunConfig::load(file);
+  const auto config = std::make_unique<RunConfig>();
+  config->needs_model = false;
+  file.bind([&](Binder& root) { config->bind(root); });
   const std::shared_ptr<const Tokenizer> tokenizer = tokenizer_of(*config);
   *config->decode = [&](std::span<const int32_t> ids) {
     if (tokenizer == nullptr)
@@ -73,12 +75,13 @@ void score_command(const std::string& config_path, const std::vector<std::string
       // The row keeps every column it came with.
       Json row = parse_json(response.row, "row");
       const Json scored = rollout_row(one[0], response, !response.ids.empty(), "");
-      for (const char* key :
-           {"sample", "response", "finish_reason", "num_tokens", "raw_num_tokens", "correct",
-            "rewards", "reward", "advantage", "transforms", "abstained"})
-        if (scored.contains(key)) row[key] = scored[key];
-      for (const char* key : {"response_ids", "logprobs"})
-        if (scored.contains(key) && !scored[key].empty()) row[key] = scored[key];
+      for (const char* key : {"sample", "finish_reason", "num_tokens", "raw_num_tokens", "correct",
+                              "rewards", "reward", "advantage", "transforms", "abstained"})
+        row[key] = scored[key];
+      // A cut changed these; a row that never had them does not get them.
+      for (const char* key : {"response", "response_ids", "logprobs"})
+        if (row.contains(key) && scored.contains(key)) row[key] = scored[key];
+      row.erase("explain");
       if (explain) {
         Json steps = parse_json(response.explain, "explain");
         steps.push_back(advantage_step);

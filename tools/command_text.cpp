@@ -18,15 +18,19 @@ Tokenizer open_tokenizer(const std::string& path) {
 }
 
 std::vector<int32_t> ids_of(const Json& row, const std::string& where) {
-  try {
-    return row.at("ids").get<std::vector<int32_t>>();
-  } catch (const Json::exception&) {
-    fail(where, ": ids is not a list of integers");
+  if (!row.is_object() || !row.contains("ids") || !row["ids"].is_array())
+    fail(where, ": a row is {\"ids\": [...]}; found ", dump_json(row).substr(0, 60));
+  std::vector<int32_t> ids;
+  for (const Json& id : row["ids"]) {
+    if (!id.is_number_integer() || id < 0 || id > INT32_MAX)
+      fail(where, ": ids: ", dump_json(id), " is not a token id");
+    ids.push_back(id.get<int32_t>());
   }
+  return ids;
 }
 
 std::string text_of(const Json& row, const std::string& where) {
-  if (!row.contains("text") || !row["text"].is_string())
+  if (!row.is_object() || !row.contains("text") || !row["text"].is_string())
     fail(where, ": a row is {\"text\": \"...\"}; found ", dump_json(row).substr(0, 60));
   return row["text"].get<std::string>();
 }

@@ -17,7 +17,7 @@ struct ModelOptions {
 
 struct DrawOptions : ModelOptions {
   std::string data, task, out, chat_format = "none", think_end;
-  int64_t n = 1, max_completion_length = 256, seed = 1, limit = 0, max_running = 256;
+  int64_t n = 1, max_completion_length = 0, seed = 1, limit = 0, max_running = 256;
   SamplingParams sampling;
   bool greedy = false, raw = false, json = false;
   std::vector<int64_t> budgets;

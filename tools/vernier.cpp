@@ -38,8 +38,10 @@ void add_drawing(CLI::App* command, DrawOptions& options) {
   command->add_option("--data", options.data, "prompts, JSON Lines");
   command->add_option("--task", options.task, "prompts of a task family, in place of --data");
   command->add_option("--n", options.n, "responses a prompt")->check(CLI::Range(1, 4096));
-  command->add_option("--max-completion-length", options.max_completion_length, "tokens")
-      ->check(CLI::Range(1, 1 << 24));
+  command
+      ->add_option("--max-completion-length", options.max_completion_length,
+                   "tokens of a response; 0: what the model has room for, 256 at most")
+      ->check(CLI::Range(0, 1 << 24));
   command->add_option("--temperature", options.sampling.temperature)->check(CLI::Range(0.0, 100.0));
   command->add_option("--top-k", options.sampling.top_k, "0: all")->check(CLI::Range(0, 1 << 24));
   command->add_option("--top-p", options.sampling.top_p)->check(CLI::Range(1e-6, 1.0));
@@ -169,6 +171,8 @@ int run(int argc, char** argv) {
   add_offline(app, options);
   try {
     app.parse(argc, argv);
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+      fail_run("standard output cannot be written");
     return kDone;
   } catch (const CLI::ParseError& problem) {
     return app.exit(problem) == 0 ? kDone : kUsage;

@@ -135,8 +135,8 @@ std::string check_checkpoint(const fs::path& checkpoint) {
     return "";
   } catch (const Error& problem) {
     return problem.what();
-  } catch (const Json::exception& problem) {
-    return cat("its manifest is damaged: ", problem.what());
+  } catch (const std::exception& problem) {  // damaged JSON, files that cannot be read
+    return problem.what();
   }
 }
 
@@ -149,6 +149,26 @@ std::optional<fs::path> find_checkpoint(const fs::path& run) {
     all.pop_back();
   }
   return std::nullopt;
+}
+
+void clear_after(const fs::path& run, const fs::path* start) {
+  std::vector<fs::path> leftovers;
+  for (const auto& entry : fs::directory_iterator(run)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("checkpoint-") && (name.ends_with(".tmp") || name.ends_with(".deleted")))
+      leftovers.push_back(entry.path());
+  }
+  for (const fs::path& path : leftovers) fs::remove_all(path);
+  const auto kept = start == nullptr ? std::nullopt : order_of(start->filename().string());
+  for (const fs::path& path : list_checkpoints(run)) {
+    const bool damaged = !check_checkpoint(path).empty();
+    if (!damaged && kept && *order_of(path.filename().string()) <= *kept) continue;
+    fs::path aside = path;
+    aside += damaged ? ".damaged" : ".superseded";
+    fs::remove_all(aside);
+    fs::rename(path, aside);
+    log::warn(cat(path.string(), " is now ", aside.filename().string()));
+  }
 }
 
 Progress load_trainer_state(const fs::path& checkpoint, OptimizerState& optimizer) {
@@ -184,6 +204,7 @@ void prune_checkpoints(const fs::path& run, int64_t keep, int64_t last_step) {
   for (const fs::path& path : doomed) {
     // First make it invalid by its name: a half-deleted folder must not look like a checkpoint.
     const fs::path grave = path.string() + ".deleted";
+    fs::remove_all(grave);
     fs::rename(path, grave);
     fs::remove_all(grave);
   }

@@ -48,6 +48,11 @@ std::optional<fs::path> find_checkpoint(const fs::path& run);
 /// Reads optimizer state and progress of a checkpoint of this model.
 Progress load_trainer_state(const fs::path& checkpoint, OptimizerState& optimizer);
 
+/// Makes way for a run that goes on from `start` (null: from the beginning): checkpoints that come
+/// after it get the ending .superseded, damaged ones .damaged, and what a crash left half written
+/// goes.
+void clear_after(const fs::path& run, const fs::path* start);
+
 /// Deletes all but the newest `keep` RL checkpoints, the first, and those at `last_step`; and the
 /// warm start's once RL has begun.
 void prune_checkpoints(const fs::path& run, int64_t keep, int64_t last_step);

@@ -56,7 +56,8 @@ class Run {
  public:
   Run(RunConfig& config, RunFolder& folder, const TrainOptions& options)
       : config_(config), folder_(folder) {
-    const auto found = start_point(options);
+    start_ = start_point(options);
+    const auto& found = start_;
     if (found)
       model_ = load_model(found->string(), true);
     else if (config.new_model)
@@ -67,14 +68,15 @@ class Run {
       return tokenizer->decode(ids);
     };
     optimizer_ = std::make_unique<OptimizerState>(*model_.decoder);
+    if (found) progress_ = load_trainer_state(*found, *optimizer_);
     if (found)
-      progress_ = load_trainer_state(*found, *optimizer_);
+      progress_.last_eval = folder_.last_evaluation(progress_);
     else if (config.sft.steps == 0)
       progress_.phase = "rl";
     if (found)
       log::info(
           cat("resuming from ", found->string(), ": ", progress_.phase, " step ", progress_.step));
-    folder_.open_metrics(progress_);
+    const ThinkTags tags(config.rollout, *model_.tokenizer);  // names a tag that is not a token now
     log::info(cat("model: ", model_.decoder->num_parameters(), " parameters, tokenizer ",
                   model_.tokenizer->kind(), " of ", model_.tokenizer->size(), " ids"));
   }
@@ -86,6 +88,8 @@ class Run {
   }
 
   void go() {
+    clear_after(folder_.path(), start_ ? &*start_ : nullptr);
+    folder_.open_metrics(progress_);
     try {
       warm_start();
       learn();
@@ -107,6 +111,17 @@ class Run {
              "remove them or choose another folder with --run");
       return std::nullopt;
     }
+    if (!fs::is_directory(options.resume))
+      fail("--resume ", options.resume, ": is neither auto, never, nor the folder of a checkpoint");
+    const bool own = fs::equivalent(fs::absolute(options.resume).parent_path(), folder_.path());
+    if (!own && !list_checkpoints(folder_.path()).empty())
+      fail("--resume ", options.resume, ": ", folder_.path().string(),
+           " already holds checkpoints of "
+           "another run; choose a new folder with --run");
+    if (!own && config_.algorithm->reference_kl() > 0)
+      fail("--resume ", options.resume,
+           ": algo.beta needs the start policy of that run, which is not in ",
+           folder_.path().string(), "; resume it in its own folder");
     const std::string problem = check_checkpoint(options.resume);
     if (!problem.empty()) fail("--resume ", options.resume, ": ", problem);
     return fs::path(options.resume);
@@ -275,9 +290,10 @@ class Run {
     const int64_t count = std::min(source->size(), config_.data.eval_prompts);
     Engine engine(*model_.decoder, *model_.tokenizer);
     EngineStats stats;
-    const std::vector<Group> groups =
+    std::vector<Group> groups =
         draw_evaluation(engine, rendered(source->take(0, count)), drawing,
                         static_cast<uint64_t>(config_.data.eval_seed), &stop_requested, &stats);
+    for (Group& group : groups) group.step = progress_.step;
     const Evaluation found = summarize(groups);
     std::string rows;
     for (const Group& group : groups)
@@ -415,6 +431,7 @@ class Run {
   std::unique_ptr<OptimizerState> optimizer_;
   std::unique_ptr<PromptSource> prompts_;
   Progress progress_;
+  std::optional<fs::path> start_;              // the checkpoint it goes on from
   std::vector<Demonstration> demonstrations_;  // of bucket_
   int64_t bucket_ = -1;
 };
@@ -428,9 +445,11 @@ int default_threads() {
 void train(const TrainOptions& options) {
   ConfigFile file = ConfigFile::load(options.config_path, options.overrides);
   const std::unique_ptr<RunConfig> config = RunConfig::load(file);
-  const std::string dir = options.run_dir.empty() ? config->run.dir : options.run_dir;
+  std::string dir = options.run_dir.empty() ? config->run.dir : options.run_dir;
+  if (dir.empty() && !config->run.name.empty()) dir = "runs/" + config->run.name;
   if (dir.empty())
-    fail(options.config_path, ": run.dir: no folder is given; set it, or use --run DIR");
+    fail(options.config_path,
+         ": run.dir: no folder is given; set it or run.name, or use --run DIR");
   set_kernel_threads(config->run.threads > 0 ? static_cast<int>(config->run.threads)
                                              : default_threads());
   at::set_num_threads(1);  // our own pool does the work; two pools would fight for the cores
@@ -439,6 +458,7 @@ void train(const TrainOptions& options) {
   log::open_file((folder.path() / "logs" / "rank_0.log").string());
   install_signal_handlers();
   Run run(*config, folder, options);
+  folder.compare_config(file.effective());
   if (run.finished()) {
     log::info(cat(dir, ": the run is finished; nothing to do"));
     return;

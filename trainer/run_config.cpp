@@ -57,7 +57,7 @@ void SftConfig::bind(Binder& config) {
 }
 
 void RunSection::bind(Binder& config) {
-  config.text("name", name, "of the run; empty: the name of its folder");
+  config.text("name", name, "of the run: its folder is runs/NAME where dir is not set");
   config.text("dir", dir, "folder of the run");
   config.number("seed", seed, 0, int64_t{1} << 53, "of every random number of the run");
   config.number("steps", steps, 0, 1 << 30, "RL steps");
@@ -75,11 +75,12 @@ void bind_model(Binder& config, RunConfig& out) {
   config.text("path", out.model_path, "Hugging Face folder or GGUF file");
   config.choice("chat_format", out.chat_format, chat_formats(), "how a prompt becomes text");
   NewModel fresh;
-  const bool given = config.table("new", [&](Binder& table) { fresh.bind(table); });
+  const bool given = config.table(
+      "new", [&](Binder& table) { fresh.bind(table); }, /*optional=*/true);
   if (given) out.new_model = fresh;
   if (given && !out.model_path.empty())
     config.error("path", "is set beside [model.new]; choose one");
-  if (!given && out.model_path.empty())
+  if (!given && out.model_path.empty() && out.needs_model)
     config.error("path", "neither model.path nor [model.new] is given");
 }
 
@@ -114,6 +115,22 @@ void check_rewards(Binder& root, const RunConfig& config) {
     root.error("reward", cat("algo.type = \"", config.algorithm_name,
                              "\" looks at the verdict alone, so reward.", name,
                              " has no effect; set its weight to 0 to only log it"));
+}
+
+// What a run would otherwise ask for only after its warm start.
+void check_sources(Binder& root, const RunConfig& config) {
+  if (!config.needs_model) return;
+  const DataConfig& data = config.data;
+  if (config.sft.steps > 0 && (data.family == nullptr || !data.family->demonstrate))
+    root.error("sft",
+               cat("steps: a warm start needs a data.task with demonstrations; data.task is \"",
+                   data.task, "\""));
+  if (config.run.steps > 0 && data.family == nullptr && data.train.empty())
+    root.error("data", "neither train nor task is set; there is nothing to train on");
+  if (config.run.eval_every > 0 && data.family == nullptr && data.eval.empty())
+    root.error(
+        "run",
+        "eval_every: neither data.eval nor data.task is set; there is nothing to evaluate on");
 }
 
 }  // namespace
@@ -153,6 +170,7 @@ void RunConfig::bind(Binder& root) {
   });
   root.table("log", [&](Binder& b) { bind_log(b, *this); });
   check_rewards(root, *this);
+  check_sources(root, *this);
 }
 
 std::unique_ptr<RunConfig> RunConfig::load(ConfigFile& file) {

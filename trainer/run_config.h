@@ -63,6 +63,7 @@ struct LogConfig {
 
 struct RunConfig {
   RunSection run;
+  bool needs_model = true;  // false: only scores; set it before bind()
   std::string model_path;
   std::optional<NewModel> new_model;
   std::string chat_format = "none";

@@ -1,5 +1,6 @@
 #include "trainer/run_folder.h"
 
+#include <algorithm>
 #include <map>
 #include <sstream>
 
@@ -44,6 +45,21 @@ std::map<std::string, std::string> keys_of(const std::string& effective) {
 
 RunFolder::RunFolder(fs::path path) : path_(created(std::move(path))), lock_(path_) {}
 
+int64_t RunFolder::last_evaluation(const Progress& progress) const {
+  int64_t last = progress.last_eval;
+  if (progress.phase != "rl" || !fs::exists(path_ / "metrics.jsonl")) return last;
+  LineReader reader((path_ / "metrics.jsonl").string());
+  std::string line;
+  while (reader.next(line)) {
+    if (!Json::accept(line)) continue;  // torn by a crash; open_metrics() repairs it
+    const Json row = parse_json(line, reader.where());
+    const int64_t step = row.value("step", int64_t{-1});
+    if (row.value("phase", std::string()) == "eval" && step <= progress.step)
+      last = std::max(last, step);
+  }
+  return last;
+}
+
 void RunFolder::open_metrics(const Progress& progress) {
   const fs::path path = path_ / "metrics.jsonl";
   metrics_ = std::make_unique<LineAppender>(path);  // repairs a torn last line
@@ -67,17 +83,20 @@ void RunFolder::write_metrics(const Metrics& metrics) { metrics_->line(dump_json
 
 void RunFolder::sync_metrics() { metrics_->sync(); }
 
-void RunFolder::write_config(const std::string& effective) {
+void RunFolder::compare_config(const std::string& effective) const {
   const fs::path path = path_ / "config.toml";
-  if (fs::exists(path)) {
-    const auto before = keys_of(read_file(path));
-    for (const auto& [key, value] : keys_of(effective)) {
-      const auto old = before.find(key);
-      const std::string was = old == before.end() ? "not set" : old->second;
-      if (was != value) log::warn(cat("resuming with ", key, " = ", value, " (it was ", was, ")"));
-    }
+  if (!fs::exists(path)) return;
+  const auto before = keys_of(read_file(path));
+  for (const auto& [key, value] : keys_of(effective)) {
+    const auto old = before.find(key);
+    const std::string was = old == before.end() ? "not set" : old->second;
+    if (was != value)
+      log::warn(cat(path.string(), " has ", key, " = ", was, "; it is now ", value));
   }
-  write_file(path, effective);
+}
+
+void RunFolder::write_config(const std::string& effective) {
+  write_file(path_ / "config.toml", effective);
 }
 
 }  // namespace vernier

@@ -18,6 +18,10 @@ class RunFolder {
 
   const fs::path& path() const { return path_; }
 
+  /// The last step up to `progress` whose evaluation has its row. A row is whole and final once it
+  /// is there, also where the checkpoint was written before it.
+  int64_t last_evaluation(const Progress& progress) const;
+
   /// Moves the rows that lie after `progress` to metrics.dropped.jsonl, so that what remains is
   /// what an undisturbed run would have written by then, and opens metrics.jsonl for more.
   void open_metrics(const Progress& progress);
@@ -25,7 +29,8 @@ class RunFolder {
   void write_metrics(const Metrics& metrics);
   void sync_metrics();
 
-  /// Writes config.toml. Where another one is there, warns of the keys that changed.
+  /// Warns of the keys that have another value than in the folder's config.toml.
+  void compare_config(const std::string& effective) const;
   void write_config(const std::string& effective);
 
  private:

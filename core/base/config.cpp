@@ -249,7 +249,7 @@ const std::string& ConfigFile::name() const { return data_->name; }
 std::string ConfigFile::effective() const {
   std::string out, open;
   for (const KeyRecord& key : data_->keys) {
-    if (key.value.empty()) continue;
+    if (key.value.empty() || !key.written) continue;
     const std::string list = key.section.substr(0, key.section.find('.'));
     const std::string identity = cat(key.section, "#", key.array_index);
     if (identity != open) {
@@ -282,7 +282,7 @@ bool Binder::has(std::string_view key) const {
 void Binder::record(std::string_view key, std::string value, std::string allowed,
                     std::string_view doc) {
   file_->data_->keys.push_back({section_, array_index_, std::string(key), std::move(value),
-                                std::move(allowed), std::string(doc)});
+                                std::move(allowed), std::string(doc), true});
 }
 
 void Binder::rename(std::string_view section) {
@@ -425,7 +425,7 @@ void Binder::list(std::string_view key, std::vector<int64_t>& field, int64_t low
   read_list(key, field, low, high, doc);
 }
 
-bool Binder::table(std::string_view key, const std::function<void(Binder&)>& bind) {
+bool Binder::table(std::string_view key, const std::function<void(Binder&)>& bind, bool optional) {
   auto* node = static_cast<toml::node*>(find(key));
   toml::table* inner = node == nullptr ? nullptr : node->as_table();
   if (node != nullptr && inner == nullptr) wrong_type(key, "a table");
@@ -433,6 +433,9 @@ bool Binder::table(std::string_view key, const std::function<void(Binder&)>& bin
   Binder child(*file_, inner, path, -1);
   bind(child);
   child.close();
+  if (optional && inner == nullptr)
+    for (size_t i = child.first_record_; i < file_->data_->keys.size(); ++i)
+      file_->data_->keys[i].written = false;
   return inner != nullptr;
 }
 

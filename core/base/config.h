@@ -23,6 +23,7 @@ struct KeyRecord {
   std::string value;    // effective value as TOML; "" where an optional key is not set
   std::string allowed;  // "1 to 4096", "grpo | drpo"
   std::string doc;      // meaning and unit
+  bool written = true;  // false: of a table that the file leaves out; not in effective()
 };
 
 class ConfigFile;
@@ -49,8 +50,9 @@ class Binder {
             std::string_view doc);
 
   /// Binds the sub-table `key` where there is one; its keys are recorded either way.
-  /// Returns whether the file has the table.
-  bool table(std::string_view key, const std::function<void(Binder&)>& bind);
+  /// Returns whether the file has the table. One that is `optional` and left out has no effect, and
+  /// is not part of the effective configuration.
+  bool table(std::string_view key, const std::function<void(Binder&)>& bind, bool optional = false);
 
   /// Binds each entry of the list of tables `key`, in order of the file.
   void tables(std::string_view key, const std::function<void(Binder&)>& bind);

@@ -41,10 +41,8 @@ void write(spdlog::level::level_enum level, std::string_view text) {
 
 }  // namespace
 
-void debug(std::string_view text) { write(spdlog::level::debug, text); }
 void info(std::string_view text) { write(spdlog::level::info, text); }
 void warn(std::string_view text) { write(spdlog::level::warn, text); }
-void error(std::string_view text) { write(spdlog::level::err, text); }
 
 void open_file(const std::string& path) {
   try {
@@ -55,10 +53,6 @@ void open_file(const std::string& path) {
   } catch (const spdlog::spdlog_ex& problem) {
     fail(path, ": cannot be opened for the log: ", problem.what());
   }
-}
-
-void set_console_level(std::string_view level) {
-  sinks().console->set_level(spdlog::level::from_str(std::string(level)));
 }
 
 void progress(std::string_view text) {

@@ -6,16 +6,11 @@
 
 namespace vernier::log {
 
-void debug(std::string_view text);
 void info(std::string_view text);
 void warn(std::string_view text);
-void error(std::string_view text);
 
 /// Also writes every later line to `path` (appended). Throws UsageError where it cannot be opened.
 void open_file(const std::string& path);
-
-/// Least severe level that reaches the console: "debug", "info", "warn" or "error".
-void set_console_level(std::string_view level);
 
 /// Shows `text` as the progress of a running job: on a terminal it replaces the line before it, in
 /// a pipe it is a line of its own.
