@@ -99,6 +99,9 @@ class Grpo final : public Algorithm {
         high = std::fmax(high, table.reward[i]);
         ++out.count;
       }
+    // Only a group that was drawn as one keeps its raw reward. One that is left over of many says
+    // nothing about the others: its mean is itself.
+    if (out.count == 1 && table.offsets[group + 1] - table.offsets[group] > 1) out.mean = low;
     if (out.count < 2) return out;
     // Of equal rewards the mean is that reward, not what rounding makes of it.
     out.mean = low == high ? low : sum / static_cast<double>(out.count);

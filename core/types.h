@@ -68,6 +68,14 @@ struct Response {
   std::string row;                      // the stored row that it was read from; "" for a new one
 };
 
+/// True where the policy ended the response itself or used up its tokens. A deadline or an abort
+/// says something about the machine: such a response has no verdict, no reward, and no part in a
+/// statistic of lengths.
+inline bool policy_ended(const Response& response) {
+  return response.finish_reason == FinishReason::stop ||
+         response.finish_reason == FinishReason::length;
+}
+
 /// All responses to one prompt.
 struct Group {
   int64_t id = 0;  // place in the step

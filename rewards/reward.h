@@ -61,13 +61,6 @@ class Transform {
                                                             const Rescore& rescore) const = 0;
 };
 
-/// True where the policy ended the response itself or used up its tokens. A deadline or an abort
-/// says something about the machine: such a response has no verdict and no reward.
-inline bool policy_ended(const Response& response) {
-  return response.finish_reason == FinishReason::stop ||
-         response.finish_reason == FinishReason::length;
-}
-
 /// Appends `step`, one JSON object, to the list in Response::explain; does nothing where the list
 /// is empty, which says that nobody asked.
 void add_explanation(Response& response, std::string_view step);

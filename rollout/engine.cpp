@@ -178,6 +178,8 @@ void RolloutConfig::bind(Binder& config) {
                 "tokens of a response, end token included");
   config.number("temperature", sampling.temperature, 0.0, 100.0,
                 "divides the logits; 0 takes the most probable token");
+  if (sampling.temperature != 0 && sampling.temperature < 1e-3)
+    config.error("temperature", cat(sampling.temperature, " is neither 0 nor at least 0.001"));
   config.number("top_k", sampling.top_k, 0, 1 << 24, "keep the k most probable tokens; 0: all");
   config.number("top_p", sampling.top_p, 1e-6, 1.0, "keep the fewest tokens with this probability");
   config.number("min_p", sampling.min_p, 0.0, 1.0,
@@ -193,6 +195,11 @@ EngineStats Engine::generate(std::vector<Prompt> prompts, const RolloutConfig& c
                              const std::function<void(Group&&)>& done) {
   Batch batch(decoder_, tokenizer_, std::move(prompts), config, key, weight_version);
   return batch.run(stop, done);
+}
+
+void check_temperature(double temperature, const std::string& key) {
+  if (temperature != 0 && temperature < 1e-3)
+    fail(key, ": ", temperature, " is neither 0 (the most probable token) nor at least 0.001");
 }
 
 ThinkTags::ThinkTags(const RolloutConfig& config, const Tokenizer& tokenizer) {

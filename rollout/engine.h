@@ -57,6 +57,10 @@ class Engine {
   const Tokenizer& tokenizer_;
 };
 
+/// Throws UsageError, naming `key`, where a temperature is so near to 0 that scaled logits
+/// overflow.
+void check_temperature(double temperature, const std::string& key);
+
 /// The tags around the thinking, as token ids; negative where there is none.
 struct ThinkTags {
   int32_t start = -1, end = -1;

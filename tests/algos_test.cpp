@@ -117,6 +117,13 @@ TEST_CASE("an abstention leaves the others as if it were not there") {
   CHECK(found == Doubles{without[0], without[1], 0, without[2]});
 }
 
+TEST_CASE("the one response that is left of a group teaches nothing") {
+  GroupTable table = table_of({{1, 0, 0.5}});
+  table.active = {0, 1, 0};
+  table.reward[1] = 0.8;
+  CHECK(make("grpo")->credit(table) == Doubles{0, 0, 0});
+}
+
 const std::vector<Doubles> kLp = {{-0.5, -1.0, -2.0, -0.1}, {-1.5, -0.3}, {-0.8, -0.9, -1.1}};
 const std::vector<Doubles> kOld = {{-0.7, -0.9, -2.5, -0.25}, {-1.0, -0.9}, {-0.8, -2.4, -1.0}};
 const std::vector<Doubles> kRef = {{-0.6, -1.2, -1.8, -0.2}, {-1.4, -0.5}, {-1.0, -1.0, -1.0}};

@@ -13,6 +13,7 @@
 #include "rollout/prompts.h"
 #include "rollout/rows.h"
 #include "tools/commands.h"
+#include "tools/output.h"
 #include "trainer/evaluate.h"
 
 namespace vernier {
@@ -27,6 +28,7 @@ struct Drawing {
 Drawing prepare(const DrawOptions& options) {
   set_threads(options.threads);
   Drawing out;
+  check_temperature(options.sampling.temperature, "--temperature");
   DataConfig data;
   if (!options.data.empty() && !options.task.empty())
     fail("--task is given beside --data; choose one of them");
@@ -73,13 +75,6 @@ std::string rows_of(const std::vector<Group>& groups, const std::string& kind) {
   return rows;
 }
 
-void put(const std::string& path, const std::string& rows) {
-  if (path == "-")
-    std::fwrite(rows.data(), 1, rows.size(), stdout);
-  else
-    write_file(path, rows);
-}
-
 std::string shown(const Estimate& estimate, int digits) {
   if (!std::isfinite(estimate.value)) return "undefined";
   return cat(fixed(estimate.value, digits), " [", fixed(estimate.low, digits), ", ",
@@ -116,6 +111,7 @@ void set_threads(int64_t threads) {
 }
 
 void generate_command(const DrawOptions& options) {
+  Output output(options.out);
   Drawing drawing = prepare(options);
   Engine engine(*drawing.model.decoder, *drawing.model.tokenizer);
   const auto begin = std::chrono::steady_clock::now();
@@ -125,12 +121,15 @@ void generate_command(const DrawOptions& options) {
   for (Group& group : groups) group.step = 0;
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  put(options.out, rows_of(groups, kind_of(drawing.config)));
+  output.write(rows_of(groups, kind_of(drawing.config)));
+  output.commit();
   log::info(cat(stats.new_tokens, " tokens in ", fixed(seconds, 2), " s, ",
                 fixed(static_cast<double>(stats.new_tokens) / seconds, 0), " tok/s"));
 }
 
 void eval_command(const DrawOptions& options) {
+  std::optional<Output> output;
+  if (!options.out.empty()) output.emplace(options.out);
   DrawOptions largest = options;
   std::vector<int64_t> budgets = options.budgets;
   std::sort(budgets.begin(), budgets.end());
@@ -145,7 +144,10 @@ void eval_command(const DrawOptions& options) {
   std::vector<std::pair<int64_t, Evaluation>> rows;
   for (const int64_t budget : budgets)
     rows.emplace_back(budget, summarize(cut_groups(groups, budget, *drawing.model.tokenizer)));
-  if (!options.out.empty()) put(options.out, rows_of(groups, kind_of(drawing.config)));
+  if (output) {
+    output->write(rows_of(groups, kind_of(drawing.config)));
+    output->commit();
+  }
   if (!options.json) return print_table(rows);
   Json out = evaluation_json(rows.back().second);
   out["n"] = options.n;

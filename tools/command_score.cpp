@@ -8,6 +8,7 @@
 #include "core/weights/weights.h"
 #include "rollout/rows.h"
 #include "tools/commands.h"
+#include "tools/output.h"
 #include "trainer/run_config.h"
 #include "trainer/step.h"
 
@@ -25,25 +26,6 @@ std::shared_ptr<const Tokenizer> tokenizer_of(const RunConfig& config) {
     return std::make_shared<Tokenizer>(Tokenizer::from_folder(config.model_path));
   return std::make_shared<Tokenizer>(Tokenizer::from_gguf(GgufFile(config.model_path)));
 }
-
-class Output {
- public:
-  explicit Output(const std::string& path) {
-    if (path != "-") file_.emplace(path);
-  }
-  void write(const std::string& line) {
-    if (file_)
-      file_->write(line);
-    else
-      std::fwrite(line.data(), 1, line.size(), stdout);
-  }
-  void commit() {
-    if (file_) file_->commit();
-  }
-
- private:
-  std::optional<DurableFile> file_;
-};
 
 }  // namespace
 

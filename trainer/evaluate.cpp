@@ -13,11 +13,6 @@ namespace {
 
 constexpr uint64_t kEvaluationStep = ~uint64_t{0};  // apart from every training step
 
-bool has_length(const Response& response) {
-  return response.finish_reason == FinishReason::stop ||
-         response.finish_reason == FinishReason::length;
-}
-
 // Share of the most frequent found answers that are right; answers of equal count share.
 double majority(const Group& group) {
   struct Class {
@@ -49,7 +44,7 @@ double majority(const Group& group) {
 void judge_group(Group& group) {
   for (Response& response : group.responses) {
     response.correct.reset();
-    if (!group.prompt.verify.empty() && !group.prompt.answer.empty() && has_length(response))
+    if (!group.prompt.verify.empty() && !group.prompt.answer.empty() && policy_ended(response))
       response.correct = verify(group.prompt.verify, response.text, group.prompt.answer).correct;
     response.sampled_correct = response.correct;
   }
@@ -63,7 +58,7 @@ Evaluation summarize(const std::vector<Group>& groups) {
     std::vector<Tally> row(4);
     bool judged = false, passed = false;
     for (const Response& response : group.responses) {
-      if (!has_length(response)) continue;
+      if (!policy_ended(response)) continue;
       const double length = response.num_tokens;
       counted += 1;
       clipped += response.finish_reason == FinishReason::length ? 1 : 0;

@@ -151,8 +151,7 @@ SequenceScalars gather_scalars(Decoder& decoder, const Algorithm& algorithm, con
 
 bool enters(const Response& response) {
   return response.reward.has_value() && !response.masked && response.num_tokens > 0 &&
-         (response.finish_reason == FinishReason::stop ||
-          response.finish_reason == FinishReason::length);
+         policy_ended(response);
 }
 
 }  // namespace

@@ -67,8 +67,7 @@ void add_completion_metrics(const std::vector<Group>& groups, Metrics& metrics) 
       for (const RewardPart& part : response.rewards)
         if (part.abstained.empty()) parts[part.name].push_back(part.value);
       if (response.sampled_correct) verdicts.push_back(*response.sampled_correct ? 1 : 0);
-      if (response.finish_reason != FinishReason::stop &&
-          response.finish_reason != FinishReason::length) {
+      if (!policy_ended(response)) {
         ++unusable;
         continue;
       }
