@@ -4,7 +4,7 @@
 
 #include <array>
 #include <cstring>
-#include <set>
+#include <unordered_set>
 #include <vector>
 
 #include "core/base/errors.h"
@@ -13,38 +13,60 @@ namespace vernier {
 namespace {
 
 constexpr size_t kMaxLine = 16 << 20;
-constexpr int kMaxDepth = 64;
+constexpr size_t kMaxDepth = 64;
+
+// Finds what is wrong with a text before a value is made of it. The parser's own callback could
+// look for twin keys too, but walks all of an array's elements at the end of each of them.
+struct Checker final : Json::json_sax_t {
+  std::string problem;
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(size_t) override { return open(); }
+  bool start_array(size_t) override { return open(); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool key(string_t& name) override {
+    if (keys_.back().insert(name).second) return true;
+    problem = cat("key '", name, "' stands twice in one object");
+    return false;
+  }
+  bool parse_error(size_t, const std::string&, const Json::exception& error) override {
+    std::string_view reason = error.what();
+    if (const size_t end = reason.find("] "); end != std::string_view::npos)
+      reason.remove_prefix(end + 2);
+    problem = cat("not JSON: ", reason);
+    return false;
+  }
+
+ private:
+  bool open() {
+    keys_.emplace_back();
+    if (keys_.size() <= kMaxDepth) return true;
+    problem = cat("JSON nested deeper than ", kMaxDepth, " levels");
+    return false;
+  }
+  bool close() {
+    keys_.pop_back();
+    return true;
+  }
+
+  std::vector<std::unordered_set<std::string>> keys_;  // of what is open
+};
 
 }  // namespace
 
 Json parse_json(std::string_view text, std::string_view where) {
-  std::vector<std::set<std::string>> keys;  // of the objects that are open
-  std::string duplicate;
-  bool too_deep = false;
-  const auto watch = [&](int depth, nlohmann::detail::parse_event_t event, Json& parsed) {
-    using Event = nlohmann::detail::parse_event_t;
-    too_deep = too_deep || depth > kMaxDepth;
-    if (event == Event::object_start) keys.emplace_back();
-    if (event == Event::object_end && !keys.empty()) keys.pop_back();
-    if (event == Event::key && !keys.empty() && duplicate.empty() &&
-        !keys.back().insert(parsed.get<std::string>()).second)
-      duplicate = parsed.get<std::string>();
-    return true;
-  };
   // The library takes a NUL byte for the end of the text.
   if (text.find('\0') != std::string_view::npos) fail(where, ": not JSON: a NUL byte in it");
-  Json value;
-  try {
-    value = Json::parse(text.begin(), text.end(), watch);
-  } catch (const Json::exception& problem) {
-    std::string_view reason = problem.what();
-    if (const size_t end = reason.find("] "); end != std::string_view::npos)
-      reason.remove_prefix(end + 2);
-    fail(where, ": not JSON: ", reason);
-  }
-  if (too_deep) fail(where, ": JSON nested deeper than ", kMaxDepth, " levels");
-  if (!duplicate.empty()) fail(where, ": key '", duplicate, "' stands twice in one object");
-  return value;
+  Checker checker;
+  if (!Json::sax_parse(text, &checker)) fail(where, ": ", checker.problem);
+  return Json::parse(text);
 }
 
 std::string dump_json(const Json& value) {
