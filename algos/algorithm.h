@@ -15,11 +15,11 @@ namespace vernier {
 /// The responses of an update, group after group. Groups may be uneven.
 struct GroupTable {
   std::vector<int64_t> offsets{0};   // [groups + 1]
-  std::vector<double> reward;        // [B]; NaN where the response has none
+  std::vector<double> reward;        // [B]; NaN where the response has none: it enters nothing
   std::vector<int> correct;          // [B]; 1, 0, or -1 where there is no verdict
   std::vector<int64_t> length;       // [B], tokens, end token included
   std::vector<double> mean_logprob;  // [B], of the sampled tokens; NaN where not known
-  std::vector<char> active;          // [B]; 0: masked or abstained, enters nothing
+  std::vector<char> active;          // [B]; 0: no token of it enters the loss
 
   int64_t groups() const { return static_cast<int64_t>(offsets.size()) - 1; }
   size_t size() const { return reward.size(); }
@@ -51,7 +51,7 @@ class Algorithm {
   static constexpr const char* kKind = "algorithm";
   virtual ~Algorithm() = default;
 
-  /// Advantage of every response, [B]; 0 where the response is not active.
+  /// Advantage of every response, [B]; 0 where the response has no reward.
   virtual std::vector<double> credit(const GroupTable& table) const = 0;
 
   /// Steps from the rewards of one group to its advantages, for people (`vernier score --explain`).

@@ -27,9 +27,18 @@
 #include "algos/parts.h"
 #include "core/base/errors.h"
 #include "core/base/json.h"
+#include "core/metrics/metrics.h"
 
 namespace vernier {
 namespace {
+
+const MetricDocs docs{
+    {"drpo/objective", "score", "drpo, disco: J, which the loss takes with a minus"},
+    {"drpo/valid_groups", "groups", "drpo, disco: with both right and wrong responses"},
+    {"drpo/effective_right", "responses", "drpo: mean of 1 / sum w^2 over the valid groups"},
+    {"drpo/kl", "nats", "drpo, disco: K, the divergence from the old policy over all tokens"},
+    {"drpo/kappa", "", "drpo, disco: beta max(K - delta, 0), the weight of K's gradient"},
+    {"drpo/penalty", "loss", "drpo, disco: (beta / 2) max(K - delta, 0)^2"}};
 
 constexpr int64_t kBlockGroups = 4;  // prompts of an official micro-batch: 32 sequences, 8 a prompt
 
@@ -70,18 +79,32 @@ class Discriminative final : public Algorithm {
       config.number("length_capacity", capacity, 0, 1 << 24,
                     "tokens at which r_l ends; 0: rollout.max_completion_length");
       if (capacity > 0) capacity_ = static_cast<double>(capacity);
+      if (capacity_ <= 0 && std::isfinite(lambda_))
+        config.error("length_capacity",
+                     "is 0 and rollout.max_completion_length is not given; set one, in tokens");
+      for (const char* key : {"length_reward", "length_capacity"})
+        config.only_if(key, std::isfinite(lambda_), "lambda = inf");
+      // Past its capacity the cosine would rise again and pay the longest answers.
+      if (shape_ == "cosine" && capacity > 0 && capacity < context.max_completion_length)
+        config.error("length_capacity",
+                     cat(capacity, " is below rollout.max_completion_length = ",
+                         context.max_completion_length, ", and the cosine rises again past it"));
     } else {
       lambda_ = std::numeric_limits<double>::infinity();
       config.choice("score", score_, {"logl", "lratio"},
                     "mean log-probability, or mean probability ratio");
+      if (score_ == "lratio") tau_ = 1;
     }
     if (kind != Kind::disco_b)
-      config.number("tau", tau_, 1e-6, 1e6, "temperature of the soft maximum over wrong answers");
+      config.number("tau", tau_, 1e-6, 1e6,
+                    "temperature of the soft maximum over wrong answers; lratio: 1 by default");
     config.number("beta", beta_, 0.0, 1e9, "weight of the squared hinge on the divergence");
     config.number("delta", delta_, 0.0, 1e3, "radius of the trust region, nats per token");
     config.choice("kl_type", kl_type_, {"kl", "low_var_kl"}, "estimator of KL(old || policy)");
     config.choice("kl_scope", kl_scope_, {"update", "block"},
                   "the hinge over the whole update, or over blocks of 4 prompts (official)");
+    for (const char* key : {"delta", "kl_type", "kl_scope"})
+      config.only_if(key, beta_ > 0, "beta = 0");
     config.flag("count_invalid_groups", count_invalid_,
                 "prompts without both right and wrong answers count in 1/Q");
   }

@@ -14,9 +14,15 @@
 #include "algos/parts.h"
 #include "core/base/errors.h"
 #include "core/base/json.h"
+#include "core/metrics/metrics.h"
 
 namespace vernier {
 namespace {
+
+const MetricDocs docs{
+    {"kl", "nats", "grpo with beta: mean k3 divergence from the start policy, over tokens"},
+    {"clip_ratio/low_mean", "share", "grpo: tokens of wrong direction below 1 - epsilon"},
+    {"clip_ratio/high_mean", "share", "grpo: tokens of right direction above 1 + epsilon_high"}};
 
 struct GroupStatistics {
   double mean = 0, std = 1;
@@ -33,6 +39,7 @@ class Grpo final : public Algorithm {
     config.choice("scale_rewards", scale_, {"group", "none"},
                   "divide by the group's standard deviation, or not");
     config.number("advantage_eps", eps_, 0.0, 1.0, "added to the standard deviation");
+    config.only_if("advantage_eps", scale_ == "group", "scale_rewards = \"none\"");
     config.number("beta", beta_, 0.0, 10.0, "weight of the k3 KL to the start policy, in the loss");
     config.number("entropy_coef", entropy_coef_, 0.0, 1.0, "weight of an entropy bonus");
   }
@@ -85,9 +92,8 @@ class Grpo final : public Algorithm {
   }
 
  private:
-  static bool counts(const GroupTable& table, int64_t i) {
-    return table.active[i] != 0 && std::isfinite(table.reward[i]);
-  }
+  // A masked response has its part in mean and deviation; only its tokens stay out of the loss.
+  static bool counts(const GroupTable& table, int64_t i) { return std::isfinite(table.reward[i]); }
 
   static GroupStatistics statistics(const GroupTable& table, int64_t group) {
     GroupStatistics out{.mean = 0, .std = 1, .count = 0};

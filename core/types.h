@@ -34,7 +34,9 @@ struct Prompt {
   std::string task;          // task family, or data_source of the row
   std::optional<double> difficulty;
   bool is_chat = false;  // `text` is a JSON list of messages until it is rendered
-  std::string row;       // the whole row as JSON, for rewards that read other columns
+  // Columns that a length study keeps with every response, as JSON; "" where the row has none.
+  std::string round, baseline, target_length;
+  std::string row;  // the whole row as JSON, for rewards that read other columns
 };
 
 /// One named part of a reward. An abstention carries its reason and no value.
@@ -55,8 +57,9 @@ struct Response {
   int32_t num_tokens = 0;      // that count for loss and length; after any cut
   int32_t raw_num_tokens = 0;  // as generated
   TokenSpan think, answer_span;
-  std::optional<bool> correct;          // verdict of the row's rule; none where there is no rule
-  std::optional<bool> sampled_correct;  // the verdict before any transform
+  std::optional<int32_t> first_correct;  // tokens of the shortest prefix that is right
+  std::optional<bool> correct;           // verdict of the row's rule; none where there is no rule
+  std::optional<bool> sampled_correct;   // the verdict before any transform
   std::vector<std::pair<int64_t, int32_t>> versions;  // weight version, tokens drawn with it
 
   std::vector<RewardPart> rewards;

@@ -13,8 +13,7 @@
 //                again; most have lost their answer, and their prefix is what the group learns to
 //                avoid
 //   force_zero   counts as wrong, whatever is left of it; verdict false, rewards run again on that.
-//   The
-//                text is decoded again where there are ids and a decoder, else it stays whole
+//                The text is decoded again where there are ids and a decoder, else it stays whole
 //   mask_out     stays whole, with verdict and reward, but no token of it enters the loss
 //
 // The finish reason stays: the policy ended the response, the cut came afterwards.
@@ -26,10 +25,24 @@
 
 #include "core/base/errors.h"
 #include "core/base/json.h"
+#include "core/metrics/metrics.h"
 #include "rewards/reward.h"
 
 namespace vernier {
 namespace {
+
+const MetricDocs docs{
+    {"dot/groups", "groups", "seen"},
+    {"dot/eligible_groups", "groups", "solved, so that their longest may be cut"},
+    {"dot/cut", "responses", "cut"},
+    {"dot/masked", "responses", "kept out of the loss (on_cut = mask_out)"},
+    {"dot/skipped_by_margin", "responses", "over the threshold, but by less than the margin"},
+    {"dot/tokens_removed", "tokens", "cut off, all together"},
+    {"dot/broken_answers", "responses", "right before the cut and wrong after it"},
+    {"dot/mixed_after_cut", "groups", "all right before, and no longer after it"},
+    {"dot/mu_sum", "tokens", "mean length, summed over the eligible groups"},
+    {"dot/sigma_sum", "tokens", "standard deviation of length, summed likewise"},
+    {"dot/threshold_sum", "tokens", "T, summed likewise"}};
 
 constexpr double kMinRelativeMargin = 16;  // tokens
 
@@ -81,6 +94,7 @@ void shorten(Response& response, int32_t tokens) {
   response.num_tokens = tokens;
   response.think = clamped(response.think, tokens);
   response.answer_span = clamped(response.answer_span, tokens);
+  if (response.first_correct > tokens) response.first_correct.reset();
   int32_t left = tokens;
   for (auto& [version, drawn] : response.versions) {
     drawn = std::min(drawn, left);
@@ -96,7 +110,7 @@ class Dot final : public Transform {
                   "share of right responses from which a group is eligible");
     config.number("alpha", alpha_, 0.0, 1000.0, "standard deviations above the mean length");
     config.number("margin", margin_, 0.0, 1e6,
-                  "tokens a response must be over; below 1, a share of its own length");
+                  "whole tokens a response must be over; below 1, a share of its own length");
     config.number("ddof", ddof_, 0, 1, "1 divides by n - 1, 0 by n");
     config.number("min_length", min_length_, 0, int64_t{1} << 30, "tokens; nothing is cut shorter");
     config.choice("on_cut", on_cut_, {"reverify", "force_zero", "mask_out"},
@@ -104,9 +118,10 @@ class Dot final : public Transform {
     if (on_cut_ == "reverify" && !context.decode)
       config.error(
           "on_cut",
-          "\"reverify\" decodes what is left of a response, and there is no tokenizer here; "
-          "set \"force_zero\", which takes every cut response for wrong");
+          "\"reverify\" decodes what is left of a response, and there is no tokenizer: model.path "
+          "is not there; set it, or \"force_zero\", which takes every cut response for wrong");
     check_alpha(config, context.num_generations);
+    check_reach(config, context);
   }
 
   Numbers apply(Group& group, const Rescore& rescore) const override {
@@ -146,6 +161,34 @@ class Dot final : public Transform {
                               fixed(smallest_group(alpha_, ddof_), 0)));
   }
 
+  // The most that can be cut is what one response of full length among the shortest can lose.
+  void check_reach(Binder& config, const ScoringContext& context) const {
+    const auto n = static_cast<double>(context.num_generations);
+    const auto longest = static_cast<double>(context.max_completion_length);
+    if (n < 2 || longest < 1 || !(largest_deviation(n, ddof_) > alpha_)) return;
+    if (static_cast<double>(min_length_) >= longest)
+      return config.error("min_length", cat(min_length_, " lets nothing be cut: a response has at ",
+                                            "most ", longest, " tokens"));
+    const double excess = longest - 1, sigma = excess / n * (n - 1) / largest_deviation(n, ddof_);
+    const double over = longest - threshold(1 + excess / n, sigma);
+    if (over > 0 && over >= margin_of(longest)) return;
+    config.error("margin", cat(margin_, " can never be reached: of ", n, " responses of at most ",
+                               longest, " tokens none lies more than ", std::max(over, 0.0),
+                               " over the threshold of alpha = ", alpha_, "; set margin or alpha ",
+                               "lower, or rollout.max_completion_length higher"));
+  }
+
+  double threshold(double mu, double sigma) const {
+    return std::max({std::floor(mu + alpha_ * sigma), static_cast<double>(min_length_), 1.0});
+  }
+
+  // By how many tokens a response of this length has to be over the threshold.
+  double margin_of(double length) const {
+    const bool relative = margin_ > 0 && margin_ < 1;
+    return relative ? std::max(std::floor(margin_ * length), kMinRelativeMargin)
+                    : std::floor(margin_);
+  }
+
   static size_t num_right(const Group& group) {
     return static_cast<size_t>(
         std::count_if(group.responses.begin(), group.responses.end(),
@@ -177,17 +220,13 @@ class Dot final : public Transform {
       squares += distance * distance;
     }
     if (n > 1) outcome.sigma = std::sqrt(squares / (n - static_cast<double>(ddof_)));
-    const double bound = std::floor(outcome.mu + alpha_ * outcome.sigma);
-    outcome.threshold = std::max({bound, static_cast<double>(min_length_), 1.0});
+    outcome.threshold = threshold(outcome.mu, outcome.sigma);
   }
 
   // Cuts or masks one response where it is due; true where its rewards must run again.
   bool treat(Response& response, const Group& group, Outcome& outcome) const {
     const double over = response.num_tokens - outcome.threshold;
-    const double margin =
-        margin_ > 0 && margin_ < 1
-            ? std::max(std::floor(margin_ * response.num_tokens), kMinRelativeMargin)
-            : std::floor(margin_);
+    const double margin = margin_of(response.num_tokens);
     if (over <= 0 || over < margin) {
       if (over > 0) ++outcome.skipped;
       explain(response, outcome,

@@ -19,6 +19,7 @@ class Format final : public Reward {
     config.choice("kind", kind_, {"boxed", "hash", "think_tags"}, "which form");
     config.flag("strict_sympy_compat", strict_,
                 "boxed: refuse what SymPy cannot parse, half-open intervals for one");
+    config.only_if("strict_sympy_compat", kind_ == "boxed", cat("kind = \"", kind_, "\""));
   }
 
   void score(const Group& group, std::span<Score> scores) const override {

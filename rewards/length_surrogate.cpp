@@ -32,8 +32,8 @@ class LengthSurrogate final : public Reward {
     config.choice("format", format_, {"boxed", "hash"}, "which form the answer must have");
     config.flag("strict_sympy_compat", strict_,
                 "boxed: refuse what SymPy cannot parse, half-open intervals for one");
-    if (combination_ == "paper" && config.has("format_weight"))
-      config.error("format_weight", "has no effect with combination = \"paper\"; leave it out");
+    config.only_if("format_weight", combination_ == "code", "combination = \"paper\"");
+    config.only_if("strict_sympy_compat", format_ == "boxed", "format = \"hash\"");
     if (l_max_ == 0) l_max_ = context.max_completion_length;
     if (l_max_ <= 0)
       config.error("l_max", "is 0 and the run has no max_completion_length; set it, in tokens");

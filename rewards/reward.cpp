@@ -7,7 +7,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/json.h"
-#include "rewards/verify/rules.h"
+#include "rewards/verify/judge.h"
 
 namespace vernier {
 namespace {
@@ -76,28 +76,22 @@ Json verdict_step(const Prompt& prompt, const Response& response) {
   return step;
 }
 
-// Sets Response::correct by the row's rule. A response that the policy did not end gets no verdict:
-// what is missing of it might have been the answer. A stored verdict stands where the row has no
-// rule, unless the response has changed since.
-void judge(const Prompt& prompt, Response& response, bool changed) {
+// Sets Response::correct. A stored verdict stands where the row has no rule, unless the response
+// has changed since.
+void set_verdict(const Prompt& prompt, Response& response, bool changed) {
   const std::optional<bool> stored = changed ? std::nullopt : response.correct;
   response.correct.reset();
   std::string how;
-  if (prompt.verify.empty() || prompt.answer.empty()) {
-    response.correct = policy_ended(response) ? stored : std::nullopt;
-    how = cat(prompt.verify.empty() ? "the row has no rule" : "the row has no answer",
-              response.correct ? "; its stored verdict stands" : "");
+  if (const std::optional<Verdict> verdict = judge(prompt, response)) {
+    response.correct = verdict->correct;
+    how = cat("found ", verdict->found.empty() ? "nothing" : shortened(verdict->found));
+    if (needs_answer(prompt.verify)) how += cat(", want ", shortened(prompt.answer));
   } else if (!policy_ended(response)) {
     how = cat("finish reason ", name_of(response.finish_reason));
   } else {
-    try {
-      const Verdict verdict = verify(prompt.verify, response.text, prompt.answer);
-      response.correct = verdict.correct;
-      how = cat("found ", verdict.found.empty() ? "nothing" : shortened(verdict.found), ", want ",
-                shortened(prompt.answer));
-    } catch (const UsageError& problem) {
-      fail("prompt ", prompt.id, ": ", problem.what());
-    }
+    response.correct = stored;
+    how = cat(prompt.verify.empty() ? "the row has no rule" : "the row has no answer",
+              response.correct ? "; its stored verdict stands" : "");
   }
   if (response.explain.empty()) return;
   Json step = verdict_step(prompt, response);
@@ -143,7 +137,9 @@ void add_up(Response& response) {
   std::string missing;
   double sum = 0;
   for (const RewardPart& part : response.rewards) {
-    if (!part.abstained.empty() && missing.empty()) missing = cat(part.name, " abstained");
+    // A part of weight 0 is only logged: it cannot take the sum away.
+    if (!part.abstained.empty() && part.weight != 0 && missing.empty())
+      missing = cat(part.name, " abstained");
     sum += part.weight * part.value;
   }
   if (response.rewards.empty())
@@ -211,7 +207,7 @@ void ScoringChain::score_responses(Group& group, std::span<const size_t> which) 
 std::vector<std::pair<std::string, double>> ScoringChain::score(Group& group, bool explain) const {
   for (Response& response : group.responses) {
     response.explain = explain ? "[]" : "";
-    judge(group.prompt, response, false);
+    set_verdict(group.prompt, response, false);
     response.sampled_correct = response.correct;
   }
   std::vector<size_t> all(group.responses.size());
@@ -223,7 +219,7 @@ std::vector<std::pair<std::string, double>> ScoringChain::score(Group& group, bo
     if (verdict)
       force(changed.prompt, response, *verdict);
     else
-      judge(changed.prompt, response, true);
+      set_verdict(changed.prompt, response, true);
     score_responses(changed, std::span(&i, 1));
   };
   std::vector<std::pair<std::string, double>> numbers;

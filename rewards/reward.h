@@ -78,9 +78,9 @@ class ScoringChain {
   ///
   ///   reward = sum_k weight_k * value_k        over the parts of the response
   ///
-  /// A response has no reward as soon as one part abstains: the sum over the others would be
-  /// another reward, on another scale than its siblings'. It has none either where no [[reward]] is
-  /// configured. A value that is not finite is an abstention.
+  /// A response has no reward as soon as one part that counts (weight not 0) abstains: the sum over
+  /// the others would be another reward, on another scale than its siblings'. It has none either
+  /// where no [[reward]] is configured. A value that is not finite is an abstention.
   ///
   /// `explain` fills Response::explain with the steps, in the order they were taken.
   /// Returns the transforms' numbers. Throws UsageError where the row's rule or answer is unusable.

@@ -6,6 +6,7 @@
 #include "core/base/errors.h"
 #include "core/base/pool.h"
 #include "core/base/rng.h"
+#include "rewards/verify/judge.h"
 
 namespace vernier {
 namespace {
@@ -36,11 +37,7 @@ class Batch {
         tags_(config, tokenizer) {
     if (banned_ == tokenizer.eos_id()) banned_ = -1;  // some models pad with their end token
     for (size_t g = 0; g < prompts.size(); ++g) {
-      const auto length = static_cast<int64_t>(prompts[g].ids.size());
-      if (length + config.max_completion_length > decoder.spec().max_position_embeddings)
-        fail("prompt ", prompts[g].id, ": its ", length,
-             " tokens and max_completion_length = ", config.max_completion_length,
-             " do not fit the model's ", decoder.spec().max_position_embeddings, " positions");
+      check_fits(prompts[g], cat("prompt ", prompts[g].id), config, decoder.spec());
       Group group;
       group.id = static_cast<int64_t>(g);
       group.step = static_cast<int64_t>(key.step);
@@ -147,6 +144,7 @@ class Batch {
     response.versions = {{weight_version_, response.num_tokens}};
     Group& group = groups_[static_cast<size_t>(one.group)];
     set_spans(response, group.prompt.ids, tags_);
+    set_first_correct(response, group.prompt, tokenizer_);
     const auto place = static_cast<size_t>(response.sample);
     group.responses[place] = std::move(response);
     response.ids.clear();  // marks the row as done
@@ -178,8 +176,8 @@ void RolloutConfig::bind(Binder& config) {
                 "tokens of a response, end token included");
   config.number("temperature", sampling.temperature, 0.0, 100.0,
                 "divides the logits; 0 takes the most probable token");
-  if (sampling.temperature != 0 && sampling.temperature < 1e-3)
-    config.error("temperature", cat(sampling.temperature, " is neither 0 nor at least 0.001"));
+  if (const std::string problem = temperature_problem(sampling.temperature); !problem.empty())
+    config.error("temperature", problem);
   config.number("top_k", sampling.top_k, 0, 1 << 24, "keep the k most probable tokens; 0: all");
   config.number("top_p", sampling.top_p, 1e-6, 1.0, "keep the fewest tokens with this probability");
   config.number("min_p", sampling.min_p, 0.0, 1.0,
@@ -188,6 +186,7 @@ void RolloutConfig::bind(Binder& config) {
   config.text("think_start", think_start,
               "tag that opens the thinking, one token; empty: the response starts inside it");
   config.text("think_end", think_end, "tag that ends the thinking, one token; empty: no thinking");
+  config.only_if("think_start", !think_end.empty(), "think_end = \"\"");
 }
 
 EngineStats Engine::generate(std::vector<Prompt> prompts, const RolloutConfig& config, DrawKey key,
@@ -197,9 +196,18 @@ EngineStats Engine::generate(std::vector<Prompt> prompts, const RolloutConfig& c
   return batch.run(stop, done);
 }
 
-void check_temperature(double temperature, const std::string& key) {
-  if (temperature != 0 && temperature < 1e-3)
-    fail(key, ": ", temperature, " is neither 0 (the most probable token) nor at least 0.001");
+void check_fits(const Prompt& prompt, const std::string& where, const RolloutConfig& config,
+                const ModelSpec& spec) {
+  const auto length = static_cast<int64_t>(prompt.ids.size());
+  if (length + config.max_completion_length > spec.max_position_embeddings)
+    fail(where, ": its ", length,
+         " tokens and max_completion_length = ", config.max_completion_length,
+         " do not fit the model's ", spec.max_position_embeddings, " positions");
+}
+
+std::string temperature_problem(double temperature) {
+  if (temperature == 0 || temperature >= 1e-3) return "";
+  return cat(temperature, " is neither 0 (the most probable token) nor at least 0.001");
 }
 
 ThinkTags::ThinkTags(const RolloutConfig& config, const Tokenizer& tokenizer) {
@@ -211,6 +219,21 @@ ThinkTags::ThinkTags(const RolloutConfig& config, const Tokenizer& tokenizer) {
   };
   start = id_of(config.think_start, "think_start");
   end = id_of(config.think_end, "think_end");
+}
+
+void set_first_correct(Response& response, const Prompt& prompt, const Tokenizer& tokenizer) {
+  response.first_correct.reset();
+  if (!has_rule(prompt)) return;
+  const std::optional<size_t> bytes = first_correct(prompt.verify, response.text, prompt.answer);
+  if (!bytes) return;
+  // The fewest tokens whose text holds these bytes: texts of prefixes grow.
+  const std::span<const int32_t> ids = response.ids;
+  size_t too_few = 0, enough = ids.size();
+  while (enough - too_few > 1) {
+    const size_t middle = (too_few + enough) / 2;
+    (tokenizer.decode(ids.first(middle)).size() < *bytes ? too_few : enough) = middle;
+  }
+  response.first_correct = static_cast<int32_t>(enough);
 }
 
 void set_spans(Response& response, const std::vector<int32_t>& prompt_ids, const ThinkTags& tags) {

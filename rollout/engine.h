@@ -57,9 +57,13 @@ class Engine {
   const Tokenizer& tokenizer_;
 };
 
-/// Throws UsageError, naming `key`, where a temperature is so near to 0 that scaled logits
-/// overflow.
-void check_temperature(double temperature, const std::string& key);
+/// Throws UsageError, opened by `where`, where a rendered prompt with the longest response does not
+/// fit the model's positions.
+void check_fits(const Prompt& prompt, const std::string& where, const RolloutConfig& config,
+                const ModelSpec& spec);
+
+/// Why a temperature is refused; "" where it is not. Near to 0 the scaled logits overflow.
+std::string temperature_problem(double temperature);
 
 /// The tags around the thinking, as token ids; negative where there is none.
 struct ThinkTags {
@@ -68,6 +72,9 @@ struct ThinkTags {
   /// Throws UsageError where a tag is not one token of this tokenizer.
   ThinkTags(const RolloutConfig& config, const Tokenizer& tokenizer);
 };
+
+/// Sets Response::first_correct by the row's rule.
+void set_first_correct(Response& response, const Prompt& prompt, const Tokenizer& tokenizer);
 
 /// Sets the spans of a response. Thinking runs from the start of the response where the prompt ends
 /// inside it (or where there is no start tag), else from the start tag, up to the end tag; never

@@ -9,7 +9,8 @@
 #include "core/base/log.h"
 #include "core/base/rng.h"
 #include "core/text/chat_format.h"
-#include "rewards/verify/rules.h"
+#include "rewards/verify/judge.h"
+#include "rollout/rows.h"
 
 namespace vernier {
 namespace {
@@ -18,8 +19,14 @@ constexpr uint64_t kEvaluationStream = 0x65766C;  // keeps evaluation prompts ap
 
 class TaskPrompts final : public PromptSource {
  public:
-  TaskPrompts(const Task& task, uint64_t seed, int64_t size)
-      : task_(task), seed_(seed), size_(size) {}
+  TaskPrompts(const Task& task, const std::string& name, uint64_t seed, int64_t size,
+              const PromptCheck& check)
+      : task_(task), seed_(seed), size_(size) {
+    constexpr int64_t kChecked = 256;
+    if (check)
+      for (Prompt& prompt : take(0, size == 0 ? kChecked : std::min(size, kChecked)))
+        check(std::move(prompt), cat("data.task = \"", name, "\""));
+  }
 
   std::vector<Prompt> take(int64_t first, int64_t count) const override {
     std::vector<Prompt> out;
@@ -95,6 +102,8 @@ Prompt prompt_from_row(const Json& row, const DataConfig& config, int64_t index,
                                                       "reward_model.ground_truth"}))) {
     prompt.answer = text_of(*answer);
     prompt.verify = config.verify;
+  } else if (!needs_answer(config.verify)) {
+    prompt.verify = config.verify;
   }
   if (const Json* rule = find_field(row, {"verify"})) {
     prompt.verify = text_of(*rule);
@@ -103,7 +112,7 @@ Prompt prompt_from_row(const Json& row, const DataConfig& config, int64_t index,
       fail(where, ": verify: ", prompt.verify, " is not one of ", join(known),
            suggestion(prompt.verify, known));
   }
-  if (!prompt.verify.empty() && !prompt.answer.empty()) {
+  if (has_rule(prompt)) {
     try {
       verify(prompt.verify, "", prompt.answer);
     } catch (const UsageError& problem) {
@@ -113,12 +122,14 @@ Prompt prompt_from_row(const Json& row, const DataConfig& config, int64_t index,
   if (const Json* source = find_field(row, {"data_source", "task"})) prompt.task = text_of(*source);
   if (const Json* difficulty = find_field(row, {"difficulty", "metadata.difficulty"}))
     if (difficulty->is_number()) prompt.difficulty = difficulty->get<double>();
+  keep_columns(row, prompt);
   return prompt;
 }
 
 class JsonlPrompts final : public PromptSource {
  public:
-  JsonlPrompts(const std::string& path, const DataConfig& config, bool shuffle, uint64_t seed)
+  JsonlPrompts(const std::string& path, const DataConfig& config, bool shuffle, uint64_t seed,
+               const PromptCheck& check)
       : path_(path), shuffle_(shuffle), seed_(seed) {
     fields_.prompt_field = config.prompt_field;
     fields_.answer_field = config.answer_field;
@@ -136,7 +147,8 @@ class JsonlPrompts final : public PromptSource {
       if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
       try {
         const std::string where = cat(path, ":", line_number);
-        prompt_from_row(parse_json(line, where), fields_, 0, where);
+        Prompt prompt = prompt_from_row(parse_json(line, where), fields_, 0, where);
+        if (check) check(std::move(prompt), where);
         lines_.push_back({begin, line_number});
       } catch (const UsageError&) {
         if (config.on_bad_row == "error") throw;
@@ -206,25 +218,29 @@ void DataConfig::bind(Binder& config) {
 }
 
 std::unique_ptr<PromptSource> jsonl_prompts(const std::string& path, const DataConfig& config,
-                                            bool shuffle, uint64_t seed) {
-  return std::make_unique<JsonlPrompts>(path, config, shuffle, seed);
+                                            bool shuffle, uint64_t seed, const PromptCheck& check) {
+  return std::make_unique<JsonlPrompts>(path, config, shuffle, seed, check);
 }
 
-std::unique_ptr<PromptSource> training_prompts(const DataConfig& config, uint64_t seed) {
-  if (config.family != nullptr) return std::make_unique<TaskPrompts>(*config.family, seed, 0);
+std::unique_ptr<PromptSource> training_prompts(const DataConfig& config, uint64_t seed,
+                                               const PromptCheck& check) {
+  if (config.family != nullptr)
+    return std::make_unique<TaskPrompts>(*config.family, config.task, seed, 0, check);
   if (config.train.empty())
     fail("data: neither train nor task is set; there is nothing to train on");
-  return jsonl_prompts(config.train, config, config.shuffle, seed);
+  return jsonl_prompts(config.train, config, config.shuffle, seed, check);
 }
 
-std::unique_ptr<PromptSource> evaluation_prompts(const DataConfig& config) {
+std::unique_ptr<PromptSource> evaluation_prompts(const DataConfig& config,
+                                                 const PromptCheck& check) {
   if (config.family != nullptr)
     return std::make_unique<TaskPrompts>(
-        *config.family, static_cast<uint64_t>(config.eval_seed) ^ kEvaluationStream << 40,
-        config.eval_prompts);
+        *config.family, config.task,
+        static_cast<uint64_t>(config.eval_seed) ^ kEvaluationStream << 40, config.eval_prompts,
+        check);
   if (config.eval.empty())
     fail("data: neither eval nor task is set; there is nothing to evaluate on");
-  return jsonl_prompts(config.eval, config, false, 0);
+  return jsonl_prompts(config.eval, config, false, 0, check);
 }
 
 void render_prompt(Prompt& prompt, const DataConfig& config, const std::string& chat_format,

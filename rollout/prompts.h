@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -41,15 +42,23 @@ struct DataConfig {
   void bind(Binder& config);
 };
 
+/// Looks at a prompt before the run begins; throws UsageError, opened by `where`, to refuse it.
+using PromptCheck = std::function<void(Prompt&& prompt, const std::string& where)>;
+
 /// Training prompts in shuffled epochs, or evaluation prompts in order (fixed by eval_seed, the
 /// same for every run). Throws UsageError where the configuration names neither file nor task.
-std::unique_ptr<PromptSource> training_prompts(const DataConfig& config, uint64_t seed);
-std::unique_ptr<PromptSource> evaluation_prompts(const DataConfig& config);
+/// `check` sees every row of a file, where on_bad_row decides what becomes of a refusal, and the
+/// first prompts of a task.
+std::unique_ptr<PromptSource> training_prompts(const DataConfig& config, uint64_t seed,
+                                               const PromptCheck& check = {});
+std::unique_ptr<PromptSource> evaluation_prompts(const DataConfig& config,
+                                                 const PromptCheck& check = {});
 
 /// The rows of a JSONL file, in order. Reads the file once to find and check its lines, then a row
-/// at a time; memory is 8 bytes a row.
+/// at a time; memory is 16 bytes a row.
 std::unique_ptr<PromptSource> jsonl_prompts(const std::string& path, const DataConfig& config,
-                                            bool shuffle, uint64_t seed);
+                                            bool shuffle, uint64_t seed,
+                                            const PromptCheck& check = {});
 
 /// Fills in text (template, chat format) and token ids. The rows' chat lists are rendered as they
 /// are; plain text becomes the user's turn of `chat_format`.

@@ -87,6 +87,7 @@ Prompt prompt_of(const Json& row, const std::string& where) {
   if (row.contains("difficulty") && row["difficulty"].is_number())
     prompt.difficulty = row["difficulty"].get<double>();
   prompt.row = dump_json(row);
+  keep_columns(row, prompt);
   return prompt;
 }
 
@@ -111,12 +112,27 @@ Response response_of(const Json& row, const std::string& where) {
     fail(where, ": logprobs: ", response.logprobs.size(), " for ", response.num_tokens, " tokens");
   response.think = span_field(row, "think", where);
   response.answer_span = span_field(row, "answer_span", where);
+  if (row.contains("first_correct") && !row["first_correct"].is_null())
+    response.first_correct = integer_field<int32_t>(row, "first_correct", 0, where);
   if (row.contains("correct") && row["correct"].is_boolean())
     response.correct = row["correct"].get<bool>();
   return response;
 }
 
+// A column that the prompt's row brought, or null.
+Json column(const std::string& json) { return json.empty() ? Json() : Json::parse(json); }
+
 }  // namespace
+
+void keep_columns(const Json& row, Prompt& prompt) {
+  const auto keep = [&](const char* key, std::string& field) {
+    const auto found = row.find(key);
+    field = found == row.end() || found->is_null() ? "" : dump_json(*found);
+  };
+  keep("round", prompt.round);
+  keep("baseline", prompt.baseline);
+  keep("target_length", prompt.target_length);
+}
 
 Json rollout_row(const Group& group, const Response& response, bool token_fields,
                  const std::string& logprobs_kind) {
@@ -127,6 +143,7 @@ Json rollout_row(const Group& group, const Response& response, bool token_fields
               {"step", group.step},
               {"problem", prompt.id},
               {"prompt_index", prompt.index},
+              {"round", column(prompt.round)},
               {"task", prompt.task},
               {"difficulty", prompt.difficulty ? Json(*prompt.difficulty) : Json(nullptr)},
               {"prompt", prompt.text},
@@ -138,7 +155,10 @@ Json rollout_row(const Group& group, const Response& response, bool token_fields
               {"raw_num_tokens", response.raw_num_tokens},
               {"think", span_json(response.think)},
               {"answer_span", span_json(response.answer_span)},
+              {"first_correct", response.first_correct ? Json(*response.first_correct) : Json()},
               {"correct", response.correct ? Json(*response.correct) : Json(nullptr)},
+              {"baseline", column(prompt.baseline)},
+              {"target_length", column(prompt.target_length)},
               {"versions", response.versions}};
   if (token_fields) {
     row["prompt_ids"] = prompt.ids;

@@ -11,6 +11,10 @@
 
 namespace vernier {
 
+/// Takes over the columns of a prompt's row that stay with its responses: round, baseline,
+/// target_length.
+void keep_columns(const Json& row, Prompt& prompt);
+
 /// The row of one response. Token ids and log-probabilities are large: only with `token_fields`.
 Json rollout_row(const Group& group, const Response& response, bool token_fields,
                  const std::string& logprobs_kind);

@@ -100,6 +100,10 @@ class Smoke(Case):
             self.assertGreater(sum(row["groups/mixed"] for row in rl), 0)
             self.assertGreater(sum(row["grad_norm"] > 0 for row in rl), 6)
         self.assertEqual([row["step"] for row in rows if row["phase"] == "eval"], [0, 6, 12])
+        described = {row["name"] for row in json.loads(run("reference", "metrics", "--json").stdout)["metrics"]}
+        for row in lines_of(folder / "metrics.jsonl"):
+            for key in row:
+                self.assertIn(re.sub(r"^rewards/[^/]+/", "rewards/<name>/", key), described)
         for name in ("config.toml", "eval/step_12.jsonl", "rollouts/step_12.jsonl.zst", "rollouts/step_12.idx",
                      "checkpoint-0/config.json", "checkpoint-12/trainer/manifest.json", "logs/rank_0.log"):
             self.assertTrue((folder / name).exists(), name)
@@ -168,6 +172,58 @@ class Smoke(Case):
         self.assertEqual(weights_of(copy), weights)
         self.assertEqual(metrics_of(copy), metrics)
 
+    def test_another_model_is_refused_on_resume(self):
+        *_, folder = self.reference()
+        done = run("train", SMOKE, "--run", folder, *SHORT, "--set", "model.new.hidden_size=128", "--set",
+                   'model.new.characters="0123456789abcdefgh+=#.?~!"')
+        self.assert_exit(done, 2)
+        lines = done.stderr.strip().split("\n")
+        self.assertEqual([re.search(r"\[model.new\] (\w+): is .*choose another folder", line).group(1)
+                          for line in lines if "[model.new]" in line], ["characters", "hidden_size"])
+
+    def test_several_updates_a_step_and_a_reference(self):
+        """Two optimizer steps an RL step against the start policy; killed and resumed it ends the same."""
+        *_, smoke = self.reference()
+        config = self.write("c.toml", f"""
+            [run]
+            seed = 3
+            steps = 4
+            save_every = 2
+            [model]
+            path = "{smoke / 'checkpoint-12'}"
+            [data]
+            task = "chain_sum"
+            [data.chain_sum]
+            max_terms = 4
+            [rollout]
+            prompts_per_step = 8
+            max_completion_length = 60
+            [[reward]]
+            type = "accuracy"
+            [algo]
+            type = "grpo"
+            beta = 0.05
+            [trainer]
+            learning_rate = 1e-3
+            samples_per_update = 32
+            """)
+        whole, parts = self.folder / "whole", self.folder / "parts"
+        self.assert_exit(run("train", config, "--run", whole), 0)
+        rows = [row for row in metrics_of(whole) if row["phase"] == "rl"]
+        self.assertEqual([row["updates"] for row in rows], [2] * 4)
+        # The policy that drew them, and not the one that the first update left, is compared.
+        self.assertEqual(max(row["sampling/sampling_logp_difference/max"] for row in rows), 0.0)
+        self.assertEqual(min(row["kl"] >= 0 for row in rows), True)
+        self.assertGreater(rows[-1]["kl"], rows[0]["kl"])
+        self.assertGreater(rows[-1]["kl"], 1e-5)
+        self.assertGreater(sum(row["clip_ratio/low_mean"] + row["clip_ratio/high_mean"] for row in rows), 0)
+        self.assert_exit(run("train", config, "--run", parts), 0)
+        for name in ("checkpoint-4", "checkpoint-2"):
+            shutil.rmtree(parts / name)
+            self.assert_exit(run("train", config, "--run", parts), 0)
+            self.assertEqual(weights_of(parts), weights_of(whole))
+            self.assertEqual(metrics_of(parts), metrics_of(whole))
+
     def test_report(self):
         *_, folder = self.reference()
         done = run("report", folder, "--out", self.folder / "r.html", "--csv", self.folder / "csv", "--png",
@@ -200,6 +256,27 @@ class Smoke(Case):
         rows = lines_of(self.folder / "one")
         self.assertEqual(len(rows), 3)
         self.assertEqual(len(rows[0]["response_ids"]), rows[0]["num_tokens"])
+        # Data as others have it: columns of other names, a rule that no row names.
+        prompts = self.write("q.jsonl", '{"text":"b8c5=","sum":"6","round":2,"target_length":20,"baseline":"#6."}\n')
+        columns = ["--data", prompts, "--prompt-field", "text", "--answer-field", "sum"]
+        done = run("generate", "--model", model, *columns, "--verify", "final_digit", "--prompt-template", "a3{prompt}",
+                   "--out", "-", "--n", 8)
+        self.assert_exit(done, 0)
+        rows = [json.loads(line) for line in done.stdout.split("\n") if line]
+        for row in rows:
+            self.assertEqual((row["prompt"], row["answer"], row["verify"]), ("a3b8c5=", "6", "final_digit"))
+            self.assertEqual((row["round"], row["target_length"], row["baseline"]), (2, 20, "#6."))
+            right = re.fullmatch(r"[^#]*#6\.", row["response"]) is not None
+            self.assertEqual(row["first_correct"], row["num_tokens"] if right else None)
+        done = run("eval", "--model", model, *columns, "--verify", "final_digit", "--n", 4, "--json")
+        self.assert_exit(done, 0)
+        found = json.loads(done.stdout)
+        for key in ("accuracy", "accuracy_low", "accuracy_high", "mean_length", "mean_length_low", "mean_length_high"):
+            self.assertIsInstance(found[key], float, key)
+        done = run("eval", "--model", model, *columns, "--verify", "final_dgit")
+        self.assert_exit(done, 2)
+        self.assertIn("final_dgit", done.stderr)
+        self.assertIn("did you mean", done.stderr)
         # Stored rollouts score without a model.
         done = run("score", SMOKE, "--set", "transform.dot.on_cut=force_zero", "--rollouts", self.folder / "one",
                    "--out", "-")
@@ -269,8 +346,25 @@ class Mistakes(Case):
         self.assert_exit(done, 2)
         self.assertIn("standard input:1: not JSON", done.stderr)
 
+    def test_a_prompt_too_long_is_found_before_the_work(self):
+        *_, smoke = Smoke("test_smoke_learns").reference()
+        rows = ['{"prompt":"a1b1=","answer":"2"}', '{"prompt":"%s=","answer":"2"}' % ("a1" * 500)]
+        prompts = self.write("p.jsonl", "\n".join(rows) + "\n")
+        config = f'[run]\nsteps = 1\n[model]\npath = "{smoke / "checkpoint-0"}"\n[data]\ntrain = "{prompts}"\n'
+        config = self.write("c.toml", config + '[[reward]]\ntype = "accuracy"\n')
+        done = run("train", config, "--run", self.folder / "r")
+        self.assert_exit(done, 2)
+        self.assertIn("p.jsonl:2: its 1001 tokens and max_completion_length = 120 do not fit", done.stderr)
+        self.assertFalse((self.folder / "r/checkpoint-0").exists())
+        done = run("train", config, "--run", self.folder / "r", "--set", "data.on_bad_row=skip", "--set",
+                   "rollout.prompts_per_step=1")
+        self.assert_exit(done, 0)
+        self.assertIn("1 rows left out", done.stderr)
+
     def test_command_line(self):
-        self.assert_exit(run("nonsense"), 2)
+        done = run("evl")
+        self.assert_exit(done, 2)
+        self.assertIn("evl: no such command (did you mean eval?)", done.stderr)
         self.assert_exit(run("train", "no-such-file.toml", "--run", self.folder / "r"), 2)
         self.assert_exit(run("report", self.folder, "--text"), 2)
         self.assert_exit(run("--help"), 0)
@@ -323,6 +417,18 @@ class Offline(Case):
         self.assertAlmostEqual(dot["sigma"], 175.333016, 5)
         self.assertEqual(dot["T"], 769)
 
+    def test_dot_without_a_model(self):
+        rows = [{"group": 0, "sample": i, "num_tokens": 900 if i == 15 else 200, "answer": "7", "verify": "final_digit",
+                 "response": "#7.", "response_ids": [1] * (900 if i == 15 else 200)} for i in range(16)]
+        config = self.BASE + '[[reward]]\ntype = "accuracy"\n[[transform]]\ntype = "dot"\n'
+        out = self.score(config + 'on_cut = "force_zero"\n', rows)
+        self.assertEqual([row["correct"] for row in out], [True] * 15 + [False])
+        self.assertEqual(out[15]["num_tokens"], 768)
+        config = self.write("c.toml", config)
+        done = run("score", config, "--rollouts", self.folder / "r.jsonl", "--out", "-")
+        self.assert_exit(done, 2)
+        self.assertRegex(done.stderr, r"c\.toml:5:1: transform\.dot\.on_cut: .*model\.path is not there")
+
     def test_surrogate_golden(self):
         lengths = [384, 768, 1136, 1536, 2304, 3072, 1136, 3072]
         rows = [{"group": 0, "sample": i, "num_tokens": n, "response": "\\boxed{1}" if i < 6 else "no box"}
@@ -339,7 +445,7 @@ class Offline(Case):
                 self.assertAlmostEqual(row["advantage"], advantage, 6)
 
     def test_reference_and_doctor(self):
-        for topic in ("rewards", "algos", "transforms", "tasks", "config"):
+        for topic in ("rewards", "algos", "transforms", "tasks", "config", "metrics"):
             done = run("reference", topic)
             self.assert_exit(done, 0)
             self.assertGreater(len(done.stdout), 200)

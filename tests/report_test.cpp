@@ -15,6 +15,7 @@
 #include "core/base/errors.h"
 #include "core/base/files.h"
 #include "core/base/text.h"
+#include "tests/testing.h"
 #include "tools/report_data.h"
 #include "tools/report_html.h"
 #include "tools/report_stats.h"
@@ -23,21 +24,7 @@ using namespace vernier;
 
 namespace {
 
-struct TemporaryFolder {
-  fs::path path;
-
-  TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "report-test-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    fs::remove_all(path, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-};
+using testing::TemporaryFolder;
 
 void put(const fs::path& path, const std::string& content) {
   fs::create_directories(path.parent_path());
@@ -234,7 +221,7 @@ TEST_CASE("a running mean leaves gaps as they are") {
 
 TEST_CASE("a whole run is read") {
   const TemporaryFolder folder;
-  const std::string path = make_run(folder.path, "grpo").string();
+  const std::string path = make_run(folder.path(), "grpo").string();
   const Report report = make_report(std::vector<std::string>{path});
   REQUIRE(report.runs.size() == 1);
   const Run& run = report.runs[0];
@@ -257,7 +244,7 @@ TEST_CASE("a whole run is read") {
   CHECK(std::accumulate(run.first_histogram.right.begin(), run.first_histogram.right.end(), 0) ==
         40);
 
-  const std::string second = make_run(folder.path, "dot").string();
+  const std::string second = make_run(folder.path(), "dot").string();
   const Report both = make_report(std::vector<std::string>{path, second + "/"});
   CHECK(both.runs[1].name == "dot");
   REQUIRE(both.starts.size() == 1);  // the same answers: one start policy
@@ -266,7 +253,7 @@ TEST_CASE("a whole run is read") {
 
 TEST_CASE("what only the machine ended feeds no statistic, and differences are noted") {
   const TemporaryFolder folder;
-  const fs::path run = folder.path / "r";
+  const fs::path run = folder.path() / "r";
   put(run / "metrics.jsonl", rl_row(1));
   put(run / "eval" / "step_0.jsonl",
       answer_row(0, 10, "true") + answer_row(1, 20, "false", "length") +
@@ -287,7 +274,7 @@ TEST_CASE("what only the machine ended feeds no statistic, and differences are n
 
 TEST_CASE("a torn last line is left out, any other bad line is an error with its place") {
   const TemporaryFolder folder;
-  const fs::path run = folder.path / "r";
+  const fs::path run = folder.path() / "r";
   const std::vector<std::string> runs = {run.string()};
   put(run / "metrics.jsonl", rl_row(1) + R"({"step":2,"phase":"rl","accu)");
   Report report = make_report(runs);
@@ -315,7 +302,7 @@ TEST_CASE("a torn last line is left out, any other bad line is an error with its
 
 TEST_CASE("runs that lack a part still report what they have") {
   const TemporaryFolder folder;
-  const fs::path run = folder.path / "r";
+  const fs::path run = folder.path() / "r";
   put(run / "metrics.jsonl", rl_row(1));
   const std::string header = "length\tcorrect\treward\tgroup\toffset\n";
   put(run / "rollouts" / "step_1.idx",
@@ -343,24 +330,24 @@ TEST_CASE("runs that lack a part still report what they have") {
 
 TEST_CASE("folders that are not runs are named, all at once") {
   const TemporaryFolder folder;
-  const std::string good = make_run(folder.path, "good").string();
-  const std::string empty = (folder.path / "empty").string();
+  const std::string good = make_run(folder.path(), "good").string();
+  const std::string empty = (folder.path() / "empty").string();
   fs::create_directories(empty);
   const std::string message = message_of([&] {
-    make_report(std::vector<std::string>{empty, good, folder.path / "missing", good + "/."});
+    make_report(std::vector<std::string>{empty, good, folder.path() / "missing", good + "/."});
   });
   CHECK(has(message, empty + ": is not a run: it has no metrics.jsonl"));
   CHECK(has(message, "missing: is not a folder"));
   CHECK(has(message, "is given twice"));
 
-  const std::string other = make_run(folder.path / "b", "good").string();
+  const std::string other = make_run(folder.path() / "b", "good").string();
   const Report report = make_report(std::vector<std::string>{good, other});
   CHECK(report.runs[0].name == good);  // one folder name twice: the paths tell them apart
 }
 
 TEST_CASE("the page escapes what comes from outside and carries everything it needs") {
   const TemporaryFolder folder;
-  const std::string path = make_run(folder.path, "<script>alert('x')").string();
+  const std::string path = make_run(folder.path(), "<script>alert('x')").string();
   const std::string page = report_page(make_report(std::vector<std::string>{path}));
   CHECK_FALSE(has(page, "<script>alert"));
   CHECK(has(page, "&lt;script&gt;alert(&#39;x&#39;)"));
@@ -382,7 +369,7 @@ TEST_CASE("tables quote what needs it and state units") {
   CHECK(csv_text({"t", {"a [tokens]", "b"}, {{"1", "x,\"y\""}}}) ==
         "a [tokens],b\n1,\"x,\"\"y\"\"\"\n");
   const TemporaryFolder folder;
-  const std::string path = make_run(folder.path, "r").string();
+  const std::string path = make_run(folder.path(), "r").string();
   for (const DataTable& table : report_tables(make_report(std::vector<std::string>{path}))) {
     CAPTURE(table.name);
     for (const auto& row : table.rows) CHECK(row.size() == table.header.size());
@@ -392,22 +379,22 @@ TEST_CASE("tables quote what needs it and state units") {
 
 TEST_CASE("outputs are written, and nothing to write is an error") {
   const TemporaryFolder folder;
-  const std::string run = make_run(folder.path, "it's 'run' $(1)").string();
+  const std::string run = make_run(folder.path(), "it's 'run' $(1)").string();
   ReportOptions options{.runs = {run}, .out = {}, .png = {}, .svg = {}, .csv = {}};
   CHECK(has(message_of([&] { write_report(options); }), "nothing to write"));
   options.text = options.json = true;
   CHECK(has(message_of([&] { write_report(options); }), "standard output"));
   options.text = options.json = false;
-  options.out = (folder.path / "out" / "report.html").string();
-  options.csv = (folder.path / "csv").string();
+  options.out = (folder.path() / "out" / "report.html").string();
+  options.csv = (folder.path() / "csv").string();
   write_report(options);
   CHECK(fs::file_size(options.out) > 1'000'000);
   CHECK(has(read_file(fs::path(options.csv) / "accuracy_against_length.csv"),
             "mean length [tokens]"));
 
-  options.svg = (folder.path / "svg").string();
+  options.svg = (folder.path() / "svg").string();
   const std::string path = std::getenv("PATH");
-  ::setenv("PATH", folder.path.c_str(), 1);
+  ::setenv("PATH", folder.path().c_str(), 1);
   CHECK(has(message_of([&] { write_report(options); }), "gnuplot: is not on PATH"));
   ::setenv("PATH", path.c_str(), 1);
   if (std::system("command -v gnuplot >/dev/null 2>&1") != 0) {

@@ -219,6 +219,21 @@ TEST_CASE("rules of correctness") {
   }
 }
 
+TEST_CASE("the first place where a response is right") {
+  using Place = std::optional<size_t>;
+  CHECK(first_correct("last_integer", "3 + 4 = 7. No, 8. Yes, 7.", "7") == Place(9));
+  CHECK(first_correct("last_integer", "17 or 7", "7") == Place(7));
+  CHECK(first_correct("last_integer", "7 or 8", "7") == Place(1));  // wrong in the end
+  CHECK(first_correct("last_integer", "1,234", "1234") == Place(5));
+  CHECK(first_correct("last_integer", "1,234", "1") == Place(1));
+  CHECK(!first_correct("last_integer", "8", "7"));
+  std::string many;
+  for (int i = 0; i < 64; ++i) many += "8 ";
+  CHECK(first_correct("last_integer", many + "7 or 7.", "7") == Place(135));  // past the 64 tried
+  CHECK(first_correct("final_digit", "1#7.", "7") == Place(4));
+  CHECK(!first_correct("final_digit", "1#8.", "7"));
+}
+
 TEST_CASE("form of mathematical answers") {
   const Json file = cases("math_format.json");
   const auto boxed = [&](const char* list, const std::string& open, const std::string& close,

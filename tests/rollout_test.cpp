@@ -1,6 +1,8 @@
 // Tasks, prompts, the engine, rollout rows.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 
@@ -9,10 +11,12 @@
 #include "rollout/prompts.h"
 #include "rollout/rows.h"
 #include "tests/testing.h"
+#include "tests/tiny_model.h"
 
 namespace vernier {
 namespace {
 
+using testing::tiny_model;
 using testing::usage_error;
 
 std::unique_ptr<Task> task_of(const std::string& name, const std::string& keys = "") {
@@ -22,9 +26,29 @@ std::unique_ptr<Task> task_of(const std::string& name, const std::string& keys =
   return task;
 }
 
+int value_of(char digit) { return digit - '0'; }
+int term_of(const std::string& prompt, size_t i) { return value_of(prompt[2 * i + 1]); }
+
+// Whether `hits` of `draws` are within four standard deviations of what a probability gives.
+bool fits(int64_t hits, int64_t draws, double probability) {
+  const auto n = static_cast<double>(draws);
+  return std::abs(static_cast<double>(hits) / n - probability) <
+         4 * std::sqrt(probability * (1 - probability) / n);
+}
+
+// Whether all of `values` values occur, each as often as the others.
+bool even(const std::map<int, int64_t>& counts, size_t values) {
+  int64_t draws = 0;
+  for (const auto& [value, count] : counts) draws += count;
+  return counts.size() == values &&
+         std::all_of(counts.begin(), counts.end(), [&](const auto& entry) {
+           return fits(entry.second, draws, 1.0 / static_cast<double>(values));
+         });
+}
+
 TEST_CASE("chain_sum: prompts are deterministic, in range, and their answers right") {
   const auto task = task_of("chain_sum");
-  std::map<int, int> sizes;
+  std::map<int, int64_t> sizes;
   for (int64_t i = 0; i < 7000; ++i) {
     const Prompt prompt = task->prompt(1, i);
     CHECK(prompt.text == task->prompt(1, i).text);
@@ -39,63 +63,192 @@ TEST_CASE("chain_sum: prompts are deterministic, in range, and their answers rig
     CHECK(prompt.answer == std::to_string(sum % 10));
     ++sizes[static_cast<int>(n)];
   }
-  CHECK(sizes.size() == 7);
-  for (const auto& [n, count] : sizes) {
-    CHECK((n >= 2 && n <= 8));
-    CHECK(std::abs(count - 1000) < 150);
+  REQUIRE(even(sizes, 7));
+  CHECK(sizes.begin()->first == 2);
+}
+
+// The answer without mistakes in style D, T2, T1 or F.
+std::string worked_answer(const std::string& prompt, const std::string& style) {
+  const size_t n = prompt.size() / 2, step = style == "T2" ? 2 : 1;
+  std::string text = style == "D" ? "" : prompt.substr(0, 2);
+  int value = term_of(prompt, 0);
+  for (size_t i = 1; i < n; i += step) {
+    const size_t last = std::min(i + step, n) - 1;
+    if (style == "F") text += cat(prompt.substr(2 * i, 2), '+', value);
+    for (size_t k = i; k <= last; ++k) value = (value + term_of(prompt, k)) % 10;
+    if (style == "T1" || style == "T2") text += prompt[2 * last];
+    if (style != "D") text += cat('=', value);
+  }
+  return cat(text, '#', value, '.');
+}
+
+// Style X without the pairs `~k+v=w~(10-k)+w=v` that lead back to v; those that do not are left.
+std::string without_detours(std::string text) {
+  for (size_t at = text.find('~'); at != std::string::npos; at = text.find('~', at)) {
+    const std::string pair = text.substr(at, 12);
+    if (at == 0 || pair.size() < 12) return text;
+    const int k = value_of(pair[1]), v = value_of(pair[3]), w = (v + k) % 10;
+    if (text[at - 1] != pair[3] || pair != cat('~', k, '+', v, '=', w, '~', 10 - k, '+', w, '=', v))
+      return text;
+    text.erase(at, 12);
+  }
+  return text;
+}
+
+// Style F, whatever W or X have put between its steps.
+std::string plain(const Demonstration& one) {
+  std::string text = one.response;
+  if (one.style == "W") std::erase(text, '~');
+  return one.style == "X" ? without_detours(text) : text;
+}
+
+TEST_CASE("chain_sum: the specified examples") {
+  const std::string prompt = "a3b8c5d9e2=";
+  const std::map<std::string, std::string> examples = {{"D", "#7."},
+                                                       {"T2", "a3c=6e=7#7."},
+                                                       {"T1", "a3b=1c=6d=5e=7#7."},
+                                                       {"F", "a3b8+3=1c5+1=6d9+6=5e2+5=7#7."}};
+  for (const auto& [style, answer] : examples) CHECK(worked_answer(prompt, style) == answer);
+  const std::string keys =
+      "min_terms = 5\nmax_terms = 5\nerror_rate = 0\nwaffle_error_rate = 0\nunmarked_rate = 0\n";
+  // The terms are drawn first: in every style one index has the same prompt.
+  const auto direct = task_of("chain_sum", keys + "mix = [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]");
+  int64_t index = 0;
+  while (index < 1000000 && direct->demonstrate(3, index, 0).prompt != prompt) ++index;
+  REQUIRE(index < 1000000);
+  const std::vector<std::string> styles = {"D", "T2", "T1", "F", "W", "X"};
+  for (size_t s = 0; s < styles.size(); ++s) {
+    std::string mix;
+    for (size_t k = 0; k < styles.size(); ++k) mix += k == s ? "1.0, " : "0.0, ";
+    const auto task = task_of("chain_sum", cat(keys, "mix = [", mix, "]"));
+    const Demonstration one = task->demonstrate(3, index, 0);
+    CHECK(one.prompt == prompt);
+    CHECK(one.style == styles[s]);
+    CHECK(plain(one) == examples.at(s < 4 ? styles[s] : "F"));
   }
 }
 
-TEST_CASE("chain_sum: without mistakes every style has its length and is right") {
+// Lengths of the runs of fillers.
+std::vector<int> fillers_of(const std::string& text) {
+  std::vector<int> out;
+  for (size_t i = 1; i < text.size(); ++i) {
+    if (text[i] != '~') continue;
+    if (text[i - 1] != '~') out.push_back(0);
+    ++out.back();
+  }
+  return out;
+}
+
+// What the detours of style X were drawn from: steps where one was possible, and its first term.
+struct Detours {
+  int64_t possible = 0, taken = 0;
+  std::map<int, int64_t> terms;
+
+  void add(const std::string& text, size_t n) {
+    size_t at = 2;
+    int64_t found = 0;
+    for (size_t step = 1; step < n; ++step) {
+      at += 6;
+      const bool here = text.at(at) == '~';
+      if (step == n - 1 && found == 0) {
+        CHECK(here);  // at least one
+      } else if (found == 4) {
+        CHECK(!here);  // at most four
+      } else {
+        ++possible;
+        taken += here ? 1 : 0;
+      }
+      if (!here) continue;
+      ++found;
+      ++terms[value_of(text[at + 1])];
+      at += 12;
+    }
+  }
+};
+
+TEST_CASE("chain_sum: without mistakes every style has its form and is right") {
   const auto task =
       task_of("chain_sum", "error_rate = 0\nwaffle_error_rate = 0\nunmarked_rate = 0");
-  std::map<std::string, int> styles;
+  std::map<std::string, int64_t> styles;
+  std::map<int, int64_t> fillers;
+  Detours detours;
   for (int64_t i = 0; i < 20000; ++i) {
     const Demonstration one = task->demonstrate(3, i, 0);
-    const auto n = static_cast<int64_t>(one.prompt.size() / 2),
-               size = static_cast<int64_t>(one.response.size());
+    CAPTURE(one.response);
     ++styles[one.style];
+    const bool short_form = one.style == "D" || one.style == "T1" || one.style == "T2";
+    REQUIRE(plain(one) == worked_answer(one.prompt, short_form ? one.style : "F"));
+    const size_t n = one.prompt.size() / 2;
     int sum = 0;
-    for (int64_t k = 0; k < n; ++k) sum += one.prompt[static_cast<size_t>(2 * k + 1)] - '0';
-    REQUIRE(verify("final_digit", one.response, std::to_string(sum % 10)).correct);
-    const auto fillers = std::count(one.response.begin(), one.response.end(), '~');
-    if (one.style == "D") CHECK(size == 3);
-    if (one.style == "T2") CHECK(size == 3 * (n / 2) + 5);
-    if (one.style == "T1") CHECK(size == 3 * n + 2);
-    if (one.style == "F") CHECK(size == 6 * n - 1);
-    if (one.style == "W") {
-      CHECK(size == 6 * n - 1 + fillers);
-      CHECK((fillers >= 2 * (n - 1) && fillers <= 8 * (n - 1)));
-    }
-    if (one.style == "X") {
-      CHECK(size == 6 * n - 1 + 6 * fillers);
-      CHECK((fillers >= 2 && fillers <= 8 && fillers % 2 == 0));
-    }
+    for (size_t k = 0; k < n; ++k) sum += term_of(one.prompt, k);
+    CHECK(verify("final_digit", one.response, std::to_string(sum % 10)).correct);
+    if (one.style == "X") detours.add(one.response, n);
+    if (one.style != "W") continue;
+    const std::vector<int> runs = fillers_of(one.response);
+    CHECK(runs.size() == n - 1);
+    for (const int run : runs) ++fillers[run];
   }
   const std::map<std::string, double> mix = {{"D", .08}, {"T2", .07}, {"T1", .10},
                                              {"F", .20}, {"W", .40},  {"X", .15}};
-  for (const auto& [style, share] : mix)
-    CHECK(styles[style] / 20000.0 == doctest::Approx(share).epsilon(0.06));
+  for (const auto& [style, share] : mix) CHECK(fits(styles[style], 20000, share));
+  REQUIRE(even(fillers, 7));
+  CHECK(fillers.begin()->first == 2);
+  CHECK(fits(detours.taken, detours.possible, 0.45));
+  REQUIRE(even(detours.terms, 9));
+  CHECK(detours.terms.begin()->first == 1);
 }
 
-TEST_CASE("chain_sum: the specified examples, mistakes and missing marks") {
+// The results written in the demonstrations of a style, and how far the wrong ones are off.
+struct Results {
+  int64_t written = 0, wrong = 0;
+  std::map<int, int64_t> offsets;
+
+  void add(const Demonstration& one) {
+    const std::string& text = one.response;
+    int value = term_of(one.prompt, 0);
+    size_t done = 0;
+    for (size_t at = text.find('='); at != std::string::npos; at = text.find('=', at + 1)) {
+      int right = value;
+      if (one.style == "T1" || one.style == "T2") {
+        while (done < static_cast<size_t>(text[at - 1] - 'a')) right += term_of(one.prompt, ++done);
+      } else {
+        CHECK(value_of(text[at - 1]) == value);  // goes on from what was written
+        right += value_of(text[at - 3]);
+      }
+      value = value_of(text[at + 1]);
+      ++written;
+      if (value == right % 10) continue;
+      ++wrong;
+      ++offsets[(value - right % 10 + 10) % 10];
+    }
+    if (one.style != "D") CHECK(value_of(text[text.size() - 2]) == value);
+  }
+};
+
+TEST_CASE("chain_sum: mistakes compound, marks are missing, at the specified rates") {
   const auto task = task_of("chain_sum");
-  int wrong = 0, unmarked = 0, chained = 0;
+  int64_t unmarked = 0;
+  std::map<std::string, Results> results;
+  std::map<int, int64_t> offsets;
   for (int64_t i = 0; i < 20000; ++i) {
     const Demonstration one = task->demonstrate(3, i, 5);
     CHECK(one.prompt.size() <= 11);
+    unmarked += one.response.find('#') == std::string::npos ? 1 : 0;
+    results[one.style].add(one);
+    if (one.style != "D") continue;
     int sum = 0;
-    for (size_t k = 1; k < one.prompt.size(); k += 2) sum += one.prompt[k] - '0';
-    const char digit = one.response[one.response.size() - 2];
-    unmarked += one.response.find('#') == std::string::npos;
-    if (one.style == "D") CHECK(digit - '0' == sum % 10);
-    if (one.style != "F") continue;
-    ++chained;
-    wrong += digit - '0' != sum % 10;
+    for (size_t k = 0; k < one.prompt.size() / 2; ++k) sum += term_of(one.prompt, k);
+    CHECK(value_of(one.response[one.response.size() - 2]) == sum % 10);
   }
-  CHECK(unmarked / 20000.0 == doctest::Approx(0.05).epsilon(0.15));
-  // Steps 1 to 4 at 3 % each: a final result is wrong in about 7 %.
-  CHECK(wrong / static_cast<double>(chained) == doctest::Approx(0.07).epsilon(0.25));
+  CHECK(fits(unmarked, 20000, 0.05));
+  CHECK(results["D"].written == 0);
+  for (const char* style : {"T2", "T1", "F", "W", "X"}) {
+    CAPTURE(style);
+    const Results& found = results[style];
+    CHECK(fits(found.wrong, found.written, std::string(style) == "W" ? 0.015 : 0.03));
+    for (const auto& [offset, count] : found.offsets) offsets[offset] += count;
+  }
+  CHECK(even(offsets, 9));
   CHECK(usage_error([] { task_of("chain_sum", "mix = [1.0]"); }).find("expected 6") !=
         std::string::npos);
 }
@@ -158,20 +311,6 @@ TEST_CASE("JSONL prompts: field names, order, epochs, mistakes") {
   CHECK(message("not json").empty());
 }
 
-Model tiny_model(uint64_t seed = 3) {
-  NewModel config;
-  config.characters = "0123456789abcdefgh+=#.?~";
-  config.end_token = ".";
-  config.spec.hidden_size = 32;
-  config.spec.intermediate_size = 48;
-  config.spec.num_hidden_layers = 2;
-  config.spec.num_attention_heads = 4;
-  config.spec.num_key_value_heads = 2;
-  config.spec.head_dim = 8;
-  config.spec.max_position_embeddings = 64;
-  return new_model(config, seed, false);
-}
-
 std::vector<Prompt> tiny_prompts(const Model& model, int64_t count) {
   const auto task = task_of("chain_sum");
   const DataConfig config;
@@ -196,7 +335,7 @@ std::map<std::pair<int64_t, int64_t>, Response> draw(Model& model, std::vector<P
 }
 
 TEST_CASE("a response does not depend on its neighbours in the batch") {
-  Model model = tiny_model();
+  Model model = tiny_model(false);
   RolloutConfig config;
   config.num_generations = 5;
   config.max_completion_length = 40;
@@ -225,7 +364,7 @@ TEST_CASE("a response does not depend on its neighbours in the batch") {
 }
 
 TEST_CASE("recorded log-probabilities equal those of a full pass, bit for bit") {
-  Model model = tiny_model();
+  Model model = tiny_model(false);
   RolloutConfig config;
   config.num_generations = 3;
   config.max_completion_length = 40;
@@ -250,7 +389,7 @@ TEST_CASE("recorded log-probabilities equal those of a full pass, bit for bit") 
 }
 
 TEST_CASE("the engine stops when it is asked to, and names a prompt that does not fit") {
-  Model model = tiny_model();
+  Model model = tiny_model(false);
   Engine engine(*model.decoder, *model.tokenizer);
   const std::atomic<bool> stop{true};
   RolloutConfig config;
@@ -266,7 +405,7 @@ TEST_CASE("the engine stops when it is asked to, and names a prompt that does no
 }
 
 TEST_CASE("spans of thinking and answer by token id") {
-  const Model model = tiny_model();
+  const Model model = tiny_model(false);
   RolloutConfig config;
   config.think_end = "#";
   const auto spans = [&](const std::string& prompt, const std::string& text) {
@@ -291,7 +430,7 @@ TEST_CASE("spans of thinking and answer by token id") {
 }
 
 TEST_CASE("rollout rows: written, read back, indexed; bad rows are named") {
-  Model model = tiny_model();
+  Model model = tiny_model(false);
   RolloutConfig config;
   config.num_generations = 2;
   config.max_completion_length = 20;

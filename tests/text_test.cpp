@@ -14,6 +14,7 @@
 #include "core/text/chat_format.h"
 #include "core/text/tokenizer.h"
 #include "core/weights/weights.h"
+#include "tests/testing.h"
 
 #ifndef VERNIER_SMOLLM2_GGUF  // path of SmolLM2-135M-Instruct; tests that need it skip without it
 #define VERNIER_SMOLLM2_GGUF ""
@@ -27,23 +28,7 @@ using Ids = std::vector<int32_t>;
 const fs::path kCases =
     fs::path(std::source_location::current().file_name()).parent_path() / "cases";
 
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    static int count = 0;
-    path_ = fs::temp_directory_path() / cat("vernier-text-", ::getpid(), "-", count++);
-    fs::create_directories(path_);
-  }
-  ~TemporaryFolder() { fs::remove_all(path_); }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  const fs::path& path() const { return path_; }
-  fs::path operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  fs::path path_;
-};
+using testing::TemporaryFolder;
 
 // The bytes as ids 0 to 255 and a few merges; ids 256 and up as listed.
 Json small_tokenizer() {
@@ -88,8 +73,8 @@ Json small_tokenizer() {
 }
 
 Tokenizer load(const TemporaryFolder& folder, const Json& tokenizer, const Json& config) {
-  write_file(folder / "tokenizer.json", dump_json(tokenizer));
-  write_file(folder / "tokenizer_config.json", dump_json(config));
+  write_file(folder.path() / "tokenizer.json", dump_json(tokenizer));
+  write_file(folder.path() / "tokenizer_config.json", dump_json(config));
   return Tokenizer::from_folder(folder.path());
 }
 
@@ -353,19 +338,19 @@ TEST_CASE("the end token comes from whichever file names it") {
   const Json other = {{"eos_token", "he"}, {"added_tokens_decoder", {{"5", {{"content", "x"}}}}}};
   CHECK(load_error(tokenizer, other).find("token 5 'x' is not an added token") !=
         std::string::npos);
-  write_file(folder / "config.json", R"({"eos_token_id":[265]})");
+  write_file(folder.path() / "config.json", R"({"eos_token_id":[265]})");
   CHECK(load(folder, tokenizer, Json::object()).eos_id() == 265);
-  write_file(folder / "generation_config.json", R"({"eos_token_id":267})");
+  write_file(folder.path() / "generation_config.json", R"({"eos_token_id":267})");
   CHECK(load(folder, tokenizer, Json::object()).eos_id() == 267);
-  write_file(folder / "generation_config.json", R"({"eos_token_id":[1,2]})");
+  write_file(folder.path() / "generation_config.json", R"({"eos_token_id":[1,2]})");
   CHECK_THROWS_WITH_AS(load(folder, tokenizer, Json::object()), doctest::Contains("names 2 tokens"),
                        UsageError);
-  write_file(folder / "generation_config.json", R"({"eos_token_id":999})");
+  write_file(folder.path() / "generation_config.json", R"({"eos_token_id":999})");
   CHECK_THROWS_WITH_AS(load(folder, tokenizer, Json::object()),
                        doctest::Contains("999 is outside the vocabulary of 270"), UsageError);
-  write_file(folder / "chat_template.jinja", "{{y}}");
+  write_file(folder.path() / "chat_template.jinja", "{{y}}");
   CHECK(load(folder, tokenizer, {{"eos_token", "he"}}).chat_template() == "{{y}}");
-  CHECK_THROWS_AS(Tokenizer::from_folder(folder / "none"), UsageError);
+  CHECK_THROWS_AS(Tokenizer::from_folder(folder.path() / "none"), UsageError);
 }
 
 TEST_CASE("a saved tokenizer is the same one") {
@@ -386,9 +371,9 @@ TEST_CASE("a saved tokenizer is the same one") {
   CHECK(!second.bos_id());
   CHECK(second.chat_template() == "{{x}}");
   CHECK(second.size() == first.size());
-  const std::string saved = read_file(folder / "tokenizer.json");
+  const std::string saved = read_file(folder.path() / "tokenizer.json");
   second.save(folder.path());
-  CHECK(read_file(folder / "tokenizer.json") == saved);
+  CHECK(read_file(folder.path() / "tokenizer.json") == saved);
 }
 
 TEST_CASE("a character tokenizer has one id a character") {
@@ -423,7 +408,7 @@ TEST_CASE("a character tokenizer has one id a character") {
   CHECK_THROWS_WITH_AS(Tokenizer::from_characters("a\xFF", "a"),
                        doctest::Contains("byte 1 of the characters is not UTF-8"), UsageError);
 
-  Json file = parse_json(read_file(folder / "tokenizer.json"), "saved");
+  Json file = parse_json(read_file(folder.path() / "tokenizer.json"), "saved");
   const auto error = [&](const char* pointer, const Json& value) {
     Json other = file;
     other[Json::json_pointer(pointer)] = value;
@@ -470,8 +455,8 @@ class GgufMetadata {
   Tokenizer load(const TemporaryFolder& folder) const {
     std::string file = "GGUF" + raw(uint32_t{3}) + raw(uint64_t{0}) + raw(uint64_t{values_.size()});
     for (const auto& [key, value] : values_) file += string(key) + value;
-    write_file(folder / "t.gguf", file);
-    return Tokenizer::from_gguf(GgufFile(folder / "t.gguf"));
+    write_file(folder.path() / "t.gguf", file);
+    return Tokenizer::from_gguf(GgufFile(folder.path() / "t.gguf"));
   }
 
  private:

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "tests/testing.h"
+#include "tests/tiny_model.h"
 #include "trainer/checkpoint.h"
 #include "trainer/run_config.h"
 #include "trainer/run_folder.h"
@@ -10,22 +11,9 @@
 namespace vernier {
 namespace {
 
+using testing::tiny_model;
 using testing::usage_error;
 using testing::worst;
-
-Model tiny_model(bool trained) {
-  NewModel config;
-  config.characters = "0123456789abcdefgh+=#.?~";
-  config.end_token = ".";
-  config.spec.hidden_size = 32;
-  config.spec.intermediate_size = 48;
-  config.spec.num_hidden_layers = 2;
-  config.spec.num_attention_heads = 4;
-  config.spec.num_key_value_heads = 2;
-  config.spec.head_dim = 8;
-  config.spec.max_position_embeddings = 64;
-  return new_model(config, 3, trained);
-}
 
 // Groups of scored responses of uneven lengths, with advantages.
 std::vector<Group> scored_groups(int64_t groups, int64_t responses) {
@@ -287,11 +275,90 @@ TEST_CASE("mistakes across keys of a run are named") {
       config_problem(base + "[[reward]]\ntype = \"accuracy\"\n[trainer]\nsamples_per_update = 9\n")
           .find("9 is not a multiple of rollout.num_generations = 8") != std::string::npos);
   CHECK(config_problem(base + "[[reward]]\ntype = \"accuracy\"\n[[transform]]\ntype = \"dot\"\n")
-            .find("8") != std::string::npos);  // alpha 3 never fires in a group of 8
+            .find("transform.dot.alpha: 3 can never cut: of 8 lengths none lies more than "
+                  "(n-1)/sqrt(n) "
+                  "= 2.4749 deviations above their mean") != std::string::npos);
   CHECK(config_problem("[data]\ntask = \"chain_sum\"").find("neither model.path nor [model.new]") !=
         std::string::npos);
   CHECK(config_problem(base + "[rollout]\ntemperature = 0\n[[reward]]\ntype = \"accuracy\"\n")
             .find("nothing to learn from") != std::string::npos);
+  const auto warm = [&](const std::string& curriculum) {
+    return config_problem(
+        cat("[model]\npath = \"m\"\n[data]\ntask = \"chain_sum\"\n[data.chain_sum]\nmax_terms = 6\n"
+            "[sft]\nsteps = 10\ncurriculum = ",
+            curriculum, "\n"));
+  };
+  CHECK(warm("[5, 6]").empty());
+  CHECK(warm("[5, 7]").find("c.toml:") == 0);
+  CHECK(warm("[5, 7]").find("hardest = 7 is outside 2 to 6") != std::string::npos);
+  CHECK(warm("[5, 1]").find("hardest = 1 is outside 2 to 6") != std::string::npos);
+}
+
+TEST_CASE("a key that another one makes idle is refused, and is no part of the effective one") {
+  const std::string base =
+      "[model]\npath = \"m\"\n[data]\ntask = \"chain_sum\"\n[[reward]]\ntype = \"accuracy\"\n";
+  const auto idle = [&](const std::string& keys, const std::string& key) {
+    CAPTURE(keys);
+    CHECK(config_problem(base + keys).find(key + ": has no effect with ") != std::string::npos);
+    const size_t line = keys.rfind('\n', keys.size() - 2);
+    ConfigFile file = ConfigFile::parse(base + keys.substr(0, line + 1), "c.toml");
+    RunConfig::load(file);
+    const std::string name = key.substr(key.rfind('.') + 1),
+                      section = key.substr(0, key.rfind('.'));
+    const std::string effective = file.effective();
+    const size_t at = effective.find(cat("[", section, "]"));
+    REQUIRE(at != std::string::npos);
+    const std::string own = effective.substr(at, effective.find("\n\n", at) - at);
+    CHECK(own.find(cat("\n", name, " = ")) == std::string::npos);
+  };
+  idle("[algo]\ntype = \"drpo\"\nlambda = inf\nlength_reward = \"cosine\"\n", "algo.length_reward");
+  idle("[algo]\ntype = \"drpo\"\nlambda = inf\nlength_capacity = 9\n", "algo.length_capacity");
+  idle("[algo]\ntype = \"disco\"\nbeta = 0.0\ndelta = 0.1\n", "algo.delta");
+  idle("[algo]\ntype = \"disco\"\nbeta = 0.0\nkl_scope = \"block\"\n", "algo.kl_scope");
+  idle("[algo]\nscale_rewards = \"none\"\nadvantage_eps = 1e-4\n", "algo.advantage_eps");
+  idle("[trainer]\nfinal_ratio = 0.1\n", "trainer.final_ratio");
+  idle("[rollout]\nthink_start = \"#\"\n", "rollout.think_start");
+}
+
+// The keys of a configuration in the tree, as the program reads them.
+std::string effective_of(const std::string& name) {
+  ConfigFile file = ConfigFile::load(cat(VERNIER_CONFIGS, "/", name));
+  RunConfig::load(file);
+  return file.effective();
+}
+
+TEST_CASE("the reference of GRPO is the zoo's row A8") {
+  const std::string found = effective_of("grpo_reference.toml");
+  for (const std::string key : {"type = \"grpo\"", "loss_aggregation = \"seq-mean-token-mean\"",
+                                "epsilon = 0.2", "epsilon_high = 0.2", "scale_rewards = \"group\"",
+                                "advantage_eps = 1e-06", "beta = 0.001", "entropy_coef = 0.0"}) {
+    CAPTURE(key);
+    CHECK(found.find(cat("\n", key, "\n")) != std::string::npos);
+  }
+}
+
+TEST_CASE("the defaults of grpo: token-mean, no KL, eps 1e-6, clip .2 and .2") {
+  ConfigFile file = ConfigFile::parse("[model]\npath = \"m\"\n", "c.toml");
+  RunConfig::load(file);
+  for (const std::string key : {"loss_aggregation = \"token-mean\"", "beta = 0.0", "epsilon = 0.2",
+                                "epsilon_high = 0.2", "advantage_eps = 1e-06"}) {
+    CAPTURE(key);
+    CHECK(file.effective().find(cat("\n", key, "\n")) != std::string::npos);
+  }
+}
+
+TEST_CASE("every configuration of the tree is without mistakes") {
+  int64_t count = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(VERNIER_CONFIGS)) {
+    if (entry.path().extension() != ".toml") continue;
+    CAPTURE(entry.path().string());
+    CHECK(usage_error([&] {
+            ConfigFile file = ConfigFile::load(entry.path().string());
+            RunConfig::load(file);
+          }).empty());
+    ++count;
+  }
+  CHECK(count >= 9);
 }
 
 }  // namespace

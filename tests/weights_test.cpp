@@ -14,6 +14,7 @@
 #include "core/base/errors.h"
 #include "core/base/json.h"
 #include "core/weights/dequantize.h"
+#include "tests/testing.h"
 
 namespace vernier {
 namespace {
@@ -21,22 +22,7 @@ namespace {
 const fs::path kCases =
     fs::path(std::source_location::current().file_name()).parent_path() / "cases";
 
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    static int count = 0;
-    path_ = fs::temp_directory_path() / cat("vernier-weights-", ::getpid(), "-", count++);
-    fs::create_directories(path_);
-  }
-  ~TemporaryFolder() { fs::remove_all(path_); }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  fs::path operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  fs::path path_;
-};
+using testing::TemporaryFolder;
 
 // Little-endian bytes.
 class Bytes {
@@ -143,7 +129,7 @@ struct BadFile {
 template <class File>
 void check_refused(const std::vector<BadFile>& files) {
   const TemporaryFolder folder;
-  const fs::path path = folder / "bad.file";
+  const fs::path path = folder.path() / "bad.file";
   for (const BadFile& bad : files) {
     const std::string message = error_of<File>(path, bad.content);
     CAPTURE(message);
@@ -157,7 +143,7 @@ void check_refused(const std::vector<BadFile>& files) {
 template <class File>
 void check_damaged(const std::string& content) {
   const TemporaryFolder folder;
-  const fs::path path = folder / "damaged.file";
+  const fs::path path = folder.path() / "damaged.file";
   REQUIRE(error_of<File>(path, content) == "");
   for (size_t size = 0; size < content.size(); ++size) {
     CAPTURE(size);
@@ -183,8 +169,8 @@ std::vector<float> values_of(const File& file, const std::string& name) {
 TEST_CASE("a GGUF file of either version reads back") {
   const TemporaryFolder folder;
   for (const uint32_t version : {2u, 3u}) {
-    write_file(folder / "a.gguf", sample_gguf(version));
-    const GgufFile file(folder / "a.gguf");
+    write_file(folder.path() / "a.gguf", sample_gguf(version));
+    const GgufFile file(folder.path() / "a.gguf");
     CHECK(file.text("general.name") == "small");
     CHECK(file.integer("a.count") == 7);
     CHECK(file.real("a.ratio") == 0.5);
@@ -331,7 +317,7 @@ TEST_CASE("hostile safetensors files are refused by name") {
 
 TEST_CASE("a safetensors file round-trips, and is refused when damaged") {
   const TemporaryFolder folder;
-  const fs::path path = folder / "a.safetensors";
+  const fs::path path = folder.path() / "a.safetensors";
   const std::vector<float> values = {0.f, -1.5f, 3.14159f, 65504.f, -2e-8f, 1e30f};
   SafetensorsWriter writer(path,
                            {{"wide \"é\"", {2, 3}, DType::f32},
@@ -362,10 +348,10 @@ TEST_CASE("a safetensors file round-trips, and is refused when damaged") {
 TEST_CASE("a plan for a safetensors file is kept") {
   const TemporaryFolder folder;
   const auto plan = [&](std::vector<SafetensorsWriter::Planned> tensors) {
-    return SafetensorsWriter(folder / "b.safetensors", std::move(tensors), {});
+    return SafetensorsWriter(folder.path() / "b.safetensors", std::move(tensors), {});
   };
   SafetensorsWriter writer =
-      SafetensorsWriter(folder / "c.safetensors", {{"a", {1}}, {"b", {1}}}, {});
+      SafetensorsWriter(folder.path() / "c.safetensors", {{"a", {1}}, {"b", {1}}}, {});
   const float value = 1;
   writer.write(&value);
   CHECK_THROWS_AS(writer.commit(), BugError);
@@ -376,7 +362,7 @@ TEST_CASE("a plan for a safetensors file is kept") {
   CHECK_THROWS_AS(plan({{"__metadata__", {1}}}), BugError);
   CHECK_THROWS_AS(plan({{"a", {32}, DType::q4_0}}), BugError);
   CHECK_THROWS_AS(plan({{"a", {1}, DType::bf16}, {"b", {1}, DType::f32}}), BugError);
-  CHECK(!fs::exists(folder / "b.safetensors"));
+  CHECK(!fs::exists(folder.path() / "b.safetensors"));
 }
 
 TEST_CASE("every half reads back, and ties round to even") {

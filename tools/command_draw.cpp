@@ -1,15 +1,12 @@
 // generate, eval: responses of a model to prompts.
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <thread>
 
 #include "core/base/errors.h"
 #include "core/base/log.h"
-#include "core/base/pool.h"
+#include "core/kernels/threads.h"
 #include "rollout/prompts.h"
 #include "rollout/rows.h"
 #include "tools/commands.h"
@@ -25,22 +22,37 @@ struct Drawing {
   RolloutConfig config;
 };
 
-Drawing prepare(const DrawOptions& options) {
-  set_threads(options.threads);
-  Drawing out;
-  check_temperature(options.sampling.temperature, "--temperature");
-  DataConfig data;
+// The options of the command line as a [data] section, so that they are read and refused alike.
+DataConfig data_of(const DrawOptions& options) {
   if (!options.data.empty() && !options.task.empty())
     fail("--task is given beside --data; choose one of them");
   if (options.data.empty() && options.task.empty()) fail("--data or --task is missing");
-  if (options.task.empty())
-    data.eval = options.data;
-  else {
-    ConfigFile file =
-        ConfigFile::parse("", "--task", std::vector<std::string>{"task=" + options.task});
-    file.bind([&](Binder& root) { data.bind(root); });
-  }
+  std::vector<std::string> keys;
+  const auto give = [&](const char* flag, const std::string& key, const std::string& value,
+                        bool of_rows) {
+    if (value.empty()) return;
+    if (of_rows && options.data.empty()) fail(flag, ": needs --data; a task has its own");
+    keys.push_back(cat(key, "=", dump_json(Json(value))));
+  };
+  give("--data", "eval", options.data, false);
+  give("--task", "task", options.task, false);
+  give("--prompt-template", "prompt_template", options.prompt_template, false);
+  give("--prompt-field", "prompt_field", options.prompt_field, true);
+  give("--answer-field", "answer_field", options.answer_field, true);
+  give("--verify", "verify", options.verify, true);
+  DataConfig data;
+  ConfigFile file = ConfigFile::parse("", "command line", keys);
+  file.bind([&](Binder& root) { data.bind(root); });
   if (options.limit > 0) data.eval_prompts = options.limit;
+  return data;
+}
+
+Drawing prepare(const DrawOptions& options) {
+  set_threads(options.threads);
+  Drawing out;
+  if (const auto problem = temperature_problem(options.sampling.temperature); !problem.empty())
+    fail("--temperature: ", problem);
+  DataConfig data = data_of(options);
   const auto source = evaluation_prompts(data);
   int64_t count = source->size();
   if (options.limit > 0) count = std::min(count, options.limit);
@@ -104,12 +116,6 @@ void print_table(const std::vector<std::pair<int64_t, Evaluation>>& rows) {
 
 }  // namespace
 
-void set_threads(int64_t threads) {
-  const auto cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-  set_kernel_threads(threads > 0 ? static_cast<int>(threads) : cores);
-  at::set_num_threads(1);
-}
-
 void generate_command(const DrawOptions& options) {
   Output output(options.out);
   Drawing drawing = prepare(options);
@@ -152,9 +158,9 @@ void eval_command(const DrawOptions& options) {
   Json out = evaluation_json(rows.back().second);
   out["n"] = options.n;
   out["seed"] = options.seed;
+  out["bootstrap"] = bootstrap_json({});
   for (const auto& [budget, evaluation] : rows) {
     Json row = evaluation_json(evaluation);
-    row.erase("bootstrap");
     row["budget"] = budget;
     out["budgets"].push_back(row);
   }

@@ -10,6 +10,7 @@
 #include "core/base/json.h"
 #include "core/kernels/device.h"
 #include "core/kernels/kernels.h"
+#include "core/metrics/metrics.h"
 #include "core/model/model.h"
 #include "rewards/verify/rules.h"
 #include "tools/commands.h"
@@ -18,7 +19,8 @@
 namespace vernier {
 namespace {
 
-constexpr std::string_view kTopics[] = {"config", "rewards", "transforms", "algos", "tasks"};
+constexpr std::string_view kTopics[] = {"config", "rewards", "transforms",
+                                        "algos",  "tasks",   "metrics"};
 
 // The keys that a plug-in reads, by binding it to an empty table.
 template <class T, class... Args>
@@ -90,6 +92,19 @@ Json entry_json(const Entry& entry) {
   return {{"name", entry.name}, {"summary", entry.summary}, {"keys", keys}};
 }
 
+void print_metrics() {
+  for (const auto& [name, doc] : MetricDocs::all())
+    std::printf("  %-40s %-10s %s\n", name.c_str(), doc.unit.c_str(), doc.meaning.c_str());
+  std::printf("\n");
+}
+
+Json metrics_json() {
+  Json out = Json::array();
+  for (const auto& [name, doc] : MetricDocs::all())
+    out.push_back({{"name", name}, {"unit", doc.unit}, {"doc", doc.meaning}});
+  return out;
+}
+
 Json machine() {
   const auto memory =
       static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
@@ -116,6 +131,13 @@ void reference_command(const std::string& topic, bool json) {
   Json all = Json::object();
   for (const std::string& name : topics) {
     if (!json) std::printf("# %s\n\n", name.c_str());
+    if (name == "metrics") {
+      if (json)
+        all[name] = metrics_json();
+      else
+        print_metrics();
+      continue;
+    }
     for (const Entry& entry : entries_of(name)) {
       if (json)
         all[name].push_back(entry_json(entry));

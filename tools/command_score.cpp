@@ -36,13 +36,8 @@ void score_command(const std::string& config_path, const std::vector<std::string
   config->needs_model = false;
   file.bind([&](Binder& root) { config->bind(root); });
   const std::shared_ptr<const Tokenizer> tokenizer = tokenizer_of(*config);
-  *config->decode = [&](std::span<const int32_t> ids) {
-    if (tokenizer == nullptr)
-      fail(config_path, ": model.path: ", config->model_path,
-           " is not there, and its tokenizer is "
-           "needed to read a cut response again; set on_cut = \"force_zero\" or give the model");
-    return tokenizer->decode(ids);
-  };
+  if (tokenizer != nullptr)
+    *config->decode = [&](std::span<const int32_t> ids) { return tokenizer->decode(ids); };
   Output output(out);
   read_rollouts(rollouts, [&](Group&& group) {
     config->chain.score(group, explain);
@@ -61,7 +56,7 @@ void score_command(const std::string& config_path, const std::vector<std::string
                               "rewards", "reward", "advantage", "transforms", "abstained"})
         row[key] = scored[key];
       // A cut changed these; a row that never had them does not get them.
-      for (const char* key : {"response", "response_ids", "logprobs"})
+      for (const char* key : {"response", "response_ids", "logprobs", "first_correct"})
         if (row.contains(key) && scored.contains(key)) row[key] = scored[key];
       row.erase("explain");
       if (explain) {

@@ -3,7 +3,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/json.h"
-#include "core/base/pool.h"
+#include "core/kernels/threads.h"
 #include "core/model/model.h"
 #include "core/weights/weights.h"
 #include "tools/commands.h"

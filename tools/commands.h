@@ -17,15 +17,12 @@ struct ModelOptions {
 
 struct DrawOptions : ModelOptions {
   std::string data, task, out, chat_format = "none", think_end;
+  std::string verify, prompt_template, prompt_field, answer_field;  // "": as in [data]
   int64_t n = 1, max_completion_length = 0, seed = 1, limit = 0, max_running = 256;
   SamplingParams sampling;
   bool greedy = false, raw = false, json = false;
   std::vector<int64_t> budgets;
 };
-
-/// Sets the pool of the kernels to `threads` (0: one a core), and torch's own to one: two pools
-/// would fight for the cores.
-void set_threads(int64_t threads);
 
 void tokenize_command(const std::string& model, bool decode, bool add_special);
 void logprobs_command(const ModelOptions& options, double temperature, const std::string& device);

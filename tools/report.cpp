@@ -32,7 +32,7 @@ void add_checkpoint(Json& out, const Checkpoint& checkpoint) {
   out["tokens_per_correct"] = checkpoint.tokens_per_correct();
   out["clipped_ratio"] = checkpoint.clipped_ratio;
   out["num_prompts"] = checkpoint.num_prompts;
-  out["num_answers"] = checkpoint.num_answers;
+  out["num_samples"] = checkpoint.num_answers;
 }
 
 // The last evaluation; without one its keys stand with null.
@@ -43,7 +43,7 @@ void add_final(Json& out, const Run& run) {
 
 Json curve_json(const LengthCurve& curve) {
   Json out = {{"label", curve.label},
-              {"num_answers", curve.num_answers},
+              {"num_samples", curve.num_answers},
               {"num_prompts", curve.num_prompts},
               {"inverted_u", curve.inverted_u},
               {"bins", Json::array()}};
@@ -51,7 +51,7 @@ Json curve_json(const LengthCurve& curve) {
     Json row = {{"low", bin.low},
                 {"high", bin.high},
                 {"mean", bin.center},
-                {"num_answers", bin.num_answers},
+                {"num_samples", bin.num_answers},
                 {"num_prompts", bin.num_prompts}};
     add_estimate(row, "accuracy", bin.accuracy);
     out["bins"].push_back(std::move(row));
@@ -116,7 +116,7 @@ Json histogram_json(const Answers& answers, const Histogram& histogram) {
   for (const Answer& answer : answers.rows) sum += static_cast<double>(answer.num_tokens);
   const auto n = static_cast<double>(answers.rows.size());
   return {{"source", answers.source},           {"step", answers.step},
-          {"num_answers", answers.rows.size()}, {"mean_length", n > 0 ? sum / n : kUndefined},
+          {"num_samples", answers.rows.size()}, {"mean_length", n > 0 ? sum / n : kUndefined},
           {"right", histogram.right},           {"wrong", histogram.wrong},
           {"unjudged", histogram.unjudged}};
 }
@@ -171,10 +171,7 @@ Json report_json(const Report& report, bool for_page) {
   const Run& head = report.runs.front();
   Json out = {{"unit", "tokens"}, {"run", head.name}};
   add_final(out, head);
-  out["bootstrap"] = {{"seed", report.bootstrap.seed},
-                      {"draws", report.bootstrap.draws},
-                      {"level", 0.95},
-                      {"cluster", "prompt"}};
+  out["bootstrap"] = bootstrap_json(report.bootstrap);
   out["runs"] = Json::array();
   for (size_t i = 0; i < report.runs.size(); ++i)
     out["runs"].push_back(run_json(report, i, for_page));

@@ -146,7 +146,7 @@
       out += `<br>length ${tokens(row.mean_length)} tokens${range(row, 'mean_length', tokens)}`;
     if (known(row.tokens_per_correct))
       out += `<br>${tokens(row.tokens_per_correct)} tokens per right answer`;
-    return out + `<br>n = ${whole(row.num_answers)} answers, ${whole(row.num_prompts)} prompts`;
+    return out + `<br>n = ${whole(row.num_samples)} answers, ${whole(row.num_prompts)} prompts`;
   }
 
   // One quantity over steps: training as a thin line, evaluations with intervals on top.
@@ -386,7 +386,7 @@
     const bars = (counts, label, marker) => ({
       type: 'bar',
       x,
-      y: counts.map((count) => count / part.num_answers),
+      y: counts.map((count) => count / part.num_samples),
       marker,
       ...at,
       text: counts.map((count, bin) => `${ranges[bin]}<br>${label}: ${whole(count)} answers`),
@@ -406,9 +406,9 @@
     const c = ink();
     const cells = [];
     const several =
-        data.runs.some((run) => run.last.num_answers > 0 && run.last.step !== run.first.step);
+        data.runs.some((run) => run.last.num_samples > 0 && run.last.step !== run.first.step);
     data.runs.forEach((run, i) => {
-      if (hidden.has(i) || run.first.num_answers === 0) return;
+      if (hidden.has(i) || run.first.num_samples === 0) return;
       cells.push({run, part: run.first});
       if (several) cells.push({run, part: run.last.step === run.first.step ? null : run.last});
     });
@@ -428,7 +428,7 @@
       if (part === null) return;
       const place = grid.at(k);
       const title = `<b>${short(run.name, 22)}</b>, step ${whole(part.step)}: mean ${
-          tokens(part.mean_length)}, n = ${whole(part.num_answers)}`;
+          tokens(part.mean_length)}, n = ${whole(part.num_samples)}`;
       const at = addPanel(
           shape, k, place, title, c.ink,
           axis(place.isBottom ? 'length [tokens]' : '', {matches: k > 0 ? 'x' : undefined}),
@@ -458,7 +458,7 @@
       x,
       y,
       mode: 'lines+markers',
-      name: `${plain(curve.label)} (n = ${whole(curve.num_answers)})`,
+      name: `${plain(curve.label)} (n = ${whole(curve.num_samples)})`,
       meta: curve.label,
       line: {color: colour, width},
       marker: {color: colour, size: 7, symbol},
@@ -469,7 +469,7 @@
   }
 
   const sizeOf = (bin) =>
-      `<br>n = ${whole(bin.num_answers)} answers, ${whole(bin.num_prompts)} prompts`;
+      `<br>n = ${whole(bin.num_samples)} answers, ${whole(bin.num_prompts)} prompts`;
 
   function lengthTrace(curve, ...style) {
     const percent = (value) => (100 * value).toFixed(1);
@@ -518,7 +518,7 @@
           shape, 2 * k + 1, grid.at(2 * k + 1),
           `${names}within a question (${plain(s.within_source)}, ${
               whole(s.within_question.num_prompts)} prompts, n = ${
-              whole(s.within_question.num_answers)})`,
+              whole(s.within_question.num_samples)})`,
           c.soft, axis('rank of the length in its question (−0.5 shortest, 0.5 longest)', {
             range: [-0.5, 0.5]
           }),

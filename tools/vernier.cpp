@@ -1,10 +1,12 @@
 // The program: parses the command line, runs a command, turns errors into exit codes.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <new>
 
 #include "core/base/errors.h"
 #include "core/base/log.h"
+#include "rewards/verify/rules.h"
 #include "tools/commands.h"
 #include "tools/report.h"
 #include "trainer/loop.h"
@@ -37,6 +39,12 @@ void add_drawing(CLI::App* command, DrawOptions& options) {
   add_model(command, options);
   command->add_option("--data", options.data, "prompts, JSON Lines");
   command->add_option("--task", options.task, "prompts of a task family, in place of --data");
+  command->add_option("--verify", options.verify,
+                      cat("rule of correctness where a row names none: ", join(verify_rules())));
+  command->add_option("--prompt-field", options.prompt_field, "column of the prompt");
+  command->add_option("--answer-field", options.answer_field, "column of the answer");
+  command->add_option("--prompt-template", options.prompt_template,
+                      "wraps a plain prompt; {prompt} stands for it");
   command->add_option("--n", options.n, "responses a prompt")->check(CLI::Range(1, 4096));
   command
       ->add_option("--max-completion-length", options.max_completion_length,
@@ -144,7 +152,8 @@ void add_offline(CLI::App& app, Options& options) {
   command->callback([&options] { write_report(options.report); });
 
   command = app.add_subcommand("reference", "every key with default, unit and source");
-  command->add_option("topic", options.topic, "rewards, algos, transforms, tasks or config");
+  command->add_option("topic", options.topic,
+                      "rewards, algos, transforms, tasks, config or metrics");
   command->add_flag("--json", options.reference_json);
   command->callback([&options] { reference_command(options.topic, options.reference_json); });
 
@@ -156,6 +165,16 @@ void add_offline(CLI::App& app, Options& options) {
                                                 : std::optional<std::string>(options.doctor_model),
                    options.doctor_json);
   });
+}
+
+// The parser would call a command that it does not know an unexpected argument.
+void check_command(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return;
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+  if (std::find(names.begin(), names.end(), argv[1]) == names.end())
+    fail("vernier: ", argv[1], ": no such command", suggestion(argv[1], names),
+         "; known: ", join(names));
 }
 
 int run(int argc, char** argv) {
@@ -170,6 +189,7 @@ int run(int argc, char** argv) {
   add_text(app, options);
   add_offline(app, options);
   try {
+    check_command(app, argc, argv);
     app.parse(argc, argv);
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
       fail_run("standard output cannot be written");

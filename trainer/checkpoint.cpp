@@ -161,8 +161,8 @@ void clear_after(const fs::path& run, const fs::path* start) {
   for (const fs::path& path : leftovers) fs::remove_all(path);
   const auto kept = start == nullptr ? std::nullopt : order_of(start->filename().string());
   for (const fs::path& path : list_checkpoints(run)) {
+    if (kept && *order_of(path.filename().string()) <= *kept) continue;
     const bool damaged = !check_checkpoint(path).empty();
-    if (!damaged && kept && *order_of(path.filename().string()) <= *kept) continue;
     fs::path aside = path;
     aside += damaged ? ".damaged" : ".superseded";
     fs::remove_all(aside);

@@ -6,10 +6,25 @@
 #include <numeric>
 
 #include "core/base/errors.h"
-#include "rewards/verify/rules.h"
+#include "rewards/verify/judge.h"
 
 namespace vernier {
 namespace {
+
+const MetricDocs docs{
+    {"eval/accuracy", "share", "right responses of the evaluation (avg@n)"},
+    {"eval/accuracy_low", "share", "lower end of its 95 % interval, bootstrap over prompts"},
+    {"eval/accuracy_high", "share", "upper end of the same"},
+    {"eval/mean_length", "tokens", "mean length, end token included"},
+    {"eval/mean_length_low", "tokens", "lower end of its 95 % interval, bootstrap over prompts"},
+    {"eval/mean_length_high", "tokens", "upper end of the same"},
+    {"eval/length/correct/mean", "tokens", "mean length of right responses"},
+    {"eval/length/wrong/mean", "tokens", "mean length of wrong responses"},
+    {"eval/pass_at_n", "share", "prompts with a right response among their n"},
+    {"eval/majority_at_n", "share", "prompts whose most frequent answer is right; ties share"},
+    {"eval/clipped_ratio", "share", "responses that ended at their limit"},
+    {"eval/num_prompts", "prompts", "evaluated"},
+    {"eval/num_samples", "responses", "evaluated"}};
 
 constexpr uint64_t kEvaluationStep = ~uint64_t{0};  // apart from every training step
 
@@ -21,12 +36,11 @@ double majority(const Group& group) {
   };
   std::map<std::string, Class> classes;
   for (const Response& response : group.responses) {
-    if (!response.correct) continue;
-    const Verdict verdict = verify(group.prompt.verify, response.text, group.prompt.answer);
-    if (verdict.found.empty() && !verdict.correct) continue;  // no answer casts no vote
-    Class& one = classes[verdict.found];
+    const std::optional<Verdict> verdict = judge(group.prompt, response);
+    if (!verdict || (verdict->found.empty() && !verdict->correct)) continue;  // casts no vote
+    Class& one = classes[verdict->found];
     ++one.count;
-    one.correct = one.correct || verdict.correct;
+    one.correct = one.correct || verdict->correct;
   }
   int64_t most = 0;
   for (const auto& [found, one] : classes) most = std::max(most, one.count);
@@ -43,9 +57,8 @@ double majority(const Group& group) {
 
 void judge_group(Group& group) {
   for (Response& response : group.responses) {
-    response.correct.reset();
-    if (!group.prompt.verify.empty() && !group.prompt.answer.empty() && policy_ended(response))
-      response.correct = verify(group.prompt.verify, response.text, group.prompt.answer).correct;
+    const std::optional<Verdict> verdict = judge(group.prompt, response);
+    response.correct = verdict ? std::optional(verdict->correct) : std::nullopt;
     response.sampled_correct = response.correct;
   }
 }
@@ -105,6 +118,7 @@ std::vector<Group> cut_groups(const std::vector<Group>& groups, int64_t budget,
       response.num_tokens = static_cast<int32_t>(budget);
       response.finish_reason = FinishReason::length;
       response.text = tokenizer.decode(response.ids);
+      set_first_correct(response, group.prompt, tokenizer);
     }
     judge_group(group);
   }
@@ -154,21 +168,22 @@ Json evaluation_json(const Evaluation& evaluation) {
   const auto number = [](double value) {
     return std::isfinite(value) ? Json(value) : Json(nullptr);
   };
-  const auto interval = [&](const Estimate& e) {
-    return Json::array({number(e.low), number(e.high)});
+  Json out;
+  const auto estimate = [&](const std::string& key, const Estimate& value) {
+    out[key] = number(value.value);
+    out[key + "_low"] = number(value.low);
+    out[key + "_high"] = number(value.high);
   };
-  return {{"accuracy", number(evaluation.accuracy.value)},
-          {"accuracy_interval", interval(evaluation.accuracy)},
-          {"mean_length", number(evaluation.mean_length.value)},
-          {"mean_length_interval", interval(evaluation.mean_length)},
-          {"mean_length_correct", number(evaluation.correct_length.value)},
-          {"mean_length_wrong", number(evaluation.wrong_length.value)},
-          {"pass_at_n", number(evaluation.pass_at_n)},
-          {"majority_at_n", number(evaluation.majority_at_n)},
-          {"clipped_ratio", number(evaluation.clipped)},
-          {"num_prompts", evaluation.num_prompts},
-          {"num_samples", evaluation.num_samples},
-          {"bootstrap", {{"seed", Bootstrap{}.seed}, {"draws", Bootstrap{}.draws}}}};
+  estimate("accuracy", evaluation.accuracy);
+  estimate("mean_length", evaluation.mean_length);
+  out["length_correct_mean"] = number(evaluation.correct_length.value);
+  out["length_wrong_mean"] = number(evaluation.wrong_length.value);
+  out["pass_at_n"] = number(evaluation.pass_at_n);
+  out["majority_at_n"] = number(evaluation.majority_at_n);
+  out["clipped_ratio"] = number(evaluation.clipped);
+  out["num_prompts"] = evaluation.num_prompts;
+  out["num_samples"] = evaluation.num_samples;
+  return out;
 }
 
 }  // namespace vernier

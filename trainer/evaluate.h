@@ -42,7 +42,7 @@ std::vector<Group> draw_evaluation(Engine& engine, std::vector<Prompt> prompts,
 /// Adds the summary under eval/ names.
 void add_evaluation(const Evaluation& evaluation, Metrics& metrics);
 
-/// As one JSON object: accuracy, mean_length, intervals, counts.
+/// As one JSON object, under the keys of `vernier report --json`.
 Json evaluation_json(const Evaluation& evaluation);
 
 }  // namespace vernier

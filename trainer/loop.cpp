@@ -1,18 +1,16 @@
 #include "trainer/loop.h"
 
-#include <ATen/Parallel.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <set>
-#include <thread>
 
 #include "core/base/errors.h"
 #include "core/base/log.h"
-#include "core/base/pool.h"
 #include "core/base/rng.h"
+#include "core/kernels/threads.h"
 #include "rollout/rows.h"
 #include "trainer/checkpoint.h"
 #include "trainer/evaluate.h"
@@ -22,6 +20,19 @@
 
 namespace vernier {
 namespace {
+
+const MetricDocs docs{
+    {"step", "", "the step, from 1; of an evaluation the steps done before it"},
+    {"phase", "", "sft, rl or eval: what the row is of"},
+    {"num_tokens", "tokens", "sft: trained in the step; rl: sampled in the step"},
+    {"samples/trained", "responses", "that entered the loss"},
+    {"updates", "updates", "optimizer steps of the RL step; what follows is their mean"},
+    {"time/step", "s", "of the whole step"},
+    {"time/rollout", "s", "of sampling"},
+    {"time/score", "s", "of rewards and transforms"},
+    {"time/update", "s", "of forward, backward and optimizer"},
+    {"time/eval", "s", "of the evaluation"},
+    {"perf/rollout_tokens_per_s", "tokens/s", "sampled, scoring included"}};
 
 std::atomic<bool> stop_requested{false};
 
@@ -85,6 +96,23 @@ class Run {
     return progress_.phase == "rl" && progress_.step >= config_.run.steps &&
            fs::exists(folder_.path() / checkpoint_name(progress_)) &&
            (!eval_due() || progress_.last_eval == progress_.step);
+  }
+
+  /// True where it goes on from a checkpoint of its own folder.
+  bool resumes() const {
+    return start_ && fs::equivalent(fs::absolute(*start_).parent_path(), folder_.path());
+  }
+
+  /// Opens the prompts and checks that every one fits the model: before the warm start, and not
+  /// hours later when the long one is drawn.
+  void open_prompts() {
+    const PromptCheck fits = [this](Prompt&& prompt, const std::string& where) {
+      render_prompt(prompt, config_.data, config_.chat_format, *model_.tokenizer);
+      check_fits(prompt, where, config_.rollout, model_.decoder->spec());
+    };
+    if (config_.run.steps > 0)
+      prompts_ = training_prompts(config_.data, static_cast<uint64_t>(config_.run.seed), fits);
+    if (config_.run.eval_every > 0) eval_prompts_ = evaluation_prompts(config_.data, fits);
   }
 
   void go() {
@@ -155,36 +183,51 @@ class Run {
 
   using Pairs = std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>>;
 
-  // Demonstrations of the batches that are sorted by length together.
-  const std::vector<Demonstration>& bucket_of(int64_t bucket) {
-    if (bucket == bucket_) return demonstrations_;
+  // Batches whose demonstrations are sorted by length together. One ends where the curriculum does.
+  struct Bucket {
+    int64_t number, first_step, batches;
+    bool early;
+  };
+  Bucket bucket_at(int64_t step) const {
     const SftConfig& sft = config_.sft;
-    const int64_t count = sft.batch_sequences * sft.bucket_batches;
-    const bool early = !sft.curriculum.empty() && bucket * sft.bucket_batches < sft.curriculum[0];
+    const int64_t size = sft.bucket_batches, end = sft.curriculum.empty() ? 0 : sft.curriculum[0];
+    const bool early = step < end;
+    const int64_t place = early ? step / size : (step - end) / size;
+    const int64_t first = (early ? 0 : end) + place * size;
+    return {.number = early ? place : (end + size - 1) / size + place,
+            .first_step = first,
+            .batches = early ? std::min(size, end - first) : size,
+            .early = early};
+  }
+
+  void fill_demonstrations(const Bucket& bucket) {
+    if (bucket.number == bucket_) return;
+    const SftConfig& sft = config_.sft;
+    const int64_t whole = sft.batch_sequences * sft.bucket_batches;
     demonstrations_.clear();
-    for (int64_t i = 0; i < count; ++i)
-      demonstrations_.push_back(
-          config_.data.family->demonstrate(static_cast<uint64_t>(config_.run.seed),
-                                           bucket * count + i, early ? sft.curriculum[1] : 0));
+    for (int64_t i = 0; i < sft.batch_sequences * bucket.batches; ++i)
+      demonstrations_.push_back(config_.data.family->demonstrate(
+          static_cast<uint64_t>(config_.run.seed), bucket.number * whole + i,
+          bucket.early ? sft.curriculum[1] : 0));
     std::stable_sort(demonstrations_.begin(), demonstrations_.end(),
                      [](const Demonstration& a, const Demonstration& b) {
                        return a.prompt.size() + a.response.size() <
                               b.prompt.size() + b.response.size();
                      });
-    bucket_ = bucket;
-    return demonstrations_;
+    bucket_ = bucket.number;
   }
 
   // The batch of step `step`; the batches of a bucket come in shuffled order.
   Pairs batch_of(int64_t step) {
-    const int64_t bucket = step / config_.sft.bucket_batches, batch = config_.sft.batch_sequences;
-    const std::vector<Demonstration>& sorted = bucket_of(bucket);
+    const Bucket bucket = bucket_at(step);
+    fill_demonstrations(bucket);
+    const int64_t batch = config_.sft.batch_sequences;
     const int64_t place =
-        Permutation(static_cast<uint64_t>(config_.run.seed), static_cast<uint64_t>(bucket),
-                    config_.sft.bucket_batches)(step % config_.sft.bucket_batches);
+        Permutation(static_cast<uint64_t>(config_.run.seed), static_cast<uint64_t>(bucket.number),
+                    bucket.batches)(step - bucket.first_step);
     Pairs pairs;
     for (int64_t i = place * batch; i < (place + 1) * batch; ++i) {
-      const Demonstration& one = sorted[static_cast<size_t>(i)];
+      const Demonstration& one = demonstrations_[static_cast<size_t>(i)];
       pairs.emplace_back(model_.tokenizer->encode(one.prompt),
                          model_.tokenizer->encode(one.response));
     }
@@ -244,10 +287,7 @@ class Run {
   void learn() {
     const Clock clock;
     const int64_t first = progress_.step;
-    if (config_.run.steps > 0) {
-      prompts_ = training_prompts(config_.data, static_cast<uint64_t>(config_.run.seed));
-      prepare_reference();
-    }
+    if (config_.run.steps > 0) prepare_reference();
     while (true) {
       if (eval_due() && progress_.last_eval < progress_.step) evaluate();
       if (due(config_.run.save_every)) save();
@@ -283,15 +323,14 @@ class Run {
 
   void evaluate() {
     const Clock clock;
-    const auto source = evaluation_prompts(config_.data);
     RolloutConfig drawing = config_.rollout;
     drawing.num_generations = config_.eval.n;
     drawing.sampling = {.temperature = config_.eval.temperature};
-    const int64_t count = std::min(source->size(), config_.data.eval_prompts);
+    const int64_t count = std::min(eval_prompts_->size(), config_.data.eval_prompts);
     Engine engine(*model_.decoder, *model_.tokenizer);
     EngineStats stats;
     std::vector<Group> groups =
-        draw_evaluation(engine, rendered(source->take(0, count)), drawing,
+        draw_evaluation(engine, rendered(eval_prompts_->take(0, count)), drawing,
                         static_cast<uint64_t>(config_.data.eval_seed), &stop_requested, &stats);
     for (Group& group : groups) group.step = progress_.step;
     const Evaluation found = summarize(groups);
@@ -374,14 +413,17 @@ class Run {
     // Once an update of this step is in the weights, the step has to be finished: there is no
     // saving half of one.
     const std::atomic<bool>* stop = &stop_requested;
+    std::vector<Metrics> found;
     for (Update& one : updates) {
       if (one.samples.empty()) continue;
       count_update(optimizer_step(*model_.decoder, *optimizer_, *config_.algorithm, one,
                                   temperature, budget, config_.optimizer,
                                   config_.optimizer.rate(progress_.step, config_.run.steps), stop,
-                                  metrics));
+                                  found.emplace_back()));
       stop = nullptr;
     }
+    add_means(found, metrics);
+    metrics.set("updates", Json(found.size()));
     metrics.set("time/update", clock.seconds());
   }
 
@@ -429,16 +471,12 @@ class Run {
   RunFolder& folder_;
   Model model_, reference_;
   std::unique_ptr<OptimizerState> optimizer_;
-  std::unique_ptr<PromptSource> prompts_;
+  std::unique_ptr<PromptSource> prompts_, eval_prompts_;  // null where the run has no use for them
   Progress progress_;
   std::optional<fs::path> start_;              // the checkpoint it goes on from
   std::vector<Demonstration> demonstrations_;  // of bucket_
   int64_t bucket_ = -1;
 };
-
-int default_threads() {
-  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-}
 
 }  // namespace
 
@@ -450,19 +488,18 @@ void train(const TrainOptions& options) {
   if (dir.empty())
     fail(options.config_path,
          ": run.dir: no folder is given; set it or run.name, or use --run DIR");
-  set_kernel_threads(config->run.threads > 0 ? static_cast<int>(config->run.threads)
-                                             : default_threads());
-  at::set_num_threads(1);  // our own pool does the work; two pools would fight for the cores
+  set_threads(config->run.threads);
   RunFolder folder(dir);
   fs::create_directories(folder.path() / "logs");
   log::open_file((folder.path() / "logs" / "rank_0.log").string());
   install_signal_handlers();
   Run run(*config, folder, options);
-  folder.compare_config(file.effective());
+  folder.compare_config(file.effective(), run.resumes());
   if (run.finished()) {
     log::info(cat(dir, ": the run is finished; nothing to do"));
     return;
   }
+  run.open_prompts();
   folder.write_config(file.effective());
   run.go();
 }

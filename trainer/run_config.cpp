@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "core/base/errors.h"
+#include "core/base/files.h"
 #include "core/text/chat_format.h"
 
 namespace vernier {
@@ -15,6 +16,7 @@ void OptimizerConfig::bind(Binder& config) {
                 "of the learning rate after the warm-up");
   config.number("final_ratio", final_ratio, 0.0, 1.0,
                 "of the learning rate, where a linear or cosine schedule ends");
+  config.only_if("final_ratio", schedule != "constant", "schedule = \"constant\"");
   config.number("warmup_steps", warmup_steps, 0, 1 << 30, "steps of linear rise from 0");
   config.list("betas", betas, 0.0, 1.0, "of AdamW's two moments");
   config.number("eps", eps, 1e-16, 1.0, "of AdamW's denominator");
@@ -125,6 +127,11 @@ void check_sources(Binder& root, const RunConfig& config) {
     root.error("sft",
                cat("steps: a warm start needs a data.task with demonstrations; data.task is \"",
                    data.task, "\""));
+  if (const auto& early = config.sft.curriculum; early.size() == 2 && data.family != nullptr)
+    if (early[1] < data.family->easiest || early[1] > data.family->hardest)
+      root.error("sft", cat("curriculum: hardest = ", early[1], " is outside ",
+                            data.family->easiest, " to ", data.family->hardest,
+                            ", the difficulties of data.task = \"", data.task, "\""));
   if (config.run.steps > 0 && data.family == nullptr && data.train.empty())
     root.error("data", "neither train nor task is set; there is nothing to train on");
   if (config.run.eval_every > 0 && data.family == nullptr && data.eval.empty())
@@ -142,22 +149,20 @@ void RunConfig::bind(Binder& root) {
   root.table("sft", [&](Binder& b) { sft.bind(b); });
   root.table("rollout", [&](Binder& b) {
     rollout.bind(b);
+    // Stored rollouts have sizes of their own: what the file does not say of them is not known.
+    if (needs_model || b.has("num_generations")) scoring.num_generations = rollout.num_generations;
+    if (needs_model || b.has("max_completion_length"))
+      scoring.max_completion_length = rollout.max_completion_length;
     if (run.steps > 0 && rollout.sampling.temperature == 0)
       b.error("temperature",
               "0 draws the same response every time; there is nothing to learn from");
   });
-  scoring.num_generations = rollout.num_generations;
-  scoring.max_completion_length = rollout.max_completion_length;
-  scoring.decode = [decode = decode](std::span<const int32_t> ids) {
-    ensure(static_cast<bool>(*decode), "a tokenizer before scoring");
-    return (*decode)(ids);
-  };
-  chain.bind(root, scoring);
+  bind_scoring(root);
   root.table("algo", [&](Binder& b) {
     b.choice("type", algorithm_name, AlgorithmRegistry::names(), "the algorithm");
     algorithm = AlgorithmRegistry::all()
                     .at(algorithm_name)
-                    .make(b, {rollout.num_generations, rollout.max_completion_length});
+                    .make(b, {scoring.num_generations, scoring.max_completion_length});
   });
   root.table("trainer", [&](Binder& b) { bind_trainer(b, *this); });
   root.table("guard", [&](Binder& b) {
@@ -171,6 +176,15 @@ void RunConfig::bind(Binder& root) {
   root.table("log", [&](Binder& b) { bind_log(b, *this); });
   check_rewards(root, *this);
   check_sources(root, *this);
+}
+
+void RunConfig::bind_scoring(Binder& root) {
+  if (needs_model || new_model || fs::exists(model_path))
+    scoring.decode = [decode = decode](std::span<const int32_t> ids) {
+      ensure(static_cast<bool>(*decode), "a tokenizer before scoring");
+      return (*decode)(ids);
+    };
+  chain.bind(root, scoring);
 }
 
 std::unique_ptr<RunConfig> RunConfig::load(ConfigFile& file) {

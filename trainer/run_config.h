@@ -70,7 +70,7 @@ struct RunConfig {
   DataConfig data;
   SftConfig sft;
   RolloutConfig rollout;
-  ScoringContext scoring;  // decode is filled in once the tokenizer is there
+  ScoringContext scoring;  // its decode calls `decode` below; empty where no tokenizer will come
   ScoringChain chain;
   std::string algorithm_name = "grpo";
   std::unique_ptr<Algorithm> algorithm;
@@ -90,6 +90,9 @@ struct RunConfig {
 
   /// Binds the root table; mistakes are collected by the file.
   void bind(Binder& root);
+
+ private:
+  void bind_scoring(Binder& root);
 };
 
 }  // namespace vernier

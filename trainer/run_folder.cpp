@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <sstream>
 
 #include "core/base/errors.h"
@@ -32,8 +33,11 @@ std::map<std::string, std::string> keys_of(const std::string& effective) {
   std::map<std::string, std::string> keys;
   std::istringstream lines(effective);
   std::string section;
+  std::map<std::string, int> entries;  // of each list of tables so far
   for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with('['))
+    if (line.starts_with("[["))
+      section = cat(line, " ", ++entries[line]);
+    else if (line.starts_with('['))
       section = line;
     else if (const size_t equals = line.find(" = "); equals != std::string::npos)
       keys[section + " " + line.substr(0, equals)] = line.substr(equals + 3);
@@ -83,16 +87,30 @@ void RunFolder::write_metrics(const Metrics& metrics) { metrics_->line(dump_json
 
 void RunFolder::sync_metrics() { metrics_->sync(); }
 
-void RunFolder::compare_config(const std::string& effective) const {
+void RunFolder::compare_config(const std::string& effective, bool resumes) const {
   const fs::path path = path_ / "config.toml";
   if (!fs::exists(path)) return;
-  const auto before = keys_of(read_file(path));
-  for (const auto& [key, value] : keys_of(effective)) {
-    const auto old = before.find(key);
-    const std::string was = old == before.end() ? "not set" : old->second;
-    if (was != value)
-      log::warn(cat(path.string(), " has ", key, " = ", was, "; it is now ", value));
+  const auto before = keys_of(read_file(path)), now = keys_of(effective);
+  std::set<std::string> keys;
+  for (const auto& side : {before, now})
+    for (const auto& [key, value] : side) keys.insert(key);
+  std::string mistakes;
+  for (const std::string& key : keys) {
+    const auto value_in = [&](const auto& side) {
+      const auto found = side.find(key);
+      return found == side.end() ? std::string("not set") : found->second;
+    };
+    const std::string was = value_in(before), is = value_in(now);
+    if (was == is) continue;
+    const bool of_model = key == "[model] path" || key.starts_with("[model.new]");
+    if (resumes && of_model)
+      mistakes += cat(mistakes.empty() ? "" : "\n", path.string(), ": ", key, ": is ", was,
+                      ", and the run goes on from its checkpoint; the configuration now says ", is,
+                      ": set it back, or choose another folder with --run");
+    else
+      log::warn(cat(path.string(), " has ", key, " = ", was, "; it is now ", is));
   }
+  if (!mistakes.empty()) throw UsageError(mistakes);
 }
 
 void RunFolder::write_config(const std::string& effective) {

@@ -29,8 +29,9 @@ class RunFolder {
   void write_metrics(const Metrics& metrics);
   void sync_metrics();
 
-  /// Warns of the keys that have another value than in the folder's config.toml.
-  void compare_config(const std::string& effective) const;
+  /// Warns of the keys that have another value than in the folder's config.toml. Where the run goes
+  /// on (`resumes`), another model is a UsageError: it would be read and not used.
+  void compare_config(const std::string& effective, bool resumes) const;
   void write_config(const std::string& effective);
 
  private:

@@ -10,6 +10,18 @@
 namespace vernier {
 namespace {
 
+const MetricDocs docs{
+    {"loss", "loss", "of the update, under the algorithm's normaliser; sft: over loss_divisor"},
+    {"nll", "nats", "sft: mean negative log-probability of a response token"},
+    {"grad_norm", "loss", "global norm of the gradient before clipping"},
+    {"learning_rate", "", "of the update"},
+    {"microbatches", "passes", "forward and backward passes of the update"},
+    {"entropy", "nats", "mean of the policy's entropy at the trained tokens"},
+    {"sampling/sampling_logp_difference/mean", "nats",
+     "mean gap between the log-probabilities of the step's start policy and those recorded while "
+     "sampling"},
+    {"sampling/sampling_logp_difference/max", "nats", "largest such gap; 0: the same numbers"}};
+
 // Prompt and response of one sequence on its way through the model.
 struct Sequence {
   const std::vector<int32_t>* prompt = nullptr;
@@ -105,13 +117,14 @@ std::vector<Sequence> sequences_of(const Update& update) {
   return out;
 }
 
-// How far the log-probabilities of the update are from those recorded while sampling.
+// How far the log-probabilities of the policy that the update starts from (of the step's first,
+// where there are more) are from those recorded while sampling.
 struct Mismatch {
   double sum = 0, largest = 0;
   int64_t count = 0;
 
   void add(const TokenBatch& batch, const Update& update, const std::vector<size_t>& which) {
-    const float* now = batch.logprob.const_data_ptr<float>();
+    const float* now = batch.old.const_data_ptr<float>();
     for (const size_t i : which) {
       const Response& response = *update.samples[i].response;
       if (response.logprobs.empty()) {

@@ -279,6 +279,14 @@ bool Binder::has(std::string_view key) const {
   return table != nullptr && table->contains(key);
 }
 
+void Binder::only_if(std::string_view key, bool condition, std::string_view otherwise) {
+  if (condition) return;
+  if (has(key)) error(key, cat("has no effect with ", otherwise, "; leave it out"));
+  for (size_t i = first_record_; i < file_->data_->keys.size(); ++i)
+    if (file_->data_->keys[i].key == key && file_->data_->keys[i].section == section_)
+      file_->data_->keys[i].written = false;
+}
+
 void Binder::record(std::string_view key, std::string value, std::string allowed,
                     std::string_view doc) {
   file_->data_->keys.push_back({section_, array_index_, std::string(key), std::move(value),

@@ -59,6 +59,11 @@ class Binder {
 
   bool has(std::string_view key) const;
 
+  /// Says that `key`, bound before, has an effect only where `condition` holds. Elsewhere it is a
+  /// mistake to give it ("... has no effect with `otherwise`"), and it is not part of the effective
+  /// configuration.
+  void only_if(std::string_view key, bool condition, std::string_view otherwise);
+
   /// Collects a mistake at `key` (or at the table, where `key` is empty).
   void error(std::string_view key, std::string_view message);
 

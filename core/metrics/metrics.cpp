@@ -4,9 +4,57 @@
 #include <cmath>
 #include <limits>
 
+#include "core/base/errors.h"
 #include "core/metrics/statistics.h"
 
 namespace vernier {
+namespace {
+
+std::map<std::string, MetricDoc>& docs() {
+  static std::map<std::string, MetricDoc> instance;
+  return instance;
+}
+
+const MetricDocs completion_docs{
+    {"reward", "reward", "mean of the weighted sums, after transforms"},
+    {"reward_std", "reward", "mean over groups of the standard deviation (n - 1) within a group"},
+    {"rewards/<name>/mean", "reward", "mean of one reward's values, unweighted, after transforms"},
+    {"rewards/<name>/std", "reward", "standard deviation (n - 1) of the same, over all responses"},
+    {"accuracy", "share", "right responses among those with a verdict, as sampled"},
+    {"completions/mean_length", "tokens", "mean length as sampled, end token included"},
+    {"completions/min_length", "tokens", "shortest response"},
+    {"completions/max_length", "tokens", "longest response"},
+    {"completions/mean_terminated_length", "tokens", "mean of those that ended by themselves"},
+    {"completions/clipped_ratio", "share", "responses that ended at max_completion_length"},
+    {"frac_reward_zero_std", "share", "groups whose rewards are all equal: they teach nothing"},
+    {"groups/all_right", "share", "groups with right responses only"},
+    {"groups/all_wrong", "share", "groups with wrong responses only"},
+    {"groups/mixed", "share", "groups with both"},
+    {"samples/issued", "responses", "sampled in the step"},
+    {"samples/abstained", "responses", "without a reward, since one that counts abstained"},
+    {"samples/without_length", "responses", "not ended by the policy: in no length statistic"}};
+
+const MetricDocs length_docs = [] {
+  for (const auto& [prefix, which] : {std::pair<std::string, std::string>{"length/", "responses"},
+                                      {"length/correct/", "right responses"},
+                                      {"length/wrong/", "wrong responses"}}) {
+    MetricDocs{{prefix + "mean", "tokens", "mean length of " + which + ", as sampled"}};
+    for (const std::string percent : {"10", "50", "90", "99"})
+      MetricDocs{{prefix + "p" + percent, "tokens", percent + " % quantile of the same"}};
+  }
+  return MetricDocs{};
+}();
+
+}  // namespace
+
+MetricDocs::MetricDocs(std::initializer_list<MetricDoc> described) {
+  for (const MetricDoc& doc : described) {
+    const bool fresh = docs().emplace(doc.name, doc).second;
+    ensure(fresh, cat("one description of the metric ", doc.name));
+  }
+}
+
+const std::map<std::string, MetricDoc>& MetricDocs::all() { return docs(); }
 
 double Metrics::get(const std::string& name) const {
   const auto found = row_.find(name);
@@ -49,6 +97,19 @@ struct GroupShares {
 };
 
 }  // namespace
+
+void add_means(const std::vector<Metrics>& updates, Metrics& metrics) {
+  for (const Metrics& one : updates)
+    for (const auto& [name, value] : one.row().items()) {
+      if (metrics.row().contains(name)) continue;
+      std::vector<double> values;
+      for (const Metrics& update : updates)
+        if (std::isfinite(update.get(name))) values.push_back(update.get(name));
+      const bool largest = name.ends_with("/max") && !values.empty();
+      set_or_undefined(metrics, name,
+                       largest ? *std::max_element(values.begin(), values.end()) : mean_of(values));
+    }
+}
 
 void add_completion_metrics(const std::vector<Group>& groups, Metrics& metrics) {
   std::vector<double> all, right, wrong, ended, rewards, verdicts, group_std;

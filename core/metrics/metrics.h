@@ -1,6 +1,7 @@
 // Numbers about a step: gathered by name, summed up once, written as one row.
 #pragma once
 
+#include <initializer_list>
 #include <map>
 #include <string>
 #include <string_view>
@@ -10,6 +11,19 @@
 #include "core/types.h"
 
 namespace vernier {
+
+/// What one key of a metrics row says. `<name>` in a name stands for that of a reward.
+struct MetricDoc {
+  std::string name, unit, meaning;
+};
+
+/// Describes metrics, beside the code that writes them, by a static object: `vernier reference
+/// metrics` prints them all, and a test holds every key of a run's rows to it.
+class MetricDocs {
+ public:
+  MetricDocs(std::initializer_list<MetricDoc> docs);
+  static const std::map<std::string, MetricDoc>& all();
+};
 
 /// One metrics row in the making. Keys keep the order of their first use.
 class Metrics {
@@ -25,6 +39,10 @@ class Metrics {
  private:
   Json row_ = Json::object();
 };
+
+/// Means over the updates of a step, of every name that one of them set: of the defined values, and
+/// undefined where there is none. A name that ends in "/max" keeps the largest.
+void add_means(const std::vector<Metrics>& updates, Metrics& metrics);
 
 /// Lengths, verdicts and rewards of finished groups, under TRL's names, with the split of length by
 /// verdict. Only responses that ended by themselves or at their limit count in a length.

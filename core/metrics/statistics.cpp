@@ -7,6 +7,11 @@
 
 namespace vernier {
 
+Json bootstrap_json(const Bootstrap& bootstrap) {
+  return {
+      {"seed", bootstrap.seed}, {"draws", bootstrap.draws}, {"level", 0.95}, {"cluster", "prompt"}};
+}
+
 std::vector<Estimate> bootstrap_means(const std::vector<std::vector<Tally>>& prompts,
                                       const Bootstrap& bootstrap) {
   const size_t num_columns = prompts.empty() ? 0 : prompts.front().size();

@@ -5,6 +5,8 @@
 #include <limits>
 #include <vector>
 
+#include "core/base/json.h"
+
 namespace vernier {
 
 inline constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
@@ -19,6 +21,8 @@ struct Bootstrap {
   uint64_t seed = 1;
   int64_t draws = 2000;
 };
+
+Json bootstrap_json(const Bootstrap& bootstrap);
 
 /// Sum and number of one prompt's values.
 struct Tally {

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "core/base/errors.h"
+#include "rewards/verify/math_format.h"
 #include "rewards/verify/scan.h"
 
 namespace vernier {
@@ -72,16 +73,35 @@ Verdict exact(std::string_view text, std::string_view answer) {
   return {own == answer, std::string(own)};
 }
 
+Verdict format_boxed(std::string_view text, std::string_view) {
+  return {has_math_answer(text), parse_answer(text)};
+}
+
+Verdict format_hash(std::string_view text, std::string_view) {
+  const bool formed = text.find('#') != std::string_view::npos;
+  return {formed, formed ? "#" : ""};
+}
+
 struct Rule {
   const char* name;
   Verdict (*judge)(std::string_view text, std::string_view answer);  // the answer comes trimmed
+  bool needs_answer = true;
 };
 
 constexpr std::array kRules = {
     Rule{"exact", exact},
     Rule{"final_digit", final_digit},
+    Rule{"format_boxed", format_boxed, false},
+    Rule{"format_hash", format_hash, false},
     Rule{"last_integer", last_integer},
 };
+
+const Rule& rule_of(const std::string& name) {
+  for (const Rule& rule : kRules)
+    if (name == rule.name) return rule;
+  fail("no rule of correctness is called '", name, "'", suggestion(name, verify_rules()),
+       "; known: ", join(verify_rules()));
+}
 
 }  // namespace
 
@@ -94,11 +114,27 @@ const std::vector<std::string>& verify_rules() {
   return names;
 }
 
+bool needs_answer(const std::string& rule) { return rule_of(rule).needs_answer; }
+
 Verdict verify(const std::string& rule, std::string_view response_text, const std::string& answer) {
-  for (const Rule& row : kRules)
-    if (rule == row.name) return row.judge(response_text, trimmed(answer));
-  fail("no rule of correctness is called '", rule, "'", suggestion(rule, verify_rules()),
-       "; known: ", join(verify_rules()));
+  return rule_of(rule).judge(response_text, trimmed(answer));
+}
+
+std::optional<size_t> first_correct(const std::string& rule, std::string_view response_text,
+                                    const std::string& answer) {
+  constexpr int kMostTried = 64;
+  if (rule == "last_integer") {
+    int tried = 0;
+    for (size_t i = 0; i < response_text.size() && tried < kMostTried; ++i) {
+      const bool ends = is_digit(response_text[i]) &&
+                        (i + 1 == response_text.size() || !is_digit(response_text[i + 1]));
+      if (!ends) continue;
+      ++tried;
+      if (verify(rule, response_text.substr(0, i + 1), answer).correct) return i + 1;
+    }
+  }
+  if (!verify(rule, response_text, answer).correct) return std::nullopt;
+  return response_text.size();
 }
 
 }  // namespace vernier

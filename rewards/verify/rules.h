@@ -3,10 +3,16 @@
 //   final_digit    the text ends in "#d." with exactly one "#", and d is the answer (chain_sum)
 //   last_integer   the last integer of the text is the answer, compared by value
 //   exact          text and answer are equal but for white space at their ends
+//   format_boxed   the text has a mathematical answer in \boxed{...} (math_format.h)
+//   format_hash    the text has a "#"
+//
+// The last two need no answer: they are the positive flag of a run without ground truth, as DRPO
+// and DOT need one beside the length surrogate (right means: the form is right).
 //
 // Every rule takes time linear in the text.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +27,15 @@ struct Verdict {
 /// Judges a response. Throws UsageError on an unknown rule, and on an answer that the rule cannot
 /// compare with: a wrong verdict would hide the mistake in the data.
 Verdict verify(const std::string& rule, std::string_view response_text, const std::string& answer);
+
+/// False for the rules that look at the form alone. Throws UsageError on an unknown rule.
+bool needs_answer(const std::string& rule);
+
+/// Bytes of the shortest prefix of the text that the rule calls right; none where it is never
+/// right. last_integer tries the first 64 integers of the text and its end; the other rules look
+/// at the end only.
+std::optional<size_t> first_correct(const std::string& rule, std::string_view response_text,
+                                    const std::string& answer);
 
 /// Names of the rules, sorted.
 const std::vector<std::string>& verify_rules();

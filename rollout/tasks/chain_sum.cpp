@@ -165,8 +165,8 @@ Prompt make_prompt(const Options& options, uint64_t seed, int64_t index) {
 Demonstration make_demonstration(const Options& options, uint64_t seed, int64_t index,
                                  int64_t hardest) {
   Rng rng(seed, Stream::sft, static_cast<uint64_t>(index));
-  const int64_t most =
-      hardest > 0 ? std::clamp(hardest, options.min_terms, options.max_terms) : options.max_terms;
+  const int64_t most = hardest > 0 ? hardest : options.max_terms;
+  ensure(most >= options.min_terms && most <= options.max_terms, "a difficulty of the family");
   const std::vector<int64_t> terms = draw_terms(rng, options.min_terms, most);
   const Style style = draw_style(options.mix, rng);
   Writer writer(terms, style,
@@ -183,6 +183,8 @@ const TaskRegistry::Entry entry{
       Options options;
       options.bind(config);
       auto task = std::make_unique<Task>();
+      task->easiest = options.min_terms;
+      task->hardest = options.max_terms;
       task->prompt = [options](uint64_t seed, int64_t index) {
         return make_prompt(options, seed, index);
       };

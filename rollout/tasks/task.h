@@ -24,8 +24,11 @@ struct Task {
   /// Prompt `index` of a stream; `seed` names the stream. Text is without chat format.
   std::function<Prompt(uint64_t seed, int64_t index)> prompt;
 
-  /// Demonstration `index` for the SFT warm start, difficulty at most `hardest` (0: any). Empty
-  /// where the family has none.
+  /// Difficulties of its prompts; both 0 where it has no scale.
+  int64_t easiest = 0, hardest = 0;
+
+  /// Demonstration `index` for the SFT warm start, difficulty at most `hardest` (0: any, else in
+  /// [easiest, hardest]). Empty where the family has none.
   std::function<Demonstration(uint64_t seed, int64_t index, int64_t hardest)> demonstrate;
 };
 

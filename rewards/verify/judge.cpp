@@ -1,0 +1,20 @@
+#include "rewards/verify/judge.h"
+
+#include "core/base/errors.h"
+
+namespace vernier {
+
+bool has_rule(const Prompt& prompt) {
+  return !prompt.verify.empty() && (!prompt.answer.empty() || !needs_answer(prompt.verify));
+}
+
+std::optional<Verdict> judge(const Prompt& prompt, const Response& response) {
+  if (!has_rule(prompt) || !policy_ended(response)) return std::nullopt;
+  try {
+    return verify(prompt.verify, response.text, prompt.answer);
+  } catch (const UsageError& problem) {
+    fail("prompt ", prompt.id, ": ", problem.what());
+  }
+}
+
+}  // namespace vernier

@@ -1,0 +1,19 @@
+// The verdict on a response by the rule of its row: one judge for rewards, transforms, evaluation.
+#pragma once
+
+#include <optional>
+
+#include "core/types.h"
+#include "rewards/verify/rules.h"
+
+namespace vernier {
+
+/// True where the row has a rule, and the answer that the rule compares with.
+bool has_rule(const Prompt& prompt);
+
+/// The verdict; none where has_rule() is false or the policy did not end the response: what is
+/// missing of it might have been the answer. Throws UsageError, naming the prompt, where rule or
+/// answer is unusable.
+std::optional<Verdict> judge(const Prompt& prompt, const Response& response);
+
+}  // namespace vernier
