@@ -241,6 +241,7 @@ class Run {
            config_.data.task, "\" has none");
     const Clock clock;
     const int64_t first = progress_.step;
+    double tokens = 0;  // trained since then: batches differ in length
     for (int64_t step = first; step < config_.sft.steps; ++step) {
       check_stop();
       const Clock step_clock;
@@ -255,7 +256,8 @@ class Run {
       metrics.set("time/step", step_clock.seconds());
       folder_.write_metrics(metrics);
       progress_.step = step + 1;
-      show_sft(metrics, clock, first);
+      tokens += metrics.get("num_tokens");
+      show_sft(metrics, clock, first, tokens);
       if (config_.sft.save_every > 0 && progress_.step % config_.sft.save_every == 0 &&
           progress_.step < config_.sft.steps)
         save();
@@ -265,14 +267,14 @@ class Run {
     log::end_progress();
   }
 
-  void show_sft(const Metrics& metrics, const Clock& clock, int64_t first) const {
+  void show_sft(const Metrics& metrics, const Clock& clock, int64_t first, double tokens) const {
     const int64_t every =
         isatty(STDERR_FILENO) != 0 ? 10 : std::max<int64_t>(config_.sft.steps / 20, 1);
     if (progress_.step % every != 0 && progress_.step != config_.sft.steps) return;
     const double each = clock.seconds() / static_cast<double>(progress_.step - first);
     log::progress(
         cat("sft ", progress_.step, "/", config_.sft.steps, "  nll ", fixed(metrics.get("nll"), 4),
-            "  ", fixed(metrics.get("num_tokens") / each, 0), " tok/s  ETA ",
+            "  ", fixed(tokens / clock.seconds(), 0), " tok/s  ETA ",
             human_seconds(each * static_cast<double>(config_.sft.steps - progress_.step))));
   }
 

@@ -114,11 +114,12 @@ void gemm(const float* a, const PackedMatrix& b, float* c, int64_t rows) {
 void gemm_tn(const float* a, const float* b, float* c, int64_t rows, int64_t columns_a,
              int64_t columns_b) {
   constexpr int64_t kInnerBlock = 256;  // rows of a and b that stay in cache together
-  constexpr int64_t kOutRows = 48;
-  const int64_t panels = tasks_for(columns_b, kPanel), out_tasks = tasks_for(columns_a, kOutRows);
+  // Large blocks read b less often; a small matrix would be too few of them to share.
+  const int64_t out_rows = columns_a < 480 ? 24 : 48;
+  const int64_t panels = tasks_for(columns_b, kPanel), out_tasks = tasks_for(columns_a, out_rows);
   kernel_pool().run(out_tasks, [&](int64_t task) {
     thread_local std::vector<float> tail;
-    const int64_t first = task * kOutRows, count = std::min(kOutRows, columns_a - first);
+    const int64_t first = task * out_rows, count = std::min(out_rows, columns_a - first);
     for (int64_t start = 0; start < rows; start += kInnerBlock) {
       const int64_t inner = std::min(kInnerBlock, rows - start);
       for (int64_t panel = 0; panel < panels; ++panel) {
