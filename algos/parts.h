@@ -10,7 +10,7 @@
 
 namespace vernier {
 
-/// Names of the loss aggregations (zoo: "Loss aggregation").
+/// Names of the loss aggregations (those of verl and TRL).
 const std::vector<std::string>& loss_aggregations();
 
 /// Weight of every token [T], so that the aggregated loss is sum_t weight_t L_t:

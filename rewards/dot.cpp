@@ -120,6 +120,9 @@ class Dot final : public Transform {
           "on_cut",
           "\"reverify\" decodes what is left of a response, and there is no tokenizer: model.path "
           "is not there; set it, or \"force_zero\", which takes every cut response for wrong");
+    if (margin_ >= 1 && margin_ != std::floor(margin_))
+      config.error("margin",
+                   cat(margin_, " is neither a whole number of tokens nor a share below 1"));
     check_alpha(config, context.num_generations);
     check_reach(config, context);
   }
@@ -185,8 +188,7 @@ class Dot final : public Transform {
   // By how many tokens a response of this length has to be over the threshold.
   double margin_of(double length) const {
     const bool relative = margin_ > 0 && margin_ < 1;
-    return relative ? std::max(std::floor(margin_ * length), kMinRelativeMargin)
-                    : std::floor(margin_);
+    return relative ? std::max(std::floor(margin_ * length), kMinRelativeMargin) : margin_;
   }
 
   static size_t num_right(const Group& group) {

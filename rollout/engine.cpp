@@ -98,7 +98,6 @@ class Batch {
     tokens.add(prompt.ids);
     const at::Tensor hidden = decoder_.prefill(tokens, {&shared->cache});
     shared->logits = decoder_.logits(hidden.narrow(0, tokens.size() - 1, 1));
-    stats_.prompt_tokens += tokens.size();
     return shared;
   }
 
@@ -114,7 +113,6 @@ class Batch {
     kernel_pool().run(static_cast<int64_t>(running_.size()), [&](int64_t b) {
       draw(running_[static_cast<size_t>(b)], logits.const_data_ptr<float>() + b * vocabulary);
     });
-    ++stats_.decode_steps;
     for (Running& one : running_)
       if (ended(one)) finish(one, done);
     std::erase_if(running_, [](const Running& one) { return one.response.ids.empty(); });

@@ -35,7 +35,7 @@ struct DrawKey {
 };
 
 struct EngineStats {
-  int64_t prompt_tokens = 0, new_tokens = 0, decode_steps = 0;
+  int64_t new_tokens = 0;
 };
 
 /// Batched sampling with a key-value cache. A row that ends leaves the batch, the next one enters;

@@ -102,6 +102,8 @@ Prompt prompt_from_row(const Json& row, const DataConfig& config, int64_t index,
                                                       "reward_model.ground_truth"}))) {
     prompt.answer = text_of(*answer);
     prompt.verify = config.verify;
+  } else if (!config.answer_field.empty()) {
+    fail(where, ": has no '", config.answer_field, "', which data.answer_field names");
   } else if (!needs_answer(config.verify)) {
     prompt.verify = config.verify;
   }
@@ -120,8 +122,11 @@ Prompt prompt_from_row(const Json& row, const DataConfig& config, int64_t index,
     }
   }
   if (const Json* source = find_field(row, {"data_source", "task"})) prompt.task = text_of(*source);
-  if (const Json* difficulty = find_field(row, {"difficulty", "metadata.difficulty"}))
-    if (difficulty->is_number()) prompt.difficulty = difficulty->get<double>();
+  if (const Json* difficulty = find_field(row, {"difficulty", "metadata.difficulty"})) {
+    if (!difficulty->is_number())
+      fail(where, ": difficulty: ", dump_json(*difficulty).substr(0, 60), " is not a number");
+    prompt.difficulty = difficulty->get<double>();
+  }
   keep_columns(row, prompt);
   return prompt;
 }
@@ -208,6 +213,9 @@ void DataConfig::bind(Binder& config) {
   config.flag("shuffle", shuffle, "a new order of a file's rows every epoch");
   config.number("eval_prompts", eval_prompts, 1, 1000000, "prompts of an evaluation, at most");
   config.number("eval_seed", eval_seed, 0, int64_t{1} << 53, "fixes a task's evaluation prompts");
+  for (const char* key : {"prompt_field", "answer_field", "verify", "on_bad_row", "shuffle"})
+    config.only_if(key, task.empty(), "data.task");
+  config.only_if("eval_seed", !task.empty(), "files: their rows come in order");
   if (prompt_template.find("{prompt}") == std::string::npos)
     config.error("prompt_template", "does not have {prompt} in it");
   if (!task.empty() && !(train.empty() && eval.empty()))

@@ -84,8 +84,8 @@ Prompt prompt_of(const Json& row, const std::string& where) {
     prompt.answer = answer->is_string() ? answer->get<std::string>() : dump_json(*answer);
   prompt.verify = field<std::string>(row, "verify", "", where);
   prompt.task = field<std::string>(row, "task", "", where);
-  if (row.contains("difficulty") && row["difficulty"].is_number())
-    prompt.difficulty = row["difficulty"].get<double>();
+  if (row.contains("difficulty") && !row["difficulty"].is_null())
+    prompt.difficulty = field<double>(row, "difficulty", 0, where);
   prompt.row = dump_json(row);
   keep_columns(row, prompt);
   return prompt;
@@ -114,8 +114,8 @@ Response response_of(const Json& row, const std::string& where) {
   response.answer_span = span_field(row, "answer_span", where);
   if (row.contains("first_correct") && !row["first_correct"].is_null())
     response.first_correct = integer_field<int32_t>(row, "first_correct", 0, where);
-  if (row.contains("correct") && row["correct"].is_boolean())
-    response.correct = row["correct"].get<bool>();
+  if (row.contains("correct") && !row["correct"].is_null())
+    response.correct = field<bool>(row, "correct", false, where);
   return response;
 }
 
@@ -236,11 +236,9 @@ void write_rollout_files(const fs::path& folder, int64_t step, const std::vector
   std::string rows, index = "length\tcorrect\treward\tgroup\toffset\n";
   for (const Group& group : groups)
     for (const Response& response : group.responses) {
-      index += cat(response.num_tokens, "\t",
-                   !response.correct   ? "-"
-                   : *response.correct ? "1"
-                                       : "0",
-                   "\t");
+      // As sampled: a cut is the trainer's doing, and its tokens were paid for.
+      const std::optional<bool>& correct = response.sampled_correct;
+      index += cat(response.raw_num_tokens, "\t", !correct ? "-" : *correct ? "1" : "0", "\t");
       index += response.reward ? cat(*response.reward) : std::string("-");
       index += cat("\t", group.id, "\t", rows.size(), "\n");
       rows += dump_json(rollout_row(group, response, token_fields, logprobs_kind)) + "\n";

@@ -23,7 +23,8 @@ Json rollout_row(const Group& group, const Response& response, bool token_fields
 /// consecutive; a group is named by `group` and `step`. Throws UsageError with file and line.
 void read_rollouts(const std::string& path, const std::function<void(Group&&)>& group);
 
-/// rollouts/step_N.jsonl.zst and step_N.idx of one step, written whole and durably.
+/// rollouts/step_N.jsonl.zst and step_N.idx of one step, written whole and durably. The index holds
+/// length and verdict as sampled, before any transform; the rows hold both lengths.
 void write_rollout_files(const fs::path& folder, int64_t step, const std::vector<Group>& groups,
                          bool token_fields, const std::string& logprobs_kind);
 

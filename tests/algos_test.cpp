@@ -80,7 +80,7 @@ Doubles gradient_of(const Algorithm& algorithm, TokenBatch& batch, const Couplin
   return numbers(batch.logprob.grad());
 }
 
-TEST_CASE("grpo advantages: golden G0 and the zoo's groups") {
+TEST_CASE("grpo advantages: golden G0 and two groups of eight") {
   const auto grpo = make("grpo");
   Doubles nearly(16, 1.0), want(16, 0.249999);
   nearly.back() = 0;
@@ -89,10 +89,10 @@ TEST_CASE("grpo advantages: golden G0 and the zoo's groups") {
   CHECK(worst(grpo->credit(table_of({{0.73, 0.6, 0.2, 0, 0, 0}, {1, 1, 1, 0, 0, 0}})),
               Doubles{1.441708, 1.047135, -0.166935, -0.773970, -0.773970, -0.773970, 0.912869,
                       0.912869, 0.912869, -0.912869, -0.912869, -0.912869}) < kSixDigits);
-  const std::vector<Doubles> zoo = {{1, 1, 1, 0, 1, 0, 1, 0}, {0, 0, 1, 0, 0, 1, 0, 0}};
+  const std::vector<Doubles> eights = {{1, 1, 1, 0, 1, 0, 1, 0}, {0, 0, 1, 0, 0, 1, 0, 0}};
   // The first group's right and wrong answers, the second group's.
   const auto four = [&](const std::string& keys) {
-    const Doubles found = make("grpo", keys)->credit(table_of(zoo));
+    const Doubles found = make("grpo", keys)->credit(table_of(eights));
     return Doubles{found[0], found[3], found[10], found[8]};
   };
   CHECK(worst(four(""), Doubles{0.724567, -1.207612, 1.620182, -0.540061}) < kSixDigits);
@@ -139,15 +139,15 @@ const std::vector<Doubles> kOld = {{-0.7, -0.9, -2.5, -0.25}, {-1.0, -0.9}, {-0.
 const std::vector<Doubles> kRef = {{-0.6, -1.2, -1.8, -0.2}, {-1.4, -0.5}, {-1.0, -1.0, -1.0}};
 const std::vector<Doubles> kAdvantage = {{1, 1, 1, 1}, {-0.5, -0.5}, {-1.5, -1.5, -1.5}};
 
-double zoo_loss(const std::string& keys, int64_t max_length = 4) {
+double three_loss(const std::string& keys, int64_t max_length = 4) {
   TokenBatch batch = batch_of(kLp, kOld, kRef, kAdvantage);
   batch.totals.max_completion_length = max_length;
   return make("grpo", keys)->loss(batch, nullptr).value.item<double>();
 }
 
-TEST_CASE("clipped loss under every aggregation: the zoo's golden values") {
+TEST_CASE("clipped loss under every aggregation: golden values") {
   const auto off = [](const std::string& mode, double want, int64_t max_length = 4) {
-    return std::abs(zoo_loss(cat("loss_aggregation = \"", mode, "\""), max_length) - want);
+    return std::abs(three_loss(cat("loss_aggregation = \"", mode, "\""), max_length) - want);
   };
   CHECK(off("token-mean", 0.713797) < kSixDigits);
   CHECK(off("token-sum", 6.424177) < kSixDigits);
@@ -155,7 +155,7 @@ TEST_CASE("clipped loss under every aggregation: the zoo's golden values") {
   CHECK(off("seq-mean-token-mean", 0.910708) < kSixDigits);
   CHECK(off("seq-mean-token-sum-norm", 0.535348) < kSixDigits);
   CHECK(off("seq-mean-token-sum-norm", 0.267674, 8) < kSixDigits);
-  CHECK(std::abs(zoo_loss("loss_aggregation = \"seq-mean-token-mean\"\nbeta = 0.04") - 0.911161) <
+  CHECK(std::abs(three_loss("loss_aggregation = \"seq-mean-token-mean\"\nbeta = 0.04") - 0.911161) <
         kSixDigits);
   const TokenBatch batch = batch_of(kLp, kOld, kRef, kAdvantage);
   CHECK(std::abs(k3(batch.logprob, batch.reference).mean().item<double>() - 0.011383) < kSixDigits);
@@ -167,8 +167,8 @@ TEST_CASE("clip bounds: token losses and gradients of PPO and DAPO") {
   CHECK(worst(numbers(clipped_loss(ppo.logprob - ppo.old, ppo.advantage, 0.2, 0.2)),
               Doubles{-1.2, -0.904837, -1.2, -1.161834, 0.4, 0.911059, 1.5, 6.722534, 1.357256},
               1.0) < kSixDigits);
-  // The zoo gives this gradient with a dual clip of 3, which stops the eighth token only: its ratio
-  // is 4.481689. Without it that token gets DAPO's, whose dual clip of 10 does not act.
+  // The golden table has this gradient with a dual clip of 3, which stops the eighth token only:
+  // its ratio is 4.481689. Without it that token gets DAPO's, whose dual clip of 10 does not act.
   Doubles want = {0, -0.100537, 0, -0.129093, 0, 0.101229, 0.166667, 0.746948, 0.150806};
   CHECK(worst(gradient_of(*make("grpo"), ppo, nullptr, nullptr), want, 1.0) < kSixDigits);
   double value = 0;

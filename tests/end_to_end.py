@@ -224,6 +224,35 @@ class Smoke(Case):
             self.assertEqual(weights_of(parts), weights_of(whole))
             self.assertEqual(metrics_of(parts), metrics_of(whole))
 
+    def test_resume_of_another_run(self):
+        """It begins at that checkpoint; the same command again goes on with what it has saved since."""
+        *_, smoke = self.reference()
+        folder, start = self.folder / "run", f"{smoke / 'checkpoint-8'}/"
+        command = ["train", SMOKE, "--run", folder, *SHORT, "--resume", start]
+        self.assert_exit(run(*command, "--set", "run.steps=10"), 0)
+        self.assertEqual([row["step"] for row in metrics_of(folder) if row["phase"] == "rl"], [9, 10])
+        self.assert_exit(run(*command), 0)
+        self.assertEqual(weights_of(folder), weights_of(smoke))
+        self.assert_exit(run("train", SMOKE, "--run", folder, *SHORT, "--resume", smoke / "checkpoint-0"), 2)
+        # Back to an earlier checkpoint of its own: what lies after it is no result any more.
+        done = run("train", SMOKE, "--run", folder, *SHORT, "--resume", folder / "checkpoint-10", "--set", "run.steps=11")
+        self.assert_exit(done, 0)
+        self.assertTrue((folder / "checkpoint-12.superseded").is_dir())
+        self.assertTrue((folder / "eval/step_12.jsonl.superseded").is_file())
+        found = json.loads(run("report", folder, "--json").stdout)
+        self.assertEqual(found["step"], 11)
+
+    def test_out_may_be_a_device_or_a_link(self):
+        *_, smoke = self.reference()
+        command = ["generate", "--model", smoke / "checkpoint-12", "--task", "chain_sum", "--limit", 2, "--out"]
+        self.assert_exit(run(*command, "/dev/null"), 0)
+        self.assertTrue(pathlib.Path("/dev/null").is_char_device())
+        real, link = self.write("real.jsonl", "old"), self.folder / "link.jsonl"
+        link.symlink_to(real)
+        self.assert_exit(run(*command, link), 0)
+        self.assertTrue(link.is_symlink())
+        self.assertEqual(len(lines_of(real)), 2)
+
     def test_report(self):
         *_, folder = self.reference()
         done = run("report", folder, "--out", self.folder / "r.html", "--csv", self.folder / "csv", "--png",
@@ -256,6 +285,13 @@ class Smoke(Case):
         rows = lines_of(self.folder / "one")
         self.assertEqual(len(rows), 3)
         self.assertEqual(len(rows[0]["response_ids"]), rows[0]["num_tokens"])
+        # What would be read and not used is refused.
+        for wrong in (["--greedy", "--temperature", "0.5"], ["--raw", "--chat-format", "chatml"],
+                      ["--max-completion-length", "10", "--budgets", "20"]):
+            self.assert_exit(run("eval", "--model", model, "--task", "chain_sum", *wrong), 2)
+        done = run("generate", "--model", model, "--data", prompts, "--answer-field", "anser", "--out", "-")
+        self.assert_exit(done, 2)
+        self.assertIn("p.jsonl:1: has no 'anser'", done.stderr)
         # Data as others have it: columns of other names, a rule that no row names.
         prompts = self.write("q.jsonl", '{"text":"b8c5=","sum":"6","round":2,"target_length":20,"baseline":"#6."}\n')
         columns = ["--data", prompts, "--prompt-field", "text", "--answer-field", "sum"]

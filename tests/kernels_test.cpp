@@ -258,5 +258,22 @@ TEST_CASE("temperature 0 takes the most probable token, never the banned one") {
   CHECK(drawn.logprob == doctest::Approx(5 - std::log(1 + 2 * std::exp(3.0) + std::exp(5.0))));
 }
 
+TEST_CASE("logits that are no distribution draw a NaN log-probability") {
+  const float nan = std::nanf(""), inf = INFINITY;
+  for (const std::vector<float>& logits : std::vector<std::vector<float>>{{nan, 1, 2, 3},
+                                                                          {1, 2, nan, 0},
+                                                                          {nan, nan, nan, nan},
+                                                                          {1, inf, 2, 3},
+                                                                          {-inf, -inf, -inf, -inf}})
+    for (const SamplingParams& params :
+         {SamplingParams{}, SamplingParams{.top_k = 2}, SamplingParams{.top_p = 0.5},
+          SamplingParams{.min_p = 0.1}}) {
+      std::vector<int32_t> scratch;
+      const Drawn drawn = sample_token(logits.data(), 4, params, -1, 0.5, scratch);
+      CHECK(std::isnan(drawn.logprob));
+      CHECK((drawn.id >= 0 && drawn.id < 4));
+    }
+}
+
 }  // namespace
 }  // namespace vernier::kernels

@@ -280,11 +280,15 @@ TEST_CASE("what a tokenizer.json asks for and is not done is named") {
       {"/pre_tokenizer/add_prefix_space", "true", "add_prefix_space has to be false"},
       {"/decoder/type", "\"BPEDecoder\"", "decoder: type 'BPEDecoder' is not supported"},
       {"/post_processor", R"({"type":"BertProcessing"})", "type 'BertProcessing'"},
+      {"/post_processor",
+       R"({"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>","type_id":0}},{"Sequence":{"id":"A","type_id":0}}]})",
+       "post_processor.single[0]: special tokens around every text are not supported"},
       {"/tokens", "1", "tokenizer.json: 'tokens' is not supported"},
   });
-  for (const char* fine : {R"({"type":"ByteLevel","trim_offsets":true})",
-                           R"({"type":"TemplateProcessing","single":[],"pair":[]})",
-                           R"({"type":"Sequence","processors":[{"type":"ByteLevel"}]})"})
+  for (const char* fine :
+       {R"({"type":"ByteLevel","trim_offsets":true})",
+        R"({"type":"TemplateProcessing","single":[{"Sequence":{"id":"A","type_id":0}}],"pair":[]})",
+        R"({"type":"Sequence","processors":[{"type":"ByteLevel"}]})"})
     CHECK(load(changed("/post_processor", fine)).encode("hello") == Ids{259});
   CHECK(load(changed("/truncation", R"({"max_length":4})")).encode("hello").size() == 1);
 }

@@ -327,7 +327,7 @@ std::string effective_of(const std::string& name) {
   return file.effective();
 }
 
-TEST_CASE("the reference of GRPO is the zoo's row A8") {
+TEST_CASE("the reference of GRPO is what its paper and the reference implementations have") {
   const std::string found = effective_of("grpo_reference.toml");
   for (const std::string key : {"type = \"grpo\"", "loss_aggregation = \"seq-mean-token-mean\"",
                                 "epsilon = 0.2", "epsilon_high = 0.2", "scale_rewards = \"group\"",

@@ -10,6 +10,8 @@ breach() {
   failed=1
 }
 
+command -v clang-format >/dev/null || { echo "check: clang-format is missing; tools/setup installs it"; exit 1; }
+
 sources=$(git ls-files -- '*.cpp' '*.h' '*.cu' '*.cuh' | while read -r file; do
   [ -e "$file" ] && echo "$file"; done)
 

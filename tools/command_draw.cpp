@@ -140,6 +140,13 @@ void eval_command(const DrawOptions& options) {
   std::vector<int64_t> budgets = options.budgets;
   std::sort(budgets.begin(), budgets.end());
   budgets.erase(std::unique(budgets.begin(), budgets.end()), budgets.end());
+  if (options.max_completion_length > 0) {
+    if (!budgets.empty() && budgets.back() > options.max_completion_length)
+      fail("--budgets: ", budgets.back(), " is above --max-completion-length ",
+           options.max_completion_length);
+    if (budgets.empty() || budgets.back() < options.max_completion_length)
+      budgets.push_back(options.max_completion_length);
+  }
   if (!budgets.empty()) largest.max_completion_length = budgets.back();
   Drawing drawing = prepare(largest);
   if (budgets.empty()) budgets.push_back(drawing.config.max_completion_length);

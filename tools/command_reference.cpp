@@ -35,6 +35,19 @@ std::vector<KeyRecord> keys_of(const typename Registry<T, Binder&, Args...>::Row
   return file.keys();
 }
 
+// The same of an entry of [[reward]] or [[transform]], with the keys that every entry has.
+std::vector<KeyRecord> entry_keys(const std::string& list, const std::string& type,
+                                  const ScoringContext& context) {
+  ConfigFile file = ConfigFile::parse(cat("[[", list, "]]\ntype = \"", type, "\"\n"), "reference");
+  ScoringChain chain;
+  try {
+    file.bind([&](Binder& root) { chain.bind(root, context); });
+  } catch (const UsageError&) {
+    // As above.
+  }
+  return file.keys();
+}
+
 struct Entry {
   std::string name, summary;
   std::vector<KeyRecord> keys;
@@ -46,10 +59,10 @@ std::vector<Entry> entries_of(std::string_view topic) {
   std::vector<Entry> out;
   if (topic == "rewards")
     for (const auto& [name, row] : RewardRegistry::all())
-      out.push_back({name, row.summary, keys_of<Reward, const ScoringContext&>(row, scoring)});
+      out.push_back({name, row.summary, entry_keys("reward", name, scoring)});
   if (topic == "transforms")
     for (const auto& [name, row] : TransformRegistry::all())
-      out.push_back({name, row.summary, keys_of<Transform, const ScoringContext&>(row, scoring)});
+      out.push_back({name, row.summary, entry_keys("transform", name, scoring)});
   if (topic == "algos")
     for (const auto& [name, row] : AlgorithmRegistry::all())
       out.push_back(

@@ -22,9 +22,7 @@ std::shared_ptr<const Tokenizer> tokenizer_of(const RunConfig& config) {
     return std::make_shared<Tokenizer>(
         Tokenizer::from_characters(config.new_model->characters, config.new_model->end_token));
   if (config.model_path.empty() || !fs::exists(config.model_path)) return nullptr;
-  if (fs::is_directory(config.model_path))
-    return std::make_shared<Tokenizer>(Tokenizer::from_folder(config.model_path));
-  return std::make_shared<Tokenizer>(Tokenizer::from_gguf(GgufFile(config.model_path)));
+  return std::make_shared<Tokenizer>(Tokenizer::open(config.model_path));
 }
 
 }  // namespace
@@ -56,7 +54,8 @@ void score_command(const std::string& config_path, const std::vector<std::string
                               "rewards", "reward", "advantage", "transforms", "abstained"})
         row[key] = scored[key];
       // A cut changed these; a row that never had them does not get them.
-      for (const char* key : {"response", "response_ids", "logprobs", "first_correct"})
+      for (const char* key : {"response", "response_ids", "logprobs", "first_correct", "think",
+                              "answer_span", "versions"})
         if (row.contains(key) && scored.contains(key)) row[key] = scored[key];
       row.erase("explain");
       if (explain) {

@@ -11,12 +11,6 @@
 namespace vernier {
 namespace {
 
-Tokenizer open_tokenizer(const std::string& path) {
-  if (!fs::exists(path)) fail(path, ": no such model; expected a folder or a .gguf file");
-  return fs::is_directory(path) ? Tokenizer::from_folder(path)
-                                : Tokenizer::from_gguf(GgufFile(path));
-}
-
 std::vector<int32_t> ids_of(const Json& row, const std::string& where) {
   if (!row.is_object() || !row.contains("ids") || !row["ids"].is_array())
     fail(where, ": a row is {\"ids\": [...]}; found ", dump_json(row).substr(0, 60));
@@ -43,7 +37,7 @@ void print(const Json& row) {
 }  // namespace
 
 void tokenize_command(const std::string& model, bool decode, bool add_special) {
-  const Tokenizer tokenizer = open_tokenizer(model);
+  const Tokenizer tokenizer = Tokenizer::open(model);
   if (add_special && !tokenizer.bos_id())
     fail(model, ": --add-special: the model has no begin token");
   LineReader reader("-");

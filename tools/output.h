@@ -1,7 +1,9 @@
 // Where a command writes its rows.
 #pragma once
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <optional>
 #include <string>
 
@@ -10,14 +12,21 @@
 
 namespace vernier {
 
-/// A file that has its name once it is whole, or standard output for "-". Opened at the start of a
-/// command, so that a path that cannot be written is a UsageError before the work and not after it.
+/// A file that has its name once it is whole, a device or pipe, or standard output for "-". Opened
+/// at the start of a command, so that a path that cannot be written is a UsageError before the work
+/// and not after it.
 class Output {
  public:
   explicit Output(const std::string& path) {
     if (path == "-") return;
     try {
-      file_.emplace(path);
+      // A device or a pipe takes the rows as they come; a link keeps pointing where it does.
+      if (fs::exists(path) && !fs::is_regular_file(path)) {
+        stream_ = std::fopen(path.c_str(), "w");
+        if (stream_ == nullptr) fail("--out: ", path, ": cannot be opened: ", std::strerror(errno));
+      } else {
+        file_.emplace(fs::is_symlink(path) ? fs::weakly_canonical(path) : fs::path(path));
+      }
     } catch (const RunError& problem) {
       fail("--out: ", problem.what());
     }
@@ -26,13 +35,21 @@ class Output {
     if (file_)
       file_->write(line);
     else
-      std::fwrite(line.data(), 1, line.size(), stdout);
+      std::fwrite(line.data(), 1, line.size(), stream_);
   }
   void commit() {
     if (file_) file_->commit();
+    if (std::fflush(stream_) != 0 || std::ferror(stream_) != 0)
+      fail_run("--out: what was written did not arrive");
   }
+  ~Output() {
+    if (stream_ != stdout) std::fclose(stream_);
+  }
+  Output(const Output&) = delete;
+  Output& operator=(const Output&) = delete;
 
  private:
+  std::FILE* stream_ = stdout;
   std::optional<DurableFile> file_;
 };
 

@@ -50,19 +50,27 @@ void add_drawing(CLI::App* command, DrawOptions& options) {
       ->add_option("--max-completion-length", options.max_completion_length,
                    "tokens of a response; 0: what the model has room for, 256 at most")
       ->check(CLI::Range(0, 1 << 24));
-  command->add_option("--temperature", options.sampling.temperature)->check(CLI::Range(0.0, 100.0));
-  command->add_option("--top-k", options.sampling.top_k, "0: all")->check(CLI::Range(0, 1 << 24));
-  command->add_option("--top-p", options.sampling.top_p)->check(CLI::Range(1e-6, 1.0));
-  command->add_option("--min-p", options.sampling.min_p)->check(CLI::Range(0.0, 1.0));
+  CLI::Option* temperature = command->add_option("--temperature", options.sampling.temperature)
+                                 ->check(CLI::Range(0.0, 100.0));
+  CLI::Option* top_k = command->add_option("--top-k", options.sampling.top_k, "0: all")
+                           ->check(CLI::Range(0, 1 << 24));
+  CLI::Option* top_p =
+      command->add_option("--top-p", options.sampling.top_p)->check(CLI::Range(1e-6, 1.0));
+  CLI::Option* min_p =
+      command->add_option("--min-p", options.sampling.min_p)->check(CLI::Range(0.0, 1.0));
   command->add_option("--seed", options.seed)->check(CLI::NonNegativeNumber);
   command->add_option("--limit", options.limit, "use the first so many prompts; 0: all")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--max-running", options.max_running, "responses decoded together")
       ->check(CLI::Range(1, 1 << 20));
-  command->add_option("--chat-format", options.chat_format, "how a prompt becomes text");
+  CLI::Option* chat_format =
+      command->add_option("--chat-format", options.chat_format, "how a prompt becomes text");
   command->add_option("--think-end", options.think_end, "tag that ends the thinking");
-  command->add_flag("--greedy", options.greedy, "always the most probable token");
-  command->add_flag("--raw", options.raw, "the prompt's text as it is, no chat format");
+  CLI::Option* greedy =
+      command->add_flag("--greedy", options.greedy, "always the most probable token");
+  for (CLI::Option* option : {temperature, top_k, top_p, min_p}) greedy->excludes(option);
+  command->add_flag("--raw", options.raw, "the prompt's text as it is, no chat format")
+      ->excludes(chat_format);
 }
 
 // Options of all commands; they must live as long as the parser.
@@ -96,7 +104,7 @@ void add_text(CLI::App& app, Options& options) {
   command = app.add_subcommand("logprobs", "log-probability of every token of texts or ids");
   add_model(command, options.logprobs);
   command->add_option("--temperature", options.logprobs_temperature)
-      ->check(CLI::Range(1e-6, 100.0));
+      ->check(CLI::Range(1e-3, 100.0));
   command
       ->add_option("--device", options.logprobs_device,
                    "cpu, or cuda in a build of the cuda preset")

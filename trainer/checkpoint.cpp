@@ -151,6 +151,26 @@ std::optional<fs::path> find_checkpoint(const fs::path& run) {
   return std::nullopt;
 }
 
+namespace {
+
+// Files step_N.* of steps after `last`: a report must not take them for the run's newest.
+void set_aside(const fs::path& folder, int64_t last) {
+  if (!fs::is_directory(folder)) return;
+  std::vector<fs::path> later;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    constexpr std::string_view kStep = "step_";
+    int64_t step = 0;
+    if (!name.starts_with(kStep) || name.ends_with(".superseded")) continue;
+    const auto parsed =
+        std::from_chars(name.data() + kStep.size(), name.data() + name.size(), step);
+    if (parsed.ec == std::errc() && step > last) later.push_back(entry.path());
+  }
+  for (const fs::path& path : later) fs::rename(path, path.string() + ".superseded");
+}
+
+}  // namespace
+
 void clear_after(const fs::path& run, const fs::path* start) {
   std::vector<fs::path> leftovers;
   for (const auto& entry : fs::directory_iterator(run)) {
@@ -159,9 +179,12 @@ void clear_after(const fs::path& run, const fs::path* start) {
       leftovers.push_back(entry.path());
   }
   for (const fs::path& path : leftovers) fs::remove_all(path);
-  const auto kept = start == nullptr ? std::nullopt : order_of(start->filename().string());
+  // The beginning comes before every checkpoint.
+  const std::pair<int, int64_t> kept = start == nullptr
+                                           ? std::pair<int, int64_t>(-1, -1)
+                                           : order_of(start->filename().string()).value();
   for (const fs::path& path : list_checkpoints(run)) {
-    if (kept && *order_of(path.filename().string()) <= *kept) continue;
+    if (*order_of(path.filename().string()) <= kept) continue;
     const bool damaged = !check_checkpoint(path).empty();
     fs::path aside = path;
     aside += damaged ? ".damaged" : ".superseded";
@@ -169,6 +192,8 @@ void clear_after(const fs::path& run, const fs::path* start) {
     fs::rename(path, aside);
     log::warn(cat(path.string(), " is now ", aside.filename().string()));
   }
+  const int64_t last = kept.first == 1 ? kept.second : -1;
+  for (const char* folder : {"eval", "rollouts"}) set_aside(run / folder, last);
 }
 
 Progress load_trainer_state(const fs::path& checkpoint, OptimizerState& optimizer) {

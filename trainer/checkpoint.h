@@ -50,7 +50,7 @@ Progress load_trainer_state(const fs::path& checkpoint, OptimizerState& optimize
 
 /// Makes way for a run that goes on from `start` (null: from the beginning): checkpoints that come
 /// after it get the ending .superseded, damaged ones .damaged, and what a crash left half written
-/// goes.
+/// goes. Evaluations and rollouts of later steps get the ending .superseded too.
 void clear_after(const fs::path& run, const fs::path* start);
 
 /// Deletes all but the newest `keep` RL checkpoints, the first, and those at `last_step`; and the

@@ -103,8 +103,8 @@ class Run {
     return start_ && fs::equivalent(fs::absolute(*start_).parent_path(), folder_.path());
   }
 
-  /// Opens the prompts and checks that every one fits the model: before the warm start, and not
-  /// hours later when the long one is drawn.
+  /// Opens the prompts and checks that they fit the model, every row of a file and the first of a
+  /// task: before the warm start, and not hours later when the long one is drawn.
   void open_prompts() {
     const PromptCheck fits = [this](Prompt&& prompt, const std::string& where) {
       render_prompt(prompt, config_.data, config_.chat_format, *model_.tokenizer);
@@ -113,6 +113,7 @@ class Run {
     if (config_.run.steps > 0)
       prompts_ = training_prompts(config_.data, static_cast<uint64_t>(config_.run.seed), fits);
     if (config_.run.eval_every > 0) eval_prompts_ = evaluation_prompts(config_.data, fits);
+    if (progress_.phase == "sft") check_demonstrations();
   }
 
   void go() {
@@ -123,14 +124,15 @@ class Run {
       learn();
     } catch (const Interrupted&) {
       save();
-      log::info(
-          cat("saved ", checkpoint_name(progress_), " on a signal; run the same command to go on"));
+      log::info(cat("saved ", checkpoint_name(progress_),
+                    " on a signal; run the same command to go on",
+                    rewinds_ ? ", without --resume: with it the run starts there again" : ""));
       throw;
     }
   }
 
  private:
-  std::optional<fs::path> start_point(const TrainOptions& options) const {
+  std::optional<fs::path> start_point(const TrainOptions& options) {
     if (options.resume == "auto") return find_checkpoint(folder_.path());
     if (options.resume == "never") {
       if (!list_checkpoints(folder_.path()).empty())
@@ -141,7 +143,12 @@ class Run {
     }
     if (!fs::is_directory(options.resume))
       fail("--resume ", options.resume, ": is neither auto, never, nor the folder of a checkpoint");
-    const bool own = fs::equivalent(fs::absolute(options.resume).parent_path(), folder_.path());
+    const fs::path chosen = fs::canonical(options.resume);
+    const bool own = fs::equivalent(chosen.parent_path(), folder_.path());
+    rewinds_ = own;
+    // The same command again goes on from what this run has saved since.
+    if (!own && folder_.origin() == chosen.string())
+      if (const auto newest = find_checkpoint(folder_.path())) return newest;
     if (!own && !list_checkpoints(folder_.path()).empty())
       fail("--resume ", options.resume, ": ", folder_.path().string(),
            " already holds checkpoints of "
@@ -150,9 +157,10 @@ class Run {
       fail("--resume ", options.resume,
            ": algo.beta needs the start policy of that run, which is not in ",
            folder_.path().string(), "; resume it in its own folder");
-    const std::string problem = check_checkpoint(options.resume);
+    const std::string problem = check_checkpoint(chosen);
     if (!problem.empty()) fail("--resume ", options.resume, ": ", problem);
-    return fs::path(options.resume);
+    if (!own) folder_.set_origin(chosen.string());
+    return chosen;
   }
 
   void check_stop() const {
@@ -215,6 +223,17 @@ class Run {
                               b.prompt.size() + b.response.size();
                      });
     bucket_ = bucket.number;
+  }
+
+  void check_demonstrations() {
+    fill_demonstrations(bucket_at(progress_.step));
+    const Demonstration& longest = demonstrations_.back();
+    const auto tokens = static_cast<int64_t>(model_.tokenizer->encode(longest.prompt).size() +
+                                             model_.tokenizer->encode(longest.response).size());
+    const int64_t room = model_.decoder->spec().max_position_embeddings;
+    if (tokens - 1 > room)
+      fail("sft: a demonstration of data.task = \"", config_.data.task, "\" has ", tokens,
+           " tokens, the model only ", room, " positions");
   }
 
   // The batch of step `step`; the batches of a bucket come in shuffled order.
@@ -412,6 +431,10 @@ class Run {
         fill_logprobs(*reference_.decoder, one, temperature, budget, true);
     }
     metrics.set("samples/trained", Json(trained));
+    if (trained == 0)
+      log::warn(cat("step ", progress_.step + 1,
+                    ": no response has a reward, so nothing is learned",
+                    "; samples/abstained counts them"));
     // Once an update of this step is in the weights, the step has to be finished: there is no
     // saving half of one.
     const std::atomic<bool>* stop = &stop_requested;
@@ -474,6 +497,7 @@ class Run {
   Model model_, reference_;
   std::unique_ptr<OptimizerState> optimizer_;
   std::unique_ptr<PromptSource> prompts_, eval_prompts_;  // null where the run has no use for them
+  bool rewinds_ = false;  // --resume names a checkpoint of this run's own folder
   Progress progress_;
   std::optional<fs::path> start_;              // the checkpoint it goes on from
   std::vector<Demonstration> demonstrations_;  // of bucket_

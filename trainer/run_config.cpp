@@ -172,6 +172,8 @@ void RunConfig::bind(Binder& root) {
   root.table("eval", [&](Binder& b) {
     b.number("n", eval.n, 1, 4096, "responses a prompt");
     b.number("temperature", eval.temperature, 0.0, 100.0, "of an evaluation's sampling");
+    if (const auto problem = temperature_problem(eval.temperature); !problem.empty())
+      b.error("temperature", problem);
   });
   root.table("log", [&](Binder& b) { bind_log(b, *this); });
   check_rewards(root, *this);

@@ -64,6 +64,15 @@ int64_t RunFolder::last_evaluation(const Progress& progress) const {
   return last;
 }
 
+std::string RunFolder::origin() const {
+  const fs::path path = path_ / "origin";
+  return fs::exists(path) ? read_file(path) : "";
+}
+
+void RunFolder::set_origin(const std::string& checkpoint) const {
+  write_file(path_ / "origin", checkpoint);
+}
+
 void RunFolder::open_metrics(const Progress& progress) {
   const fs::path path = path_ / "metrics.jsonl";
   metrics_ = std::make_unique<LineAppender>(path);  // repairs a torn last line

@@ -26,6 +26,10 @@ class RunFolder {
   /// what an undisturbed run would have written by then, and opens metrics.jsonl for more.
   void open_metrics(const Progress& progress);
 
+  /// The checkpoint of another run that this one started from; "" where it did not.
+  std::string origin() const;
+  void set_origin(const std::string& checkpoint) const;
+
   void write_metrics(const Metrics& metrics);
   void sync_metrics();
 

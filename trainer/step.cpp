@@ -134,12 +134,26 @@ struct Mismatch {
       for (int32_t t = 0; t < response.num_tokens; ++t) {
         const double gap = std::abs(double{*now++} - response.logprobs[static_cast<size_t>(t)]);
         sum += gap;
-        largest = std::max(largest, gap);
+        if (!(gap <= largest)) largest = gap;  // NaN stays
         ++count;
       }
     }
   }
 };
+
+SequenceScalars empty_scalars(const Update& update) {
+  const std::vector<double> zeros(update.table.size(), 0.0);
+  return {zeros, zeros};
+}
+
+// From the order of the batch into that of the update.
+void scatter(const SequenceScalars& some, const TokenBatch& batch, SequenceScalars& all) {
+  for (size_t b = 0; b < batch.sequences.size(); ++b) {
+    const auto place = static_cast<size_t>(batch.sequences[b]);
+    all.score[place] = some.score[b];
+    all.drift[place] = some.drift[b];
+  }
+}
 
 // Scalars of every sequence of the update, from a pass without gradient.
 SequenceScalars gather_scalars(Decoder& decoder, const Algorithm& algorithm, const Update& update,
@@ -147,17 +161,11 @@ SequenceScalars gather_scalars(Decoder& decoder, const Algorithm& algorithm, con
                                const std::vector<std::vector<size_t>>& batches,
                                double temperature) {
   const at::NoGradGuard no_grad;
-  SequenceScalars all{std::vector<double>(update.table.size(), 0.0),
-                      std::vector<double>(update.table.size(), 0.0)};
+  SequenceScalars all = empty_scalars(update);
   for (const auto& which : batches) {
     const TokenBatch batch =
         make_batch(update, which, forward(decoder, sequences, which, temperature));
-    const SequenceScalars some = algorithm.scalars(batch);
-    for (size_t b = 0; b < which.size(); ++b) {
-      const auto place = static_cast<size_t>(batch.sequences[b]);
-      all.score[place] = some.score[b];
-      all.drift[place] = some.drift[b];
-    }
+    scatter(algorithm.scalars(batch), batch, all);
   }
   return all;
 }
@@ -169,7 +177,7 @@ bool enters(const Response& response) {
 
 }  // namespace
 
-GroupTable make_table(const std::vector<Group>& groups) {
+GroupTable make_table(std::span<const Group> groups) {
   GroupTable table;
   for (const Group& group : groups) {
     for (const Response& response : group.responses) {
@@ -193,35 +201,22 @@ GroupTable make_table(const std::vector<Group>& groups) {
 
 Update make_update(const std::vector<Group>& groups, size_t first, size_t last,
                    int64_t max_completion_length) {
+  const std::span<const Group> range = std::span(groups).subspan(first, last - first);
   Update update;
-  // Copies of groups would copy their texts: the table is made from the range itself.
-  std::vector<const Group*> range;
-  for (size_t g = first; g < last; ++g) range.push_back(&groups[g]);
-  for (const Group* group : range) {
-    const GroupTable one = make_table({*group});
-    const auto append = [](auto& to, const auto& from) {
-      to.insert(to.end(), from.begin(), from.end());
-    };
-    append(update.table.reward, one.reward);
-    append(update.table.correct, one.correct);
-    append(update.table.length, one.length);
-    append(update.table.mean_logprob, one.mean_logprob);
-    append(update.table.active, one.active);
-    const int64_t base = update.table.offsets.back();
-    update.table.offsets.push_back(base + one.offsets.back());
-    for (size_t i = 0; i < group->responses.size(); ++i) {
-      if (one.active[i] == 0) continue;
-      const Response& response = group->responses[i];
-      update.samples.push_back({.prompt_ids = &group->prompt.ids,
+  update.table = make_table(range);
+  int64_t place = 0;
+  for (const Group& group : range)
+    for (const Response& response : group.responses) {
+      if (update.table.active[static_cast<size_t>(place++)] == 0) continue;
+      update.samples.push_back({.prompt_ids = &group.prompt.ids,
                                 .response = &response,
                                 .advantage = response.advantage,
-                                .place = base + static_cast<int64_t>(i),
+                                .place = place - 1,
                                 .old = {},
                                 .reference = {}});
       update.totals.tokens += response.num_tokens;
       ++update.totals.sequences;
     }
-  }
   update.totals.max_completion_length = max_completion_length;
   return update;
 }
@@ -261,13 +256,8 @@ UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, const Algor
         make_batch(update, which, forward(decoder, sequences, which, temperature));
     if (couples && batches.size() == 1) {
       // One micro-batch: its own forward pass has all the scalars, in another order.
-      const SequenceScalars some = algorithm.scalars(batch);
-      SequenceScalars all{std::vector<double>(update.table.size(), 0.0),
-                          std::vector<double>(update.table.size(), 0.0)};
-      for (size_t b = 0; b < which.size(); ++b) {
-        all.score[static_cast<size_t>(batch.sequences[b])] = some.score[b];
-        all.drift[static_cast<size_t>(batch.sequences[b])] = some.drift[b];
-      }
+      SequenceScalars all = empty_scalars(update);
+      scatter(algorithm.scalars(batch), batch, all);
       coupling = algorithm.couple(update.table, all);
     }
     const Loss loss = algorithm.loss(batch, couples ? &coupling : nullptr);

@@ -26,7 +26,7 @@ struct Update {
 };
 
 /// The table of scored groups.
-GroupTable make_table(const std::vector<Group>& groups);
+GroupTable make_table(std::span<const Group> groups);
 
 /// The samples of the groups [first, last) with the advantages that the responses carry. Responses
 /// without a reward, masked ones and those that the policy did not end are left out (and counted by

@@ -350,20 +350,6 @@ void Binder::number(std::string_view key, double& field, double low, double high
   record(key, toml_value(field), range_text(low, high), doc);
 }
 
-void Binder::number(std::string_view key, std::optional<double>& field, double low, double high,
-                    std::string_view doc) {
-  double value = 0;
-  if (read_number(key, value, low, high)) field = value;
-  record(key, field ? toml_value(*field) : "", range_text(low, high), doc);
-}
-
-void Binder::number(std::string_view key, std::optional<int64_t>& field, int64_t low, int64_t high,
-                    std::string_view doc) {
-  int64_t value = 0;
-  if (read_number(key, value, low, high)) field = value;
-  record(key, field ? toml_value(*field) : "", range_text(low, high), doc);
-}
-
 void Binder::flag(std::string_view key, bool& field, std::string_view doc) {
   if (const auto* node = static_cast<const toml::node*>(find(key))) {
     if (const auto* value = node->as_boolean())

@@ -35,11 +35,6 @@ class Binder {
   void number(std::string_view key, int64_t& field, int64_t low, int64_t high,
               std::string_view doc);
   void number(std::string_view key, double& field, double low, double high, std::string_view doc);
-  /// A number that may be left out.
-  void number(std::string_view key, std::optional<double>& field, double low, double high,
-              std::string_view doc);
-  void number(std::string_view key, std::optional<int64_t>& field, int64_t low, int64_t high,
-              std::string_view doc);
   void flag(std::string_view key, bool& field, std::string_view doc);
   void text(std::string_view key, std::string& field, std::string_view doc);
   void choice(std::string_view key, std::string& field, std::vector<std::string> allowed,

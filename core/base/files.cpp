@@ -78,7 +78,7 @@ void write_file(const fs::path& path, std::string_view content) {
 }
 
 DurableFile::DurableFile(fs::path path) : path_(std::move(path)), temporary_(path_) {
-  temporary_ += ".tmp";
+  temporary_ += ".vernier-tmp";
   descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (descriptor_ < 0) fail_run(temporary_.string(), ": cannot be created: ", reason());
 }

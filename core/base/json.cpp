@@ -40,7 +40,7 @@ struct Checker final : Json::json_sax_t {
     std::string_view reason = error.what();
     if (const size_t end = reason.find("] "); end != std::string_view::npos)
       reason.remove_prefix(end + 2);
-    problem = cat("not JSON: ", reason);
+    problem = cat("not JSON: ", to_valid_utf8(reason));
     return false;
   }
 
@@ -61,11 +61,16 @@ struct Checker final : Json::json_sax_t {
 
 }  // namespace
 
-Json parse_json(std::string_view text, std::string_view where) {
+void check_json(std::string_view text, std::string_view where) {
   // The library takes a NUL byte for the end of the text.
-  if (text.find('\0') != std::string_view::npos) fail(where, ": not JSON: a NUL byte in it");
+  if (const size_t zero = text.find('\0'); zero != std::string_view::npos)
+    fail(where, ": not JSON: byte ", zero, " is 0");
   Checker checker;
   if (!Json::sax_parse(text, &checker)) fail(where, ": ", checker.problem);
+}
+
+Json parse_json(std::string_view text, std::string_view where) {
+  check_json(text, where);
   return Json::parse(text);
 }
 

@@ -2,8 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
-#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -17,6 +15,9 @@ using Json = nlohmann::ordered_json;
 /// Parses one JSON text. `where` ("file:line") opens the message of the UsageError.
 /// Refuses duplicate keys, nesting deeper than 64 and bytes that are not UTF-8.
 Json parse_json(std::string_view text, std::string_view where);
+
+/// Throws what parse_json() would, without making a value: for those who keep another kind of JSON.
+void check_json(std::string_view text, std::string_view where);
 
 /// One line, no spaces. Bytes that are not UTF-8 become U+FFFD; NaN and infinity become null.
 std::string dump_json(const Json& value);

@@ -20,7 +20,9 @@ class Pool {
   int threads() const { return threads_; }
 
   /// Calls `body(i)` for every i in [0, tasks), each once, on any thread; returns when all are
-  /// done. Not reentrant: a body must not call run(). The first exception is thrown here.
+  /// done. The first exception is thrown here. A body must not call run() with more than one task;
+  /// a single task runs on the calling thread wherever it is, as when a row of a shared batch calls
+  /// a kernel for itself.
   void run(int64_t tasks, const std::function<void(int64_t)>& body);
 
  private:

@@ -1,7 +1,7 @@
 // The fast CPU kernels: which build of the inner loops runs, and how rows are shared by threads.
 //
-// Work is cut by sizes alone, never by the number of threads, and sums over pieces are taken in
-// order of the pieces: results are the same bits with one thread or with many.
+// However the work is cut, a number of the result comes from one thread, or from pieces that sizes
+// alone define and that are added in order: the same bits with one thread or with many.
 #include <algorithm>
 #include <cmath>
 #include <cstring>

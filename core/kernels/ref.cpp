@@ -217,24 +217,44 @@ void adamw(T* weights, const T* gradient, T* moment1, T* moment2, int64_t count,
   }
 }
 
-#define VERNIER_REF(T)                                                                            \
-  template void matmul<T>(const T*, bool, const T*, bool, T*, int64_t, int64_t, int64_t, bool);   \
-  template void rms_norm<T>(const T*, const T*, T*, T*, int64_t, int64_t, double);                \
-  template void rms_norm_backward<T>(const T*, const T*, const T*, const T*, T*, T*, int64_t,     \
-                                     int64_t);                                                    \
-  template void swiglu<T>(const T*, T*, int64_t, int64_t);                                        \
-  template void swiglu_backward<T>(const T*, const T*, T*, int64_t, int64_t);                     \
-  template void rope<T>(T*, const int32_t*, const float*, const float*, const AttentionShape&,    \
-                        int64_t, bool);                                                           \
-  template void attention<T>(const T*, const int32_t*, int64_t, T*, T*, const AttentionShape&);   \
-  template void attention_backward<T>(const T*, const T*, const T*, const T*, const int32_t*,     \
-                                      int64_t, T*, const AttentionShape&);                        \
-  template void log_softmax<T>(const T*, const int32_t*, double, T*, T*, T*, int64_t, int64_t);   \
-  template void log_softmax_backward<T>(T*, const int32_t*, double, const T*, const T*, const T*, \
-                                        const T*, int64_t, int64_t);                              \
-  template void adamw<T>(T*, const T*, T*, T*, int64_t, const AdamStep&);
-VERNIER_REF(float)
-VERNIER_REF(double)
-#undef VERNIER_REF
+template void matmul<float>(const float*, bool, const float*, bool, float*, int64_t, int64_t,
+                            int64_t, bool);
+template void rms_norm<float>(const float*, const float*, float*, float*, int64_t, int64_t, double);
+template void rms_norm_backward<float>(const float*, const float*, const float*, const float*,
+                                       float*, float*, int64_t, int64_t);
+template void swiglu<float>(const float*, float*, int64_t, int64_t);
+template void swiglu_backward<float>(const float*, const float*, float*, int64_t, int64_t);
+template void rope<float>(float*, const int32_t*, const float*, const float*, const AttentionShape&,
+                          int64_t, bool);
+template void attention<float>(const float*, const int32_t*, int64_t, float*, float*,
+                               const AttentionShape&);
+template void attention_backward<float>(const float*, const float*, const float*, const float*,
+                                        const int32_t*, int64_t, float*, const AttentionShape&);
+template void log_softmax<float>(const float*, const int32_t*, double, float*, float*, float*,
+                                 int64_t, int64_t);
+template void log_softmax_backward<float>(float*, const int32_t*, double, const float*,
+                                          const float*, const float*, const float*, int64_t,
+                                          int64_t);
+template void adamw<float>(float*, const float*, float*, float*, int64_t, const AdamStep&);
+template void matmul<double>(const double*, bool, const double*, bool, double*, int64_t, int64_t,
+                             int64_t, bool);
+template void rms_norm<double>(const double*, const double*, double*, double*, int64_t, int64_t,
+                               double);
+template void rms_norm_backward<double>(const double*, const double*, const double*, const double*,
+                                        double*, double*, int64_t, int64_t);
+template void swiglu<double>(const double*, double*, int64_t, int64_t);
+template void swiglu_backward<double>(const double*, const double*, double*, int64_t, int64_t);
+template void rope<double>(double*, const int32_t*, const float*, const float*,
+                           const AttentionShape&, int64_t, bool);
+template void attention<double>(const double*, const int32_t*, int64_t, double*, double*,
+                                const AttentionShape&);
+template void attention_backward<double>(const double*, const double*, const double*, const double*,
+                                         const int32_t*, int64_t, double*, const AttentionShape&);
+template void log_softmax<double>(const double*, const int32_t*, double, double*, double*, double*,
+                                  int64_t, int64_t);
+template void log_softmax_backward<double>(double*, const int32_t*, double, const double*,
+                                           const double*, const double*, const double*, int64_t,
+                                           int64_t);
+template void adamw<double>(double*, const double*, double*, double*, int64_t, const AdamStep&);
 
 }  // namespace vernier::kernels::ref

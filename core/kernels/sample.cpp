@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "core/base/errors.h"
@@ -23,6 +24,12 @@ int32_t most_probable(const float* logits, int64_t vocabulary, int32_t banned) {
   for (int32_t id = best + 1; id < vocabulary; ++id)
     if (id != banned && logits[id] > logits[best]) best = id;
   return best;
+}
+
+// Logits that something can be drawn from: no NaN, and a finite top. -inf is a probability of 0.
+bool is_distribution(const float* logits, int64_t vocabulary, float top) {
+  return std::isfinite(top) &&
+         std::none_of(logits, logits + vocabulary, [](float z) { return std::isnan(z); });
 }
 
 // Draws from `ids` (in rising order) by their weights exp((z - top) / temperature).
@@ -72,6 +79,9 @@ Drawn sample_token(const float* logits, int64_t vocabulary, const SamplingParams
   const int32_t best = most_probable(logits, vocabulary, banned);
   if (greedy) {
     drawn.id = best;
+  } else if (!is_distribution(logits, vocabulary, logits[best])) {
+    // NaN has no place in an order, and a sort by it is undefined. The trainer sees the NaN.
+    return {.id = best, .logprob = std::numeric_limits<float>::quiet_NaN()};
   } else {
     scratch.resize(static_cast<size_t>(vocabulary));
     std::iota(scratch.begin(), scratch.end(), 0);

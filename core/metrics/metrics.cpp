@@ -77,6 +77,39 @@ void add_lengths(Metrics& metrics, const std::string& prefix, const std::vector<
     set_or_undefined(metrics, prefix + name, quantile_of(lengths, q));
 }
 
+// Lengths and verdicts as generated: a cut is the trainer's doing, not the policy's.
+struct Lengths {
+  std::vector<double> all, right, wrong, ended;
+  double clipped = 0;
+
+  void add(const Response& response) {
+    const double length = response.raw_num_tokens;
+    all.push_back(length);
+    if (response.finish_reason == FinishReason::stop)
+      ended.push_back(length);
+    else
+      ++clipped;
+    if (response.sampled_correct) (*response.sampled_correct ? right : wrong).push_back(length);
+  }
+
+  void add_to(Metrics& metrics) const {
+    const auto extreme = [](const std::vector<double>& values, bool largest) {
+      if (values.empty()) return std::nan("");
+      return largest ? *std::max_element(values.begin(), values.end())
+                     : *std::min_element(values.begin(), values.end());
+    };
+    set_or_undefined(metrics, "completions/mean_length", mean_of(all));
+    set_or_undefined(metrics, "completions/min_length", extreme(all, false));
+    set_or_undefined(metrics, "completions/max_length", extreme(all, true));
+    set_or_undefined(metrics, "completions/mean_terminated_length", mean_of(ended));
+    set_or_undefined(metrics, "completions/clipped_ratio",
+                     all.empty() ? std::nan("") : clipped / static_cast<double>(all.size()));
+    add_lengths(metrics, "length/", all);
+    add_lengths(metrics, "length/correct/", right);
+    add_lengths(metrics, "length/wrong/", wrong);
+  }
+};
+
 // A group teaches where its rewards differ, and its verdicts are mixed where both kinds occur.
 struct GroupShares {
   double flat = 0, all_right = 0, all_wrong = 0, mixed = 0;
@@ -112,9 +145,10 @@ void add_means(const std::vector<Metrics>& updates, Metrics& metrics) {
 }
 
 void add_completion_metrics(const std::vector<Group>& groups, Metrics& metrics) {
-  std::vector<double> all, right, wrong, ended, rewards, verdicts, group_std;
+  std::vector<double> rewards, verdicts, group_std;
   std::map<std::string, std::vector<double>> parts;
-  double clipped = 0, responses = 0, abstained = 0, unusable = 0;
+  double responses = 0, abstained = 0, unusable = 0;
+  Lengths lengths;
   GroupShares shares;
   for (const Group& group : groups) {
     shares.add(group);
@@ -128,18 +162,10 @@ void add_completion_metrics(const std::vector<Group>& groups, Metrics& metrics) 
       for (const RewardPart& part : response.rewards)
         if (part.abstained.empty()) parts[part.name].push_back(part.value);
       if (response.sampled_correct) verdicts.push_back(*response.sampled_correct ? 1 : 0);
-      if (!policy_ended(response)) {
-        ++unusable;
-        continue;
-      }
-      // Lengths and verdicts as generated: a cut is the trainer's doing, not the policy's.
-      const double length = response.raw_num_tokens;
-      all.push_back(length);
-      if (response.finish_reason == FinishReason::stop)
-        ended.push_back(length);
+      if (policy_ended(response))
+        lengths.add(response);
       else
-        ++clipped;
-      if (response.sampled_correct) (*response.sampled_correct ? right : wrong).push_back(length);
+        ++unusable;
     }
     rewards.insert(rewards.end(), own.begin(), own.end());
     if (!own.empty()) group_std.push_back(std_of(own));
@@ -151,20 +177,7 @@ void add_completion_metrics(const std::vector<Group>& groups, Metrics& metrics) 
     metrics.set("rewards/" + name + "/std", std_of(values));
   }
   set_or_undefined(metrics, "accuracy", mean_of(verdicts));
-  const auto extreme = [](const std::vector<double>& values, bool largest) {
-    if (values.empty()) return std::nan("");
-    return largest ? *std::max_element(values.begin(), values.end())
-                   : *std::min_element(values.begin(), values.end());
-  };
-  set_or_undefined(metrics, "completions/mean_length", mean_of(all));
-  set_or_undefined(metrics, "completions/min_length", extreme(all, false));
-  set_or_undefined(metrics, "completions/max_length", extreme(all, true));
-  set_or_undefined(metrics, "completions/mean_terminated_length", mean_of(ended));
-  set_or_undefined(metrics, "completions/clipped_ratio",
-                   all.empty() ? std::nan("") : clipped / static_cast<double>(all.size()));
-  add_lengths(metrics, "length/", all);
-  add_lengths(metrics, "length/correct/", right);
-  add_lengths(metrics, "length/wrong/", wrong);
+  lengths.add_to(metrics);
   const auto count = static_cast<double>(groups.size());
   metrics.set("frac_reward_zero_std", shares.flat / count);
   metrics.set("groups/all_right", shares.all_right / count);

@@ -10,6 +10,7 @@
 #include "core/text/normalize.h"
 #include "core/text/pretokenize.h"
 #include "core/text/tokenizer_spec.h"
+#include "core/weights/weights.h"
 
 namespace vernier {
 namespace {
@@ -134,6 +135,13 @@ Tokenizer::~Tokenizer() = default;
 
 Tokenizer Tokenizer::from_gguf(const GgufFile& file) {
   return Tokenizer(std::make_unique<Data>(spec_from_gguf(file)));
+}
+
+Tokenizer Tokenizer::open(const std::filesystem::path& model) {
+  if (!std::filesystem::exists(model))
+    fail(model.string(), ": no such model; expected a folder or a .gguf file");
+  return std::filesystem::is_directory(model) ? from_folder(model)
+                                              : from_gguf(GgufFile(model.string()));
 }
 
 Tokenizer Tokenizer::from_folder(const std::filesystem::path& folder) {

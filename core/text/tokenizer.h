@@ -22,6 +22,9 @@ class Tokenizer {
   /// names it.
   static Tokenizer from_gguf(const GgufFile& file);
 
+  /// From a model as a user names it: a folder, or a GGUF file. A UsageError where there is none.
+  static Tokenizer open(const std::filesystem::path& model);
+
   /// From a Hugging Face folder: tokenizer.json, and tokenizer_config.json for the end token where
   /// it is there. What the file asks for and is not done here is a UsageError that names it.
   static Tokenizer from_folder(const std::filesystem::path& folder);

@@ -215,9 +215,17 @@ void read_pre_tokenizer(const Field& pre, TokenizerSpec& spec) {
   read_byte_level(list.entry(count - 1), spec);
 }
 
-// Only special tokens around a text are a post-processor's work on ids, and encode() adds none.
+// Only special tokens around a text are a post-processor's work on ids. encode() adds none, so a
+// file that asks for them would be read as another tokenizer.
 void read_post_processor(const Field& post) {
-  if (post.type() == "ByteLevel" || post.type() == "TemplateProcessing") return;
+  if (post.type() == "ByteLevel") return;
+  if (post.type() == "TemplateProcessing") {
+    const Field single = post.at("single");
+    for (size_t i = 0; i < single.entries(); ++i)
+      if (single.entry(i).has("SpecialToken"))
+        single.entry(i).refuse("special tokens around every text are not supported");
+    return;
+  }
   if (post.type() != "Sequence") post.refuse("type '", post.type(), "' is not supported");
   const Field list = post.at("processors");
   for (size_t i = 0; i < list.entries(); ++i)
@@ -333,6 +341,8 @@ TokenizerSpec spec_from_folder(const std::filesystem::path& folder) {
     eos = named_token(root, "eos_token", spec);
     spec.bos = named_token(root, "bos_token", spec);
     spec.pad = named_token(root, "pad_token", spec);
+    if (root.has("add_bos_token") && root.at("add_bos_token").value() != Value(false))
+      root.at("add_bos_token").refuse("a begin token before every text is not supported");
     spec.chat_template = read_chat_template(root);
   }
   // Newer versions of `transformers` keep the template in a file of its own.

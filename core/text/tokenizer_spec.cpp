@@ -68,9 +68,10 @@ TokenizerSpec spec_from_gguf(const GgufFile& file) {
     fail(spec.source, ": tokenizer.ggml.pre '", pre,
          "' is not supported; 'smollm' and 'gpt-2' are");
   if (pre == "smollm") spec.steps.push_back({PretokenizerStep::Kind::digit, ""});
-  const std::string prefix = "tokenizer.ggml.add_space_prefix";
-  if (file.has(prefix) && file.metadata().at(prefix) != GgufFile::Value(false))
-    fail(spec.source, ": ", prefix, " is not supported; it has to be false");
+  for (const std::string key : {"tokenizer.ggml.add_space_prefix", "tokenizer.ggml.add_bos_token",
+                                "tokenizer.ggml.add_eos_token"})
+    if (file.has(key) && file.metadata().at(key) != GgufFile::Value(false))
+      fail(spec.source, ": ", key, " is not supported; it has to be false");
 
   read_gguf_tokens(file, spec);
   MergeList merges(spec);

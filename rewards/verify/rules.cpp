@@ -45,6 +45,7 @@ size_t with_thousands(std::string_view text, size_t begin, size_t end) {
 bool is_unsigned(std::string_view text) {
   if (text.empty() || text.find_first_not_of("0123456789,") != std::string_view::npos) return false;
   const size_t comma = text.rfind(',');
+  if (comma == text.size() - 1) return false;
   const size_t tail = comma == std::string_view::npos ? 0 : comma + 1;
   return with_thousands(text, tail, text.size()) == 0;
 }
