@@ -1,6 +1,7 @@
 #include "rollout/engine.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "core/base/errors.h"
@@ -123,6 +124,10 @@ class Batch {
     const double uniform = one.rng.uniform(one.response.ids.size());
     const Drawn drawn = kernels::sample_token(logits, decoder_.spec().vocab_size, config_.sampling,
                                               banned_, uniform, scratch);
+    if (std::isnan(drawn.logprob))
+      fail_run("the model's logits are not finite at token ", one.response.ids.size() + 1,
+               " of a response to prompt ", groups_[static_cast<size_t>(one.group)].prompt.id,
+               "; nothing can be drawn from them");
     one.response.ids.push_back(drawn.id);
     one.response.logprobs.push_back(drawn.logprob);
   }

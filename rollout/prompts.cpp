@@ -1,6 +1,8 @@
 #include "rollout/prompts.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 
 #include "core/base/errors.h"
@@ -141,8 +143,11 @@ class JsonlPrompts final : public PromptSource {
     fields_.verify = config.verify;
     if (path.ends_with(".zst"))
       fail(path, ": prompts are read at random; unpack the archive first");
+    if (fs::exists(path) && !fs::is_regular_file(path))
+      fail(path,
+           ": is not a file; prompts are read at random, so a pipe has to be written down first");
     std::ifstream file(path, std::ios::binary);
-    if (!file) fail(path, ": cannot be opened");
+    if (!file) fail(path, ": cannot be opened: ", std::strerror(errno));
     std::string line;
     int64_t bad = 0, line_number = 0;
     for (int64_t offset = 0; std::getline(file, line);) {
@@ -262,7 +267,11 @@ void render_prompt(Prompt& prompt, const DataConfig& config, const std::string& 
     messages.push_back({"user", text});
   }
   prompt.text = apply_chat_format(chat_format, messages, true);
-  prompt.ids = tokenizer.encode(prompt.text);
+  try {
+    prompt.ids = tokenizer.encode(prompt.text);
+  } catch (const UsageError& problem) {
+    fail("prompt ", prompt.id, ": ", problem.what());
+  }
   if (prompt.ids.empty()) fail("prompt ", prompt.id, ": is empty");
 }
 

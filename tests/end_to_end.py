@@ -252,6 +252,11 @@ class Smoke(Case):
         self.assert_exit(run(*command, link), 0)
         self.assertTrue(link.is_symlink())
         self.assertEqual(len(lines_of(real)), 2)
+        self.assert_exit(run("report", smoke, "--out", "/dev/null"), 0)
+        self.assertTrue(pathlib.Path("/dev/null").is_char_device())
+        self.assert_exit(run("report", smoke, "--out", link), 0)
+        self.assertIn("Plotly", real.read_text())
+        self.assertTrue(link.is_symlink())
 
     def test_report(self):
         *_, folder = self.reference()
@@ -365,6 +370,65 @@ class Mistakes(Case):
         self.assert_exit(done, 2)
         self.assertIn("model.safetensors", done.stderr)
         self.assertIn(names[1], done.stderr)
+
+    def test_weights_that_are_not_numbers(self):
+        *_, smoke = Smoke("test_smoke_learns").reference()
+        folder = self.folder / "model"
+        shutil.copytree(smoke / "checkpoint-0", folder)
+        data = bytearray((folder / "model.safetensors").read_bytes())
+        data[-4:] = struct.pack("<f", float("nan"))
+        (folder / "model.safetensors").write_bytes(data)
+        for command in (["eval", "--model", folder, "--task", "chain_sum"], ["logprobs", "--model", folder]):
+            done = run(*command, text='{"text":"a1="}\n')
+            self.assert_exit(done, 2)
+            self.assertRegex(done.stderr, r"tensor '\S+' holds numbers that are not finite")
+
+    def test_other_end_tokens(self):
+        *_, smoke = Smoke("test_smoke_learns").reference()
+        folder = self.folder / "model"
+        shutil.copytree(smoke / "checkpoint-0", folder)
+        for text, message in (('{"eos_token_id":[21,3]}', "names 2 end tokens"), ('{"eos_token_id":3}', "end token"),
+                              ("{", "not JSON")):
+            (folder / "generation_config.json").write_text(text)
+            done = run("tokenize", "--model", folder, text='{"text":"a1="}\n')
+            self.assert_exit(done, 2)
+            self.assertIn("generation_config.json", done.stderr)
+            self.assertIn(message, done.stderr)
+
+    def test_mistakes_name_their_place(self):
+        *_, smoke = Smoke("test_smoke_learns").reference()
+        model = smoke / "checkpoint-0"
+        for command, text, message in (
+            (["logprobs"], '{"ids":[1,2]}\n{"ids":[9999]}\n', "standard input:2: token id 9999 is outside"),
+            (["logprobs"], '{"text":"%s"}\n' % ("1" * 999), "standard input:1: 999 tokens are more than"),
+            (["logprobs"], '{"text":"x"}\n', "standard input:1: the character 'x'"),
+            (["tokenize", "--decode"], '{"ids":[9999]}\n', "standard input:1: token id 9999 is outside"),
+        ):
+            done = run(command[0], "--model", model, *command[1:], text=text)
+            self.assert_exit(done, 2)
+            self.assertIn(message, done.stderr)
+        fifo = self.folder / "fifo"
+        os.mkfifo(fifo)
+        for data, message in ((fifo, "is not a file"), (self.folder, "is not a file"), (self.folder / "no", "No such file")):
+            done = run("eval", "--model", model, "--data", data, timeout=20)
+            self.assert_exit(done, 2)
+            self.assertIn(message, done.stderr)
+        done = run("eval", "--model", model, "--task", "nope")
+        self.assert_exit(done, 2)
+        self.assertRegex(done.stderr, r"command line:1:\d+: task: \"nope\" is not one of")
+        self.assert_exit(run("eval", "--model", model, "--task", "chain_sum", "--limit", 10**13), 2)
+        prompts = self.write("p.jsonl", '{"prompt":"a1="}\n{"prompt":"x"}\n')
+        done = run("generate", "--model", model, "--data", prompts, "--out", prompts)
+        self.assert_exit(done, 2)
+        config = self.write("c.toml", f'[run]\nsteps = 1\n[model]\npath = "{model}"\n[data]\ntrain = "{prompts}"\n'
+                                      '[rollout]\nmax_completion_length = 9\n[[reward]]\ntype = "accuracy"\n')
+        done = run("train", config, "--run", self.folder / "r")
+        self.assert_exit(done, 2)
+        self.assertRegex(done.stderr, r"p\.jsonl:2: .*the character 'x'")
+        config = self.write("d.toml", '[model.new]\ncharacters = "0011"\nend_token = "."\n')
+        done = run("train", config, "--run", self.folder / "r")
+        self.assert_exit(done, 2)
+        self.assertIn("d.toml:2:14: model.new.characters: ", done.stderr)
 
     def test_bad_rows(self):
         *_, smoke = Smoke("test_smoke_learns").reference()

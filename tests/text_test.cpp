@@ -347,11 +347,16 @@ TEST_CASE("the end token comes from whichever file names it") {
   write_file(folder.path() / "generation_config.json", R"({"eos_token_id":267})");
   CHECK(load(folder, tokenizer, Json::object()).eos_id() == 267);
   write_file(folder.path() / "generation_config.json", R"({"eos_token_id":[1,2]})");
-  CHECK_THROWS_WITH_AS(load(folder, tokenizer, Json::object()), doctest::Contains("names 2 tokens"),
-                       UsageError);
+  CHECK_THROWS_WITH_AS(load(folder, tokenizer, Json::object()),
+                       doctest::Contains("names 2 end tokens"), UsageError);
   write_file(folder.path() / "generation_config.json", R"({"eos_token_id":999})");
   CHECK_THROWS_WITH_AS(load(folder, tokenizer, Json::object()),
                        doctest::Contains("999 is outside the vocabulary of 270"), UsageError);
+  // Two files that do not agree: a response would end elsewhere than under `transformers`.
+  write_file(folder.path() / "generation_config.json", R"({"eos_token_id":1})");
+  CHECK_THROWS_WITH_AS(load(folder, tokenizer, {{"eos_token", "he"}}),
+                       doctest::Contains("1 is not the tokenizer's end token"), UsageError);
+  fs::remove(folder.path() / "generation_config.json");
   write_file(folder.path() / "chat_template.jinja", "{{y}}");
   CHECK(load(folder, tokenizer, {{"eos_token", "he"}}).chat_template() == "{{y}}");
   CHECK_THROWS_AS(Tokenizer::from_folder(folder.path() / "none"), UsageError);

@@ -27,12 +27,15 @@ DataConfig data_of(const DrawOptions& options) {
   if (!options.data.empty() && !options.task.empty())
     fail("--task is given beside --data; choose one of them");
   if (options.data.empty() && options.task.empty()) fail("--data or --task is missing");
-  std::vector<std::string> keys;
+  if (!options.out.empty() && fs::exists(options.out) && fs::exists(options.data) &&
+      fs::equivalent(options.out, options.data))
+    fail("--out: ", options.out, ": is the file of the prompts");
+  std::string keys;
   const auto give = [&](const char* flag, const std::string& key, const std::string& value,
                         bool of_rows) {
     if (value.empty()) return;
     if (of_rows && options.data.empty()) fail(flag, ": needs --data; a task has its own");
-    keys.push_back(cat(key, "=", dump_json(Json(value))));
+    keys += cat(key, " = ", dump_json(Json(value)), "\n");
   };
   give("--data", "eval", options.data, false);
   give("--task", "task", options.task, false);
@@ -41,7 +44,7 @@ DataConfig data_of(const DrawOptions& options) {
   give("--answer-field", "answer_field", options.answer_field, true);
   give("--verify", "verify", options.verify, true);
   DataConfig data;
-  ConfigFile file = ConfigFile::parse("", "command line", keys);
+  ConfigFile file = ConfigFile::parse(keys, "command line");
   file.bind([&](Binder& root) { data.bind(root); });
   if (options.limit > 0) data.eval_prompts = options.limit;
   return data;

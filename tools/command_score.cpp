@@ -37,7 +37,9 @@ void score_command(const std::string& config_path, const std::vector<std::string
   if (tokenizer != nullptr)
     *config->decode = [&](std::span<const int32_t> ids) { return tokenizer->decode(ids); };
   Output output(out);
+  bool any = false;
   read_rollouts(rollouts, [&](Group&& group) {
+    any = true;
     config->chain.score(group, explain);
     const std::vector<Group> one{std::move(group)};
     const GroupTable table = make_table(one);
@@ -66,6 +68,7 @@ void score_command(const std::string& config_path, const std::vector<std::string
       output.write(dump_json(row) + "\n");
     }
   });
+  if (!any) fail(rollouts, ": has no row");
   output.commit();
 }
 

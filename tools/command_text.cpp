@@ -29,6 +29,27 @@ std::string text_of(const Json& row, const std::string& where) {
   return row["text"].get<std::string>();
 }
 
+std::vector<int32_t> encoded(const Tokenizer& tokenizer, const Json& row,
+                             const std::string& where) {
+  const std::string text = text_of(row, where);
+  try {
+    return tokenizer.encode(text);
+  } catch (const UsageError& problem) {
+    fail(where, ": ", problem.what());
+  }
+}
+
+// Why the model cannot take these ids; "" where it can.
+std::string token_problem(const std::vector<int32_t>& ids, const ModelSpec& spec) {
+  for (const int32_t id : ids)
+    if (id >= spec.vocab_size)
+      return cat("token id ", id, " is outside the model's vocabulary of ", spec.vocab_size);
+  if (static_cast<int64_t>(ids.size()) - 1 > spec.max_position_embeddings)
+    return cat(ids.size(), " tokens are more than the model's ", spec.max_position_embeddings,
+               " positions");
+  return "";
+}
+
 void print(const Json& row) {
   const std::string line = dump_json(row) + "\n";
   std::fwrite(line.data(), 1, line.size(), stdout);
@@ -45,10 +66,15 @@ void tokenize_command(const std::string& model, bool decode, bool add_special) {
   while (reader.next(line)) {
     const Json row = parse_json(line, reader.where());
     if (decode) {
-      print({{"text", tokenizer.decode(ids_of(row, reader.where()))}});
+      const std::vector<int32_t> ids = ids_of(row, reader.where());
+      for (const int32_t id : ids)
+        if (id >= tokenizer.size())
+          fail(reader.where(), ": token id ", id, " is outside the vocabulary of ",
+               tokenizer.size());
+      print({{"text", tokenizer.decode(ids)}});
       continue;
     }
-    std::vector<int32_t> ids = tokenizer.encode(text_of(row, reader.where()));
+    std::vector<int32_t> ids = encoded(tokenizer, row, reader.where());
     if (add_special) ids.insert(ids.begin(), *tokenizer.bos_id());
     print({{"ids", ids}});
   }
@@ -66,16 +92,13 @@ void logprobs_command(const ModelOptions& options, double temperature, const std
     if (!row.is_object()) fail(reader.where(), ": a row is {\"ids\"} or {\"text\"}");
     const std::vector<int32_t> ids = row.contains("ids")
                                          ? ids_of(row, reader.where())
-                                         : model.tokenizer->encode(text_of(row, reader.where()));
+                                         : encoded(*model.tokenizer, row, reader.where());
     std::vector<float> logprobs;
+    if (const std::string problem = token_problem(ids, model.decoder->spec()); !problem.empty())
+      fail(reader.where(), ": ", problem);
     if (ids.size() > 1) {
       PackedTokens tokens;
       tokens.add({ids.begin(), ids.end() - 1});
-      const int64_t vocabulary = model.decoder->spec().vocab_size;
-      for (const int32_t id : ids)
-        if (id < 0 || id >= vocabulary)
-          fail(reader.where(), ": token id ", id, " is outside the model's vocabulary of ",
-               vocabulary);
       const at::Tensor found =
           ops::token_logprobs(model.decoder->hidden(tokens), model.decoder->head(),
                               {ids.begin() + 1, ids.end()}, temperature)

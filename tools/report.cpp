@@ -10,6 +10,7 @@
 #include "core/base/files.h"
 #include "core/base/log.h"
 #include "core/base/text.h"
+#include "tools/output.h"
 #include "tools/report_html.h"
 
 namespace vernier {
@@ -196,6 +197,9 @@ void write_report(const ReportOptions& options) {
   if (options.out.empty() && options.png.empty() && options.svg.empty() && options.csv.empty() &&
       !options.text && !options.json)
     fail("report: nothing to write; give --out, --png, --svg, --csv, --text or --json");
+  if (options.out == "-" && (options.text || options.json))
+    fail("report: --out - writes to standard output, and so does ",
+         options.text ? "--text" : "--json");
   if (options.text && options.json)
     fail("report: --text and --json both write to standard output; give one of them");
   const Report report = make_report(options.runs);
@@ -211,7 +215,9 @@ void write_report(const ReportOptions& options) {
   if (!options.out.empty()) {
     if (const fs::path parent = fs::path(options.out).parent_path(); !parent.empty())
       make_folder(parent);
-    write_file(options.out, report_page(report));
+    Output output(options.out);
+    output.write(report_page(report));
+    output.commit();
     log::info(cat("wrote ", options.out));
   }
   if (options.text) print(report_text(report));

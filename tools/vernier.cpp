@@ -60,7 +60,7 @@ void add_drawing(CLI::App* command, DrawOptions& options) {
       command->add_option("--min-p", options.sampling.min_p)->check(CLI::Range(0.0, 1.0));
   command->add_option("--seed", options.seed)->check(CLI::NonNegativeNumber);
   command->add_option("--limit", options.limit, "use the first so many prompts; 0: all")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(0, 1000000));
   command->add_option("--max-running", options.max_running, "responses decoded together")
       ->check(CLI::Range(1, 1 << 20));
   CLI::Option* chat_format =

@@ -107,7 +107,11 @@ class Run {
   /// task: before the warm start, and not hours later when the long one is drawn.
   void open_prompts() {
     const PromptCheck fits = [this](Prompt&& prompt, const std::string& where) {
-      render_prompt(prompt, config_.data, config_.chat_format, *model_.tokenizer);
+      try {
+        render_prompt(prompt, config_.data, config_.chat_format, *model_.tokenizer);
+      } catch (const UsageError& problem) {
+        fail(where, ": ", problem.what());
+      }
       check_fits(prompt, where, config_.rollout, model_.decoder->spec());
     };
     if (config_.run.steps > 0)

@@ -78,7 +78,17 @@ void bind_model(Binder& config, RunConfig& out) {
   config.choice("chat_format", out.chat_format, chat_formats(), "how a prompt becomes text");
   NewModel fresh;
   const bool given = config.table(
-      "new", [&](Binder& table) { fresh.bind(table); }, /*optional=*/true);
+      "new",
+      [&](Binder& table) {
+        fresh.bind(table);
+        if (fresh.characters.empty() || fresh.end_token.empty()) return;
+        try {
+          Tokenizer::from_characters(fresh.characters, fresh.end_token);
+        } catch (const UsageError& problem) {
+          table.error("characters", problem.what());
+        }
+      },
+      /*optional=*/true);
   if (given) out.new_model = fresh;
   if (given && !out.model_path.empty())
     config.error("path", "is set beside [model.new]; choose one");

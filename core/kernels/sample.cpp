@@ -80,7 +80,7 @@ Drawn sample_token(const float* logits, int64_t vocabulary, const SamplingParams
   if (greedy) {
     drawn.id = best;
   } else if (!is_distribution(logits, vocabulary, logits[best])) {
-    // NaN has no place in an order, and a sort by it is undefined. The trainer sees the NaN.
+    // NaN has no place in an order, and a sort by it is undefined. The engine stops at the NaN.
     return {.id = best, .logprob = std::numeric_limits<float>::quiet_NaN()};
   } else {
     scratch.resize(static_cast<size_t>(vocabulary));

@@ -1,10 +1,12 @@
 #include "core/model/model.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "core/base/errors.h"
 #include "core/base/json.h"
+#include "core/kernels/kernels.h"
 #include "core/weights/weights.h"
 
 namespace vernier {
@@ -127,6 +129,15 @@ void load_gguf(const GgufFile& file, Decoder& decoder) {
       fail(file.path(), ": tensor '", tensor.name, "' is not part of this architecture");
 }
 
+// A model with NaN in it would answer, and every answer would look like one.
+void check_finite(Decoder& decoder, const std::string& path) {
+  for (const NamedSlice& slice : decoder.slices()) {
+    const at::Tensor weights = decoder.slice(slice);
+    if (!std::isfinite(kernels::sum_of_squares(weights.const_data_ptr<float>(), weights.numel())))
+      fail(path, ": tensor '", slice.name, "' holds numbers that are not finite");
+  }
+}
+
 }  // namespace
 
 Model load_model(const std::string& path, bool trained) {
@@ -148,6 +159,7 @@ Model load_model(const std::string& path, bool trained) {
   if (model.tokenizer->size() > model.decoder->spec().vocab_size)
     fail(path, ": the tokenizer has ", model.tokenizer->size(), " ids, the model only ",
          model.decoder->spec().vocab_size);
+  check_finite(*model.decoder, path);
   return model;
 }
 

@@ -319,7 +319,7 @@ std::optional<int32_t> configured_eos(const std::filesystem::path& path,
   if (!root.has("eos_token_id")) return std::nullopt;
   const Field field = root.at("eos_token_id");
   if (field->is_array() && field->size() != 1)
-    field.refuse("names ", field->size(), " tokens; set eos_token in tokenizer_config.json");
+    field.refuse("names ", field->size(), " end tokens; one is supported");
   const int32_t id = field->is_array() ? field.entry(0).id() : field.id();
   if (static_cast<size_t>(id) >= spec.tokens.size())
     field.refuse(id, " is outside the vocabulary of ", spec.tokens.size(), " tokens");
@@ -348,7 +348,11 @@ TokenizerSpec spec_from_folder(const std::filesystem::path& folder) {
   // Newer versions of `transformers` keep the template in a file of its own.
   if (const auto path = folder / "chat_template.jinja"; std::filesystem::exists(path))
     spec.chat_template = read_file(path);
-  if (!eos) eos = configured_eos(folder / "generation_config.json", spec);
+  const auto generation = configured_eos(folder / "generation_config.json", spec);
+  if (eos && generation && *generation != *eos)
+    fail((folder / "generation_config.json").string(), ": eos_token_id: ", *generation,
+         " is not the tokenizer's end token ", *eos, "; responses would end elsewhere");
+  if (!eos) eos = generation;
   if (!eos) eos = configured_eos(folder / "config.json", spec);
   if (!eos)
     fail(folder.string(),
