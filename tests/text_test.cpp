@@ -247,12 +247,13 @@ void check_refused(std::initializer_list<BadField> fields) {
 
 TEST_CASE("what a tokenizer.json asks for and is not done is named") {
   check_refused({
-      {"/model/unk_token", "\"<unk>\"", "model.unk_token: only null is supported"},
-      {"/model/dropout", "0.1", "model.dropout: only 0.0 is supported"},
-      {"/model/ignore_merges", "true", "model.ignore_merges: only false is supported"},
-      {"/model/byte_fallback", "true", "model.byte_fallback: only false"},
-      {"/model/continuing_subword_prefix", "\"##\"", "model.continuing_subword_prefix: only"},
-      {"/model/end_of_word_suffix", "\"</w>\"", "model.end_of_word_suffix: only"},
+      {"/model/unk_token", "\"<unk>\"", "model.unk_token: \"<unk>\": only null is supported"},
+      {"/model/dropout", "0.1", "model.dropout: 0.1: only 0.0 is supported"},
+      {"/model/ignore_merges", "true", "model.ignore_merges: true: only false is supported"},
+      {"/model/byte_fallback", "true", "model.byte_fallback: true: only false"},
+      {"/model/continuing_subword_prefix", "\"##\"",
+       "model.continuing_subword_prefix: \"##\": only"},
+      {"/model/end_of_word_suffix", "\"</w>\"", "model.end_of_word_suffix: \"</w>\": only"},
       {"/model/lookahead", "1", "model: 'lookahead' is not supported"},
       {"/model/type", "\"Unigram\"", "model: type 'Unigram' is not supported"},
       {"/model/merges", "[]", "model.merges: no merges"},
@@ -269,10 +270,10 @@ TEST_CASE("what a tokenizer.json asks for and is not done is named") {
       {"/model/vocab/he", "\"x\"", "token 'he' has id \"x\""},
       {"/added_tokens/0/id", "300", "'<|end|>' has id 300, and the next free one is 265"},
       {"/added_tokens/0/content", "\"he\"", "'he' has id 265, and the vocabulary gives it 256"},
-      {"/added_tokens/0/lstrip", "true", "added_tokens[0].lstrip: only false is supported"},
-      {"/added_tokens/1/rstrip", "true", "added_tokens[1].rstrip: only false is supported"},
-      {"/added_tokens/1/single_word", "true", "added_tokens[1].single_word: only false"},
-      {"/added_tokens/1/special", "1", "added_tokens[1].special: is not true or false"},
+      {"/added_tokens/0/lstrip", "true", "added_tokens[0].lstrip: true: only false is supported"},
+      {"/added_tokens/1/rstrip", "true", "added_tokens[1].rstrip: true: only false is supported"},
+      {"/added_tokens/1/single_word", "true", "added_tokens[1].single_word: true: only false"},
+      {"/added_tokens/1/special", "1", "added_tokens[1].special: 1 is not true or false"},
       {"/normalizer", R"({"type":"NFKC"})", "normalizer: type 'NFKC' is not supported"},
       {"/normalizer", R"({"type":"Sequence","normalizers":[]})", "type 'Sequence'"},
       {"/pre_tokenizer", "null", "'pre_tokenizer' is missing"},
@@ -304,9 +305,9 @@ TEST_CASE("expressions that mean something else here are named") {
           message);
   };
   split(R"("Split","behavior":"Removed","pattern":{"Regex":"a"})",
-        "behavior: only \"Isolated\" is supported");
+        "behavior: \"Removed\": only \"Isolated\" is supported");
   split(R"("Split","behavior":"Isolated","invert":true,"pattern":{"Regex":"a"})",
-        "pretokenizers[0].invert: only false is supported");
+        "pretokenizers[0].invert: true: only false is supported");
   split(R"("Split","pattern":{"String":"a"})", "pattern: 'String' is not supported");
   split(R"("Whitespace")", "pretokenizers[0]: type 'Whitespace'");
   regex("a(", "expression 'a(': missing closing parenthesis");

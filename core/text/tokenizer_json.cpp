@@ -7,84 +7,15 @@
 #include "core/base/files.h"
 #include "core/text/normalize.h"
 #include "core/text/tokenizer_spec.h"
-#include "core/weights/sorted_json.h"
+#include "core/weights/json_field.h"
 
 namespace vernier {
 namespace {
 
+using Field = JsonField;
 using Value = SortedJson;
 
 constexpr const char* kAnyCharacter = "[\\s\\S]";
-
-// A value of a file with the path to it, which opens every message.
-class Field {
- public:
-  explicit Field(const Value& value, std::string file, std::string path = "")
-      : value_(&value), file_(std::move(file)), path_(std::move(path)) {}
-
-  const Value& value() const { return *value_; }
-  const Value* operator->() const { return value_; }
-
-  template <class... Parts>
-  [[noreturn]] void refuse(const Parts&... parts) const {
-    fail(file_, ": ", path_, path_.empty() ? "" : ": ", parts...);
-  }
-
-  /// Refuses all keys but `known`.
-  void only(std::initializer_list<std::string_view> known) const {
-    if (!value_->is_object()) refuse("is not an object");
-    for (const auto& [key, unused] : value_->items())
-      if (std::find(known.begin(), known.end(), key) == known.end())
-        refuse("'", key, "' is not supported");
-  }
-
-  bool has(const char* key) const {
-    return value_->is_object() && value_->contains(key) && !(*value_)[key].is_null();
-  }
-
-  Field at(const char* key) const {
-    if (!has(key)) refuse("'", key, "' is missing");
-    return Field((*value_)[key], file_, cat(path_, path_.empty() ? "" : ".", key));
-  }
-
-  /// Number of entries; refuses what is not a list.
-  size_t entries() const {
-    if (!value_->is_array()) refuse("is not a list");
-    return value_->size();
-  }
-
-  Field entry(size_t i) const { return Field((*value_)[i], file_, cat(path_, "[", i, "]")); }
-
-  const std::string& text() const {
-    if (!value_->is_string()) refuse("is not a string");
-    return value_->get_ref<const std::string&>();
-  }
-
-  int32_t id() const {
-    if (!value_->is_number_unsigned() || value_->get<uint64_t>() > 0x7FFFFFFF)
-      refuse("is not a token id");
-    return value_->get<int32_t>();
-  }
-
-  bool flag(const char* key, bool fallback) const {
-    if (!has(key)) return fallback;
-    const Field field = at(key);
-    if (!field->is_boolean()) field.refuse("is not true or false");
-    return field->get<bool>();
-  }
-
-  /// Refuses `key` unless it is left out, null, or has a value that means the same.
-  void needs(const char* key, const Value& neutral) const {
-    if (has(key) && (*value_)[key] != neutral)
-      at(key).refuse("only ", neutral.dump(), " is supported");
-  }
-
-  std::string type() const { return has("type") ? at("type").text() : ""; }
-
- private:
-  const Value* value_;
-  std::string file_, path_;
-};
 
 // Tokens by id; ids run from 0 without a gap.
 void read_vocabulary(const Field& vocabulary, TokenizerSpec& spec) {
