@@ -202,10 +202,10 @@ EngineStats Engine::generate(std::vector<Prompt> prompts, const RolloutConfig& c
 void check_fits(const Prompt& prompt, const std::string& where, const RolloutConfig& config,
                 const ModelSpec& spec) {
   const auto length = static_cast<int64_t>(prompt.ids.size());
-  if (length + config.max_completion_length > spec.max_position_embeddings)
+  if (length + config.max_completion_length > spec.longest())
     fail(where, ": its ", length,
          " tokens and max_completion_length = ", config.max_completion_length,
-         " do not fit the model's ", spec.max_position_embeddings, " positions");
+         " do not fit the model's ", spec.longest(), " positions");
 }
 
 std::string temperature_problem(double temperature) {

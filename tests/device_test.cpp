@@ -7,6 +7,7 @@
 
 #include "core/model/model.h"
 #include "tests/testing.h"
+#include "tests/tiny_model.h"
 
 namespace vernier {
 namespace {
@@ -80,16 +81,7 @@ TEST_CASE("the forward pass on a GPU equals that on the CPU" * doctest::skip(!ha
 
 TEST_CASE("a build without CUDA says so" * doctest::skip(kernels::device::built())) {
   CHECK_THROWS_AS(kernels::device::swiglu(nullptr, nullptr, 1, 1, nullptr), DeviceError);
-  const Model model = new_model({.spec = {.hidden_size = 8,
-                                          .intermediate_size = 8,
-                                          .num_hidden_layers = 1,
-                                          .num_attention_heads = 2,
-                                          .num_key_value_heads = 2,
-                                          .head_dim = 4,
-                                          .max_position_embeddings = 8},
-                                 .characters = "01.",
-                                 .end_token = "."},
-                                1, false);
+  const Model model = testing::tiny_model(false);
   CHECK(testing::usage_error([&] { model.decoder->to_gpu(); }).find("cuda preset") !=
         std::string::npos);
 }

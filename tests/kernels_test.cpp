@@ -88,8 +88,11 @@ TEST_CASE("rms_norm and swiglu equal their references, forward and backward") {
 }
 
 TEST_CASE("attention equals its reference, forward and backward, on packed segments") {
-  for (const AttentionShape& shape : {AttentionShape{1, 1, 2}, AttentionShape{6, 2, 8},
-                                      AttentionShape{3, 3, 30}, AttentionShape{4, 1, 64}}) {
+  for (const AttentionShape& shape :
+       {AttentionShape{1, 1, 2}, AttentionShape{6, 2, 8}, AttentionShape{3, 3, 30},
+        AttentionShape{4, 1, 64}, AttentionShape{7, 1, 48, 48, 1}, AttentionShape{6, 2, 8, 8, 31},
+        AttentionShape{2, 2, 6, 6, 64}, AttentionShape{2, 1, 6, 6, 65}}) {
+    CAPTURE(shape.window);
     const std::vector<int32_t> starts = {0, 1, 32, 65, 130};
     const int64_t rows = starts.back(), out_size = rows * shape.heads * shape.head_size;
     const Floats qkv = normal(rows * shape.row(), 10), d_out = normal(out_size, 11);
@@ -107,24 +110,77 @@ TEST_CASE("attention equals its reference, forward and backward, on packed segme
   }
 }
 
-TEST_CASE("decode attention equals the full pass bit for bit") {
-  const AttentionShape shape{6, 2, 8};
-  const int64_t rows = 70;
-  const std::vector<int32_t> starts = {0, 70};
-  const Floats qkv = normal(rows * shape.row(), 12);
-  Floats out(rows * 48), log_sum(rows * 6), one(48);
-  attention(qkv.data(), starts.data(), 1, out.data(), log_sum.data(), shape);
-  Floats keys(2 * 8 * 128), values(2 * 8 * 128);
-  CacheView cache{keys.data(), values.data(), 128, 0};
-  for (int64_t t = 0; t < rows; ++t) {
-    cache_append(qkv.data() + t * shape.row(), cache, shape, 1);
-    decode_attention(qkv.data() + t * shape.row(), &cache, 1, one.data(), shape);
-    CHECK(std::equal(one.begin(), one.end(), out.begin() + t * 48));
+TEST_CASE("decode attention equals the full pass bit for bit, with a window too") {
+  for (const int64_t window : {0, 1, 33, 64, 69}) {
+    const AttentionShape shape{6, 2, 8, 8, window};
+    const int64_t rows = 70;
+    const std::vector<int32_t> starts = {0, 70};
+    const Floats qkv = normal(rows * shape.row(), 12);
+    Floats out(rows * 48), log_sum(rows * 6), one(48);
+    attention(qkv.data(), starts.data(), 1, out.data(), log_sum.data(), shape);
+    Floats keys(2 * 8 * 128 + kKeyBlock), values(2 * 8 * 128);
+    CacheView cache{keys.data(), values.data(), 128, 0};
+    for (int64_t t = 0; t < rows; ++t) {
+      cache_append(qkv.data() + t * shape.row(), cache, shape, 1);
+      decode_attention(qkv.data() + t * shape.row(), &cache, 1, one.data(), shape);
+      CHECK(std::equal(one.begin(), one.end(), out.begin() + t * 48));
+    }
   }
 }
 
-TEST_CASE("rotation and back is the identity") {
-  const AttentionShape shape{2, 1, 6};
+TEST_CASE("a window of the whole sequence changes nothing, a smaller one what is past it") {
+  const std::vector<int32_t> starts = {0, 70};
+  const AttentionShape open{2, 1, 8};
+  const Floats qkv = normal(70 * open.row(), 12);
+  const auto with = [&](int64_t window) {
+    Floats out(70 * 16), log_sum(70 * 2);
+    attention(qkv.data(), starts.data(), 1, out.data(), log_sum.data(), {2, 1, 8, 8, window});
+    return out;
+  };
+  CHECK(with(70) == with(0));
+  const Floats all = with(0), some = with(69);
+  CHECK(std::equal(all.begin(), all.begin() + 69 * 16, some.begin()));
+  CHECK(worst(all, some) > 1e-4);
+}
+
+TEST_CASE("biases and norms of queries and keys equal their references") {
+  for (const int64_t rows : kSizes)
+    for (const AttentionShape& shape :
+         {AttentionShape{1, 1, 2}, AttentionShape{7, 1, 48}, AttentionShape{3, 3, 31}})
+      for (const QkNorm kind : {QkNorm::head, QkNorm::all}) {
+        CAPTURE(rows);
+        const int64_t q_width = shape.head_size * (kind == QkNorm::all ? shape.heads : 1);
+        const int64_t k_width = shape.head_size * (kind == QkNorm::all ? shape.kv_heads : 1);
+        const Floats x = normal(rows * shape.row(), 20), d = normal(rows * shape.row(), 21);
+        const Floats q = normal(q_width, 22), k = normal(k_width, 23);
+        Floats y(x.size()), want(x.size()), dx(x.size()), dx_want(x.size());
+        Floats means(rows * qk_norms(shape, kind)), means_want(means.size());
+        qk_norm(x.data(), q.data(), k.data(), y.data(), means.data(), shape, kind, rows, 1e-5f);
+        ref::qk_norm(x.data(), q.data(), k.data(), want.data(), means_want.data(), shape, kind,
+                     rows, 1e-5);
+        CHECK(worst(y, want) < 1e-5);
+        CHECK(worst(means, means_want) < 1e-5);
+        Floats dq = q, dq_want = q, dk = k, dk_want = k;
+        qk_norm_backward(d.data(), x.data(), q.data(), k.data(), means.data(), dx.data(), dq.data(),
+                         dk.data(), shape, kind, rows);
+        ref::qk_norm_backward(d.data(), x.data(), q.data(), k.data(), means_want.data(),
+                              dx_want.data(), dq_want.data(), dk_want.data(), shape, kind, rows);
+        CHECK(worst(dx, dx_want, 1) < 1e-5);
+        CHECK(worst(dq, dq_want, 1) < 2e-5);
+        CHECK(worst(dk, dk_want, 1) < 2e-5);
+        const int64_t width = shape.row();
+        Floats row = normal(width, 24), row_want = row, biased = x, biased_want = x;
+        add_bias(biased.data(), row.data(), rows, width);
+        ref::add_bias(biased_want.data(), row.data(), rows, width);
+        CHECK(biased == biased_want);
+        add_bias_backward(d.data(), row.data(), rows, width);
+        ref::add_bias_backward(d.data(), row_want.data(), rows, width);
+        CHECK(worst(row, row_want, 1) < 1e-5);
+      }
+}
+
+TEST_CASE("rotation and back is the identity, and what does not rotate stays") {
+  const AttentionShape shape{2, 1, 6, 6};
   const Floats before = normal(5 * shape.row(), 13);
   Floats cosine, sine;
   for (int i = 0; i < 30; ++i) {
@@ -137,6 +193,15 @@ TEST_CASE("rotation and back is the identity") {
   CHECK(worst(x, before) > 0.01);
   rope(x.data(), positions.data(), cosine.data(), sine.data(), shape, 5, true);
   CHECK(worst(x, before) < 1e-6);
+  const AttentionShape part{2, 1, 6, 4}, none{2, 1, 6, 0};
+  rope(x.data(), positions.data(), cosine.data(), sine.data(), none, 5, false);
+  CHECK(worst(x, before) < 1e-6);
+  rope(x.data(), positions.data(), cosine.data(), sine.data(), part, 5, false);
+  for (size_t i = 0; i < x.size(); ++i) {
+    const size_t in_row = i % static_cast<size_t>(part.row());
+    if (in_row >= 18 || in_row % 6 >= 4) CHECK(std::abs(x[i] - before[i]) < 1e-6);
+  }
+  CHECK(x[0] == doctest::Approx(before[0] * double{cosine[0]} - before[2] * double{sine[0]}));
 }
 
 TEST_CASE("log_softmax equals its reference, forward and backward") {

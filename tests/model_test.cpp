@@ -22,7 +22,7 @@ ModelSpec spec_of(const Json& config) {
   spec.num_key_value_heads = config.at("num_key_value_heads");
   spec.head_dim = config.at("head_dim");
   spec.max_position_embeddings = config.at("max_position_embeddings");
-  spec.rope_theta = config.at("rope_theta");
+  spec.rope.theta = config.at("rope_theta");
   spec.rms_norm_eps = config.at("rms_norm_eps");
   spec.tie_word_embeddings = config.at("tie_word_embeddings");
   return spec;
@@ -97,19 +97,35 @@ TEST_CASE("a tiny Llama has the golden log-probabilities and gradients, fp32") {
   check_against_golden<float>(at::kFloat, 2e-6);
 }
 
+// Small and odd: what the families differ in, mixed.
+std::vector<ModelSpec> odd_specs() {
+  ModelSpec plain;
+  plain.vocab_size = 33;
+  plain.hidden_size = 12;
+  plain.intermediate_size = 31;
+  plain.num_hidden_layers = 2;
+  plain.num_attention_heads = 4;
+  plain.num_key_value_heads = 2;
+  plain.head_dim = 6;
+  plain.max_position_embeddings = 40;
+  ModelSpec tied = plain, norms = plain, after = plain;
+  tied.tie_word_embeddings = true;
+  norms.qk_norm = kernels::QkNorm::head;
+  norms.qkv_bias = norms.mlp_bias = true;
+  norms.rotary_size = 4;
+  norms.rope.kind = "yarn";  // its tables are scaled
+  norms.rope.factor = 8;
+  norms.rope.original_max_position_embeddings = 5;
+  norms.layers = {{.rope = true, .window = 3}, {.rope = false, .window = 0}};
+  after.qk_norm = kernels::QkNorm::all;
+  after.norm_after = after.output_bias = true;
+  after.layers = {{.rope = false, .window = 0}, {.rope = true, .window = 2}};
+  return {plain, tied, norms, after};
+}
+
 // Central differences of a scalar function of the decoder's weights at some places.
 TEST_CASE("gradients of the whole model equal finite differences, fp64") {
-  for (const bool tied : {false, true}) {
-    ModelSpec spec;
-    spec.vocab_size = 33;
-    spec.hidden_size = 12;
-    spec.intermediate_size = 31;
-    spec.num_hidden_layers = 2;
-    spec.num_attention_heads = 4;
-    spec.num_key_value_heads = 2;
-    spec.head_dim = 6;
-    spec.max_position_embeddings = 40;
-    spec.tie_word_embeddings = tied;
+  for (const ModelSpec& spec : odd_specs()) {
     Decoder decoder(spec, true, at::kDouble);
     const auto start = testing::normal<double>(decoder.weights().numel(), 3, 0, 0.4);
     decoder.weights().copy_(at::tensor(start));
@@ -128,7 +144,7 @@ TEST_CASE("gradients of the whole model equal finite differences, fp64") {
     const std::vector<double> grad = values_of<double>(decoder.gradients());
     const at::NoGradGuard no_grad;
     double* weights = decoder.weights().data_ptr<double>();
-    for (size_t i = 0; i < grad.size(); i += 17) {
+    const auto check = [&](size_t i) {
       const double h = 1e-5, old = weights[i];
       weights[i] = old + h;
       const double up = value().item<double>();
@@ -136,7 +152,33 @@ TEST_CASE("gradients of the whole model equal finite differences, fp64") {
       const double down = value().item<double>();
       weights[i] = old;
       CHECK(grad[i] == doctest::Approx((up - down) / (2 * h)).epsilon(1e-5));
+    };
+    for (size_t i = 0; i < grad.size(); i += 17) check(i);
+    for (const Parameter& parameter : decoder.parameters())  // norms and biases, all of them
+      if (parameter.value.dim() == 1)
+        for (int64_t i = 0; i < parameter.value.numel(); ++i)
+          check(static_cast<size_t>(parameter.value.storage_offset() + i));
+  }
+}
+
+TEST_CASE("fp32 gradients of the whole model equal those of fp64") {
+  for (const ModelSpec& spec : odd_specs()) {
+    Decoder exact(spec, true, at::kDouble), fast(spec, true);
+    const auto start = testing::normal<float>(fast.weights().numel(), 3, 0, 0.4);
+    fast.weights().copy_(at::tensor(start));
+    exact.weights().copy_(fast.weights());
+    const std::vector<int32_t> ids = {1, 5, 7, 32, 0, 9, 4, 4, 17};
+    const std::vector<int32_t> targets = {5, 7, 32, 0, 9, 4, 4, 17, 2};
+    for (Decoder* decoder : {&exact, &fast}) {
+      decoder->weights_changed();
+      PackedTokens tokens;
+      tokens.add(ids);
+      ops::token_logprobs(decoder->hidden(tokens), decoder->head(), targets, 1.0)
+          .logprob.sum()
+          .backward();
     }
+    CHECK(worst(values_of<float>(fast.gradients()), values_of<double>(exact.gradients()), 1) <
+          1e-4);
   }
 }
 
@@ -260,10 +302,10 @@ TEST_CASE("what does not fit a model is named") {
         std::string::npos);
   CHECK(with("model_type", "gemma").find("model_type \"gemma\" is not supported") !=
         std::string::npos);
-  CHECK(with("hidden_act", "gelu").find("hidden_act: \"gelu\" is not supported") !=
+  CHECK(with("hidden_act", "gelu").find("hidden_act: \"gelu\": only \"silu\" is supported") !=
         std::string::npos);
   CHECK(
-      with("rope_scaling", Json{{"rope_type", "yarn"}, {"factor", 4}}).find("RoPE kind \"yarn\"") !=
+      with("rope_scaling", Json{{"rope_type", "yarm"}, {"factor", 4}}).find("RoPE kind \"yarm\"") !=
       std::string::npos);
   CHECK(with("num_hidden_layers", 4).find("is missing") != std::string::npos);
   CHECK(with("num_hidden_layers", 2).find("not part of this architecture") != std::string::npos);

@@ -174,7 +174,7 @@ void doctor_command(const std::optional<std::string>& model, bool json) {
         {"parameters", opened.decoder->num_parameters()},
         {"layers", spec.num_hidden_layers},
         {"hidden_size", spec.hidden_size},
-        {"positions", spec.max_position_embeddings},
+        {"positions", spec.longest()},
         {"tokenizer", opened.tokenizer->kind()},
         {"vocabulary", opened.tokenizer->size()},
         {"tokenizer_round_trip", round_trip},

@@ -44,8 +44,8 @@ std::string token_problem(const std::vector<int32_t>& ids, const ModelSpec& spec
   for (const int32_t id : ids)
     if (id >= spec.vocab_size)
       return cat("token id ", id, " is outside the model's vocabulary of ", spec.vocab_size);
-  if (static_cast<int64_t>(ids.size()) - 1 > spec.max_position_embeddings)
-    return cat(ids.size(), " tokens are more than the model's ", spec.max_position_embeddings,
+  if (static_cast<int64_t>(ids.size()) - 1 > spec.longest())
+    return cat(ids.size(), " tokens are more than the model's ", spec.longest(),
                " positions");
   return "";
 }

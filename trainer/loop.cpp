@@ -234,7 +234,7 @@ class Run {
     const Demonstration& longest = demonstrations_.back();
     const auto tokens = static_cast<int64_t>(model_.tokenizer->encode(longest.prompt).size() +
                                              model_.tokenizer->encode(longest.response).size());
-    const int64_t room = model_.decoder->spec().max_position_embeddings;
+    const int64_t room = model_.decoder->spec().longest();
     if (tokens - 1 > room)
       fail("sft: a demonstration of data.task = \"", config_.data.task, "\" has ", tokens,
            " tokens, the model only ", room, " positions");

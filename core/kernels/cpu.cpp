@@ -3,6 +3,7 @@
 // However the work is cut, a number of the result comes from one thread, or from pieces that sizes
 // alone define and that are added in order: the same bits with one thread or with many.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -41,10 +42,11 @@ void by_blocks(int64_t count, int64_t each, const Body& body) {
                     [&](int64_t task) { body(task * each, std::min(count, (task + 1) * each)); });
 }
 
-// Keys (or values) of one head of a segment by columns: [size][stride], stride a multiple of 64.
+// Keys (or values) of one head of a segment by columns: [size][stride], stride a multiple of 64,
+// and a block of zeros behind them: a window that begins inside a block is read past its end.
 void transpose_head(const float* rows, int64_t row_stride, int64_t count, int64_t size,
                     std::vector<float>& columns, int64_t stride) {
-  columns.assign(static_cast<size_t>(size * stride), 0.0f);
+  columns.assign(static_cast<size_t>(size * stride + kKeyBlock), 0.0f);
   for (int64_t j = 0; j < count; ++j)
     for (int64_t e = 0; e < size; ++e) columns[e * stride + j] = rows[j * row_stride + e];
 }
@@ -173,6 +175,85 @@ void swiglu_backward(const float* dy, const float* gate_up, float* d_gate_up, in
   });
 }
 
+void add_bias(float* y, const float* bias, int64_t rows, int64_t width) {
+  by_blocks(rows, kRowsPerTask, [&](int64_t first, int64_t last) {
+    ref::add_bias(y + first * width, bias, last - first, width);
+  });
+}
+
+void add_bias_backward(const float* dy, float* d_bias, int64_t rows, int64_t width) {
+  constexpr int64_t kColumns =
+      256;  // a thread sums whole columns, so the order is that of the rows
+  by_blocks(width, kColumns, [&](int64_t first, int64_t last) {
+    for (int64_t t = 0; t < rows; ++t)
+      for (int64_t i = first; i < last; ++i) d_bias[i] += dy[t * width + i];
+  });
+}
+
+int64_t qk_norms(const AttentionShape& shape, QkNorm kind) {
+  return kind == QkNorm::all ? 2 : shape.heads + shape.kv_heads;
+}
+
+namespace {
+
+// Where the queries (or keys) of a row lie, and how they are normalised.
+struct NormPart {
+  int64_t offset, count, width, first_mean;
+};
+
+std::array<NormPart, 2> norm_parts(const AttentionShape& shape, QkNorm kind) {
+  const int64_t queries = shape.heads * shape.head_size, keys = shape.kv_heads * shape.head_size;
+  if (kind == QkNorm::all) return {{{0, 1, queries, 0}, {queries, 1, keys, 1}}};
+  return {{{0, shape.heads, shape.head_size, 0},
+           {queries, shape.kv_heads, shape.head_size, shape.heads}}};
+}
+
+}  // namespace
+
+void qk_norm(const float* qkv, const float* q_weight, const float* k_weight, float* out,
+             float* inverse_rms, const AttentionShape& shape, QkNorm kind, int64_t rows,
+             float eps) {
+  const int64_t row = shape.row(), norms = qk_norms(shape, kind);
+  const auto [q, k] = norm_parts(shape, kind);
+  const int64_t values = k.offset + k.count * k.width;
+  by_blocks(rows, kRowsPerTask, [&](int64_t first, int64_t last) {
+    for (int64_t t = first; t < last; ++t) {
+      const float* in = qkv + t * row;
+      float *to = out + t * row, *means = inverse_rms + t * norms;
+      table().rms_norm(in, q_weight, to, means, q.count, q.width, eps);
+      table().rms_norm(in + k.offset, k_weight, to + k.offset, means + k.first_mean, k.count,
+                       k.width, eps);
+      std::copy(in + values, in + row, to + values);
+    }
+  });
+}
+
+void qk_norm_backward(const float* d_out, const float* qkv, const float* q_weight,
+                      const float* k_weight, const float* inverse_rms, float* d_qkv,
+                      float* dq_weight, float* dk_weight, const AttentionShape& shape, QkNorm kind,
+                      int64_t rows) {
+  const int64_t row = shape.row(), norms = qk_norms(shape, kind);
+  const auto [q, k] = norm_parts(shape, kind);
+  const int64_t values = k.offset + k.count * k.width, weights = q.width + k.width;
+  std::vector<float> partial(static_cast<size_t>(tasks_for(rows, kRowsPerTask) * weights), 0.0f);
+  by_blocks(rows, kRowsPerTask, [&](int64_t first, int64_t last) {
+    float* sums = &partial[static_cast<size_t>(first / kRowsPerTask * weights)];
+    for (int64_t t = first; t < last; ++t) {
+      const float *d = d_out + t * row, *in = qkv + t * row, *means = inverse_rms + t * norms;
+      float* to = d_qkv + t * row;
+      table().rms_norm_backward(d, in, q_weight, means, to, sums, q.count, q.width);
+      table().rms_norm_backward(d + k.offset, in + k.offset, k_weight, means + k.first_mean,
+                                to + k.offset, sums + q.width, k.count, k.width);
+      std::copy(d + values, d + row, to + values);
+    }
+  });
+  for (size_t task = 0; task < partial.size(); task += static_cast<size_t>(weights)) {
+    for (int64_t i = 0; i < q.width; ++i) dq_weight[i] += partial[task + static_cast<size_t>(i)];
+    for (int64_t i = 0; i < k.width; ++i)
+      dk_weight[i] += partial[task + static_cast<size_t>(q.width + i)];
+  }
+}
+
 void rope(float* qkv, const int32_t* positions, const float* cosine, const float* sine,
           const AttentionShape& shape, int64_t rows, bool inverse) {
   // The rotation is cheap and has no sum in it: the reference serves as it is.
@@ -196,10 +277,13 @@ void attention(const float* qkv, const int32_t* starts, int64_t segments, float*
     dense_head(keys + shape.kv_heads * size, row, count, size, values);
     scores.resize(static_cast<size_t>(stride));
     for (int64_t h = kv * shape.group(); h < (kv + 1) * shape.group(); ++h)
-      for (int64_t t = 0; t < count; ++t)
-        log_sum[(first + t) * shape.heads + h] = table().attend(
-            qkv + (first + t) * row + h * size, columns.data(), stride, values.data(),
-            out + (first + t) * out_row + h * size, scores.data(), t + 1, size, scale);
+      for (int64_t t = 0; t < count; ++t) {
+        const int64_t from = shape.first_seen(t);
+        log_sum[(first + t) * shape.heads + h] =
+            table().attend(qkv + (first + t) * row + h * size, columns.data() + from, stride,
+                           values.data() + from * size, out + (first + t) * out_row + h * size,
+                           scores.data(), t + 1 - from, size, scale);
+      }
   });
 }
 
@@ -223,12 +307,13 @@ void attention_backward(const float* d_out, const float* qkv, const float* out,
     d_scores.resize(static_cast<size_t>(stride));
     for (int64_t h = kv * shape.group(); h < (kv + 1) * shape.group(); ++h)
       for (int64_t t = 0; t < count; ++t) {
-        const int64_t at = (first + t) * out_row + h * size;
-        table().attend_backward(d_out + at, qkv + (first + t) * row + h * size, k_columns.data(),
-                                v_columns.data(), stride, k_rows.data(), out + at,
-                                log_sum[(first + t) * shape.heads + h],
-                                d_qkv + (first + t) * row + h * size, dk.data(), dv.data(),
-                                scores.data(), d_scores.data(), t + 1, size, scale);
+        const int64_t at = (first + t) * out_row + h * size, from = shape.first_seen(t);
+        table().attend_backward(
+            d_out + at, qkv + (first + t) * row + h * size, k_columns.data() + from,
+            v_columns.data() + from, stride, k_rows.data() + from * size, out + at,
+            log_sum[(first + t) * shape.heads + h], d_qkv + (first + t) * row + h * size,
+            dk.data() + from * size, dv.data() + from * size, scores.data(), d_scores.data(),
+            t + 1 - from, size, scale);
       }
     for (int64_t t = 0; t < count; ++t) {
       float* to = d_qkv + (first + t) * row;
@@ -264,11 +349,11 @@ void decode_attention(const float* qkv, const CacheView* caches, int64_t sequenc
       const CacheView& cache = caches[b];
       scores.resize(static_cast<size_t>(cache.capacity));
       for (int64_t h = 0; h < shape.heads; ++h) {
-        const int64_t kv = h / shape.group();
-        table().attend(qkv + b * shape.row() + h * size, cache.keys + kv * size * cache.capacity,
-                       cache.capacity, cache.values + kv * cache.capacity * size,
-                       out + (b * shape.heads + h) * size, scores.data(), cache.length, size,
-                       scale);
+        const int64_t kv = h / shape.group(), from = shape.first_seen(cache.length - 1);
+        table().attend(
+            qkv + b * shape.row() + h * size, cache.keys + kv * size * cache.capacity + from,
+            cache.capacity, cache.values + (kv * cache.capacity + from) * size,
+            out + (b * shape.heads + h) * size, scores.data(), cache.length - from, size, scale);
       }
     }
   });

@@ -57,16 +57,43 @@ void swiglu(const float* gate_up, float* y, int64_t rows, int64_t width);
 void swiglu_backward(const float* dy, const float* gate_up, float* d_gate_up, int64_t rows,
                      int64_t width);
 
-/// Sizes of an attention layer; a row of qkv is [H*E queries | G*E keys | G*E values].
+/// y [T, width] += bias [width], to every row.
+void add_bias(float* y, const float* bias, int64_t rows, int64_t width);
+/// d_bias [width] += the sum of the rows of dy, taken in order.
+void add_bias_backward(const float* dy, float* d_bias, int64_t rows, int64_t width);
+
+/// An attention layer; a row of qkv is [H*E queries | G*E keys | G*E values].
 struct AttentionShape {
   int64_t heads = 0, kv_heads = 0, head_size = 0;
+  int64_t rotary_size = 0;  // dimensions R of a head that rotate, the first ones; 0: no RoPE
+  int64_t window = 0;       // a token sees this many, itself the last; 0: all before it
 
   int64_t row() const { return (heads + 2 * kv_heads) * head_size; }
   int64_t group() const { return heads / kv_heads; }
+  /// The first token of a segment that token t of it sees.
+  int64_t first_seen(int64_t t) const { return window > 0 && t >= window ? t + 1 - window : 0; }
 };
 
-/// Rotates queries and keys of qkv [T, row] in place, pairs (i, i + E/2). `positions` [T] index the
-/// tables cosine, sine [positions, E/2]. `inverse` rotates back, which is the backward pass.
+/// Which values of queries and keys share one mean square: those of a head, or all of them.
+enum class QkNorm { none, head, all };
+
+/// Means of a row of qkv: one a head of queries and keys, or two.
+int64_t qk_norms(const AttentionShape& shape, QkNorm kind);
+
+/// RMSNorm of the queries and keys of qkv [T, row] into out [T, row]; values are copied. Weights
+/// are [E] with QkNorm::head, [H*E] and [G*E] with QkNorm::all. inverse_rms [T, qk_norms] is kept
+/// for the backward pass.
+void qk_norm(const float* qkv, const float* q_weight, const float* k_weight, float* out,
+             float* inverse_rms, const AttentionShape& shape, QkNorm kind, int64_t rows, float eps);
+/// d_qkv is written; dq_weight and dk_weight are added to.
+void qk_norm_backward(const float* d_out, const float* qkv, const float* q_weight,
+                      const float* k_weight, const float* inverse_rms, float* d_qkv,
+                      float* dq_weight, float* dk_weight, const AttentionShape& shape, QkNorm kind,
+                      int64_t rows);
+
+/// Rotates queries and keys of qkv [T, row] in place, pairs (i, i + R/2). `positions` [T] index the
+/// tables cosine, sine [positions, R/2]. `inverse` applies the transpose, which is the backward
+/// pass, and rotates back where the tables are not scaled.
 void rope(float* qkv, const int32_t* positions, const float* cosine, const float* sine,
           const AttentionShape& shape, int64_t rows, bool inverse);
 
@@ -79,7 +106,8 @@ void attention_backward(const float* d_out, const float* qkv, const float* out,
                         const AttentionShape& shape);
 
 /// The cache of one sequence in one layer: keys as [G][E][capacity], values as [G][capacity][E],
-/// capacity a multiple of kKeyBlock.
+/// capacity a multiple of kKeyBlock. With a window, kKeyBlock floats past the keys are read too
+/// (and ignored).
 struct CacheView {
   float* keys = nullptr;
   float* values = nullptr;
@@ -90,7 +118,7 @@ struct CacheView {
 /// Appends keys and values of qkv [rows, row] (rotated) to one cache.
 void cache_append(const float* qkv, CacheView& cache, const AttentionShape& shape, int64_t rows);
 
-/// One new token a sequence: row b of qkv attends to all of caches[b], its own key included.
+/// One new token a sequence: row b of qkv attends to caches[b], its own key included.
 void decode_attention(const float* qkv, const CacheView* caches, int64_t sequences, float* out,
                       const AttentionShape& shape);
 
@@ -135,6 +163,17 @@ template <class T>
 void swiglu(const T* gate_up, T* y, int64_t rows, int64_t width);
 template <class T>
 void swiglu_backward(const T* dy, const T* gate_up, T* d_gate_up, int64_t rows, int64_t width);
+template <class T>
+void add_bias(T* y, const T* bias, int64_t rows, int64_t width);
+template <class T>
+void add_bias_backward(const T* dy, T* d_bias, int64_t rows, int64_t width);
+template <class T>
+void qk_norm(const T* qkv, const T* q_weight, const T* k_weight, T* out, T* inverse_rms,
+             const AttentionShape& shape, QkNorm kind, int64_t rows, double eps);
+template <class T>
+void qk_norm_backward(const T* d_out, const T* qkv, const T* q_weight, const T* k_weight,
+                      const T* inverse_rms, T* d_qkv, T* dq_weight, T* dk_weight,
+                      const AttentionShape& shape, QkNorm kind, int64_t rows);
 template <class T>
 void rope(T* qkv, const int32_t* positions, const float* cosine, const float* sine,
           const AttentionShape& shape, int64_t rows, bool inverse);

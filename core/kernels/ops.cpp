@@ -106,14 +106,21 @@ struct Embedding : Function<Embedding> {
 
 struct Linear : Function<Linear> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& value,
-                            int64_t weight) {
+                            int64_t weight, int64_t bias) {
     ctx->saved_data["weight"] = weight;
+    ctx->saved_data["bias"] = bias;  // 0: there is none
     ctx->save_for_backward({x});
     at::Tensor y = at::empty({x.size(0), value.size(0)}, x.options());
     by_type(x, [&](auto zero) {
       using T = decltype(zero);
       apply_linear(x.const_data_ptr<T>(), at_address<Parameter>(ctx, "weight"), y.data_ptr<T>(),
                    x.size(0));
+      if (bias == 0) return;
+      const T* row = at_address<Parameter>(ctx, "bias").value.template const_data_ptr<T>();
+      if constexpr (std::is_same_v<T, float>)
+        kernels::add_bias(y.data_ptr<T>(), row, y.size(0), y.size(1));
+      else
+        kernels::ref::add_bias(y.data_ptr<T>(), row, y.size(0), y.size(1));
     });
     return y;
   }
@@ -124,8 +131,17 @@ struct Linear : Function<Linear> {
       using T = decltype(zero);
       apply_linear_backward(dy.const_data_ptr<T>(), x.const_data_ptr<T>(),
                             at_address<Parameter>(ctx, "weight"), dx.data_ptr<T>(), x.size(0));
+      if (ctx->saved_data.at("bias").toInt() == 0) return;
+      const at::Tensor& grad = at_address<Parameter>(ctx, "bias").grad;
+      if (!grad.defined()) return;
+      if constexpr (std::is_same_v<T, float>)
+        kernels::add_bias_backward(dy.const_data_ptr<T>(), grad.data_ptr<T>(), dy.size(0),
+                                   dy.size(1));
+      else
+        kernels::ref::add_bias_backward(dy.const_data_ptr<T>(), grad.data_ptr<T>(), dy.size(0),
+                                        dy.size(1));
     });
-    return {dx, at::Tensor(), at::Tensor()};
+    return {dx, at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -169,11 +185,78 @@ struct RmsNorm : Function<RmsNorm> {
   }
 };
 
+// An AttentionShape as the autograd context keeps it, and back.
+std::vector<int64_t> sizes_of(const kernels::AttentionShape& shape) {
+  return {shape.heads, shape.kv_heads, shape.head_size, shape.rotary_size, shape.window};
+}
+kernels::AttentionShape shape_of(const std::vector<int64_t>& sizes) {
+  return {.heads = sizes[0],
+          .kv_heads = sizes[1],
+          .head_size = sizes[2],
+          .rotary_size = sizes[3],
+          .window = sizes[4]};
+}
+
+struct QkNormed : Function<QkNormed> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& qkv, int64_t q_weight,
+                            int64_t k_weight, std::vector<int64_t> sizes, int64_t kind,
+                            double eps) {
+    const kernels::AttentionShape shape = shape_of(sizes);
+    const auto how = static_cast<kernels::QkNorm>(kind);
+    ctx->saved_data["q_weight"] = q_weight;
+    ctx->saved_data["k_weight"] = k_weight;
+    ctx->saved_data["sizes"] = sizes;
+    ctx->saved_data["kind"] = kind;
+    const at::Tensor &q = at_address<Parameter>(ctx, "q_weight").value,
+                     &k = at_address<Parameter>(ctx, "k_weight").value;
+    at::Tensor out = at::empty_like(qkv);
+    at::Tensor inverse = at::empty({qkv.size(0), kernels::qk_norms(shape, how)}, qkv.options());
+    by_type(qkv, [&](auto zero) {
+      using T = decltype(zero);
+      const auto run = [&](auto kernel) {
+        kernel(qkv.const_data_ptr<T>(), q.const_data_ptr<T>(), k.const_data_ptr<T>(),
+               out.data_ptr<T>(), inverse.data_ptr<T>(), shape, how, qkv.size(0),
+               static_cast<T>(eps));
+      };
+      if constexpr (std::is_same_v<T, float>)
+        run(kernels::qk_norm);
+      else
+        run(kernels::ref::qk_norm<T>);
+    });
+    ctx->save_for_backward({qkv, inverse});
+    return out;
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor& qkv = saved[0];
+    const at::Tensor d_out = grads[0].contiguous();
+    auto &q = at_address<Parameter>(ctx, "q_weight"), &k = at_address<Parameter>(ctx, "k_weight");
+    at::Tensor d_qkv = at::empty_like(qkv);
+    at::Tensor dq = q.grad.defined() ? q.grad : at::zeros_like(q.value);
+    at::Tensor dk = k.grad.defined() ? k.grad : at::zeros_like(k.value);
+    by_type(qkv, [&](auto zero) {
+      using T = decltype(zero);
+      const auto run = [&](auto kernel) {
+        kernel(d_out.const_data_ptr<T>(), qkv.const_data_ptr<T>(), q.value.const_data_ptr<T>(),
+               k.value.const_data_ptr<T>(), saved[1].const_data_ptr<T>(), d_qkv.data_ptr<T>(),
+               dq.data_ptr<T>(), dk.data_ptr<T>(),
+               shape_of(ctx->saved_data.at("sizes").toIntVector()),
+               static_cast<kernels::QkNorm>(ctx->saved_data.at("kind").toInt()), qkv.size(0));
+      };
+      if constexpr (std::is_same_v<T, float>)
+        run(kernels::qk_norm_backward);
+      else
+        run(kernels::ref::qk_norm_backward<T>);
+    });
+    return {d_qkv, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
+
 struct RopeAttention : Function<RopeAttention> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& qkv, const at::Tensor& starts,
                             const at::Tensor& positions, const at::Tensor& cosine,
                             const at::Tensor& sine, std::vector<int64_t> sizes) {
-    const kernels::AttentionShape shape{sizes[0], sizes[1], sizes[2]};
+    const kernels::AttentionShape shape = shape_of(sizes);
     at::Tensor out = at::empty({qkv.size(0), shape.heads * shape.head_size}, qkv.options());
     at::Tensor log_sum = at::empty({qkv.size(0), shape.heads}, qkv.options());
     at::Tensor rotated = qkv.detach();
@@ -198,8 +281,7 @@ struct RopeAttention : Function<RopeAttention> {
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
-    const auto sizes = ctx->saved_data.at("sizes").toIntVector();
-    const kernels::AttentionShape shape{sizes[0], sizes[1], sizes[2]};
+    const kernels::AttentionShape shape = shape_of(ctx->saved_data.at("sizes").toIntVector());
     const at::Tensor &qkv = saved[0], &starts = saved[3];
     const at::Tensor d_out = grads[0].contiguous();
     at::Tensor d_qkv = at::empty_like(qkv);
@@ -334,18 +416,14 @@ struct Head : Function<Head> {
 
 }  // namespace
 
-RopeTable::RopeTable(int64_t positions, int64_t head_size, double theta) {
-  const int64_t half = head_size / 2;
-  cosine = at::empty({positions, half}, at::kFloat);
-  sine = at::empty({positions, half}, at::kFloat);
-  for (int64_t p = 0; p < positions; ++p)
-    for (int64_t i = 0; i < half; ++i) {
-      const double frequency =
-          std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_size));
-      const double angle = static_cast<double>(p) * frequency;
-      cosine.data_ptr<float>()[p * half + i] = static_cast<float>(std::cos(angle));
-      sine.data_ptr<float>()[p * half + i] = static_cast<float>(std::sin(angle));
-    }
+void RopeTable::reserve(int64_t count) {
+  const int64_t held = cosine.defined() ? cosine.size(0) : 0;
+  if (count <= held) return;
+  const at::NoGradGuard no_grad;
+  const at::Tensor positions = at::arange(std::max(count, 2 * held), at::kFloat);
+  const at::Tensor angles = positions.unsqueeze(1) * inverse_frequency;
+  cosine = at::cos(angles) * scale;
+  sine = at::sin(angles) * scale;
 }
 
 void PackedTokens::add(const std::vector<int32_t>& sequence) {
@@ -364,10 +442,11 @@ at::Tensor embedding(const std::vector<int32_t>& ids, Parameter& table) {
   return Embedding::apply(table.value, to_tensor(ids), address(&table));
 }
 
-at::Tensor linear(const at::Tensor& x, Parameter& weight) {
+at::Tensor linear(const at::Tensor& x, Parameter& weight, Parameter* bias) {
   ensure(x.is_contiguous() && x.size(1) == weight.value.size(1), "a dense [T, in] input");
-  if (x.is_cuda()) return device::linear(x, weight);
-  return Linear::apply(x, weight.value, address(&weight));
+  ensure(bias == nullptr || bias->value.size(0) == weight.value.size(0), "a bias [out]");
+  if (x.is_cuda()) return device::linear(x, weight, bias);
+  return Linear::apply(x, weight.value, address(&weight), bias == nullptr ? 0 : address(bias));
 }
 
 at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps) {
@@ -376,14 +455,22 @@ at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps) {
   return RmsNorm::apply(x, weight.value, address(&weight), eps);
 }
 
+at::Tensor qk_norm(const at::Tensor& qkv, Parameter& q_weight, Parameter& k_weight,
+                   const kernels::AttentionShape& shape, kernels::QkNorm kind, double eps) {
+  ensure(qkv.is_contiguous() && qkv.size(1) == shape.row() && kind != kernels::QkNorm::none,
+         "a dense [T, row] input");
+  if (qkv.is_cuda()) return device::qk_norm(qkv, q_weight, k_weight, shape, kind, eps);
+  return QkNormed::apply(qkv, address(&q_weight), address(&k_weight), sizes_of(shape),
+                         static_cast<int64_t>(kind), eps);
+}
+
 at::Tensor rope_attention(const at::Tensor& qkv, const PackedTokens& tokens, const RopeTable& table,
                           const kernels::AttentionShape& shape) {
   ensure(qkv.is_contiguous() && qkv.size(1) == shape.row() && qkv.size(0) == tokens.size(),
          "a dense [T, row] input");
   if (qkv.is_cuda()) return device::rope_attention(qkv, tokens, table, shape);
   return RopeAttention::apply(qkv, to_tensor(tokens.starts), to_tensor(tokens.positions),
-                              table.cosine, table.sine,
-                              std::vector<int64_t>{shape.heads, shape.kv_heads, shape.head_size});
+                              table.cosine, table.sine, sizes_of(shape));
 }
 
 at::Tensor swiglu(const at::Tensor& gate_up) {

@@ -28,12 +28,16 @@ struct Parameter {
   void changed() { forward_packed = backward_packed = false; }
 };
 
-/// Cosine and sine of every position, [positions, E/2] each, computed in double.
+/// Cosine and sine of the positions met so far, [positions, R/2] each, times `scale`. In fp32 step
+/// by step as `transformers` computes them: models were trained with that rounding, which is an
+/// angle of 0.001 at position 30,000.
 struct RopeTable {
+  at::Tensor inverse_frequency;  // [R/2], fp32
+  double scale = 1;
   at::Tensor cosine, sine;
 
-  RopeTable(int64_t positions, int64_t head_size, double theta);
-  RopeTable() = default;
+  /// Makes room for positions 0 to count - 1.
+  void reserve(int64_t count);
 };
 
 /// Tokens of several sequences, one after the other, without padding.
@@ -52,14 +56,18 @@ namespace ops {
 /// [T, D] rows of the table. Throws UsageError on an id outside it.
 at::Tensor embedding(const std::vector<int32_t>& ids, Parameter& table);
 
-/// [T, in] -> [T, out], no bias.
-at::Tensor linear(const at::Tensor& x, Parameter& weight);
+/// [T, in] -> [T, out], plus `bias` [out] where there is one.
+at::Tensor linear(const at::Tensor& x, Parameter& weight, Parameter* bias = nullptr);
 
 at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps);
 
+/// RMSNorm of queries and keys, values as they are: qkv [T, row] -> [T, row].
+at::Tensor qk_norm(const at::Tensor& qkv, Parameter& q_weight, Parameter& k_weight,
+                   const kernels::AttentionShape& shape, kernels::QkNorm kind, double eps);
+
 /// qkv [T, row] -> [T, H*E]: rotation, then causal attention within each sequence. Takes `qkv`
-/// over: it is rotated in place, and the caller must not read it again (the linear layer that made
-/// it does not need its output for the backward pass).
+/// over: it is rotated in place, and the caller must not read it again (what made it does not need
+/// its output for the backward pass). `table` has room for all positions.
 at::Tensor rope_attention(const at::Tensor& qkv, const PackedTokens& tokens, const RopeTable& table,
                           const kernels::AttentionShape& shape);
 

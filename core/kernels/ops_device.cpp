@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "core/base/errors.h"
 #include "core/kernels/device.h"
@@ -24,11 +25,25 @@ void check(const at::Tensor& x) {
   ensure(x.scalar_type() == at::kFloat && x.is_contiguous(), "a dense fp32 tensor");
 }
 
-// Rotates heads [T, heads, E] by tables [T, 1, E/2].
+// Rotates the first R dimensions of heads [T, heads, E] by tables [T, 1, R/2].
 at::Tensor rotated(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine) {
-  const auto halves = x.chunk(2, -1);
-  return at::cat({halves[0] * cosine - halves[1] * sine, halves[1] * cosine + halves[0] * sine},
-                 -1);
+  const int64_t half = cosine.size(-1), rest = x.size(-1) - 2 * half;
+  const at::Tensor a = x.narrow(-1, 0, half), b = x.narrow(-1, half, half);
+  return at::cat({a * cosine - b * sine, b * cosine + a * sine, x.narrow(-1, 2 * half, rest)}, -1);
+}
+
+// What each token of a sequence sees: [T, T], true where it does; undefined where it sees all
+// before it.
+at::Tensor window_mask(int64_t tokens, int64_t window, const at::Device& device) {
+  if (window == 0 || tokens <= window) return {};
+  const at::Tensor ones = at::ones({tokens, tokens}, at::TensorOptions(at::kBool).device(device));
+  return ones.tril() & ones.triu(1 - window);
+}
+
+void rms_norm_rows(const at::Tensor& x, const Parameter& weight, double eps, at::Tensor& y) {
+  kernels::device::rms_norm(x.const_data_ptr<float>(), weight.value.const_data_ptr<float>(),
+                            y.data_ptr<float>(), x.numel() / weight.value.numel(),
+                            weight.value.numel(), static_cast<float>(eps), kStream);
 }
 
 }  // namespace
@@ -37,18 +52,29 @@ at::Tensor embedding(const std::vector<int32_t>& ids, Parameter& table) {
   return table.value.detach().index_select(0, on(table.value, ids));
 }
 
-at::Tensor linear(const at::Tensor& x, Parameter& weight) {
+at::Tensor linear(const at::Tensor& x, Parameter& weight, Parameter* bias) {
   check(x);
-  return at::mm(x, weight.value.detach().t());
+  const at::Tensor columns = weight.value.detach().t();
+  return bias == nullptr ? at::mm(x, columns) : at::addmm(bias->value.detach(), x, columns);
 }
 
 at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps) {
   check(x);
   at::Tensor y = at::empty_like(x);
-  kernels::device::rms_norm(x.const_data_ptr<float>(), weight.value.const_data_ptr<float>(),
-                            y.data_ptr<float>(), x.size(0), x.size(1), static_cast<float>(eps),
-                            kStream);
+  rms_norm_rows(x, weight, eps, y);
   return y;
+}
+
+at::Tensor qk_norm(const at::Tensor& qkv, Parameter& q_weight, Parameter& k_weight,
+                   const kernels::AttentionShape& shape, kernels::QkNorm, double eps) {
+  check(qkv);
+  // The width of a weight says whether it spans a head or all of them.
+  const int64_t queries = shape.heads * shape.head_size, keys = shape.kv_heads * shape.head_size;
+  at::Tensor q = qkv.narrow(1, 0, queries).contiguous();
+  at::Tensor k = qkv.narrow(1, queries, keys).contiguous();
+  rms_norm_rows(q, q_weight, eps, q);
+  rms_norm_rows(k, k_weight, eps, k);
+  return at::cat({q, k, qkv.narrow(1, queries + keys, keys)}, 1);
 }
 
 at::Tensor rope_attention(const at::Tensor& qkv, const PackedTokens& tokens, const RopeTable& table,
@@ -56,13 +82,16 @@ at::Tensor rope_attention(const at::Tensor& qkv, const PackedTokens& tokens, con
   check(qkv);
   const int64_t rows = qkv.size(0), size = shape.head_size;
   const at::Tensor positions = on(qkv, tokens.positions);
-  const auto angles = [&](const at::Tensor& values) {
-    return values.to(qkv.device()).index_select(0, positions).unsqueeze(1);  // [T, 1, E/2]
+  const auto angles = [&](const at::Tensor& values) {  // [T, 1, R/2]
+    return values.to(qkv.device()).index_select(0, positions).unsqueeze(1);
   };
   const at::Tensor cosine = angles(table.cosine), sine = angles(table.sine);
   const at::Tensor heads = qkv.view({rows, shape.heads + 2 * shape.kv_heads, size});
-  const at::Tensor q = rotated(heads.narrow(1, 0, shape.heads), cosine, sine);
-  const at::Tensor k = rotated(heads.narrow(1, shape.heads, shape.kv_heads), cosine, sine);
+  const bool rotates = shape.rotary_size > 0;
+  const at::Tensor plain_q = heads.narrow(1, 0, shape.heads);
+  const at::Tensor plain_k = heads.narrow(1, shape.heads, shape.kv_heads);
+  const at::Tensor q = rotates ? rotated(plain_q, cosine, sine) : plain_q;
+  const at::Tensor k = rotates ? rotated(plain_k, cosine, sine) : plain_k;
   const at::Tensor v = heads.narrow(1, shape.heads + shape.kv_heads, shape.kv_heads);
   at::Tensor out = at::empty({rows, shape.heads * size}, qkv.options());
   for (int64_t s = 0; s < tokens.sequences(); ++s) {
@@ -73,8 +102,10 @@ at::Tensor rope_attention(const at::Tensor& qkv, const PackedTokens& tokens, con
           x.narrow(0, first, count).transpose(0, 1).unsqueeze(0);  // [1, h, T, E]
       return part.size(1) == shape.heads ? part : part.repeat_interleave(shape.group(), 1);
     };
+    const at::Tensor mask = window_mask(count, shape.window, qkv.device());
     const at::Tensor attended = at::scaled_dot_product_attention(
-        own(q), own(k), own(v), /*attn_mask=*/{}, /*dropout_p=*/0.0, /*is_causal=*/true);
+        own(q), own(k), own(v), mask.defined() ? std::optional<at::Tensor>(mask) : std::nullopt,
+        /*dropout_p=*/0.0, /*is_causal=*/!mask.defined());
     out.narrow(0, first, count)
         .copy_(attended.squeeze(0).transpose(0, 1).reshape({count, shape.heads * size}));
   }
@@ -98,7 +129,7 @@ TokenLogprobs token_logprobs(const at::Tensor& hidden, Parameter& head,
   TokenLogprobs out{at::empty({rows}, hidden.options()), at::empty({rows}, hidden.options())};
   for (int64_t t = 0; t < rows; t += kChunk) {
     const int64_t count = std::min(kChunk, rows - t);
-    const at::Tensor logits = linear(hidden.narrow(0, t, count), head);
+    const at::Tensor logits = linear(hidden.narrow(0, t, count), head, nullptr);
     kernels::device::log_softmax(logits.const_data_ptr<float>(), ids.const_data_ptr<int32_t>() + t,
                                  static_cast<float>(1.0 / temperature),
                                  out.logprob.data_ptr<float>() + t,

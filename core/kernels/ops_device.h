@@ -6,8 +6,10 @@
 namespace vernier::ops::device {
 
 at::Tensor embedding(const std::vector<int32_t>& ids, Parameter& table);
-at::Tensor linear(const at::Tensor& x, Parameter& weight);
+at::Tensor linear(const at::Tensor& x, Parameter& weight, Parameter* bias);
 at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps);
+at::Tensor qk_norm(const at::Tensor& qkv, Parameter& q_weight, Parameter& k_weight,
+                   const kernels::AttentionShape& shape, kernels::QkNorm kind, double eps);
 at::Tensor rope_attention(const at::Tensor& qkv, const PackedTokens& tokens, const RopeTable& table,
                           const kernels::AttentionShape& shape);
 at::Tensor swiglu(const at::Tensor& gate_up);

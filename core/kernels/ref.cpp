@@ -71,9 +71,75 @@ void swiglu_backward(const T* dy, const T* gate_up, T* d_gate_up, int64_t rows, 
 }
 
 template <class T>
+void add_bias(T* y, const T* bias, int64_t rows, int64_t width) {
+  for (int64_t t = 0; t < rows; ++t)
+    for (int64_t i = 0; i < width; ++i) y[t * width + i] += bias[i];
+}
+
+template <class T>
+void add_bias_backward(const T* dy, T* d_bias, int64_t rows, int64_t width) {
+  for (int64_t i = 0; i < width; ++i) {
+    double sum = d_bias[i];
+    for (int64_t t = 0; t < rows; ++t) sum += dy[t * width + i];
+    d_bias[i] = static_cast<T>(sum);
+  }
+}
+
+namespace {
+
+// Calls body(offset in a row of qkv, rows, width, weight, first mean) for queries, then keys.
+template <class T, class Body>
+void for_queries_and_keys(const T* q_weight, const T* k_weight, const AttentionShape& shape,
+                          QkNorm kind, const Body& body) {
+  const int64_t queries = shape.heads * shape.head_size, keys = shape.kv_heads * shape.head_size;
+  if (kind == QkNorm::all) {
+    body(0, 1, queries, q_weight, 0);
+    body(queries, 1, keys, k_weight, 1);
+  } else {
+    body(0, shape.heads, shape.head_size, q_weight, 0);
+    body(queries, shape.kv_heads, shape.head_size, k_weight, shape.heads);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void qk_norm(const T* qkv, const T* q_weight, const T* k_weight, T* out, T* inverse_rms,
+             const AttentionShape& shape, QkNorm kind, int64_t rows, double eps) {
+  const int64_t norms = qk_norms(shape, kind);
+  for (int64_t t = 0; t < rows; ++t) {
+    const T* in = qkv + t * shape.row();
+    T* to = out + t * shape.row();
+    for (int64_t i = 0; i < shape.row(); ++i) to[i] = in[i];
+    for_queries_and_keys(q_weight, k_weight, shape, kind,
+                         [&](int64_t at, int64_t count, int64_t width, const T* w, int64_t mean) {
+                           rms_norm(in + at, w, to + at, inverse_rms + t * norms + mean, count,
+                                    width, eps);
+                         });
+  }
+}
+
+template <class T>
+void qk_norm_backward(const T* d_out, const T* qkv, const T* q_weight, const T* k_weight,
+                      const T* inverse_rms, T* d_qkv, T* dq_weight, T* dk_weight,
+                      const AttentionShape& shape, QkNorm kind, int64_t rows) {
+  const int64_t norms = qk_norms(shape, kind);
+  for (int64_t t = 0; t < rows; ++t) {
+    const int64_t row = t * shape.row();
+    for (int64_t i = 0; i < shape.row(); ++i) d_qkv[row + i] = d_out[row + i];
+    for_queries_and_keys(q_weight, k_weight, shape, kind,
+                         [&](int64_t at, int64_t count, int64_t width, const T* w, int64_t mean) {
+                           rms_norm_backward(d_out + row + at, qkv + row + at, w,
+                                             inverse_rms + t * norms + mean, d_qkv + row + at,
+                                             w == q_weight ? dq_weight : dk_weight, count, width);
+                         });
+  }
+}
+
+template <class T>
 void rope(T* qkv, const int32_t* positions, const float* cosine, const float* sine,
           const AttentionShape& shape, int64_t rows, bool inverse) {
-  const int64_t half = shape.head_size / 2;
+  const int64_t half = shape.rotary_size / 2;
   for (int64_t t = 0; t < rows; ++t) {
     const float *c = cosine + positions[t] * half, *s = sine + positions[t] * half;
     for (int64_t h = 0; h < shape.heads + shape.kv_heads; ++h) {
@@ -123,7 +189,8 @@ void attention(const T* qkv, const int32_t* starts, int64_t segments, T* out, T*
       for (int64_t h = 0; h < shape.heads; ++h) {
         score.clear();
         double top = -INFINITY, total = 0;
-        for (int64_t j = starts[s]; j <= t; ++j) {
+        const int64_t first = starts[s] + shape.first_seen(t - starts[s]);
+        for (int64_t j = first; j <= t; ++j) {
           score.push_back(dot(at.query(t, h), at.key(j, h), size) * scale);
           top = std::fmax(top, score.back());
         }
@@ -131,8 +198,8 @@ void attention(const T* qkv, const int32_t* starts, int64_t segments, T* out, T*
         log_sum[t * shape.heads + h] = static_cast<T>(top + std::log(total));
         for (int64_t e = 0; e < size; ++e) {
           double sum = 0;
-          for (int64_t j = starts[s]; j <= t; ++j)
-            sum += score[static_cast<size_t>(j - starts[s])] * at.value(j, h)[e];
+          for (int64_t j = first; j <= t; ++j)
+            sum += score[static_cast<size_t>(j - first)] * at.value(j, h)[e];
           out[(t * shape.heads + h) * size + e] = static_cast<T>(sum / total);
         }
       }
@@ -152,7 +219,7 @@ void attention_backward(const T* d_out, const T* qkv, const T* out, const T* log
       for (int64_t h = 0; h < shape.heads; ++h) {
         const T* d = d_out + (t * shape.heads + h) * size;
         const double shared = dot(d, out + (t * shape.heads + h) * size, size);
-        for (int64_t j = starts[s]; j <= t; ++j) {
+        for (int64_t j = starts[s] + shape.first_seen(t - starts[s]); j <= t; ++j) {
           const double p = std::exp(dot(at.query(t, h), at.key(j, h), size) * scale -
                                     log_sum[t * shape.heads + h]);
           const double ds = p * (dot(d, at.value(j, h), size) - shared) * scale;
@@ -224,6 +291,13 @@ template void rms_norm_backward<float>(const float*, const float*, const float*,
                                        float*, float*, int64_t, int64_t);
 template void swiglu<float>(const float*, float*, int64_t, int64_t);
 template void swiglu_backward<float>(const float*, const float*, float*, int64_t, int64_t);
+template void add_bias<float>(float*, const float*, int64_t, int64_t);
+template void add_bias_backward<float>(const float*, float*, int64_t, int64_t);
+template void qk_norm<float>(const float*, const float*, const float*, float*, float*,
+                             const AttentionShape&, QkNorm, int64_t, double);
+template void qk_norm_backward<float>(const float*, const float*, const float*, const float*,
+                                      const float*, float*, float*, float*, const AttentionShape&,
+                                      QkNorm, int64_t);
 template void rope<float>(float*, const int32_t*, const float*, const float*, const AttentionShape&,
                           int64_t, bool);
 template void attention<float>(const float*, const int32_t*, int64_t, float*, float*,
@@ -244,6 +318,13 @@ template void rms_norm_backward<double>(const double*, const double*, const doub
                                         double*, double*, int64_t, int64_t);
 template void swiglu<double>(const double*, double*, int64_t, int64_t);
 template void swiglu_backward<double>(const double*, const double*, double*, int64_t, int64_t);
+template void add_bias<double>(double*, const double*, int64_t, int64_t);
+template void add_bias_backward<double>(const double*, double*, int64_t, int64_t);
+template void qk_norm<double>(const double*, const double*, const double*, double*, double*,
+                              const AttentionShape&, QkNorm, int64_t, double);
+template void qk_norm_backward<double>(const double*, const double*, const double*, const double*,
+                                       const double*, double*, double*, double*,
+                                       const AttentionShape&, QkNorm, int64_t);
 template void rope<double>(double*, const int32_t*, const float*, const float*,
                            const AttentionShape&, int64_t, bool);
 template void attention<double>(const double*, const int32_t*, int64_t, double*, double*,

@@ -1,5 +1,6 @@
 #include "core/model/decoder.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/base/errors.h"
@@ -9,40 +10,74 @@
 namespace vernier {
 
 Decoder::Decoder(const ModelSpec& spec, bool trained, at::ScalarType type)
-    : spec_(spec), rope_(spec.max_position_embeddings, spec.head_dim, spec.rope_theta) {
-  const int64_t width = spec.hidden_size, inner = spec.intermediate_size;
-  const int64_t q_rows = spec.num_attention_heads * spec.head_dim;
-  const int64_t kv_rows = spec.num_key_value_heads * spec.head_dim;
-  embedding_ = add("embedding", {spec.vocab_size, width});
+    : spec_(spec), rope_(make_rope_table(spec.rope, spec.rotary(), spec.longest())) {
+  embedding_ = add("embedding", {spec.vocab_size, spec.hidden_size});
   add_slice("model.embed_tokens.weight", embedding_, 0, spec.vocab_size);
-  for (int64_t i = 0; i < spec.num_hidden_layers; ++i) {
-    const std::string at = cat("model.layers.", i, ".");
-    Layer layer{};
-    layer.attention_norm = add(cat(at, "attention_norm"), {width});
-    add_slice(cat(at, "input_layernorm.weight"), layer.attention_norm, 0, 0);
-    layer.qkv = add(cat(at, "qkv"), {q_rows + 2 * kv_rows, width});
-    add_slice(cat(at, "self_attn.q_proj.weight"), layer.qkv, 0, q_rows);
-    add_slice(cat(at, "self_attn.k_proj.weight"), layer.qkv, q_rows, kv_rows);
-    add_slice(cat(at, "self_attn.v_proj.weight"), layer.qkv, q_rows + kv_rows, kv_rows);
-    layer.output = add(cat(at, "output"), {width, q_rows});
-    add_slice(cat(at, "self_attn.o_proj.weight"), layer.output, 0, width);
-    layer.mlp_norm = add(cat(at, "mlp_norm"), {width});
-    add_slice(cat(at, "post_attention_layernorm.weight"), layer.mlp_norm, 0, 0);
-    layer.gate_up = add(cat(at, "gate_up"), {2 * inner, width});
-    add_slice(cat(at, "mlp.gate_proj.weight"), layer.gate_up, 0, inner);
-    add_slice(cat(at, "mlp.up_proj.weight"), layer.gate_up, inner, inner);
-    layer.down = add(cat(at, "down"), {width, inner});
-    add_slice(cat(at, "mlp.down_proj.weight"), layer.down, 0, width);
-    layers_.push_back(layer);
-  }
-  final_norm_ = add("final_norm", {width});
+  for (int64_t i = 0; i < spec.num_hidden_layers; ++i) layers_.push_back(add_layer(i));
+  final_norm_ = add("final_norm", {spec.hidden_size});
   add_slice("model.norm.weight", final_norm_, 0, 0);
   head_ = embedding_;
   if (!spec.tie_word_embeddings) {
-    head_ = add("head", {spec.vocab_size, width});
+    head_ = add("head", {spec.vocab_size, spec.hidden_size});
     add_slice("lm_head.weight", head_, 0, spec.vocab_size);
   }
   allocate(trained, type);
+}
+
+// The parameters of a layer and their names in a checkpoint, in the order of its work.
+Decoder::Layer Decoder::add_layer(int64_t index) {
+  const std::string at = cat("model.layers.", index, ".");
+  const int64_t width = spec_.hidden_size, inner = spec_.intermediate_size;
+  const int64_t q_rows = spec_.num_attention_heads * spec_.head_dim;
+  const int64_t kv_rows = spec_.num_key_value_heads * spec_.head_dim;
+  const auto whole = [&](const char* name, std::vector<int64_t> shape, const std::string& file) {
+    const size_t parameter = add(cat(at, name), std::move(shape));
+    add_slice(cat(at, file), parameter, 0, 0);
+    return parameter;
+  };
+  // Queries, keys and values in one parameter, gate and up in another: one product each.
+  const auto fused = [&](const char* name, std::vector<int64_t> shape,
+                         const std::vector<std::pair<std::string, int64_t>>& parts) {
+    const size_t parameter = add(cat(at, name), std::move(shape));
+    int64_t row = 0;
+    for (const auto& [file, rows] : parts) {
+      add_slice(cat(at, file), parameter, row, rows);
+      row += rows;
+    }
+    return parameter;
+  };
+  const auto qkv = [&](const char* ending) {
+    return std::vector<std::pair<std::string, int64_t>>{
+        {cat("self_attn.q_proj.", ending), q_rows},
+        {cat("self_attn.k_proj.", ending), kv_rows},
+        {cat("self_attn.v_proj.", ending), kv_rows}};
+  };
+  const auto gate_up = [&](const char* ending) {
+    return std::vector<std::pair<std::string, int64_t>>{{cat("mlp.gate_proj.", ending), inner},
+                                                        {cat("mlp.up_proj.", ending), inner}};
+  };
+  const bool after = spec_.norm_after;
+  Layer layer{};
+  layer.attention_norm =
+      whole("attention_norm", {width},
+            after ? "post_attention_layernorm.weight" : "input_layernorm.weight");
+  layer.qkv = fused("qkv", {q_rows + 2 * kv_rows, width}, qkv("weight"));
+  if (spec_.qkv_bias) layer.qkv_bias = fused("qkv_bias", {q_rows + 2 * kv_rows}, qkv("bias"));
+  if (spec_.qk_norm != kernels::QkNorm::none) {
+    const bool all = spec_.qk_norm == kernels::QkNorm::all;
+    layer.q_norm = whole("q_norm", {all ? q_rows : spec_.head_dim}, "self_attn.q_norm.weight");
+    layer.k_norm = whole("k_norm", {all ? kv_rows : spec_.head_dim}, "self_attn.k_norm.weight");
+  }
+  layer.output = whole("output", {width, q_rows}, "self_attn.o_proj.weight");
+  if (spec_.output_bias) layer.output_bias = whole("output_bias", {width}, "self_attn.o_proj.bias");
+  layer.mlp_norm =
+      whole("mlp_norm", {width},
+            after ? "post_feedforward_layernorm.weight" : "post_attention_layernorm.weight");
+  layer.gate_up = fused("gate_up", {2 * inner, width}, gate_up("weight"));
+  if (spec_.mlp_bias) layer.gate_up_bias = fused("gate_up_bias", {2 * inner}, gate_up("bias"));
+  layer.down = whole("down", {width, inner}, "mlp.down_proj.weight");
+  if (spec_.mlp_bias) layer.down_bias = whole("down_bias", {width}, "mlp.down_proj.bias");
+  return layer;
 }
 
 size_t Decoder::add(const std::string& name, std::vector<int64_t> shape) {
@@ -110,7 +145,7 @@ void Decoder::randomize(uint64_t seed, double embedding_std, double residual_sca
   for (size_t i = 0; i < parameters_.size(); ++i) {
     at::Tensor value = parameters_[i].value.detach();
     if (value.dim() == 1) {
-      value.fill_(1.0);
+      value.fill_(parameters_[i].name.ends_with("bias") ? 0.0 : 1.0);
       continue;
     }
     double std = 1.0 / std::sqrt(static_cast<double>(value.size(1)));
@@ -125,44 +160,72 @@ void Decoder::randomize(uint64_t seed, double embedding_std, double residual_sca
   weights_changed();
 }
 
+at::Tensor Decoder::linear(const at::Tensor& x, size_t weight, std::optional<size_t> bias) {
+  return ops::linear(x, parameters_[weight], bias ? &parameters_[*bias] : nullptr);
+}
+
+at::Tensor Decoder::attention_block(const at::Tensor& x, int64_t index, const Attend& attend) {
+  const Layer& layer = layers_[static_cast<size_t>(index)];
+  at::Tensor qkv = linear(x, layer.qkv, layer.qkv_bias);
+  if (layer.q_norm)
+    qkv = ops::qk_norm(qkv, parameters_[*layer.q_norm], parameters_[*layer.k_norm],
+                       spec_.attention(index), spec_.qk_norm, spec_.rms_norm_eps);
+  return linear(attend(index, qkv), layer.output, layer.output_bias);
+}
+
+at::Tensor Decoder::mlp_block(const at::Tensor& x, const Layer& layer) {
+  const at::Tensor inner = ops::swiglu(linear(x, layer.gate_up, layer.gate_up_bias));
+  return linear(inner, layer.down, layer.down_bias);
+}
+
 at::Tensor Decoder::run(at::Tensor x, const Attend& attend) {
+  const auto norm = [&](const at::Tensor& h, size_t weight) {
+    return ops::rms_norm(h, parameters_[weight], spec_.rms_norm_eps);
+  };
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
-    at::Tensor h = ops::rms_norm(x, parameters_[layer.attention_norm], spec_.rms_norm_eps);
-    h = attend(static_cast<int64_t>(i), ops::linear(h, parameters_[layer.qkv]));
-    x = x + ops::linear(h, parameters_[layer.output]);
-    h = ops::rms_norm(x, parameters_[layer.mlp_norm], spec_.rms_norm_eps);
-    h = ops::swiglu(ops::linear(h, parameters_[layer.gate_up]));
-    x = x + ops::linear(h, parameters_[layer.down]);
+    const auto index = static_cast<int64_t>(i);
+    if (spec_.norm_after) {
+      x = x + norm(attention_block(x, index, attend), layer.attention_norm);
+      x = x + norm(mlp_block(x, layer), layer.mlp_norm);
+    } else {
+      x = x + attention_block(norm(x, layer.attention_norm), index, attend);
+      x = x + mlp_block(norm(x, layer.mlp_norm), layer);
+    }
   }
-  return ops::rms_norm(x, parameters_[final_norm_], spec_.rms_norm_eps);
+  return norm(x, final_norm_);
+}
+
+void Decoder::check_length(int64_t tokens) const {
+  if (tokens > spec_.longest())
+    fail("a sequence of ", tokens, " tokens is longer than the model's ", spec_.longest(),
+         " positions");
 }
 
 namespace {
-void check_length(const PackedTokens& tokens, const ModelSpec& spec) {
-  for (int64_t s = 0; s < tokens.sequences(); ++s) {
-    const int64_t length =
-        tokens.starts[static_cast<size_t>(s) + 1] - tokens.starts[static_cast<size_t>(s)];
-    if (length > spec.max_position_embeddings)
-      fail("a sequence of ", length, " tokens is longer than the model's ",
-           spec.max_position_embeddings, " positions");
-  }
+int64_t longest_of(const PackedTokens& tokens) {
+  int64_t longest = 0;
+  for (size_t s = 0; s + 1 < tokens.starts.size(); ++s)
+    longest = std::max<int64_t>(longest, tokens.starts[s + 1] - tokens.starts[s]);
+  return longest;
 }
 }  // namespace
 
 at::Tensor Decoder::hidden(const PackedTokens& tokens) {
-  check_length(tokens, spec_);
+  check_length(longest_of(tokens));
+  rope_.reserve(longest_of(tokens));
   return run(ops::embedding(tokens.ids, parameters_[embedding_]),
-             [&](int64_t, const at::Tensor& qkv) {
-               return ops::rope_attention(qkv, tokens, rope_, spec_.attention());
+             [&](int64_t layer, const at::Tensor& qkv) {
+               return ops::rope_attention(qkv, tokens, rope_, spec_.attention(layer));
              });
 }
 
 at::Tensor Decoder::prefill(const PackedTokens& tokens, std::vector<KvCache*> caches) {
   const at::NoGradGuard no_grad;
-  check_length(tokens, spec_);
-  const auto shape = spec_.attention();
+  check_length(longest_of(tokens));
+  rope_.reserve(longest_of(tokens));
   const auto attend = [&](int64_t layer, const at::Tensor& qkv) {
+    const auto shape = spec_.attention(layer);
     const at::Tensor out = ops::rope_attention(qkv, tokens, rope_, shape);  // rotates qkv in place
     for (size_t s = 0; s < caches.size(); ++s) {
       const int64_t first = tokens.starts[s], count = tokens.starts[s + 1] - first;
@@ -179,16 +242,16 @@ at::Tensor Decoder::prefill(const PackedTokens& tokens, std::vector<KvCache*> ca
 
 at::Tensor Decoder::decode(const std::vector<int32_t>& ids, const std::vector<KvCache*>& caches) {
   const at::NoGradGuard no_grad;
-  const auto shape = spec_.attention();
   const auto rows = static_cast<int64_t>(ids.size());
   std::vector<int32_t> positions;
   for (const KvCache* cache : caches) {
-    if (cache->length() >= spec_.max_position_embeddings)
-      fail("a sequence is longer than the model's ", spec_.max_position_embeddings, " positions");
+    check_length(cache->length() + 1);
+    rope_.reserve(cache->length() + 1);
     positions.push_back(static_cast<int32_t>(cache->length()));
   }
   std::vector<kernels::CacheView> views(caches.size());
   const auto attend = [&](int64_t layer, const at::Tensor& qkv) {
+    const auto shape = spec_.attention(layer);
     float* rows_of_qkv = qkv.data_ptr<float>();
     kernels::rope(rows_of_qkv, positions.data(), rope_.cosine.const_data_ptr<float>(),
                   rope_.sine.const_data_ptr<float>(), shape, rows, false);

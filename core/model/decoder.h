@@ -1,8 +1,9 @@
-// The decoder: one pre-norm transformer, driven by ModelSpec, on flat buffers.
+// The decoder: one transformer, driven by ModelSpec, on flat buffers.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "core/kernels/ops.h"
@@ -49,7 +50,7 @@ class Decoder {
   at::Tensor slice(const NamedSlice& slice);
 
   /// Random weights: embedding N(0, embedding_std), matrices N(0, 1/fan_in), output projections
-  /// times residual_scale / sqrt(2 layers), norms 1.
+  /// times residual_scale / sqrt(2 layers), norms 1, biases 0.
   void randomize(uint64_t seed, double embedding_std, double residual_scale);
 
   /// Hidden states [T, D] after the last norm, of whole sequences; with gradients where enabled.
@@ -69,15 +70,21 @@ class Decoder {
   Parameter& head();
 
  private:
-  struct Layer {
-    size_t attention_norm, qkv, output, mlp_norm, gate_up, down;  // into parameters_
+  struct Layer {  // places in parameters_
+    size_t attention_norm, qkv, output, mlp_norm, gate_up, down;
+    std::optional<size_t> qkv_bias, output_bias, gate_up_bias, down_bias, q_norm, k_norm;
   };
   using Attend = std::function<at::Tensor(int64_t layer, const at::Tensor& qkv)>;
 
   size_t add(const std::string& name, std::vector<int64_t> shape);
   void add_slice(const std::string& name, size_t parameter, int64_t first_row, int64_t rows);
+  Layer add_layer(int64_t index);
   void allocate(bool trained, at::ScalarType type);
   at::Tensor run(at::Tensor x, const Attend& attend);
+  at::Tensor attention_block(const at::Tensor& x, int64_t index, const Attend& attend);
+  at::Tensor mlp_block(const at::Tensor& x, const Layer& layer);
+  at::Tensor linear(const at::Tensor& x, size_t weight, std::optional<size_t> bias);
+  void check_length(int64_t tokens) const;
 
   ModelSpec spec_;
   int64_t num_parameters_ = 0;

@@ -8,7 +8,7 @@
 namespace vernier {
 
 KvCache::KvCache(const ModelSpec& spec, int64_t max_tokens)
-    : shape_(spec.attention()),
+    : shape_(spec.attention(0)),
       layers_(spec.num_hidden_layers),
       max_tokens_(kernels::round_up(max_tokens, kernels::kKeyBlock)) {}
 

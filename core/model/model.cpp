@@ -7,10 +7,16 @@
 #include "core/base/errors.h"
 #include "core/base/json.h"
 #include "core/kernels/kernels.h"
+#include "core/model/family.h"
+#include "core/model/gguf_model.h"
 #include "core/weights/weights.h"
 
 namespace vernier {
 namespace {
+
+constexpr const char* kWeights = "model.safetensors";
+constexpr const char* kWeightsIndex = "model.safetensors.index.json";
+constexpr const char* kGenerationConfig = "generation_config.json";
 
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string out = "[";
@@ -18,19 +24,12 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return out + "]";
 }
 
-void check_shape(const std::string& file, const TensorInfo& tensor, const NamedSlice& slice) {
-  if (tensor.shape != slice.shape)
-    fail(file, ": tensor '", tensor.name, "' is ", shape_text(tensor.shape),
-         ", the configuration asks for ", shape_text(slice.shape),
-         "; weights and configuration come from different checkpoints");
-}
-
 // The files of a folder: one, or the shards that the index names.
 std::vector<fs::path> weight_files(const fs::path& folder) {
-  if (fs::exists(folder / "model.safetensors")) return {folder / "model.safetensors"};
-  const fs::path index_path = folder / "model.safetensors.index.json";
+  if (fs::exists(folder / kWeights)) return {folder / kWeights};
+  const fs::path index_path = folder / kWeightsIndex;
   if (!fs::exists(index_path))
-    fail(folder.string(), ": neither model.safetensors nor model.safetensors.index.json is here");
+    fail(folder.string(), ": neither ", kWeights, " nor ", kWeightsIndex, " is here");
   const Json index = parse_json(read_file(index_path), index_path.string());
   if (!index.contains("weight_map") || !index["weight_map"].is_object())
     fail(index_path.string(), ": weight_map: is missing or not an object");
@@ -72,63 +71,6 @@ void load_safetensors(const fs::path& folder, Decoder& decoder) {
   if (!missing.empty()) fail(folder.string(), ": tensor '", *missing.begin(), "' is missing");
 }
 
-// The name that a tensor has in a GGUF file.
-std::string gguf_name(const std::string& name) {
-  if (name == "model.embed_tokens.weight") return "token_embd.weight";
-  if (name == "model.norm.weight") return "output_norm.weight";
-  if (name == "lm_head.weight") return "output.weight";
-  constexpr std::string_view kPrefix = "model.layers.";
-  const size_t dot = name.find('.', kPrefix.size());
-  const std::string layer = name.substr(kPrefix.size(), dot - kPrefix.size());
-  const std::string rest = name.substr(dot + 1);
-  for (const auto& [ours, theirs] : {std::pair{"input_layernorm.weight", "attn_norm.weight"},
-                                     {"self_attn.q_proj.weight", "attn_q.weight"},
-                                     {"self_attn.k_proj.weight", "attn_k.weight"},
-                                     {"self_attn.v_proj.weight", "attn_v.weight"},
-                                     {"self_attn.o_proj.weight", "attn_output.weight"},
-                                     {"post_attention_layernorm.weight", "ffn_norm.weight"},
-                                     {"mlp.gate_proj.weight", "ffn_gate.weight"},
-                                     {"mlp.up_proj.weight", "ffn_up.weight"},
-                                     {"mlp.down_proj.weight", "ffn_down.weight"}})
-    if (rest == ours) return cat("blk.", layer, ".", theirs);
-  throw BugError(cat("no GGUF name for ", name));
-}
-
-// GGUF stores the rotated pairs of llama's queries and keys interleaved, row 2i + j of a head for
-// what is row j * E/2 + i here.
-void split_pairs(float* rows, int64_t heads, int64_t head_size, int64_t width) {
-  std::vector<float> head(static_cast<size_t>(head_size * width));
-  for (int64_t h = 0; h < heads; ++h) {
-    float* at = rows + h * head_size * width;
-    std::copy_n(at, head.size(), head.begin());
-    for (int64_t i = 0; i < head_size / 2; ++i)
-      for (int64_t j = 0; j < 2; ++j)
-        std::copy_n(head.begin() + (2 * i + j) * width, width,
-                    at + (j * head_size / 2 + i) * width);
-  }
-}
-
-void load_gguf(const GgufFile& file, Decoder& decoder) {
-  const ModelSpec& spec = decoder.spec();
-  std::set<std::string> used;
-  for (const NamedSlice& slice : decoder.slices()) {
-    const std::string name = gguf_name(slice.name);
-    const TensorInfo* tensor = file.find(name);
-    if (tensor == nullptr) fail(file.path(), ": tensor '", name, "' is missing");
-    check_shape(file.path(), *tensor, slice);
-    used.insert(name);
-    float* out = decoder.slice(slice).data_ptr<float>();
-    file.read(*tensor, out);
-    if (slice.name.ends_with("q_proj.weight"))
-      split_pairs(out, spec.num_attention_heads, spec.head_dim, spec.hidden_size);
-    if (slice.name.ends_with("k_proj.weight"))
-      split_pairs(out, spec.num_key_value_heads, spec.head_dim, spec.hidden_size);
-  }
-  for (const TensorInfo& tensor : file.tensors())
-    if (!used.contains(tensor.name))
-      fail(file.path(), ": tensor '", tensor.name, "' is not part of this architecture");
-}
-
 // A model with NaN in it would answer, and every answer would look like one.
 void check_finite(Decoder& decoder, const std::string& path) {
   for (const NamedSlice& slice : decoder.slices()) {
@@ -140,18 +82,29 @@ void check_finite(Decoder& decoder, const std::string& path) {
 
 }  // namespace
 
-Model load_model(const std::string& path, bool trained) {
+void check_shape(const std::string& file, const TensorInfo& tensor, const NamedSlice& slice) {
+  if (tensor.shape != slice.shape)
+    fail(file, ": tensor '", tensor.name, "' is ", shape_text(tensor.shape),
+         ", the configuration asks for ", shape_text(slice.shape),
+         "; weights and configuration come from different checkpoints");
+}
+
+Model load_model(const std::string& path, bool trained, int64_t max_length) {
   if (!fs::exists(path)) fail(path, ": no such model; expected a folder or a .gguf file");
   Model model;
   if (fs::is_directory(path)) {
     const fs::path folder(path);
-    const ModelSpec spec = ModelSpec::from_config_json(folder / "config.json");
+    ModelSpec spec = spec_from_config(folder / "config.json");
+    if (const fs::path file = folder / kGenerationConfig; fs::exists(file))
+      spec.generation_config_json = read_file(file);
+    spec.limit_length(max_length, path);
     model.tokenizer = std::make_shared<Tokenizer>(Tokenizer::from_folder(folder));
     model.decoder = std::make_unique<Decoder>(spec, trained);
     load_safetensors(folder, *model.decoder);
   } else {
     const GgufFile file(path);
-    const ModelSpec spec = ModelSpec::from_gguf(file);
+    ModelSpec spec = spec_from_gguf_model(file);
+    spec.limit_length(max_length, path);
     model.tokenizer = std::make_shared<Tokenizer>(Tokenizer::from_gguf(file));
     model.decoder = std::make_unique<Decoder>(spec, trained);
     load_gguf(file, *model.decoder);
@@ -175,21 +128,81 @@ Model new_model(const NewModel& config, uint64_t seed, bool trained) {
   return model;
 }
 
-void save_model(Decoder& decoder, const Tokenizer& tokenizer, const fs::path& folder) {
+namespace {
+
+std::string torch_name(DType type) {
+  if (type == DType::f32) return "float32";
+  return type == DType::f16 ? "float16" : "bfloat16";
+}
+
+// Consecutive slices, which share a file.
+struct Shard {
+  std::string file;
+  size_t first = 0, last = 0;  // [first, last) of the slices
+};
+
+std::vector<Shard> cut_into_shards(const std::vector<NamedSlice>& slices, int64_t element,
+                                   int64_t shard_bytes) {
+  std::vector<Shard> shards(1);
+  int64_t held = 0;
+  for (size_t i = 0; i < slices.size(); ++i) {
+    int64_t bytes = element;
+    for (const int64_t size : slices[i].shape) bytes *= size;
+    if (held > 0 && held + bytes > shard_bytes) {
+      shards.push_back({.file = "", .first = i, .last = i});
+      held = 0;
+    }
+    held += bytes;
+    shards.back().last = i + 1;
+  }
+  const auto five = [](size_t number) {
+    const std::string digits = cat(number);
+    return std::string(5 - std::min<size_t>(5, digits.size()), '0') + digits;
+  };
+  for (size_t i = 0; i < shards.size(); ++i)
+    shards[i].file = cat("model-", five(i + 1), "-of-", five(shards.size()), ".safetensors");
+  if (shards.size() == 1) shards[0].file = kWeights;
+  return shards;
+}
+
+void write_index(const std::vector<NamedSlice>& slices, const std::vector<Shard>& shards,
+                 int64_t element, int64_t parameters, const fs::path& folder) {
+  Json::object_t map;
+  for (const Shard& shard : shards)
+    for (size_t i = shard.first; i < shard.last; ++i) map.emplace_back(slices[i].name, shard.file);
+  const Json index = {{"metadata", {{"total_size", parameters * element}}}, {"weight_map", map}};
+  write_file(folder / kWeightsIndex, index.dump(2) + "\n");
+}
+
+}  // namespace
+
+void save_model(Decoder& decoder, const Tokenizer& tokenizer, const fs::path& folder, DType dtype,
+                int64_t shard_bytes) {
   const int32_t bos = tokenizer.bos_id().value_or(-1), pad = tokenizer.pad_id().value_or(-1);
-  write_file(folder / "config.json", decoder.spec().config_json(bos, tokenizer.eos_id(), pad));
-  std::vector<SafetensorsWriter::Planned> plan;
-  for (const NamedSlice& slice : decoder.slices())
-    plan.push_back({slice.name, slice.shape, DType::f32});
-  SafetensorsWriter writer(folder / "model.safetensors", std::move(plan), {{"format", "pt"}});
-  for (const NamedSlice& slice : decoder.slices())
-    writer.write(decoder.slice(slice).const_data_ptr<float>());
-  writer.commit();
+  const std::vector<int32_t> eos = {tokenizer.eos_id()};
+  write_file(folder / "config.json", config_json(decoder.spec(), torch_name(dtype), bos, eos, pad));
+  const std::vector<NamedSlice>& slices = decoder.slices();
+  const int64_t element = dtype == DType::f32 ? 4 : 2;
+  const std::vector<Shard> shards = cut_into_shards(slices, element, shard_bytes);
+  for (const Shard& shard : shards) {
+    std::vector<SafetensorsWriter::Planned> plan;
+    for (size_t i = shard.first; i < shard.last; ++i)
+      plan.push_back({slices[i].name, slices[i].shape, dtype});
+    SafetensorsWriter writer(folder / shard.file, std::move(plan), {{"format", "pt"}});
+    for (size_t i = shard.first; i < shard.last; ++i)
+      writer.write(decoder.slice(slices[i]).const_data_ptr<float>());
+    writer.commit();
+  }
+  if (shards.size() > 1) write_index(slices, shards, element, decoder.num_parameters(), folder);
   tokenizer.save(folder);
-  Json generation = {{"eos_token_id", tokenizer.eos_id()}};
-  if (bos >= 0) generation["bos_token_id"] = bos;
-  if (pad >= 0) generation["pad_token_id"] = pad;
-  write_file(folder / "generation_config.json", generation.dump(2) + "\n");
+  std::string generation = decoder.spec().generation_config_json;
+  if (generation.empty()) {
+    Json made = {{"eos_token_id", tokenizer.eos_id()}};
+    if (bos >= 0) made["bos_token_id"] = bos;
+    if (pad >= 0) made["pad_token_id"] = pad;
+    generation = made.dump(2) + "\n";
+  }
+  write_file(folder / kGenerationConfig, generation);
 }
 
 }  // namespace vernier

@@ -6,6 +6,7 @@
 
 #include "core/model/decoder.h"
 #include "core/text/tokenizer.h"
+#include "core/weights/weights.h"
 
 namespace vernier {
 
@@ -17,13 +18,20 @@ struct Model {
 /// Opens a Hugging Face folder (config.json, safetensors in one file or sharded with an index,
 /// tokenizer.json) or a GGUF file. Every tensor must be there with the shape that the configuration
 /// asks for, and none may be left over; what does not fit is a UsageError that names it.
-Model load_model(const std::string& path, bool trained);
+/// `max_length` is the longest sequence that will be asked for, 0: what the model was made for.
+Model load_model(const std::string& path, bool trained, int64_t max_length = 0);
 
 /// A model with random weights.
 Model new_model(const NewModel& config, uint64_t seed, bool trained);
 
-/// Writes config.json, model.safetensors (fp32), tokenizer and generation files: a folder that
-/// `transformers` opens as it is. Files are durable; the folder exists already.
-void save_model(Decoder& decoder, const Tokenizer& tokenizer, const fs::path& folder);
+/// Writes a folder that `transformers` and vLLM open as it is: config.json, weights, tokenizer and
+/// generation files; those that came with the model are written as they came. Weights are fp32,
+/// fp16 or bf16 (`dtype`) in one file, or in several of at most `shard_bytes` with an index. Files
+/// are durable; the folder exists already.
+void save_model(Decoder& decoder, const Tokenizer& tokenizer, const fs::path& folder,
+                DType dtype = DType::f32, int64_t shard_bytes = int64_t{5'000'000'000});
+
+/// Raises UsageError where a tensor of `file` does not have the shape of its slice.
+void check_shape(const std::string& file, const TensorInfo& tensor, const NamedSlice& slice);
 
 }  // namespace vernier

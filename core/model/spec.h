@@ -3,18 +3,27 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "core/base/config.h"
 #include "core/base/files.h"
 #include "core/kernels/kernels.h"
+#include "core/model/rope.h"
 
 namespace vernier {
 
 class GgufFile;
 
-/// A decoder of the Llama family: RMSNorm before each block, grouped-query attention with RoPE,
-/// SwiGLU, no biases. Names are those of config.json.
+/// What may differ from layer to layer.
+struct LayerSpec {
+  bool rope = true;    // false: no position enters (SmolLM3)
+  int64_t window = 0;  // tokens that a token sees, itself the last; 0: all before it
+};
+
+/// A decoder as the families of family.h have it: RMSNorm, grouped-query attention with RoPE,
+/// SwiGLU. Names are those of config.json.
 struct ModelSpec {
+  std::string model_type = "llama";
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
@@ -23,24 +32,37 @@ struct ModelSpec {
   int64_t num_key_value_heads = 0;
   int64_t head_dim = 0;
   int64_t max_position_embeddings = 0;
-  double rope_theta = 10000;
   double rms_norm_eps = 1e-5;
   bool tie_word_embeddings = false;
 
-  kernels::AttentionShape attention() const {
-    return {num_attention_heads, num_key_value_heads, head_dim};
+  RopeSpec rope;
+  int64_t rotary_size = 0;        // dimensions of a head that rotate; 0: all
+  std::vector<LayerSpec> layers;  // empty: all are alike
+  kernels::QkNorm qk_norm = kernels::QkNorm::none;
+  bool qkv_bias = false, output_bias = false, mlp_bias = false;
+  bool norm_after = false;  // of what a block adds (OLMo 2), not of what it reads
+
+  int64_t max_length = 0;  // longest sequence in tokens that is asked for; 0: longest()
+
+  std::string config_json;               // the file this was read from, "" where there was none
+  std::string generation_config_json;    // the file beside it, likewise
+  std::vector<std::string> unused_keys;  // of config.json
+
+  LayerSpec layer(int64_t index) const {
+    return layers.empty() ? LayerSpec() : layers[static_cast<size_t>(index)];
   }
+  kernels::AttentionShape attention(int64_t index) const;
+  int64_t rotary() const { return rotary_size > 0 ? rotary_size : head_dim; }
+
+  /// Longest sequence that the decoder takes.
+  int64_t longest() const;
+
+  /// Sets max_length (0: leave it open). More than the RoPE kind was made for is a UsageError
+  /// ("`where`: ...").
+  void limit_length(int64_t length, const std::string& where);
 
   /// Raises UsageError ("`where`: ...") where the sizes do not fit each other.
   void check(const std::string& where) const;
-
-  /// Reads config.json. An architecture, activation or RoPE kind that is not built is a UsageError
-  /// that names it.
-  static ModelSpec from_config_json(const fs::path& path);
-  static ModelSpec from_gguf(const GgufFile& file);
-
-  /// config.json as `transformers` reads it.
-  std::string config_json(int32_t bos_id, int32_t eos_id, int32_t pad_id) const;
 };
 
 /// [model.new]: a small model with random weights and one token a character.

@@ -1,0 +1,315 @@
+#include "core/model/family.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/base/errors.h"
+#include "core/weights/weights.h"
+
+namespace vernier {
+namespace {
+
+void read_attention_bias(const JsonField& config, ModelSpec& spec) {
+  spec.qkv_bias = spec.output_bias = config.flag("attention_bias", false);
+}
+
+// layer_types, where it is given, says which layers have the window; else `windowed` does.
+template <class Windowed>
+void read_windows(const JsonField& config, int64_t window, const Windowed& windowed,
+                  ModelSpec& spec) {
+  const bool listed = config.has("layer_types");
+  if (listed && config.at("layer_types").entries() != static_cast<size_t>(spec.num_hidden_layers))
+    config.at("layer_types")
+        .refuse(config.at("layer_types").entries(), " entries for ", spec.num_hidden_layers,
+                " layers");
+  spec.layers.resize(static_cast<size_t>(spec.num_hidden_layers));
+  for (int64_t i = 0; i < spec.num_hidden_layers; ++i) {
+    bool has_window = window > 0 && windowed(i);
+    if (listed) {
+      const JsonField entry = config.at("layer_types").entry(static_cast<size_t>(i));
+      if (entry.text() != "full_attention" && entry.text() != "sliding_attention")
+        entry.refuse("\"", entry.text(),
+                     "\" is not supported; supported: full_attention, sliding_attention");
+      has_window = entry.text() == "sliding_attention";
+      if (has_window && window == 0)
+        entry.refuse("sliding_attention without a sliding_window in use");
+    }
+    spec.layers[static_cast<size_t>(i)].window = has_window ? window : 0;
+  }
+}
+
+int64_t positive_window(const JsonField& config, int64_t fallback) {
+  const int64_t window = config.integer("sliding_window", fallback);
+  if (config.has("sliding_window") && window < 1)
+    config.at("sliding_window").refuse(window, " is not above 0");
+  return window;
+}
+
+void read_llama(const JsonField& config, ModelSpec& spec) {
+  read_attention_bias(config, spec);
+  spec.mlp_bias = config.flag("mlp_bias", false);
+}
+
+// The upper layers have the window, where it is switched on.
+void read_qwen_windows(const JsonField& config, ModelSpec& spec) {
+  const int64_t window = positive_window(config, 4096);
+  const int64_t first = config.integer("max_window_layers", 28);
+  const bool used = config.flag("use_sliding_window", false);
+  read_windows(
+      config, used ? window : 0, [&](int64_t i) { return i >= first; }, spec);
+}
+
+void read_qwen2(const JsonField& config, ModelSpec& spec) {
+  spec.qkv_bias = true;
+  read_qwen_windows(config, spec);
+}
+
+void read_qwen3(const JsonField& config, ModelSpec& spec) {
+  read_attention_bias(config, spec);
+  spec.qk_norm = kernels::QkNorm::head;
+  read_qwen_windows(config, spec);
+}
+
+void read_mistral(const JsonField& config, ModelSpec& spec) {
+  // Left out it is 4096; null switches it off.
+  const bool off = !config.has("sliding_window") && config->contains("sliding_window");
+  const int64_t window = off ? 0 : positive_window(config, 4096);
+  spec.layers.assign(static_cast<size_t>(spec.num_hidden_layers), {.rope = true, .window = window});
+}
+
+void read_smollm3(const JsonField& config, ModelSpec& spec) {
+  read_attention_bias(config, spec);
+  spec.mlp_bias = config.flag("mlp_bias", false);
+  const int64_t every = config.integer("no_rope_layer_interval", 4);
+  if (every < 1) config.at("no_rope_layer_interval").refuse(every, " is not above 0");
+  std::vector<bool> rope;
+  for (int64_t i = 0; i < spec.num_hidden_layers; ++i) rope.push_back((i + 1) % every != 0);
+  if (config.has("no_rope_layers")) {
+    const JsonField list = config.at("no_rope_layers");
+    if (list.entries() < rope.size())
+      list.refuse(list.entries(), " entries for ", rope.size(), " layers");
+    for (size_t i = 0; i < rope.size(); ++i) rope[i] = list.entry(i).integer() != 0;
+  }
+  const int64_t window = positive_window(config, 0);
+  const bool used = config.flag("use_sliding_window", false);
+  read_windows(
+      config, used ? window : 0, [&](int64_t i) { return !rope[static_cast<size_t>(i)]; }, spec);
+  for (size_t i = 0; i < rope.size(); ++i) spec.layers[i].rope = rope[i];
+}
+
+void read_olmo2(const JsonField& config, ModelSpec& spec) {
+  read_attention_bias(config, spec);
+  spec.qk_norm = kernels::QkNorm::all;
+  spec.norm_after = true;
+}
+
+void write_biases(const ModelSpec& spec, Json& config) {
+  config["attention_bias"] = spec.qkv_bias;
+  if (spec.model_type == "llama" || spec.model_type == "smollm3")
+    config["mlp_bias"] = spec.mlp_bias;
+}
+
+// One window for all layers that have one.
+int64_t window_of(const ModelSpec& spec) {
+  int64_t window = 0;
+  for (const LayerSpec& layer : spec.layers) window = std::max(window, layer.window);
+  return window;
+}
+
+void write_windows(const ModelSpec& spec, Json& config) {
+  const int64_t window = window_of(spec);
+  config["use_sliding_window"] = window > 0;
+  config["sliding_window"] = window > 0 ? Json(window) : Json();
+  if (window == 0) return;
+  config["layer_types"] = Json::array();
+  for (const LayerSpec& layer : spec.layers)
+    config["layer_types"].push_back(layer.window > 0 ? "sliding_attention" : "full_attention");
+}
+
+void write_qwen2(const ModelSpec& spec, Json& config) { write_windows(spec, config); }
+
+void write_qwen3(const ModelSpec& spec, Json& config) {
+  write_biases(spec, config);
+  write_windows(spec, config);
+}
+
+void write_mistral(const ModelSpec& spec, Json& config) {
+  const int64_t window = window_of(spec);
+  config["sliding_window"] = window > 0 ? Json(window) : Json();
+}
+
+void write_smollm3(const ModelSpec& spec, Json& config) {
+  write_biases(spec, config);
+  write_windows(spec, config);
+  config["no_rope_layers"] = Json::array();
+  for (int64_t i = 0; i < spec.num_hidden_layers; ++i)
+    config["no_rope_layers"].push_back(spec.layer(i).rope ? 1 : 0);
+}
+
+// The dimensions of a head that rotate. The key stands at the top or with the RoPE parameters.
+int64_t read_rotary_size(const JsonField& config, const ModelSpec& spec) {
+  double factor = config.real("partial_rotary_factor", 1.0);
+  for (const char* key : {"rope_parameters", "rope_scaling"})
+    if (config.has(key)) factor = config.at(key).real("partial_rotary_factor", factor);
+  const auto size = static_cast<int64_t>(static_cast<double>(spec.head_dim) * factor);
+  if (!(factor > 0 && factor <= 1) || size < 2 || size % 2 != 0)
+    config.refuse("partial_rotary_factor = ", factor, " of head_dim = ", spec.head_dim, " leaves ",
+                  size, " dimensions to rotate; an even number from 2 to ", spec.head_dim,
+                  " is needed");
+  return size;
+}
+
+// What scales or caps numbers in relatives of these families, and would be ignored.
+void refuse_other_arithmetic(const JsonField& config) {
+  for (const char* key :
+       {"quantization_config", "logit_scale", "logits_scaling", "embedding_multiplier",
+        "residual_multiplier", "attention_multiplier", "attn_logit_softcapping",
+        "final_logit_softcapping", "clip_qkv", "query_pre_attn_scalar"})
+    if (config.has(key)) config.at(key).refuse("is not supported; it changes what is computed");
+}
+
+void read_sizes(const JsonField& config, const Family& family, ModelSpec& spec) {
+  const auto& defaults = family.defaults;
+  spec.model_type = family.model_type;
+  spec.vocab_size = config.at("vocab_size").integer();
+  spec.hidden_size = config.at("hidden_size").integer();
+  spec.intermediate_size = config.at("intermediate_size").integer();
+  spec.num_hidden_layers = config.at("num_hidden_layers").integer();
+  spec.num_attention_heads = config.at("num_attention_heads").integer();
+  spec.num_key_value_heads = config.integer("num_key_value_heads", spec.num_attention_heads);
+  const int64_t head_dim = defaults.head_dim > 0 || spec.num_attention_heads < 1
+                               ? defaults.head_dim
+                               : spec.hidden_size / spec.num_attention_heads;
+  spec.head_dim = config.integer("head_dim", head_dim);
+  spec.max_position_embeddings =
+      config.integer("max_position_embeddings", defaults.max_position_embeddings);
+  spec.rms_norm_eps = config.real("rms_norm_eps", defaults.rms_norm_eps);
+  spec.tie_word_embeddings = config.flag("tie_word_embeddings", defaults.tie_word_embeddings);
+}
+
+}  // namespace
+
+const std::vector<Family>& families() {
+  static const std::vector<Family> all = {
+      {.model_type = "llama",
+       .architecture = "LlamaForCausalLM",
+       .gguf = "llama",
+       .gguf_pairs = true,
+       .defaults = {},
+       .read = read_llama,
+       .write = write_biases},
+      {.model_type = "qwen2",
+       .architecture = "Qwen2ForCausalLM",
+       .gguf = "qwen2",
+       .gguf_pairs = false,
+       .defaults = {.max_position_embeddings = 32768},
+       .read = read_qwen2,
+       .write = write_qwen2},
+      {.model_type = "qwen3",
+       .architecture = "Qwen3ForCausalLM",
+       .gguf = "qwen3",
+       .gguf_pairs = false,
+       .defaults = {.max_position_embeddings = 32768, .head_dim = 128},
+       .read = read_qwen3,
+       .write = write_qwen3},
+      {.model_type = "mistral",
+       .architecture = "MistralForCausalLM",
+       .gguf = "llama",
+       .gguf_pairs = true,
+       .defaults = {.max_position_embeddings = 131072},
+       .read = read_mistral,
+       .write = write_mistral},
+      {.model_type = "smollm3",
+       .architecture = "SmolLM3ForCausalLM",
+       .gguf = "smollm3",
+       .gguf_pairs = true,
+       .defaults = {.max_position_embeddings = 32768,
+                    .rope_theta = 2e6,
+                    .tie_word_embeddings = true},
+       .read = read_smollm3,
+       .write = write_smollm3},
+      {.model_type = "olmo2",
+       .architecture = "Olmo2ForCausalLM",
+       .gguf = "olmo2",
+       .gguf_pairs = false,
+       .defaults = {.rms_norm_eps = 1e-5},
+       .read = read_olmo2,
+       .write = write_biases},
+  };
+  return all;
+}
+
+const Family& family_of(const std::string& model_type, const std::string& where) {
+  std::vector<std::string> known;
+  for (const Family& family : families()) {
+    if (family.model_type == model_type) return family;
+    known.push_back(family.model_type);
+  }
+  fail(where, ": model_type \"", model_type, "\" is not supported", suggestion(model_type, known),
+       "; supported: ", join(known));
+}
+
+ModelSpec spec_from_config_text(const std::string& text, const std::string& where) {
+  const SortedJson parsed = parse_sorted_json(text, where);
+  const JsonField config(parsed, where);
+  if (!parsed.is_object()) fail(where, ": is not a JSON object");
+  const Family& family = family_of(config.at("model_type").text(), where);
+  config.needs("hidden_act", "silu");
+  refuse_other_arithmetic(config);
+  ModelSpec spec;
+  read_sizes(config, family, spec);
+  spec.check(where);  // before anything is sized by it
+  spec.rope = read_rope(config, family.defaults.rope_theta, spec.max_position_embeddings);
+  spec.rotary_size = read_rotary_size(config, spec);
+  family.read(config, spec);
+  spec.check(where);
+  spec.config_json = text;
+  for (const char* key : {"architectures", "model_type", "dtype", "torch_dtype", "bos_token_id",
+                          "eos_token_id", "pad_token_id"})
+    config.has(key);  // read elsewhere, or said by the weights
+  spec.unused_keys = config.unasked();
+  return spec;
+}
+
+ModelSpec spec_from_config(const fs::path& path) {
+  return spec_from_config_text(read_file(path), path.string());
+}
+
+std::string config_json(const ModelSpec& spec, const std::string& dtype, int32_t bos_id,
+                        const std::vector<int32_t>& eos_ids, int32_t pad_id) {
+  Json config;
+  if (!spec.config_json.empty()) {
+    config = parse_json(spec.config_json, "config.json");
+  } else {
+    const auto id = [](int32_t value) { return value < 0 ? Json(nullptr) : Json(value); };
+    const Family& family = family_of(spec.model_type, "model");
+    config = {{"architectures", {family.architecture}},
+              {"model_type", spec.model_type},
+              {"hidden_act", "silu"},
+              {"vocab_size", spec.vocab_size},
+              {"hidden_size", spec.hidden_size},
+              {"intermediate_size", spec.intermediate_size},
+              {"num_hidden_layers", spec.num_hidden_layers},
+              {"num_attention_heads", spec.num_attention_heads},
+              {"num_key_value_heads", spec.num_key_value_heads},
+              {"head_dim", spec.head_dim},
+              {"max_position_embeddings", spec.max_position_embeddings},
+              {"rms_norm_eps", spec.rms_norm_eps},
+              {"tie_word_embeddings", spec.tie_word_embeddings}};
+    if (spec.rotary() != spec.head_dim)
+      // Readers round the product down.
+      config["partial_rotary_factor"] = std::nextafter(
+          static_cast<double>(spec.rotary()) / static_cast<double>(spec.head_dim), 1.0);
+    write_rope(spec.rope, config);
+    family.write(spec, config);
+    config["bos_token_id"] = id(bos_id);
+    config["eos_token_id"] = eos_ids.size() == 1 ? id(eos_ids[0]) : Json(eos_ids);
+    config["pad_token_id"] = id(pad_id);
+  }
+  // transformers 5 reads `dtype`, older versions and vLLM the other one.
+  config["dtype"] = dtype;
+  config["torch_dtype"] = dtype;
+  return config.dump(2) + "\n";
+}
+
+}  // namespace vernier

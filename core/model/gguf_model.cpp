@@ -1,0 +1,210 @@
+#include "core/model/gguf_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "core/base/errors.h"
+#include "core/model/family.h"
+#include "core/model/model.h"
+#include "core/weights/weights.h"
+
+namespace vernier {
+namespace {
+
+// llama3's factors, [R/2]; llama.cpp stores what they come to and not what they come from.
+constexpr const char* kRopeFactors = "rope_freqs.weight";
+
+const Family& family_of_gguf(const GgufFile& file) {
+  const std::string& architecture = file.text("general.architecture");
+  std::vector<std::string> known;
+  for (const Family& family : families()) {
+    if (family.gguf == architecture) return family;  // of those that share a name, the first
+    if (std::find(known.begin(), known.end(), family.gguf) == known.end())
+      known.push_back(family.gguf);
+  }
+  fail(file.path(), ": architecture '", architecture,
+       "' is not supported; supported: ", join(known));
+}
+
+// Reads keys of the form "llama.rope.freq_base".
+class Keys {
+ public:
+  Keys(const GgufFile& file, std::string architecture)
+      : file_(file), architecture_(std::move(architecture)) {}
+
+  std::string key(const char* rest) const { return cat(architecture_, ".", rest); }
+  bool has(const char* rest) const { return file_.has(key(rest)); }
+  int64_t integer(const char* rest) const { return file_.integer(key(rest)); }
+  double real(const char* rest) const { return file_.real(key(rest)); }
+  const std::string& text(const char* rest) const { return file_.text(key(rest)); }
+
+ private:
+  const GgufFile& file_;
+  std::string architecture_;
+};
+
+// Frequencies by factors: exactly what longrope does when both its lists are the same.
+void read_rope_factors(const GgufFile& file, ModelSpec& spec) {
+  const TensorInfo* tensor = file.find(kRopeFactors);
+  if (tensor == nullptr) return;
+  if (tensor->shape != std::vector<int64_t>{spec.rotary() / 2})
+    fail(file.path(), ": tensor '", kRopeFactors, "' does not have ", spec.rotary() / 2,
+         " values, one a rotated pair");
+  if (spec.rope.kind != "default")
+    fail(file.path(), ": tensor '", kRopeFactors, "' and a RoPE scaling of kind \"", spec.rope.kind,
+         "\" are not supported together");
+  std::vector<float> factors(static_cast<size_t>(tensor->numel()));
+  file.read(*tensor, factors.data());
+  for (const float factor : factors)
+    if (!(factor > 0) || !std::isfinite(factor))
+      fail(file.path(), ": tensor '", kRopeFactors, "' holds ", factor, ", which is not above 0");
+  spec.rope.kind = "longrope";
+  spec.rope.attention_factor = 1;
+  spec.rope.original_max_position_embeddings = spec.max_position_embeddings;
+  spec.rope.short_factor.assign(factors.begin(), factors.end());
+  spec.rope.long_factor = spec.rope.short_factor;
+}
+
+void read_gguf_rope(const GgufFile& file, const Keys& keys, ModelSpec& spec) {
+  if (keys.has("rope.freq_base")) spec.rope.theta = keys.real("rope.freq_base");
+  if (keys.has("rope.dimension_count")) spec.rotary_size = keys.integer("rope.dimension_count");
+  if (spec.rotary_size < 0 || spec.rotary_size % 2 != 0 || spec.rotary_size > spec.head_dim)
+    fail(file.path(), ": ", keys.key("rope.dimension_count"), " = ", spec.rotary_size,
+         " is not an even number up to the head size ", spec.head_dim);
+  const std::string kind = keys.has("rope.scaling.type") ? keys.text("rope.scaling.type") : "none";
+  if (kind == "linear" || kind == "yarn") {
+    spec.rope.kind = kind;
+    spec.rope.factor = keys.real("rope.scaling.factor");
+    if (kind == "yarn")
+      spec.rope.original_max_position_embeddings =
+          keys.integer("rope.scaling.original_context_length");
+  } else if (kind != "none") {
+    fail(file.path(), ": ", keys.key("rope.scaling.type"), " '", kind,
+         "' is not supported; supported: none, linear, yarn");
+  }
+  for (const char* key : {"rope.scaling.attn_factor", "rope.scaling.yarn_log_multiplier",
+                          "rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor",
+                          "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow"})
+    if (keys.has(key)) fail(file.path(), ": ", keys.key(key), " is not supported");
+  if (!(spec.rope.theta > 0) || !(spec.rope.factor > 0))
+    fail(file.path(), ": the RoPE base and its factor have to be above 0");
+  read_rope_factors(file, spec);
+}
+
+// What the families do without a key of its own in GGUF.
+void read_gguf_family(const GgufFile& file, const Keys& keys, ModelSpec& spec) {
+  spec.qkv_bias = file.find("blk.0.attn_q.bias") != nullptr;
+  spec.output_bias = file.find("blk.0.attn_output.bias") != nullptr;
+  spec.mlp_bias = file.find("blk.0.ffn_gate.bias") != nullptr;
+  spec.norm_after = spec.model_type == "olmo2";
+  if (spec.model_type == "olmo2") spec.qk_norm = kernels::QkNorm::all;
+  if (spec.model_type == "qwen3") spec.qk_norm = kernels::QkNorm::head;
+  const int64_t window =
+      keys.has("attention.sliding_window") ? keys.integer("attention.sliding_window") : 0;
+  if (window < 0 || (window > 0 && spec.model_type != "llama"))
+    fail(file.path(), ": ", keys.key("attention.sliding_window"), " = ", window,
+         " is not supported for ", spec.model_type);
+  if (window > 0) {
+    spec.model_type = "mistral";  // the one of this architecture that has a window, in all layers
+    spec.layers.assign(static_cast<size_t>(spec.num_hidden_layers),
+                       {.rope = true, .window = window});
+  }
+  if (spec.model_type == "smollm3")  // llama.cpp has this number in its code
+    for (int64_t i = 0; i < spec.num_hidden_layers; ++i)
+      spec.layers.push_back({.rope = (i + 1) % 4 != 0});
+}
+
+// The name that a tensor has in a GGUF file.
+std::string gguf_name(const std::string& name, bool norm_after) {
+  if (name == "model.embed_tokens.weight") return "token_embd.weight";
+  if (name == "model.norm.weight") return "output_norm.weight";
+  if (name == "lm_head.weight") return "output.weight";
+  constexpr std::string_view kPrefix = "model.layers.";
+  const size_t dot = name.find('.', kPrefix.size());
+  const std::string layer = name.substr(kPrefix.size(), dot - kPrefix.size());
+  const size_t ending = name.rfind('.');
+  const std::string rest = name.substr(dot + 1, ending - dot - 1);
+  for (const auto& [ours, theirs] :
+       {std::pair{"input_layernorm", "attn_norm"},
+        {"self_attn.q_proj", "attn_q"},
+        {"self_attn.k_proj", "attn_k"},
+        {"self_attn.v_proj", "attn_v"},
+        {"self_attn.o_proj", "attn_output"},
+        {"self_attn.q_norm", "attn_q_norm"},
+        {"self_attn.k_norm", "attn_k_norm"},
+        {"post_attention_layernorm", norm_after ? "post_attention_norm" : "ffn_norm"},
+        {"post_feedforward_layernorm", "post_ffw_norm"},
+        {"mlp.gate_proj", "ffn_gate"},
+        {"mlp.up_proj", "ffn_up"},
+        {"mlp.down_proj", "ffn_down"}})
+    if (rest == ours) return cat("blk.", layer, ".", theirs, name.substr(ending));
+  throw BugError(cat("no GGUF name for ", name));
+}
+
+// Some architectures store the rotated pairs of queries and keys interleaved, row 2i + j of a head
+// for what is row j * R/2 + i here.
+void split_pairs(float* rows, int64_t heads, int64_t head_size, int64_t rotary, int64_t width) {
+  std::vector<float> head(static_cast<size_t>(rotary * width));
+  for (int64_t h = 0; h < heads; ++h) {
+    float* at = rows + h * head_size * width;
+    std::copy_n(at, head.size(), head.begin());
+    for (int64_t i = 0; i < rotary / 2; ++i)
+      for (int64_t j = 0; j < 2; ++j)
+        std::copy_n(head.begin() + (2 * i + j) * width, width, at + (j * rotary / 2 + i) * width);
+  }
+}
+
+}  // namespace
+
+ModelSpec spec_from_gguf_model(const GgufFile& file) {
+  const Family& family = family_of_gguf(file);
+  const Keys keys(file, family.gguf);
+  ModelSpec spec;
+  spec.model_type = family.model_type;
+  spec.vocab_size = static_cast<int64_t>(file.texts("tokenizer.ggml.tokens").size());
+  spec.hidden_size = keys.integer("embedding_length");
+  spec.intermediate_size = keys.integer("feed_forward_length");
+  spec.num_hidden_layers = keys.integer("block_count");
+  spec.num_attention_heads = keys.integer("attention.head_count");
+  spec.num_key_value_heads = keys.has("attention.head_count_kv")
+                                 ? keys.integer("attention.head_count_kv")
+                                 : spec.num_attention_heads;
+  if (spec.num_attention_heads < 1) spec.check(file.path());
+  spec.head_dim = keys.has("attention.key_length") ? keys.integer("attention.key_length")
+                                                   : spec.hidden_size / spec.num_attention_heads;
+  spec.max_position_embeddings = keys.integer("context_length");
+  spec.rms_norm_eps = keys.real("attention.layer_norm_rms_epsilon");
+  spec.tie_word_embeddings = file.find("output.weight") == nullptr;
+  spec.check(file.path());
+  read_gguf_rope(file, keys, spec);
+  read_gguf_family(file, keys, spec);
+  spec.check(file.path());
+  return spec;
+}
+
+void load_gguf(const GgufFile& file, Decoder& decoder) {
+  const ModelSpec& spec = decoder.spec();
+  const bool pairs = family_of(spec.model_type, file.path()).gguf_pairs;
+  std::set<std::string> used = {kRopeFactors};
+  for (const NamedSlice& slice : decoder.slices()) {
+    const std::string name = gguf_name(slice.name, spec.norm_after);
+    const TensorInfo* tensor = file.find(name);
+    if (tensor == nullptr) fail(file.path(), ": tensor '", name, "' is missing");
+    check_shape(file.path(), *tensor, slice);
+    used.insert(name);
+    float* out = decoder.slice(slice).data_ptr<float>();
+    file.read(*tensor, out);
+    if (!pairs) continue;
+    const int64_t width = slice.name.ends_with("bias") ? 1 : spec.hidden_size;
+    if (slice.name.find("q_proj.") != std::string::npos)
+      split_pairs(out, spec.num_attention_heads, spec.head_dim, spec.rotary(), width);
+    if (slice.name.find("k_proj.") != std::string::npos)
+      split_pairs(out, spec.num_key_value_heads, spec.head_dim, spec.rotary(), width);
+  }
+  for (const TensorInfo& tensor : file.tensors())
+    if (!used.contains(tensor.name))
+      fail(file.path(), ": tensor '", tensor.name, "' is not part of this architecture");
+}
+
+}  // namespace vernier
