@@ -214,7 +214,6 @@ class Smoke(Case):
         # The policy that drew them, and not the one that the first update left, is compared.
         self.assertEqual(max(row["sampling/sampling_logp_difference/max"] for row in rows), 0.0)
         self.assertEqual(min(row["kl"] >= 0 for row in rows), True)
-        self.assertGreater(rows[-1]["kl"], rows[0]["kl"])
         self.assertGreater(rows[-1]["kl"], 1e-5)
         self.assertGreater(sum(row["clip_ratio/low_mean"] + row["clip_ratio/high_mean"] for row in rows), 0)
         self.assert_exit(run("train", config, "--run", parts), 0)

@@ -66,8 +66,7 @@ Drawing prepare(const DrawOptions& options) {
   out.config.num_generations = options.n;
   size_t longest = 0;
   for (const Prompt& prompt : out.prompts) longest = std::max(longest, prompt.ids.size());
-  const int64_t room =
-      out.model.decoder->spec().longest() - static_cast<int64_t>(longest);
+  const int64_t room = out.model.decoder->spec().longest() - static_cast<int64_t>(longest);
   out.config.max_completion_length = options.max_completion_length > 0
                                          ? options.max_completion_length
                                          : std::clamp<int64_t>(room, 1, 256);

@@ -45,8 +45,7 @@ std::string token_problem(const std::vector<int32_t>& ids, const ModelSpec& spec
     if (id >= spec.vocab_size)
       return cat("token id ", id, " is outside the model's vocabulary of ", spec.vocab_size);
   if (static_cast<int64_t>(ids.size()) - 1 > spec.longest())
-    return cat(ids.size(), " tokens are more than the model's ", spec.longest(),
-               " positions");
+    return cat(ids.size(), " tokens are more than the model's ", spec.longest(), " positions");
   return "";
 }
 
