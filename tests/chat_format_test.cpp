@@ -97,8 +97,8 @@ TEST_CASE("a chat format is chosen, and nothing is guessed") {
   CHECK(choose_chat_format({}, "", "m").name == "none");
   CHECK(choose_chat_format({.name = "qwen3"}, "{{ messages }}", "m").name == "qwen3");
   CHECK_THROWS_WITH_AS(choose_chat_format({}, "{{ messages }}", "models/m"),
-                       doctest::Contains("models/m: chat_format is not set, and the model's chat "
-                                         "template (XXH3 "),
+                       doctest::Contains("models/m: chat_format = \"auto\" does not know the "
+                                         "model's chat template (XXH3 6b3d80cfa9a53fc3"),
                        UsageError);
   CHECK_THROWS_WITH_AS(choose_chat_format({}, "{{ messages }}", "m"),
                        doctest::Contains("choose one of none, chatml, smollm2, smollm3, qwen2.5, "),

@@ -115,9 +115,8 @@ ChatFormat choose_chat_format(const ChatFormat& asked, std::string_view chat_tem
   if (out.name == "auto") {
     const auto known = chat_template.empty() ? "none" : recognised_chat_format(chat_template);
     if (!known)
-      fail(where, ": chat_format is not set, and the model's chat template (XXH3 ",
-           chat_template_hash(chat_template), ") is not a known one; choose one of ",
-           join(chat_formats()));
+      fail(where, ": chat_format = \"auto\" does not know the model's chat template (XXH3 ",
+           chat_template_hash(chat_template), "); choose one of ", join(chat_formats()));
     out.name = *known;
   }
   if (const auto problem = date_problem(row_of(out.name), out.date); !problem.empty())

@@ -112,8 +112,7 @@ std::string qwen3(const ChatTurns& turns, string_view opening) {
     }
     string_view thinking, answer = content;
     if (has(content, "</think>")) {
-      thinking = strip_newlines_before(
-          after_last(strip_newlines_after(before_first(content, "</think>")), "<think>"));
+      thinking = strip_newlines_before(after_last(before_first(content, "</think>"), "<think>"));
       answer = strip_newlines_before(after_last(content, "</think>"));
     }
     if (i > question && (i + 1 == messages.size() || !thinking.empty()))
