@@ -10,7 +10,6 @@
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/rng.h"
-#include "core/text/chat_format.h"
 #include "rewards/verify/judge.h"
 #include "rollout/rows.h"
 
@@ -256,7 +255,7 @@ std::unique_ptr<PromptSource> evaluation_prompts(const DataConfig& config,
   return jsonl_prompts(config.eval, config, false, 0, check);
 }
 
-void render_prompt(Prompt& prompt, const DataConfig& config, const std::string& chat_format,
+void render_prompt(Prompt& prompt, const DataConfig& config, const ChatFormat& chat_format,
                    const Tokenizer& tokenizer) {
   std::vector<ChatMessage> messages;
   if (prompt.is_chat) {

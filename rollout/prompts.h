@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/base/config.h"
+#include "core/text/chat_format.h"
 #include "core/text/tokenizer.h"
 #include "core/types.h"
 #include "rollout/tasks/task.h"
@@ -61,8 +62,8 @@ std::unique_ptr<PromptSource> jsonl_prompts(const std::string& path, const DataC
                                             const PromptCheck& check = {});
 
 /// Fills in text (template, chat format) and token ids. The rows' chat lists are rendered as they
-/// are; plain text becomes the user's turn of `chat_format`.
-void render_prompt(Prompt& prompt, const DataConfig& config, const std::string& chat_format,
+/// are; plain text becomes the user's turn of `chat_format`, which choose_chat_format() gave.
+void render_prompt(Prompt& prompt, const DataConfig& config, const ChatFormat& chat_format,
                    const Tokenizer& tokenizer);
 
 }  // namespace vernier

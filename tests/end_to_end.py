@@ -394,6 +394,24 @@ class Mistakes(Case):
             self.assertIn("generation_config.json", done.stderr)
             self.assertIn(message, done.stderr)
 
+    def test_chat_template_that_is_not_known(self):
+        *_, smoke = Smoke("test_smoke_learns").reference()
+        folder = self.folder / "model"
+        shutil.copytree(smoke / "checkpoint-0", folder)
+        (folder / "chat_template.jinja").write_text("{{ messages[0].content }}")
+        config = self.write("c.toml", f'[run]\nsteps = 0\n[model]\npath = "{folder}"\n')
+        command = ["eval", "--model", folder, "--task", "chain_sum", "--limit", 1]
+        for asked in (command, ["train", config, "--run", self.folder / "r"]):
+            done = run(*asked)
+            self.assert_exit(done, 2)
+            self.assertIn(f"{folder}: ", done.stderr)
+            self.assertIn("choose one of none, chatml, smollm2", done.stderr)
+        self.assert_exit(run(*command, "--chat-format", "none"), 0)
+        self.assert_exit(run(*command, "--raw"), 0)
+        done = run(*command, "--chat-format", "none", "--chat-date", "2025-03-09")
+        self.assert_exit(done, 2)
+        self.assertIn("chat_date has no effect", done.stderr)
+
     def test_mistakes_name_their_place(self):
         *_, smoke = Smoke("test_smoke_learns").reference()
         model = smoke / "checkpoint-0"

@@ -317,7 +317,7 @@ std::vector<Prompt> tiny_prompts(const Model& model, int64_t count) {
   std::vector<Prompt> prompts;
   for (int64_t i = 0; i < count; ++i) {
     prompts.push_back(task->prompt(1, i));
-    render_prompt(prompts.back(), config, "none", *model.tokenizer);
+    render_prompt(prompts.back(), config, {.name = "none"}, *model.tokenizer);
   }
   return prompts;
 }

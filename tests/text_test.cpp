@@ -1,4 +1,4 @@
-// Tokenizers and chat formats.
+// Tokenizers.
 #include <doctest/doctest.h>
 #include <unistd.h>
 
@@ -11,7 +11,6 @@
 #include "core/base/files.h"
 #include "core/base/json.h"
 #include "core/text/bpe.h"
-#include "core/text/chat_format.h"
 #include "core/text/tokenizer.h"
 #include "core/weights/weights.h"
 #include "tests/testing.h"
@@ -571,20 +570,6 @@ TEST_CASE("SmolLM2's tokenizer gives the ids that transformers gives") {
     ++num_texts;
   }
   CHECK(num_texts >= 1000);
-}
-
-TEST_CASE("chat messages become text") {
-  const std::vector<ChatMessage> messages = {{"system", "Be brief."}, {"user", "2+2?"}};
-  CHECK(apply_chat_format("none", messages, false) == "Be brief.\n2+2?");
-  CHECK(apply_chat_format("none", messages, true) == "Be brief.\n2+2?");
-  const std::string tags =
-      "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n2+2?<|im_end|>\n";
-  CHECK(apply_chat_format("chatml", messages, false) == tags);
-  CHECK(apply_chat_format("chatml", messages, true) == tags + "<|im_start|>assistant\n");
-  CHECK(apply_chat_format("chatml", {}, false).empty());
-  CHECK_THROWS_WITH_AS(
-      apply_chat_format("chatnl", messages, true),
-      "unknown chat format 'chatnl' (did you mean chatml?); known are none, chatml", UsageError);
 }
 
 }  // namespace

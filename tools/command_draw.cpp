@@ -61,7 +61,9 @@ Drawing prepare(const DrawOptions& options) {
   if (options.limit > 0) count = std::min(count, options.limit);
   out.prompts = source->take(0, count);
   out.model = load_model(options.model, false);
-  const std::string format = options.raw ? "none" : options.chat_format;
+  const ChatFormat format = choose_chat_format(
+      {.name = options.raw ? "none" : options.chat_format, .date = options.chat_date},
+      out.model.tokenizer->chat_template(), options.model);
   for (Prompt& prompt : out.prompts) render_prompt(prompt, data, format, *out.model.tokenizer);
   out.config.num_generations = options.n;
   size_t longest = 0;

@@ -12,6 +12,7 @@
 #include "core/kernels/kernels.h"
 #include "core/metrics/metrics.h"
 #include "core/model/model.h"
+#include "core/text/chat_format.h"
 #include "rewards/verify/rules.h"
 #include "tools/commands.h"
 #include "trainer/run_config.h"
@@ -19,8 +20,8 @@
 namespace vernier {
 namespace {
 
-constexpr std::string_view kTopics[] = {"config", "rewards", "transforms",
-                                        "algos",  "tasks",   "metrics"};
+constexpr std::string_view kTopics[] = {"config", "rewards", "transforms",  "algos",
+                                        "tasks",  "metrics", "chat_formats"};
 
 // The keys that a plug-in reads, by binding it to an empty table.
 template <class T, class... Args>
@@ -70,6 +71,8 @@ std::vector<Entry> entries_of(std::string_view topic) {
   if (topic == "tasks")
     for (const auto& [name, row] : TaskRegistry::all())
       out.push_back({name, row.summary, keys_of<Task>(row)});
+  if (topic == "chat_formats")
+    for (const auto& [name, doc] : chat_format_docs()) out.push_back({name, doc, {}});
   if (topic == "config") {
     ConfigFile file = ConfigFile::parse("", "reference");
     RunConfig config;

@@ -16,7 +16,7 @@ struct ModelOptions {
 };
 
 struct DrawOptions : ModelOptions {
-  std::string data, task, out, chat_format = "none", think_end;
+  std::string data, task, out, chat_format = "auto", chat_date, think_end;
   std::string verify, prompt_template, prompt_field, answer_field;  // "": as in [data]
   int64_t n = 1, max_completion_length = 0, seed = 1, limit = 0, max_running = 256;
   SamplingParams sampling;

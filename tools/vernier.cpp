@@ -6,6 +6,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/log.h"
+#include "core/text/chat_format.h"
 #include "rewards/verify/rules.h"
 #include "tools/commands.h"
 #include "tools/report.h"
@@ -64,13 +65,19 @@ void add_drawing(CLI::App* command, DrawOptions& options) {
   command->add_option("--max-running", options.max_running, "responses decoded together")
       ->check(CLI::Range(1, 1 << 20));
   CLI::Option* chat_format =
-      command->add_option("--chat-format", options.chat_format, "how a prompt becomes text");
+      command->add_option("--chat-format", options.chat_format,
+                          cat("how a prompt becomes text; auto: as the model's own chat template; ",
+                              join(chat_formats())));
+  CLI::Option* chat_date =
+      command->add_option("--chat-date", options.chat_date,
+                          "day, YYYY-MM-DD, that smollm3 and llama3.1 write into prompts");
   command->add_option("--think-end", options.think_end, "tag that ends the thinking");
   CLI::Option* greedy =
       command->add_flag("--greedy", options.greedy, "always the most probable token");
   for (CLI::Option* option : {temperature, top_k, top_p, min_p}) greedy->excludes(option);
   command->add_flag("--raw", options.raw, "the prompt's text as it is, no chat format")
-      ->excludes(chat_format);
+      ->excludes(chat_format)
+      ->excludes(chat_date);
 }
 
 // Options of all commands; they must live as long as the parser.

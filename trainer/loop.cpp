@@ -78,6 +78,10 @@ class Run {
     *config.decode = [tokenizer = model_.tokenizer](std::span<const int32_t> ids) {
       return tokenizer->decode(ids);
     };
+    chat_format_ = choose_chat_format(config.chat_format, model_.tokenizer->chat_template(),
+                                      found              ? found->string()
+                                      : config.new_model ? "model.new"
+                                                         : config.model_path);
     optimizer_ = std::make_unique<OptimizerState>(*model_.decoder);
     if (found) progress_ = load_trainer_state(*found, *optimizer_);
     if (found)
@@ -89,7 +93,8 @@ class Run {
           cat("resuming from ", found->string(), ": ", progress_.phase, " step ", progress_.step));
     const ThinkTags tags(config.rollout, *model_.tokenizer);  // names a tag that is not a token now
     log::info(cat("model: ", model_.decoder->num_parameters(), " parameters, tokenizer ",
-                  model_.tokenizer->kind(), " of ", model_.tokenizer->size(), " ids"));
+                  model_.tokenizer->kind(), " of ", model_.tokenizer->size(), " ids, chat format ",
+                  chat_format_.name));
   }
 
   bool finished() const {
@@ -108,7 +113,7 @@ class Run {
   void open_prompts() {
     const PromptCheck fits = [this](Prompt&& prompt, const std::string& where) {
       try {
-        render_prompt(prompt, config_.data, config_.chat_format, *model_.tokenizer);
+        render_prompt(prompt, config_.data, chat_format_, *model_.tokenizer);
       } catch (const UsageError& problem) {
         fail(where, ": ", problem.what());
       }
@@ -342,7 +347,7 @@ class Run {
 
   std::vector<Prompt> rendered(std::vector<Prompt> prompts) const {
     for (Prompt& prompt : prompts)
-      render_prompt(prompt, config_.data, config_.chat_format, *model_.tokenizer);
+      render_prompt(prompt, config_.data, chat_format_, *model_.tokenizer);
     return prompts;
   }
 
@@ -499,6 +504,7 @@ class Run {
   RunConfig& config_;
   RunFolder& folder_;
   Model model_, reference_;
+  ChatFormat chat_format_;
   std::unique_ptr<OptimizerState> optimizer_;
   std::unique_ptr<PromptSource> prompts_, eval_prompts_;  // null where the run has no use for them
   bool rewinds_ = false;  // --resume names a checkpoint of this run's own folder

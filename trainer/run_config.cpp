@@ -6,7 +6,6 @@
 
 #include "core/base/errors.h"
 #include "core/base/files.h"
-#include "core/text/chat_format.h"
 
 namespace vernier {
 
@@ -75,7 +74,14 @@ namespace {
 
 void bind_model(Binder& config, RunConfig& out) {
   config.text("path", out.model_path, "Hugging Face folder or GGUF file");
-  config.choice("chat_format", out.chat_format, chat_formats(), "how a prompt becomes text");
+  std::vector<std::string> formats = {"auto"};
+  formats.insert(formats.end(), chat_formats().begin(), chat_formats().end());
+  config.choice("chat_format", out.chat_format.name, formats,
+                "how a prompt becomes text; auto: as the model's own chat template");
+  config.text("chat_date", out.chat_format.date,
+              "day, YYYY-MM-DD, that smollm3 and llama3.1 write into prompts; empty: none");
+  if (const auto problem = chat_date_problem(out.chat_format.date); !problem.empty())
+    config.error("chat_date", problem);
   NewModel fresh;
   const bool given = config.table(
       "new",

@@ -66,7 +66,7 @@ struct RunConfig {
   bool needs_model = true;  // false: only scores; set it before bind()
   std::string model_path;
   std::optional<NewModel> new_model;
-  std::string chat_format = "none";
+  ChatFormat chat_format;
   DataConfig data;
   SftConfig sft;
   RolloutConfig rollout;
