@@ -58,32 +58,12 @@ TEST_CASE("GPU kernels match their references" * doctest::skip(!have_gpu())) {
     }
 }
 
-TEST_CASE("the forward pass on a GPU equals that on the CPU" * doctest::skip(!have_gpu())) {
-  const at::NoGradGuard no_grad;
-  NewModel config;
-  config.characters = "0123456789abc.";
-  config.end_token = ".";
-  config.spec.num_key_value_heads = 2;
-  config.spec.head_dim = 16;
-  const Model cpu = new_model(config, 3, false), gpu = new_model(config, 3, false);
-  gpu.decoder->to_gpu();
-  PackedTokens tokens;
-  tokens.add({1, 2, 3, 4, 5, 6, 7});
-  tokens.add({3});
-  const std::vector<int32_t> targets = {2, 3, 4, 5, 6, 7, 1, 9};
-  const auto on_cpu =
-      ops::token_logprobs(cpu.decoder->hidden(tokens), cpu.decoder->head(), targets, 0.8);
-  const auto on_gpu =
-      ops::token_logprobs(gpu.decoder->hidden(tokens), gpu.decoder->head(), targets, 0.8);
-  CHECK(worst(to_host(on_gpu.logprob), to_host(on_cpu.logprob), 1) < 1e-4);
-  CHECK(worst(to_host(on_gpu.entropy), to_host(on_cpu.entropy), 1) < 1e-4);
-}
-
 TEST_CASE("a build without CUDA says so" * doctest::skip(kernels::device::built())) {
   CHECK_THROWS_AS(kernels::device::swiglu(nullptr, nullptr, 1, 1, nullptr), DeviceError);
-  const Model model = testing::tiny_model(false);
-  CHECK(testing::usage_error([&] { model.decoder->to_gpu(); }).find("cuda preset") !=
-        std::string::npos);
+  const ModelSpec spec = testing::tiny_model(false).decoder->spec();
+  CHECK(testing::usage_error([&] {
+          Decoder(spec, false, at::kFloat, at::kCUDA);
+        }).find("cuda preset") != std::string::npos);
 }
 
 }  // namespace

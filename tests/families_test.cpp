@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <doctest/doctest.h>
 
+#include "core/kernels/device.h"
 #include "core/model/family.h"
 #include "core/model/model.h"
 #include "tests/testing.h"
@@ -73,7 +74,7 @@ using Ids = std::vector<int32_t>;
 
 std::vector<double> logprobs_of(Decoder& decoder, const at::Tensor& hidden, const Ids& ids) {
   const at::Tensor found =
-      ops::token_logprobs(hidden, decoder.head(), {ids.begin() + 1, ids.end()}, 1.0).logprob;
+      ops::token_logprobs(hidden, decoder.head(), {ids.begin() + 1, ids.end()}, 1.0).logprob.cpu();
   return {found.const_data_ptr<float>(), found.const_data_ptr<float>() + found.numel()};
 }
 
@@ -113,7 +114,7 @@ TEST_CASE("every family and RoPE kind has the log-probabilities of transformers"
     write_case(one, folder.path());
     for (const Json& group : one.at("groups")) {
       const Model model =
-          load_model(folder.path().string(), false, group.at("max_length").get<int64_t>());
+          load_model(folder.path().string(), {.max_length = group.at("max_length").get<int64_t>()});
       for (const Json& sequence : group.at("sequences")) {
         const Ids ids = sequence.at("ids").get<Ids>();
         CAPTURE(ids.size());
@@ -121,6 +122,28 @@ TEST_CASE("every family and RoPE kind has the log-probabilities of transformers"
         const at::Tensor full = full_pass(*model.decoder, ids);
         CHECK(worst_gap(logprobs_of(*model.decoder, full, ids), want) < 2e-4);
         CHECK(at::equal(full, cached_pass(*model.decoder, ids)));
+      }
+    }
+  }
+}
+
+TEST_CASE("every family on a GPU has the log-probabilities of transformers" *
+          doctest::skip(!kernels::device::built() || !at::hasCUDA())) {
+  const testing::TemporaryFolder folder;
+  const at::NoGradGuard no_grad;
+  const Json cases = golden("model/families.json");
+  for (const Json& one : cases.at("cases")) {
+    CAPTURE(one.at("name").get<std::string>());
+    write_case(one, folder.path());
+    for (const Json& group : one.at("groups")) {
+      const Model model =
+          load_model(folder.path().string(),
+                     {.max_length = group.at("max_length").get<int64_t>(), .device = at::kCUDA});
+      for (const Json& sequence : group.at("sequences")) {
+        const Ids ids = sequence.at("ids").get<Ids>();
+        const at::Tensor full = full_pass(*model.decoder, ids);
+        CHECK(worst_gap(logprobs_of(*model.decoder, full, ids),
+                        sequence.at("logprobs").get<std::vector<double>>()) < 2e-4);
       }
     }
   }
@@ -138,13 +161,13 @@ TEST_CASE("sharded folders and half-precision weights load as what they are") {
   const Json& one = case_named(cases, "qwen2-yarn");
   write_case(one, whole.path());
   write_case(one, sharded.path(), DType::f32, 3);
-  const Model a = load_model(whole.path().string(), false);
-  const Model b = load_model(sharded.path().string(), false);
+  const Model a = load_model(whole.path().string());
+  const Model b = load_model(sharded.path().string());
   CHECK(at::equal(a.decoder->weights(), b.decoder->weights()));
   for (const DType dtype : {DType::bf16, DType::f16}) {
     const testing::TemporaryFolder half;
     write_case(one, half.path(), dtype);
-    const Model c = load_model(half.path().string(), false);
+    const Model c = load_model(half.path().string());
     for (const NamedSlice& slice : a.decoder->slices()) {
       const at::Tensor rounded = a.decoder->slice(slice)
                                      .to(dtype == DType::bf16 ? at::kBFloat16 : at::kHalf)
@@ -163,7 +186,7 @@ TEST_CASE("a saved folder is the folder it came from, whatever the family, in sh
     const testing::TemporaryFolder source, copy;
     write_case(one, source.path());
     write_file(source.path() / "generation_config.json", "{\"temperature\": 0.6}");
-    const Model model = load_model(source.path().string(), false);
+    const Model model = load_model(source.path().string());
     save_model(*model.decoder, *model.tokenizer, copy.path(), DType::f32, 100'000);
     Json config = parse_json(read_file(copy.path() / "config.json"), "config.json");
     CHECK(config.at("torch_dtype") == "float32");

@@ -276,7 +276,7 @@ TEST_CASE("a saved model opens again with the same bits, tied and untied") {
     config.spec.tie_word_embeddings = tied;
     const Model model = new_model(config, 3, false);
     save_model(*model.decoder, *model.tokenizer, folder.path());
-    const Model again = load_model(folder.path().string(), true);
+    const Model again = load_model(folder.path().string(), {.trained = true});
     CHECK(at::equal(model.decoder->weights(), again.decoder->weights()));
     CHECK(again.tokenizer->encode("12a.") == model.tokenizer->encode("12a."));
     CHECK(again.decoder->spec().tie_word_embeddings == tied);
@@ -296,7 +296,7 @@ TEST_CASE("what does not fit a model is named") {
     Json changed = Json::parse(good);
     changed[key] = value;
     write_file(folder.path() / "config.json", changed.dump());
-    return testing::usage_error([&] { load_model(folder.path().string(), false); });
+    return testing::usage_error([&] { load_model(folder.path().string()); });
   };
   CHECK(with("intermediate_size", 81).find("is [80, 48], the configuration asks for [81, 48]") !=
         std::string::npos);
@@ -310,13 +310,13 @@ TEST_CASE("what does not fit a model is named") {
   CHECK(with("num_hidden_layers", 4).find("is missing") != std::string::npos);
   CHECK(with("num_hidden_layers", 2).find("not part of this architecture") != std::string::npos);
   CHECK(with("num_key_value_heads", 4).find("not a multiple") != std::string::npos);
-  CHECK(testing::usage_error([] { load_model("/no/such/model", false); }).find("no such model") !=
+  CHECK(testing::usage_error([] { load_model("/no/such/model"); }).find("no such model") !=
         std::string::npos);
 }
 
 TEST_CASE("SmolLM2 has the golden log-probabilities" *
           doctest::skip(!fs::exists(VERNIER_SMOLLM2_GGUF))) {
-  const Model model = load_model(VERNIER_SMOLLM2_GGUF, false);
+  const Model model = load_model(VERNIER_SMOLLM2_GGUF);
   const at::NoGradGuard no_grad;
   const Json cases = golden("model/smollm2_logprobs.json");
   for (const Json& one : cases.at("texts")) {

@@ -141,7 +141,7 @@ TEST_CASE("a checkpoint comes back bit for bit") {
   const auto found = find_checkpoint(saved.folder.path());
   REQUIRE(found);
   CHECK(found->filename() == "checkpoint-12");
-  const Model again = load_model(found->string(), true);
+  const Model again = load_model(found->string(), {.trained = true});
   CHECK(weights_of(*again.decoder) == weights_of(*saved.model.decoder));
   OptimizerState state(*again.decoder);
   CHECK(load_trainer_state(*found, state) ==

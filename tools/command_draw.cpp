@@ -60,7 +60,7 @@ Drawing prepare(const DrawOptions& options) {
   int64_t count = source->size();
   if (options.limit > 0) count = std::min(count, options.limit);
   out.prompts = source->take(0, count);
-  out.model = load_model(options.model, false);
+  out.model = load_model(options.model, {.max_length = options.max_length});
   const ChatFormat format = choose_chat_format(
       {.name = options.raw ? "none" : options.chat_format, .date = options.chat_date},
       out.model.tokenizer->chat_template(), options.model);

@@ -167,7 +167,7 @@ void reference_command(const std::string& topic, bool json) {
 void doctor_command(const std::optional<std::string>& model, bool json) {
   Json found = machine();
   if (model) {
-    const Model opened = load_model(*model, false);
+    const Model opened = load_model(*model);
     const ModelSpec& spec = opened.decoder->spec();
     const std::string text = "The quick brown fox, 123.";
     const bool round_trip = opened.tokenizer->kind() == "characters" ||

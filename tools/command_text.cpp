@@ -81,8 +81,8 @@ void tokenize_command(const std::string& model, bool decode, bool add_special) {
 
 void logprobs_command(const ModelOptions& options, double temperature, const std::string& device) {
   set_threads(options.threads);
-  Model model = load_model(options.model, false);
-  if (device == "cuda") model.decoder->to_gpu();
+  Model model =
+      load_model(options.model, {.max_length = options.max_length, .device = at::Device(device)});
   const at::NoGradGuard no_grad;
   LineReader reader("-");
   std::string line;

@@ -12,7 +12,8 @@ namespace vernier {
 
 struct ModelOptions {
   std::string model;
-  int64_t threads = 0;  // 0: one a core
+  int64_t threads = 0;     // 0: one a core
+  int64_t max_length = 0;  // tokens of the longest sequence; 0: what the model was made for
 };
 
 struct DrawOptions : ModelOptions {

@@ -34,6 +34,12 @@ void add_model(CLI::App* command, ModelOptions& options) {
   command->add_option("--model", options.model, "Hugging Face folder or GGUF file")->required();
   command->add_option("--threads", options.threads, "CPU threads; 0: one a core")
       ->check(CLI::Range(0, 4096));
+  command
+      ->add_option(
+          "--max-length", options.max_length,
+          "longest sequence in tokens, prompt and response; it chooses longrope's factors; "
+          "0: what the model was made for")
+      ->check(CLI::Range(0, 1 << 30));
 }
 
 void add_drawing(CLI::App* command, DrawOptions& options) {

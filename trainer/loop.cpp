@@ -70,11 +70,11 @@ class Run {
     start_ = start_point(options);
     const auto& found = start_;
     if (found)
-      model_ = load_model(found->string(), true);
+      model_ = load_model(found->string(), {.trained = true, .max_length = config.max_length});
     else if (config.new_model)
       model_ = new_model(*config.new_model, static_cast<uint64_t>(config.run.seed), true);
     else
-      model_ = load_model(config.model_path, true);
+      model_ = load_model(config.model_path, {.trained = true, .max_length = config.max_length});
     *config.decode = [tokenizer = model_.tokenizer](std::span<const int32_t> ids) {
       return tokenizer->decode(ids);
     };
@@ -341,7 +341,7 @@ class Run {
       const std::string problem = check_checkpoint(start);
       if (!problem.empty())
         fail_run(start.string(), ": the reference policy cannot be read: ", problem);
-      reference_ = load_model(start.string(), false);
+      reference_ = load_model(start.string(), {.max_length = config_.max_length});
     }
   }
 

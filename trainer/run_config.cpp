@@ -74,6 +74,9 @@ namespace {
 
 void bind_model(Binder& config, RunConfig& out) {
   config.text("path", out.model_path, "Hugging Face folder or GGUF file");
+  config.number("max_length", out.max_length, 0, 1 << 30,
+                "longest sequence in tokens, prompt and response; chooses longrope's factors; 0: "
+                "what the model was made for");
   std::vector<std::string> formats = {"auto"};
   formats.insert(formats.end(), chat_formats().begin(), chat_formats().end());
   config.choice("chat_format", out.chat_format.name, formats,
@@ -96,6 +99,7 @@ void bind_model(Binder& config, RunConfig& out) {
       },
       /*optional=*/true);
   if (given) out.new_model = fresh;
+  config.only_if("max_length", !given, "[model.new], which has max_position_embeddings");
   if (given && !out.model_path.empty())
     config.error("path", "is set beside [model.new]; choose one");
   if (!given && out.model_path.empty() && out.needs_model)

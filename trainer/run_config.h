@@ -66,6 +66,7 @@ struct RunConfig {
   bool needs_model = true;  // false: only scores; set it before bind()
   std::string model_path;
   std::optional<NewModel> new_model;
+  int64_t max_length = 0;  // of a sequence, in tokens; 0: what the model was made for
   ChatFormat chat_format;
   DataConfig data;
   SftConfig sft;

@@ -1,5 +1,7 @@
 #include "core/model/decoder.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -9,7 +11,32 @@
 
 namespace vernier {
 
-Decoder::Decoder(const ModelSpec& spec, bool trained, at::ScalarType type)
+namespace {
+
+void check_device(at::Device device) {
+  if (!device.is_cuda()) return;
+  if (!kernels::device::built())
+    fail("--device cuda: this build has no CUDA; build the cuda preset");
+  if (!at::globalContext().hasCUDA()) fail("--device cuda: torch finds no GPU here");
+}
+
+// Zeros that cost nothing until they are written: pages of the system, large ones where it has
+// them.
+at::Tensor zeros(int64_t count, at::ScalarType type, at::Device device) {
+  const auto options = at::TensorOptions(type).device(device);
+  if (!device.is_cpu() || count == 0) return at::zeros({count}, options);
+  const size_t bytes = static_cast<size_t>(count) * at::elementSize(type);
+  void* pages = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED)
+    fail_run("no memory for ", human_bytes(static_cast<double>(bytes)), " of weights");
+  ::madvise(pages, bytes, MADV_HUGEPAGE);  // a wish: without it the pages are small
+  return at::from_blob(
+      pages, {count}, [bytes](void* at) { ::munmap(at, bytes); }, options);
+}
+
+}  // namespace
+
+Decoder::Decoder(const ModelSpec& spec, bool trained, at::ScalarType type, at::Device device)
     : spec_(spec), rope_(make_rope_table(spec.rope, spec.rotary(), spec.longest())) {
   embedding_ = add("embedding", {spec.vocab_size, spec.hidden_size});
   add_slice("model.embed_tokens.weight", embedding_, 0, spec.vocab_size);
@@ -21,7 +48,7 @@ Decoder::Decoder(const ModelSpec& spec, bool trained, at::ScalarType type)
     head_ = add("head", {spec.vocab_size, spec.hidden_size});
     add_slice("lm_head.weight", head_, 0, spec.vocab_size);
   }
-  allocate(trained, type);
+  allocate(trained, type, device);
 }
 
 // The parameters of a layer and their names in a checkpoint, in the order of its work.
@@ -94,7 +121,8 @@ void Decoder::add_slice(const std::string& name, size_t parameter, int64_t first
   slices_.push_back({name, parameter, first_row, rows, std::move(shape)});
 }
 
-void Decoder::allocate(bool trained, at::ScalarType type) {
+void Decoder::allocate(bool trained, at::ScalarType type, at::Device device) {
+  check_device(device);
   constexpr int64_t kAlign = 16;  // elements: 64 bytes of fp32
   std::vector<int64_t> offsets;
   int64_t total = 0;
@@ -105,8 +133,8 @@ void Decoder::allocate(bool trained, at::ScalarType type) {
     num_parameters_ += count;
     total += kernels::round_up(count, kAlign);
   }
-  weights_ = at::zeros({total}, type);
-  if (trained) gradients_ = at::zeros({total}, type);
+  weights_ = zeros(total, type, device);
+  if (trained) gradients_ = zeros(total, type, device);
   for (size_t i = 0; i < shapes_.size(); ++i) {
     std::vector<int64_t> strides(shapes_[i].size(), 1);
     if (strides.size() == 2) strides[0] = shapes_[i][1];
@@ -115,19 +143,6 @@ void Decoder::allocate(bool trained, at::ScalarType type) {
     parameters_[i].value.requires_grad_(true);
     parameters_[i].grad = gradients_.as_strided(shapes_[i], strides, offsets[i]);
   }
-}
-
-void Decoder::to_gpu() {
-  ensure(!gradients_.defined(), "a model that is not trained");
-  if (!kernels::device::built())
-    fail("--device cuda: this build has no CUDA; build the cuda preset");
-  if (!at::globalContext().hasCUDA()) fail("--device cuda: torch finds no GPU here");
-  const at::Tensor host = weights_;
-  weights_ = host.to(at::kCUDA);
-  for (Parameter& parameter : parameters_)
-    parameter.value = weights_.as_strided(parameter.value.sizes(), parameter.value.strides(),
-                                          parameter.value.storage_offset());
-  weights_changed();
 }
 
 void Decoder::weights_changed() {

@@ -24,8 +24,11 @@ struct NamedSlice {
 class Decoder {
  public:
   /// Weights are zero until they are filled. `trained` also makes the gradient buffer.
-  /// fp64 serves the tests; everything else uses fp32.
-  Decoder(const ModelSpec& spec, bool trained, at::ScalarType type = at::kFloat);
+  /// fp64 serves the tests; everything else uses fp32. On a GPU (UsageError where the build or the
+  /// machine has none) hidden() and the head run, the cached path does not. On at::kMeta there are
+  /// no weights at all: the names and shapes of a model, without its memory.
+  Decoder(const ModelSpec& spec, bool trained, at::ScalarType type = at::kFloat,
+          at::Device device = at::kCPU);
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
@@ -38,11 +41,6 @@ class Decoder {
   at::Tensor& gradients() { return gradients_; }
   /// To be called after any write to weights(): the packed forms are stale then.
   void weights_changed();
-
-  /// Moves the weights of a model that is not trained to the first GPU. hidden() and the head then
-  /// run there; the cached path does not. Throws UsageError where the build or the machine has no
-  /// CUDA.
-  void to_gpu();
 
   std::vector<Parameter>& parameters() { return parameters_; }
   const std::vector<NamedSlice>& slices() const { return slices_; }
@@ -79,7 +77,7 @@ class Decoder {
   size_t add(const std::string& name, std::vector<int64_t> shape);
   void add_slice(const std::string& name, size_t parameter, int64_t first_row, int64_t rows);
   Layer add_layer(int64_t index);
-  void allocate(bool trained, at::ScalarType type);
+  void allocate(bool trained, at::ScalarType type, at::Device device);
   at::Tensor run(at::Tensor x, const Attend& attend);
   at::Tensor attention_block(const at::Tensor& x, int64_t index, const Attend& attend);
   at::Tensor mlp_block(const at::Tensor& x, const Layer& layer);

@@ -2,18 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 
 #include "core/base/errors.h"
 #include "core/model/family.h"
-#include "core/model/model.h"
 #include "core/weights/weights.h"
 
 namespace vernier {
 namespace {
-
-// llama3's factors, [R/2]; llama.cpp stores what they come to and not what they come from.
-constexpr const char* kRopeFactors = "rope_freqs.weight";
 
 const Family& family_of_gguf(const GgufFile& file) {
   const std::string& architecture = file.text("general.architecture");
@@ -115,49 +110,25 @@ void read_gguf_family(const GgufFile& file, const Keys& keys, ModelSpec& spec) {
       spec.layers.push_back({.rope = (i + 1) % 4 != 0});
 }
 
-// The name that a tensor has in a GGUF file.
-std::string gguf_name(const std::string& name, bool norm_after) {
-  if (name == "model.embed_tokens.weight") return "token_embd.weight";
-  if (name == "model.norm.weight") return "output_norm.weight";
-  if (name == "lm_head.weight") return "output.weight";
-  constexpr std::string_view kPrefix = "model.layers.";
-  const size_t dot = name.find('.', kPrefix.size());
-  const std::string layer = name.substr(kPrefix.size(), dot - kPrefix.size());
-  const size_t ending = name.rfind('.');
-  const std::string rest = name.substr(dot + 1, ending - dot - 1);
-  for (const auto& [ours, theirs] :
-       {std::pair{"input_layernorm", "attn_norm"},
-        {"self_attn.q_proj", "attn_q"},
-        {"self_attn.k_proj", "attn_k"},
-        {"self_attn.v_proj", "attn_v"},
-        {"self_attn.o_proj", "attn_output"},
-        {"self_attn.q_norm", "attn_q_norm"},
-        {"self_attn.k_norm", "attn_k_norm"},
-        {"post_attention_layernorm", norm_after ? "post_attention_norm" : "ffn_norm"},
-        {"post_feedforward_layernorm", "post_ffw_norm"},
-        {"mlp.gate_proj", "ffn_gate"},
-        {"mlp.up_proj", "ffn_up"},
-        {"mlp.down_proj", "ffn_down"}})
-    if (rest == ours) return cat("blk.", layer, ".", theirs, name.substr(ending));
-  throw BugError(cat("no GGUF name for ", name));
-}
-
-// Some architectures store the rotated pairs of queries and keys interleaved, row 2i + j of a head
-// for what is row j * R/2 + i here.
-void split_pairs(float* rows, int64_t heads, int64_t head_size, int64_t rotary, int64_t width) {
-  std::vector<float> head(static_cast<size_t>(rotary * width));
-  for (int64_t h = 0; h < heads; ++h) {
-    float* at = rows + h * head_size * width;
+// Moves rows within each head: row `from(i, j)` to row `to(i, j)`, for pair i and its half j.
+template <class From, class To>
+void move_rows(float* rows, const PairedRows& pairs, const From& from, const To& to) {
+  std::vector<float> head(static_cast<size_t>(pairs.rotary_size * pairs.width));
+  for (int64_t h = 0; h < pairs.heads; ++h) {
+    float* at = rows + h * pairs.head_size * pairs.width;
     std::copy_n(at, head.size(), head.begin());
-    for (int64_t i = 0; i < rotary / 2; ++i)
+    for (int64_t i = 0; i < pairs.rotary_size / 2; ++i)
       for (int64_t j = 0; j < 2; ++j)
-        std::copy_n(head.begin() + (2 * i + j) * width, width, at + (j * rotary / 2 + i) * width);
+        std::copy_n(head.begin() + from(i, j) * pairs.width, pairs.width,
+                    at + to(i, j) * pairs.width);
   }
 }
 
 }  // namespace
 
 ModelSpec spec_from_gguf_model(const GgufFile& file) {
+  if (file.has(kGgufConfig))
+    return spec_from_config_text(file.text(kGgufConfig), cat(file.path(), ": ", kGgufConfig));
   const Family& family = family_of_gguf(file);
   const Keys keys(file, family.gguf);
   ModelSpec spec;
@@ -183,28 +154,53 @@ ModelSpec spec_from_gguf_model(const GgufFile& file) {
   return spec;
 }
 
-void load_gguf(const GgufFile& file, Decoder& decoder) {
-  const ModelSpec& spec = decoder.spec();
-  const bool pairs = family_of(spec.model_type, file.path()).gguf_pairs;
-  std::set<std::string> used = {kRopeFactors};
-  for (const NamedSlice& slice : decoder.slices()) {
-    const std::string name = gguf_name(slice.name, spec.norm_after);
-    const TensorInfo* tensor = file.find(name);
-    if (tensor == nullptr) fail(file.path(), ": tensor '", name, "' is missing");
-    check_shape(file.path(), *tensor, slice);
-    used.insert(name);
-    float* out = decoder.slice(slice).data_ptr<float>();
-    file.read(*tensor, out);
-    if (!pairs) continue;
-    const int64_t width = slice.name.ends_with("bias") ? 1 : spec.hidden_size;
-    if (slice.name.find("q_proj.") != std::string::npos)
-      split_pairs(out, spec.num_attention_heads, spec.head_dim, spec.rotary(), width);
-    if (slice.name.find("k_proj.") != std::string::npos)
-      split_pairs(out, spec.num_key_value_heads, spec.head_dim, spec.rotary(), width);
-  }
-  for (const TensorInfo& tensor : file.tensors())
-    if (!used.contains(tensor.name))
-      fail(file.path(), ": tensor '", tensor.name, "' is not part of this architecture");
+std::string gguf_name(const std::string& name, const ModelSpec& spec) {
+  if (name == "model.embed_tokens.weight") return "token_embd.weight";
+  if (name == "model.norm.weight") return "output_norm.weight";
+  if (name == "lm_head.weight") return "output.weight";
+  constexpr std::string_view kPrefix = "model.layers.";
+  const size_t dot = name.find('.', kPrefix.size()), ending = name.rfind('.');
+  const std::string layer = name.substr(kPrefix.size(), dot - kPrefix.size());
+  const std::string part = name.substr(dot + 1, ending - dot - 1);
+  for (const auto& [ours, theirs] :
+       {std::pair{"input_layernorm", "attn_norm"},
+        {"self_attn.q_proj", "attn_q"},
+        {"self_attn.k_proj", "attn_k"},
+        {"self_attn.v_proj", "attn_v"},
+        {"self_attn.o_proj", "attn_output"},
+        {"self_attn.q_norm", "attn_q_norm"},
+        {"self_attn.k_norm", "attn_k_norm"},
+        {"post_attention_layernorm", spec.norm_after ? "post_attention_norm" : "ffn_norm"},
+        {"post_feedforward_layernorm", "post_ffw_norm"},
+        {"mlp.gate_proj", "ffn_gate"},
+        {"mlp.up_proj", "ffn_up"},
+        {"mlp.down_proj", "ffn_down"}})
+    if (part == ours) return cat("blk.", layer, ".", theirs, name.substr(ending));
+  throw BugError(cat("no GGUF name for ", name));
+}
+
+std::optional<PairedRows> gguf_pairs(const std::string& name, const ModelSpec& spec) {
+  const bool queries = name.find("q_proj.") != std::string::npos;
+  if (!queries && name.find("k_proj.") == std::string::npos) return std::nullopt;
+  if (!family_of(spec.model_type, "model").gguf_pairs) return std::nullopt;
+  return PairedRows{.heads = queries ? spec.num_attention_heads : spec.num_key_value_heads,
+                    .head_size = spec.head_dim,
+                    .rotary_size = spec.rotary(),
+                    .width = name.ends_with("bias") ? 1 : spec.hidden_size};
+}
+
+void split_pairs(float* rows, const PairedRows& pairs) {
+  const int64_t half = pairs.rotary_size / 2;
+  move_rows(
+      rows, pairs, [](int64_t i, int64_t j) { return 2 * i + j; },
+      [half](int64_t i, int64_t j) { return j * half + i; });
+}
+
+void join_pairs(float* rows, const PairedRows& pairs) {
+  const int64_t half = pairs.rotary_size / 2;
+  move_rows(
+      rows, pairs, [half](int64_t i, int64_t j) { return j * half + i; },
+      [](int64_t i, int64_t j) { return 2 * i + j; });
 }
 
 }  // namespace vernier

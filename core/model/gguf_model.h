@@ -1,17 +1,38 @@
-// Models in GGUF files: metadata to ModelSpec and names of tensors, as llama.cpp has them.
+// Models in GGUF files: metadata and names of tensors as llama.cpp has them.
 #pragma once
 
-#include "core/model/decoder.h"
+#include <optional>
+#include <string>
+
+#include "core/model/spec.h"
 
 namespace vernier {
 
 class GgufFile;
 
+/// RoPE frequencies by factors, one a rotated pair: what llama.cpp makes of kind llama3.
+inline constexpr const char* kRopeFactors = "rope_freqs.weight";
+
+/// config.json as it came, in files that Vernier wrote: GGUF's own keys do not hold all of it.
+inline constexpr const char* kGgufConfig = "vernier.config.json";
+
 /// Reads the metadata. What is not built is a UsageError that names the key.
 ModelSpec spec_from_gguf_model(const GgufFile& file);
 
-/// Fills the decoder's weights. Every tensor must be there with its shape, and none may be left
-/// over.
-void load_gguf(const GgufFile& file, Decoder& decoder);
+/// The name that a tensor of a Hugging Face checkpoint has in GGUF files.
+std::string gguf_name(const std::string& name, const ModelSpec& spec);
+
+/// Rows of queries or keys. Some architectures store the rotated pairs of a head interleaved: row
+/// 2i + j of a head for what is row j * R/2 + i of a Hugging Face checkpoint.
+struct PairedRows {
+  int64_t heads, head_size, rotary_size, width;
+};
+
+/// The pairs of a tensor that GGUF stores so, by its Hugging Face name; none for all others.
+std::optional<PairedRows> gguf_pairs(const std::string& name, const ModelSpec& spec);
+
+/// From GGUF's order to halves, and back.
+void split_pairs(float* rows, const PairedRows& pairs);
+void join_pairs(float* rows, const PairedRows& pairs);
 
 }  // namespace vernier

@@ -6,114 +6,63 @@
 
 #include "core/base/errors.h"
 #include "core/base/json.h"
+#include "core/base/pool.h"
 #include "core/kernels/kernels.h"
 #include "core/model/family.h"
-#include "core/model/gguf_model.h"
 #include "core/weights/weights.h"
 
 namespace vernier {
 namespace {
 
-constexpr const char* kWeights = "model.safetensors";
-constexpr const char* kWeightsIndex = "model.safetensors.index.json";
-constexpr const char* kGenerationConfig = "generation_config.json";
-
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string out = "[";
-  for (const int64_t size : shape) out += cat(out.size() > 1 ? ", " : "", size);
-  return out + "]";
-}
-
-// The files of a folder: one, or the shards that the index names.
-std::vector<fs::path> weight_files(const fs::path& folder) {
-  if (fs::exists(folder / kWeights)) return {folder / kWeights};
-  const fs::path index_path = folder / kWeightsIndex;
-  if (!fs::exists(index_path))
-    fail(folder.string(), ": neither ", kWeights, " nor ", kWeightsIndex, " is here");
-  const Json index = parse_json(read_file(index_path), index_path.string());
-  if (!index.contains("weight_map") || !index["weight_map"].is_object())
-    fail(index_path.string(), ": weight_map: is missing or not an object");
-  std::set<std::string> names;
-  for (const auto& [tensor, file] : index["weight_map"].items()) {
-    if (!file.is_string() ||
-        fs::path(file.get<std::string>()).filename() != file.get<std::string>())
-      fail(index_path.string(), ": weight_map.", tensor, ": ", dump_json(file),
-           " is not the name of a file in this folder");
-    names.insert(file.get<std::string>());
-  }
-  std::vector<fs::path> files;
-  for (const std::string& name : names) files.push_back(folder / name);
-  return files;
-}
-
-void load_safetensors(const fs::path& folder, Decoder& decoder) {
-  std::set<std::string> missing;
-  for (const NamedSlice& slice : decoder.slices()) missing.insert(slice.name);
-  for (const fs::path& path : weight_files(folder)) {
-    const SafetensorsFile file(path);
-    for (const TensorInfo& tensor : file.tensors()) {
-      const auto slice = std::find_if(decoder.slices().begin(), decoder.slices().end(),
-                                      [&](const NamedSlice& s) { return s.name == tensor.name; });
-      // A tied head may be stored a second time, and old checkpoints carry their RoPE table.
-      const bool known_extra =
-          (tensor.name == "lm_head.weight" && decoder.spec().tie_word_embeddings) ||
-          tensor.name.ends_with("rotary_emb.inv_freq");
-      if (slice == decoder.slices().end()) {
-        if (known_extra) continue;
-        fail(file.path(), ": tensor '", tensor.name, "' is not part of this architecture");
-      }
-      check_shape(file.path(), tensor, *slice);
-      if (missing.erase(tensor.name) == 0)
-        fail(file.path(), ": tensor '", tensor.name, "' is in two files");
-      file.read(tensor, decoder.slice(*slice).data_ptr<float>());
-    }
-  }
-  if (!missing.empty()) fail(folder.string(), ": tensor '", *missing.begin(), "' is missing");
-}
-
 // A model with NaN in it would answer, and every answer would look like one.
-void check_finite(Decoder& decoder, const std::string& path) {
+void check_finite(const float* values, int64_t count, const std::string& path,
+                  const std::string& name) {
+  if (!std::isfinite(kernels::sum_of_squares(values, count)))
+    fail(path, ": tensor '", name, "' holds numbers that are not finite");
+}
+
+// Each tensor is converted once, from the mapped file to where it stays.
+void fill_host(const ModelSource& source, Decoder& decoder) {
+  const std::vector<NamedSlice>& slices = decoder.slices();
+  const auto values = [&](size_t i) { return decoder.slice(slices[i]).data_ptr<float>(); };
+  kernel_pool().run(static_cast<int64_t>(slices.size()), [&](int64_t task) {
+    const auto i = static_cast<size_t>(task);
+    source.read(slices[i], values(i));
+  });
+  for (size_t i = 0; i < slices.size(); ++i)
+    check_finite(values(i), decoder.slice(slices[i]).numel(), source.path(), slices[i].name);
+}
+
+// The same by way of a buffer of one tensor, so that no process holds the model on the host.
+void fill_device(const ModelSource& source, Decoder& decoder) {
+  std::vector<float> staged;
   for (const NamedSlice& slice : decoder.slices()) {
-    const at::Tensor weights = decoder.slice(slice);
-    if (!std::isfinite(kernels::sum_of_squares(weights.const_data_ptr<float>(), weights.numel())))
-      fail(path, ": tensor '", slice.name, "' holds numbers that are not finite");
+    at::Tensor weights = decoder.slice(slice);
+    staged.resize(static_cast<size_t>(weights.numel()));
+    source.read(slice, staged.data());
+    check_finite(staged.data(), weights.numel(), source.path(), slice.name);
+    weights.copy_(at::from_blob(staged.data(), slice.shape, at::kFloat));
   }
 }
 
 }  // namespace
 
-void check_shape(const std::string& file, const TensorInfo& tensor, const NamedSlice& slice) {
-  if (tensor.shape != slice.shape)
-    fail(file, ": tensor '", tensor.name, "' is ", shape_text(tensor.shape),
-         ", the configuration asks for ", shape_text(slice.shape),
-         "; weights and configuration come from different checkpoints");
+Model load_model(const ModelSource& source, const LoadOptions& options) {
+  ModelSpec spec = source.spec();
+  spec.limit_length(options.max_length, source.path());
+  Model model;
+  model.tokenizer = std::make_shared<Tokenizer>(source.tokenizer());
+  model.decoder = std::make_unique<Decoder>(spec, options.trained, at::kFloat, options.device);
+  source.check(model.decoder->slices());
+  if (model.tokenizer->size() > spec.vocab_size)
+    fail(source.path(), ": the tokenizer has ", model.tokenizer->size(), " ids, the model only ",
+         spec.vocab_size);
+  (options.device.is_cpu() ? fill_host : fill_device)(source, *model.decoder);
+  return model;
 }
 
-Model load_model(const std::string& path, bool trained, int64_t max_length) {
-  if (!fs::exists(path)) fail(path, ": no such model; expected a folder or a .gguf file");
-  Model model;
-  if (fs::is_directory(path)) {
-    const fs::path folder(path);
-    ModelSpec spec = spec_from_config(folder / "config.json");
-    if (const fs::path file = folder / kGenerationConfig; fs::exists(file))
-      spec.generation_config_json = read_file(file);
-    spec.limit_length(max_length, path);
-    model.tokenizer = std::make_shared<Tokenizer>(Tokenizer::from_folder(folder));
-    model.decoder = std::make_unique<Decoder>(spec, trained);
-    load_safetensors(folder, *model.decoder);
-  } else {
-    const GgufFile file(path);
-    ModelSpec spec = spec_from_gguf_model(file);
-    spec.limit_length(max_length, path);
-    model.tokenizer = std::make_shared<Tokenizer>(Tokenizer::from_gguf(file));
-    model.decoder = std::make_unique<Decoder>(spec, trained);
-    load_gguf(file, *model.decoder);
-  }
-  if (model.tokenizer->size() > model.decoder->spec().vocab_size)
-    fail(path, ": the tokenizer has ", model.tokenizer->size(), " ids, the model only ",
-         model.decoder->spec().vocab_size);
-  check_finite(*model.decoder, path);
-  return model;
+Model load_model(const std::string& path, const LoadOptions& options) {
+  return load_model(ModelSource(path), options);
 }
 
 Model new_model(const NewModel& config, uint64_t seed, bool trained) {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/model/decoder.h"
+#include "core/model/source.h"
 #include "core/text/tokenizer.h"
 #include "core/weights/weights.h"
 
@@ -15,11 +16,21 @@ struct Model {
   std::shared_ptr<const Tokenizer> tokenizer;  // shared with the engine and the rewards
 };
 
-/// Opens a Hugging Face folder (config.json, safetensors in one file or sharded with an index,
-/// tokenizer.json) or a GGUF file. Every tensor must be there with the shape that the configuration
-/// asks for, and none may be left over; what does not fit is a UsageError that names it.
-/// `max_length` is the longest sequence that will be asked for, 0: what the model was made for.
-Model load_model(const std::string& path, bool trained, int64_t max_length = 0);
+// Files of a folder beside config.json and the tokenizer's.
+inline constexpr const char* kWeights = "model.safetensors";
+inline constexpr const char* kWeightsIndex = "model.safetensors.index.json";
+inline constexpr const char* kGenerationConfig = "generation_config.json";
+
+struct LoadOptions {
+  bool trained = false;  // makes room for gradients
+  int64_t max_length =
+      0;  // longest sequence that will be asked for; 0: what the model was made for
+  at::Device device = at::kCPU;
+};
+
+/// Opens a model and reads its weights. What does not fit is a UsageError that names it.
+Model load_model(const ModelSource& source, const LoadOptions& options = {});
+Model load_model(const std::string& path, const LoadOptions& options = {});
 
 /// A model with random weights.
 Model new_model(const NewModel& config, uint64_t seed, bool trained);
@@ -30,8 +41,5 @@ Model new_model(const NewModel& config, uint64_t seed, bool trained);
 /// are durable; the folder exists already.
 void save_model(Decoder& decoder, const Tokenizer& tokenizer, const fs::path& folder,
                 DType dtype = DType::f32, int64_t shard_bytes = int64_t{5'000'000'000});
-
-/// Raises UsageError where a tensor of `file` does not have the shape of its slice.
-void check_shape(const std::string& file, const TensorInfo& tensor, const NamedSlice& slice);
 
 }  // namespace vernier
