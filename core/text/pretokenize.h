@@ -1,37 +1,39 @@
-// Cuts text into the pieces that byte-pair encoding works on, by regular expressions.
+// Cuts text into the pieces that byte-pair encoding works on.
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/text/cutter.h"
+#include "core/text/tokenizer_spec.h"
+
 namespace vernier {
-
-/// GPT-2's own expression, which the pre-tokenizer ByteLevel uses.
-extern const char* const kGpt2Regex;
-
-/// Every number character on its own, and runs of them: the pre-tokenizer Digits.
-extern const char* const kDigitRegex;
-extern const char* const kDigitsRegex;
 
 /// Immutable; safe to share between threads.
 class Pretokenizer {
  public:
-  /// Expressions in Oniguruma's syntax, as tokenizer.json has them. Each cuts what the one before
-  /// has left: its matches are pieces, and what lies between them. One that is wrong, or that means
-  /// something else to PCRE2, is a UsageError.
-  explicit Pretokenizer(const std::vector<std::string>& regexes);
-  ~Pretokenizer();
-  Pretokenizer(Pretokenizer&&) noexcept;
-  Pretokenizer& operator=(Pretokenizer&&) noexcept;
+  /// Room that calls share.
+  struct Scratch {
+    std::vector<std::string_view> pieces, finer;
+    std::string text;
+  };
 
-  /// The pieces of `text`, valid UTF-8; together they are the text.
-  std::vector<std::string_view> split(std::string_view text) const;
+  /// The steps of `spec`: each cuts what the one before has left. A wrong expression is a
+  /// UsageError.
+  explicit Pretokenizer(const TokenizerSpec& spec);
+
+  /// The pieces of `text`, valid UTF-8. `at_head` says that it begins the whole text. They stay
+  /// valid as long as the text does and the room is not used again.
+  std::span<const std::string_view> split(std::string_view text, bool at_head,
+                                          Scratch& scratch) const;
 
  private:
-  class Pattern;
-  std::vector<Pattern> patterns_;
+  std::vector<std::unique_ptr<Cutter>> cutters_;
+  std::optional<Metaspace> metaspace_;
 };
 
 }  // namespace vernier

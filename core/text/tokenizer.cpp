@@ -1,115 +1,106 @@
 #include "core/text/tokenizer.h"
 
 #include <algorithm>
-#include <array>
 #include <unordered_map>
 
 #include "core/base/errors.h"
 #include "core/text/added_tokens.h"
 #include "core/text/bpe.h"
-#include "core/text/normalize.h"
+#include "core/text/decoder.h"
+#include "core/text/normalizer.h"
 #include "core/text/pretokenize.h"
 #include "core/text/tokenizer_spec.h"
+#include "core/text/unicode.h"
 #include "core/weights/weights.h"
 
 namespace vernier {
 namespace {
 
 using Ids = std::vector<int32_t>;
+using Model = TokenizerSpec::Model;
 
 std::unordered_map<std::string_view, int32_t> index_tokens(const TokenizerSpec& spec) {
   std::unordered_map<std::string_view, int32_t> ids;
   ids.reserve(spec.tokens.size());
   for (size_t i = 0; i < spec.tokens.size(); ++i)
-    ids.emplace(spec.tokens[i], static_cast<int32_t>(i));
+    if (!spec.tokens[i].empty()) ids.emplace(spec.tokens[i], static_cast<int32_t>(i));
   return ids;
 }
 
-std::vector<std::string> expressions(const TokenizerSpec& spec) {
-  std::vector<std::string> out;
-  for (const PretokenizerStep& step : spec.steps) {
-    using Kind = PretokenizerStep::Kind;
-    out.push_back(step.kind == Kind::regex   ? step.regex
-                  : step.kind == Kind::digit ? std::string(kDigitRegex)
-                                             : std::string(kDigitsRegex));
-  }
-  if (spec.gpt2_regex) out.emplace_back(kGpt2Regex);
-  return out;
-}
-
-// Calls `token` with each added token of `text` and `between` with what lies between them.
-template <class Token, class Between>
-void cut(const TokenMatcher& matcher, std::string_view text, const Token& token,
-         const Between& between) {
-  size_t done = 0;
-  while (const auto match = matcher.next(text, done)) {
-    if (match->begin > done) between(text.substr(done, match->begin - done));
-    token(match->id);
-    done = match->end;
-  }
-  if (done < text.size()) between(text.substr(done));
-}
+// One call of encode().
+struct Work {
+  Ids ids;
+  Bpe::Scratch bpe;
+  Pretokenizer::Scratch pieces;
+};
 
 }  // namespace
 
 struct Tokenizer::Data {
   explicit Data(TokenizerSpec from);
 
-  void encode_segment(std::string_view text, Bpe::Scratch& scratch, Ids& ids) const;
-  void encode_normalized(std::string_view text, Bpe::Scratch& scratch, Ids& ids) const;
+  void index_added();
+  void encode_segment(std::string_view text, bool at_head, Work& work) const;
+  void encode_valid(std::string_view text, bool at_head, Work& work) const;
   void encode_characters(std::string_view text, Ids& ids) const;
 
   TokenizerSpec spec;
   std::string kind;
   std::unordered_map<std::string_view, int32_t> ids;  // keys are in `spec`
-  std::vector<std::string> bytes;                     // what each id stands for
-  TokenMatcher raw_tokens, normalized_tokens;         // looked for before and after normalisation
-  std::optional<Pretokenizer> pretokenizer;           // these two not for characters
+  std::vector<std::string> texts;                     // what each id is before the decoder
+  AddedTokens raw_tokens, normalized_tokens;          // looked for before and after normalisation
+  Normalizer normalizer;
+  std::optional<Pretokenizer> pretokenizer;  // these two not for characters
   std::optional<Bpe> bpe;
 };
 
 Tokenizer::Data::Data(TokenizerSpec from)
-    : spec(std::move(from)), kind(kind_of(spec)), ids(index_tokens(spec)) {
-  for (const std::string& token : spec.tokens)
-    bytes.push_back(spec.characters ? token : bytes_of_token(token));
+    : spec(std::move(from)),
+      kind(kind_of(spec)),
+      ids(index_tokens(spec)),
+      texts(spec.tokens),
+      normalizer(spec.normalizer) {
+  index_added();
+  if (spec.model == Model::byte_level)
+    for (std::string& text : texts) text = bytes_of_token(text);
+  if (spec.model == Model::characters) return;
+  bpe.emplace(spec);
+  pretokenizer.emplace(spec);
+}
+
+// A token that is looked for in its normalised form is decoded as that form, too.
+void Tokenizer::Data::index_added() {
   for (const AddedToken& token : spec.added) {
-    bytes[static_cast<size_t>(token.id)] = token.content;
-    if (token.normalized)
-      normalized_tokens.add(spec.nfc ? to_nfc(token.content) : token.content, token.id);
-    else
-      raw_tokens.add(token.content, token.id);
+    const std::string content = token.normalized ? normalizer.apply(token.content) : token.content;
+    if (content.empty())
+      fail(spec.source, ": added token '", token.content, "' is empty once it is normalised");
+    texts[static_cast<size_t>(token.id)] = content;
+    if (!(token.normalized ? normalized_tokens : raw_tokens).add(content, token))
+      fail(spec.source, ": added token '", token.content, "' is the same as another one");
   }
-  if (spec.characters) return;
-  std::array<int32_t, 256> byte_ids;
-  for (size_t byte = 0; byte < byte_ids.size(); ++byte) {
-    const auto found = ids.find(byte_symbol(static_cast<uint8_t>(byte)));
-    const bool known = found != ids.end() && found->second < spec.num_vocabulary;
-    byte_ids[byte] = known ? found->second : -1;
-  }
-  bpe.emplace(byte_ids, spec.merges);
-  pretokenizer.emplace(expressions(spec));
 }
 
 // Text without raw tokens. Bytes that are not UTF-8, which no expression can match, are pieces of
 // their own, so that decode() gives them back.
-void Tokenizer::Data::encode_segment(std::string_view text, Bpe::Scratch& scratch, Ids& out) const {
+void Tokenizer::Data::encode_segment(std::string_view text, bool at_head, Work& work) const {
   while (!text.empty()) {
     const size_t valid = valid_length(text);
-    if (valid > 0) encode_normalized(text.substr(0, valid), scratch, out);
-    if (valid < text.size()) bpe->encode(text.substr(valid, 1), scratch, out);
+    if (valid > 0) encode_valid(text.substr(0, valid), at_head, work);
+    if (valid < text.size()) bpe->encode(text.substr(valid, 1), work.bpe, work.ids);
     text.remove_prefix(std::min(valid + 1, text.size()));
+    at_head = false;
   }
 }
 
-void Tokenizer::Data::encode_normalized(std::string_view text, Bpe::Scratch& scratch,
-                                        Ids& out) const {
+void Tokenizer::Data::encode_valid(std::string_view text, bool at_head, Work& work) const {
   std::string normal;
-  if (spec.nfc) text = normal = to_nfc(text);
-  cut(
-      normalized_tokens, text, [&](int32_t id) { out.push_back(id); },
-      [&](std::string_view plain) {
-        for (const std::string_view piece : pretokenizer->split(plain))
-          bpe->encode(piece, scratch, out);
+  if (!normalizer.empty()) text = normal = normalizer.apply(text);
+  normalized_tokens.cut(
+      text, [&](int32_t id) { work.ids.push_back(id); },
+      [&](std::string_view plain, size_t place) {
+        for (const std::string_view piece :
+             pretokenizer->split(plain, at_head && place == 0, work.pieces))
+          bpe->encode(piece, work.bpe, work.ids);
       });
 }
 
@@ -128,14 +119,12 @@ void Tokenizer::Data::encode_characters(std::string_view text, Ids& out) const {
   }
 }
 
-Tokenizer::Tokenizer(std::unique_ptr<Data> data) : data_(std::move(data)) {}
+Tokenizer::Tokenizer(TokenizerSpec spec) : data_(std::make_unique<Data>(std::move(spec))) {}
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
-Tokenizer Tokenizer::from_gguf(const GgufFile& file) {
-  return Tokenizer(std::make_unique<Data>(spec_from_gguf(file)));
-}
+Tokenizer Tokenizer::from_gguf(const GgufFile& file) { return Tokenizer(spec_from_gguf(file)); }
 
 Tokenizer Tokenizer::open(const std::filesystem::path& model) {
   if (!std::filesystem::exists(model))
@@ -145,39 +134,62 @@ Tokenizer Tokenizer::open(const std::filesystem::path& model) {
 }
 
 Tokenizer Tokenizer::from_folder(const std::filesystem::path& folder) {
-  return Tokenizer(std::make_unique<Data>(spec_from_folder(folder)));
+  return Tokenizer(spec_from_folder(folder));
+}
+
+Tokenizer Tokenizer::from_json(std::string_view text, const std::string& where) {
+  return Tokenizer(spec_from_json(text, where));
 }
 
 Tokenizer Tokenizer::from_characters(const std::string& characters, const std::string& end) {
-  return Tokenizer(std::make_unique<Data>(spec_from_characters(characters, end)));
+  return Tokenizer(spec_from_characters(characters, end));
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
-  Ids out;
-  Bpe::Scratch scratch;
-  cut(
-      data_->raw_tokens, text, [&](int32_t id) { out.push_back(id); },
-      [&](std::string_view plain) {
-        if (data_->spec.characters)
-          data_->encode_characters(plain, out);
+  Work work;
+  data_->raw_tokens.cut(
+      text, [&](int32_t id) { work.ids.push_back(id); },
+      [&](std::string_view plain, size_t place) {
+        if (data_->spec.model == Model::characters)
+          data_->encode_characters(plain, work.ids);
         else
-          data_->encode_segment(plain, scratch, out);
+          data_->encode_segment(plain, place == 0, work);
       });
-  return out;
+  return std::move(work.ids);
+}
+
+std::vector<int32_t> Tokenizer::add_special(std::vector<int32_t> ids) const {
+  const TokenizerSpec& spec = data_->spec;
+  ids.insert(ids.begin(), spec.prefix.begin(), spec.prefix.end());
+  ids.insert(ids.end(), spec.suffix.begin(), spec.suffix.end());
+  return ids;
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids) const {
+  std::vector<std::string> tokens;
   std::string out;
+  const bool joined = data_->spec.model != Model::text;
   for (const int32_t id : ids) {
     if (id < 0 || id >= size())
       fail("token id ", id, " is outside the vocabulary of ", size(), " tokens");
-    out += data_->bytes[static_cast<size_t>(id)];
+    const std::string& text = data_->texts[static_cast<size_t>(id)];
+    if (joined)
+      out += text;
+    else if (!text.empty())  // an id that the vocabulary leaves out is no token
+      tokens.push_back(text);
   }
-  return out;
+  return joined ? out : decode_tokens(data_->spec.decoder, std::move(tokens));
 }
 
-int32_t Tokenizer::size() const { return static_cast<int32_t>(data_->bytes.size()); }
-int32_t Tokenizer::eos_id() const { return data_->spec.eos; }
+int32_t Tokenizer::size() const { return static_cast<int32_t>(data_->texts.size()); }
+const std::vector<int32_t>& Tokenizer::eos_ids() const { return data_->spec.ends; }
+
+bool Tokenizer::ends(int32_t id) const {
+  const auto& ends = data_->spec.ends;
+  return std::find(ends.begin(), ends.end(), id) != ends.end();
+}
+
+int32_t Tokenizer::eos_id() const { return data_->spec.ends.empty() ? -1 : data_->spec.ends[0]; }
 std::optional<int32_t> Tokenizer::bos_id() const { return data_->spec.bos; }
 std::optional<int32_t> Tokenizer::pad_id() const { return data_->spec.pad; }
 

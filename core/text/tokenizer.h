@@ -13,9 +13,11 @@
 namespace vernier {
 
 class GgufFile;
+struct TokenizerSpec;
 
-/// Byte-level BPE as models use it, or one id a character for tiny models. Immutable and safe to
-/// share between threads.
+/// Byte-pair encoding as models use it, on bytes (GPT-2, Llama 3, Qwen, SmolLM) or on characters
+/// with byte fallback (Llama 2, Mistral); or one id a character for tiny models. Ids are those of
+/// the library `tokenizers`. Immutable and safe to share between threads.
 class Tokenizer {
  public:
   /// From GGUF metadata. A tokenizer model or pre-tokenizer that is not known is a UsageError that
@@ -25,9 +27,14 @@ class Tokenizer {
   /// From a model as a user names it: a folder, or a GGUF file. A UsageError where there is none.
   static Tokenizer open(const std::filesystem::path& model);
 
-  /// From a Hugging Face folder: tokenizer.json, and tokenizer_config.json for the end token where
-  /// it is there. What the file asks for and is not done here is a UsageError that names it.
+  /// From a Hugging Face folder: tokenizer.json, tokenizer_config.json for named tokens where it is
+  /// there, and generation_config.json or config.json for end tokens. What the files ask for and is
+  /// not done here is a UsageError that names it.
   static Tokenizer from_folder(const std::filesystem::path& folder);
+
+  /// From the text of a tokenizer.json alone: without begin, end and pad tokens. `where` opens
+  /// messages.
+  static Tokenizer from_json(std::string_view text, const std::string& where);
 
   /// One id a character, in the order of `characters` (UTF-8), then a pad id. `end` is one of them.
   static Tokenizer from_characters(const std::string& characters, const std::string& end);
@@ -37,29 +44,40 @@ class Tokenizer {
   ~Tokenizer();
 
   /// Ids of `text`. Special tokens written in the text become their ids; none is added.
-  /// A character that a character tokenizer does not have is a UsageError that shows it.
+  /// A character that the vocabulary has no token for is a UsageError that shows it.
   std::vector<int32_t> encode(std::string_view text) const;
 
-  /// Bytes of `ids`, special tokens included. May end inside a UTF-8 character where the ids do.
-  /// An id outside the vocabulary is a UsageError.
+  /// `ids` with the tokens around them that the model's files put around every text: a begin token,
+  /// an end token, none.
+  std::vector<int32_t> add_special(std::vector<int32_t> ids) const;
+
+  /// The text of `ids`, special tokens included. Of byte-level models, bytes: they may end inside a
+  /// UTF-8 character where the ids do. An id outside the vocabulary is a UsageError; one that the
+  /// vocabulary leaves out is nothing.
   std::string decode(std::span<const int32_t> ids) const;
 
-  int32_t size() const;    // ids are 0 .. size() - 1
-  int32_t eos_id() const;  // ends a response
+  int32_t size() const;  // ids are 0 .. size() - 1
+
+  /// Tokens that end a response: those of generation_config.json, else of config.json, else the
+  /// tokenizer's end token. None after from_json() alone.
+  const std::vector<int32_t>& eos_ids() const;
+  bool ends(int32_t id) const;
+  int32_t eos_id() const;  // the first of them, -1 where there is none
   std::optional<int32_t> bos_id() const;
   std::optional<int32_t> pad_id() const;
   std::optional<int32_t> id_of(std::string_view token) const;  // of a token as it is written
-  const std::string& kind() const;  // "characters", "gpt2", "smollm": for messages
+  const std::string& kind() const;  // "characters", "gpt2", "llama3": for messages; see kind_of()
 
   /// The chat template that came with it (Jinja source), "" where there is none.
   const std::string& chat_template() const;
 
-  /// Writes tokenizer.json and tokenizer_config.json, which `transformers` opens as they are.
+  /// Writes the tokenizer files of the folder that it came from, byte for byte; otherwise
+  /// tokenizer.json and tokenizer_config.json, which `transformers` opens as they are.
   void save(const std::filesystem::path& folder) const;
 
  private:
   struct Data;
-  explicit Tokenizer(std::unique_ptr<Data> data);
+  explicit Tokenizer(TokenizerSpec spec);
   std::unique_ptr<Data> data_;
 };
 

@@ -7,6 +7,8 @@
 namespace vernier {
 namespace {
 
+using Model = TokenizerSpec::Model;
+
 // What `transformers` takes for "no limit".
 constexpr double kNoLimit = 1e30;
 
@@ -25,13 +27,13 @@ Json split(const std::string& regex) {
 }
 
 Json pre_tokenizer(const TokenizerSpec& spec) {
-  if (spec.characters) return split("[\\s\\S]");
+  if (spec.model == Model::characters) return split("[\\s\\S]");
   if (spec.steps.empty()) return byte_level(spec.gpt2_regex);
   using Kind = PretokenizerStep::Kind;
   Json list = Json::array();
   for (const PretokenizerStep& step : spec.steps) {
     if (step.kind == Kind::regex)
-      list.push_back(split(step.regex));
+      list.push_back(split(step.pattern));
     else
       list.push_back({{"type", "Digits"}, {"individual_digits", step.kind == Kind::digit}});
   }
@@ -39,19 +41,21 @@ Json pre_tokenizer(const TokenizerSpec& spec) {
   return {{"type", "Sequence"}, {"pretokenizers", std::move(list)}};
 }
 
+const std::string& token_at(const TokenizerSpec& spec, int32_t id) {
+  return spec.tokens[static_cast<size_t>(id)];
+}
+
 Json model(const TokenizerSpec& spec) {
-  const auto token = [&](int32_t id) -> const std::string& {
-    return spec.tokens[static_cast<size_t>(id)];
-  };
   Json::object_t vocabulary;  // filled past the search for keys, which looks at all of them
   vocabulary.reserve(spec.tokens.size());
-  for (int32_t id = 0; id < spec.num_vocabulary; ++id) vocabulary.emplace_back(token(id), id);
+  for (size_t id = 0; id < spec.tokens.size(); ++id)
+    if (spec.in_model[id]) vocabulary.emplace_back(spec.tokens[id], id);
   // Without an entry for it in the vocabulary, an unknown character is an error there as here.
-  if (spec.characters)
+  if (spec.model == Model::characters)
     return {{"type", "WordLevel"}, {"vocab", std::move(vocabulary)}, {"unk_token", "<unk>"}};
   Json merges = Json::array();
   for (const Merge& merge : spec.merges)
-    merges.push_back(cat(token(merge.left), " ", token(merge.right)));
+    merges.push_back(cat(token_at(spec, merge.left), " ", token_at(spec, merge.right)));
   return {{"type", "BPE"},
           {"dropout", nullptr},
           {"unk_token", nullptr},
@@ -59,7 +63,7 @@ Json model(const TokenizerSpec& spec) {
           {"end_of_word_suffix", nullptr},
           {"fuse_unk", false},
           {"byte_fallback", false},
-          {"ignore_merges", false},
+          {"ignore_merges", spec.ignore_merges},
           {"vocab", std::move(vocabulary)},
           {"merges", std::move(merges)}};
 }
@@ -69,34 +73,57 @@ Json added_tokens(const TokenizerSpec& spec) {
   for (const AddedToken& token : spec.added)
     list.push_back({{"id", token.id},
                     {"content", token.content},
-                    {"single_word", false},
-                    {"lstrip", false},
-                    {"rstrip", false},
+                    {"single_word", token.single_word},
+                    {"lstrip", token.lstrip},
+                    {"rstrip", token.rstrip},
                     {"normalized", token.normalized},
                     {"special", token.special}});
   return list;
 }
 
+// Special tokens around a text; none of it where there are none.
+Json post_processor(const TokenizerSpec& spec) {
+  if (spec.prefix.empty() && spec.suffix.empty()) return nullptr;
+  Json single = Json::array(), tokens = Json::object();
+  const auto add = [&](int32_t id) {
+    const std::string& token = token_at(spec, id);
+    single.push_back({{"SpecialToken", {{"id", token}, {"type_id", 0}}}});
+    tokens[token] = {{"id", token}, {"ids", {id}}, {"tokens", {token}}};
+  };
+  const auto text = [](const char* which) {
+    return Json{{"Sequence", {{"id", which}, {"type_id", 0}}}};
+  };
+  for (const int32_t id : spec.prefix) add(id);
+  single.push_back(text("A"));
+  for (const int32_t id : spec.suffix) add(id);
+  Json pair = single;
+  pair.push_back(text("B"));
+  return {{"type", "TemplateProcessing"},
+          {"single", std::move(single)},
+          {"pair", std::move(pair)},
+          {"special_tokens", std::move(tokens)}};
+}
+
 Json tokenizer_file(const TokenizerSpec& spec) {
+  const bool characters = spec.model == Model::characters;
   return {{"version", "1.0"},
           {"truncation", nullptr},
           {"padding", nullptr},
           {"added_tokens", added_tokens(spec)},
-          {"normalizer", spec.nfc ? Json{{"type", "NFC"}} : Json()},
+          {"normalizer", spec.normalizer.empty() ? Json() : Json{{"type", "NFC"}}},
           {"pre_tokenizer", pre_tokenizer(spec)},
-          {"post_processor", nullptr},
-          {"decoder", spec.characters ? Json{{"type", "Fuse"}} : byte_level(true)},
+          {"post_processor", post_processor(spec)},
+          {"decoder", characters ? Json{{"type", "Fuse"}} : byte_level(true)},
           {"model", model(spec)}};
 }
 
 Json config_file(const TokenizerSpec& spec) {
-  const auto token = [&](int32_t id) { return spec.tokens[static_cast<size_t>(id)]; };
   Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                  {"clean_up_tokenization_spaces", false},
                  {"model_max_length", kNoLimit},
-                 {"eos_token", token(spec.eos)}};
-  if (spec.bos) config["bos_token"] = token(*spec.bos);
-  if (spec.pad) config["pad_token"] = token(*spec.pad);
+                 {"eos_token", token_at(spec, *spec.eos)}};
+  if (spec.bos) config["bos_token"] = token_at(spec, *spec.bos);
+  if (spec.pad) config["pad_token"] = token_at(spec, *spec.pad);
   if (!spec.chat_template.empty()) config["chat_template"] = spec.chat_template;
   return config;
 }
@@ -108,6 +135,8 @@ void write(const std::filesystem::path& path, const Json& json) {
 }  // namespace
 
 void write_spec(const TokenizerSpec& spec, const std::filesystem::path& folder) {
+  for (const auto& [name, content] : spec.files) write_file(folder / name, content);
+  if (!spec.files.empty()) return;
   write(folder / "tokenizer.json", tokenizer_file(spec));
   write(folder / "tokenizer_config.json", config_file(spec));
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,40 +11,97 @@
 #include <unordered_set>
 #include <vector>
 
-#include "core/text/bpe.h"
-
 namespace vernier {
 
 class GgufFile;
 
 /// A token that is found in the text as it is written, before anything else happens to the text.
+/// The meaning of the flags is that of `tokenizers`' AddedVocabulary.
 struct AddedToken {
   std::string content;
   int32_t id = 0;
-  bool special = false;     // a mark, not text: <|im_end|>
-  bool normalized = false;  // is looked for after normalisation
+  bool special = false;      // a mark, not text: <|im_end|>
+  bool normalized = false;   // is looked for after normalisation, in its normalised form
+  bool single_word = false;  // only where no letter or digit stands beside it
+  bool lstrip = false;       // takes the spaces before it along
+  bool rstrip = false;       // and those after it
+
+  bool operator==(const AddedToken&) const = default;
 };
 
-/// A cut that comes before the byte level.
-struct PretokenizerStep {
-  enum class Kind { digit, digits, regex };  // every digit alone, runs of digits, `regex`
+/// A change of the text before it is cut.
+struct NormalizerStep {
+  enum class Kind { nfc, nfd, nfkc, nfkd, lowercase, strip, prepend, replace };
   Kind kind;
-  std::string regex;
+  std::string pattern = {};          // what `replace` looks for
+  bool regex = false;                // `pattern` is an expression
+  std::string content = {};          // of `prepend` and `replace`
+  bool left = false, right = false;  // sides of `strip`
+};
+
+/// What becomes of the matches of a cut. Names and meanings as in `tokenizers`.
+enum class SplitBehavior { isolated, removed, merged_with_previous, merged_with_next, contiguous };
+
+/// A cut that comes before byte-pair encoding.
+struct PretokenizerStep {
+  enum class Kind { digit, digits, regex, literal };  // each digit, runs of digits, `pattern`
+  Kind kind;
+  std::string pattern;
+  SplitBehavior behavior = SplitBehavior::isolated;
+  bool invert = false;  // cuts at what does not match
+
+  bool operator==(const PretokenizerStep&) const = default;
+};
+
+/// Spaces become `mark`, and the text may get one at its head. Used alone, without other cuts.
+struct Metaspace {
+  enum class Prepend { first, never, always };  // first: at the head of the whole text only
+  std::string mark;
+  Prepend prepend = Prepend::always;
+  bool split = true;  // every mark begins a piece
+};
+
+/// A change of the list of tokens on its way to text.
+struct DecoderStep {
+  enum class Kind { replace, byte_fallback, fuse, strip, metaspace };
+  Kind kind;
+  std::string pattern;         // what `replace` and `strip` look for; the mark of `metaspace`
+  std::string content;         // of `replace`
+  int64_t start = 0, end = 0;  // how many `strip` takes at each end of a token
+  bool drops_first = false;    // `metaspace`: marks of the first token vanish
+};
+
+/// Joins two neighbours into one token. Earlier merges of a vocabulary go first.
+struct Merge {
+  int32_t left, right, product;
 };
 
 struct TokenizerSpec {
-  std::string source;       // file, for messages
-  bool characters = false;  // one id a character; the fields of BPE are empty then
-  bool nfc = false;         // text is brought to normalisation form C
+  /// What byte-pair encoding works on: bytes, or the characters of the text. Or none of it: one id
+  /// a character; then the fields of BPE are empty.
+  enum class Model { byte_level, text, characters };
+
+  std::string source;  // file, for messages
+  Model model = Model::byte_level;
+  std::vector<NormalizerStep> normalizer;
   std::vector<PretokenizerStep> steps;
-  bool gpt2_regex = true;           // then GPT-2's own expression
-  std::vector<std::string> tokens;  // by id, as the vocabulary writes them
-  int32_t num_vocabulary = 0;       // tokens of the model; those after it are added ones alone
-  std::vector<Merge> merges;        // in order of rank
+  bool gpt2_regex = true;              // after them GPT-2's own expression; bytes only
+  std::optional<Metaspace> metaspace;  // text only, and then there are no steps
+  std::vector<std::string> tokens;     // by id, as the vocabulary writes them; "" for unused ids
+  std::vector<bool> in_model;          // by id: not an added token alone
+  std::vector<Merge> merges;           // in order of rank
+  int32_t unknown = -1;                // stands for characters that the vocabulary lacks
+  bool fuse_unknown = false;           // neighbouring unknown characters are one
+  bool byte_fallback = false;          // before that, tokens <0x00> to <0xFF> are tried
+  bool ignore_merges = false;          // a piece in the vocabulary is one token, merges or not
   std::vector<AddedToken> added;
-  int32_t eos = -1;
-  std::optional<int32_t> bos, pad;
+  std::vector<DecoderStep> decoder;      // text only
+  std::vector<int32_t> prefix, suffix;   // what add_special() puts around a text
+  bool has_template = false;             // the file said what that is, and be it nothing
+  std::vector<int32_t> ends;             // ids that end a response
+  std::optional<int32_t> bos, eos, pad;  // tokens that the files name
   std::string chat_template;
+  std::map<std::string, std::string> files;  // a folder's tokenizer files as they were, by name
 };
 
 /// From GGUF metadata, a folder, or a list of characters. As at Tokenizer::from_...
@@ -51,7 +109,11 @@ TokenizerSpec spec_from_gguf(const GgufFile& file);
 TokenizerSpec spec_from_folder(const std::filesystem::path& folder);
 TokenizerSpec spec_from_characters(const std::string& characters, const std::string& end);
 
-/// "characters", "gpt2", "smollm", or "regex" where a file brings its own expression.
+/// The text of a tokenizer.json alone; `where` opens messages. Names no begin, end or pad token.
+TokenizerSpec spec_from_json(std::string_view text, const std::string& where);
+
+/// "characters", "gpt2", "smollm", "olmo", "llama3", "qwen2", "deepseek-r1", "metaspace", or
+/// "regex" where a file brings cuts of its own.
 std::string kind_of(const TokenizerSpec& spec);
 
 /// Adds the merge of two texts; refuses one of unknown tokens or one that was there already.
@@ -59,7 +121,7 @@ class MergeList {
  public:
   explicit MergeList(TokenizerSpec& spec);
   void add(const std::string& left, const std::string& right);
-  /// The same for "left right".
+  /// The same for "left right", where neither has a space.
   void add(const std::string& both);
 
  private:
@@ -75,7 +137,7 @@ class MergeList {
 /// tokens, as in `transformers`. `spec.added` ends up in order of ids.
 void finish_spec(TokenizerSpec& spec);
 
-/// Writes tokenizer.json and tokenizer_config.json.
+/// Writes tokenizer.json and tokenizer_config.json, or the files of the folder that it came from.
 void write_spec(const TokenizerSpec& spec, const std::filesystem::path& folder);
 
 }  // namespace vernier

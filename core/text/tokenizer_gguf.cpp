@@ -1,0 +1,105 @@
+// Reads the tokenizer that a GGUF file carries in its metadata.
+#include <limits>
+
+#include "core/base/errors.h"
+#include "core/text/patterns.h"
+#include "core/text/tokenizer_spec.h"
+#include "core/weights/weights.h"
+
+namespace vernier {
+namespace {
+
+// Types of tokens.
+constexpr int64_t kUnknown = 2, kControl = 3, kUserDefined = 4;
+
+// What `tokenizer.ggml.pre` stands for. (llama.cpp, llama-vocab.cpp; the normalizers, which it
+// leaves out, from the tokenizer.json of the models.)
+void read_pre(const GgufFile& file, TokenizerSpec& spec) {
+  using Kind = PretokenizerStep::Kind;
+  const std::string& pre = file.text("tokenizer.ggml.pre");
+  if (pre == "gpt-2") return;
+  if (pre == "smollm") {
+    spec.steps.push_back({Kind::digit, ""});
+  } else if (pre == "olmo") {
+    spec.normalizer.push_back({.kind = NormalizerStep::Kind::nfc});
+  } else if (pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3") {
+    spec.steps.push_back({Kind::regex, kLlama3Regex});
+    spec.gpt2_regex = false;
+    spec.ignore_merges = true;
+  } else if (pre == "qwen2" || pre == "deepseek-r1-qwen") {
+    spec.normalizer.push_back({.kind = NormalizerStep::Kind::nfc});
+    spec.steps.push_back({Kind::regex, kQwen2Regex});
+    spec.gpt2_regex = false;
+  } else {
+    fail(spec.source, ": tokenizer.ggml.pre '", pre,
+         "' is not supported; gpt-2, smollm, olmo, llama-bpe, qwen2 and deepseek-r1-qwen are");
+  }
+}
+
+void read_tokens(const GgufFile& file, TokenizerSpec& spec) {
+  spec.tokens = file.texts("tokenizer.ggml.tokens");
+  if (spec.tokens.size() > size_t{std::numeric_limits<int32_t>::max()})
+    fail(spec.source, ": tokenizer.ggml.tokens has ", spec.tokens.size(), " tokens");
+  spec.in_model.assign(spec.tokens.size(), true);
+  const auto& types = file.integers("tokenizer.ggml.token_type");
+  if (types.size() != spec.tokens.size())
+    fail(spec.source, ": tokenizer.ggml.token_type has ", types.size(), " entries for ",
+         spec.tokens.size(), " tokens");
+  for (size_t i = 0; i < types.size(); ++i) {
+    if (spec.tokens[i].empty()) fail(spec.source, ": token ", i, " is empty");
+    if (types[i] != kUnknown && types[i] != kControl && types[i] != kUserDefined) continue;
+    spec.added.push_back({.content = spec.tokens[i],
+                          .id = static_cast<int32_t>(i),
+                          .special = types[i] != kUserDefined});
+  }
+}
+
+std::optional<int32_t> read_id(const GgufFile& file, const std::string& key, size_t size) {
+  if (!file.has(key)) return std::nullopt;
+  const int64_t id = file.integer(key);
+  if (id < 0 || static_cast<uint64_t>(id) >= size)
+    fail(file.path(), ": ", key, " is ", id, "; the vocabulary has ", size, " tokens");
+  return static_cast<int32_t>(id);
+}
+
+// Puts `id` around every text where the file says so at `key`.
+void read_around(const GgufFile& file, const std::string& key, std::optional<int32_t> id,
+                 std::vector<int32_t>& around) {
+  if (!file.has(key) || file.metadata().at(key) == GgufFile::Value(false)) return;
+  if (file.metadata().at(key) != GgufFile::Value(true))
+    fail(file.path(), ": ", key, " is neither true nor false");
+  if (!id) fail(file.path(), ": ", key, " is true, but the file names no such token");
+  around.push_back(*id);
+}
+
+}  // namespace
+
+TokenizerSpec spec_from_gguf(const GgufFile& file) {
+  TokenizerSpec spec;
+  spec.source = file.path();
+  const std::string& model = file.text("tokenizer.ggml.model");
+  if (model != "gpt2")
+    fail(spec.source, ": tokenizer.ggml.model '", model, "' is not supported; 'gpt2' is");
+  read_pre(file, spec);
+  if (const std::string key = "tokenizer.ggml.add_space_prefix";
+      file.has(key) && file.metadata().at(key) != GgufFile::Value(false))
+    fail(spec.source, ": ", key, " is not supported; it has to be false");
+
+  read_tokens(file, spec);
+  MergeList merges(spec);
+  for (const std::string& merge : file.texts("tokenizer.ggml.merges")) merges.add(merge);
+  spec.eos = read_id(file, "tokenizer.ggml.eos_token_id", spec.tokens.size());
+  if (!spec.eos) fail(spec.source, ": metadata key 'tokenizer.ggml.eos_token_id' is missing");
+  spec.ends = {*spec.eos};
+  spec.bos = read_id(file, "tokenizer.ggml.bos_token_id", spec.tokens.size());
+  spec.pad = read_id(file, "tokenizer.ggml.padding_token_id", spec.tokens.size());
+  spec.has_template = true;
+  read_around(file, "tokenizer.ggml.add_bos_token", spec.bos, spec.prefix);
+  read_around(file, "tokenizer.ggml.add_eos_token", spec.eos, spec.suffix);
+  if (file.has("tokenizer.chat_template"))
+    spec.chat_template = file.text("tokenizer.chat_template");
+  finish_spec(spec);
+  return spec;
+}
+
+}  // namespace vernier

@@ -1,0 +1,2 @@
+// Tokenizers of files against the library `tokenizers`.
+#include <doctest/doctest.h>
