@@ -187,7 +187,7 @@ TEST_CASE("a saved folder is the folder it came from, whatever the family, in sh
     write_case(one, source.path());
     write_file(source.path() / "generation_config.json", "{\"temperature\": 0.6}");
     const Model model = load_model(source.path().string());
-    save_model(*model.decoder, *model.tokenizer, copy.path(), DType::f32, 100'000);
+    save_model(*model.decoder, *model.tokenizer, copy.path(), {.shard_bytes = 100'000});
     Json config = parse_json(read_file(copy.path() / "config.json"), "config.json");
     CHECK(config.at("torch_dtype") == "float32");
     Json before = one.at("config");

@@ -1,17 +1,10 @@
-// reference, doctor: what Vernier knows, and what this machine can run.
-#include <sys/resource.h>
-#include <torch/headeronly/version.h>
-#include <unistd.h>
+// reference: what Vernier knows.
 
 #include <cstdio>
-#include <thread>
 
 #include "core/base/errors.h"
 #include "core/base/json.h"
-#include "core/kernels/device.h"
-#include "core/kernels/kernels.h"
 #include "core/metrics/metrics.h"
-#include "core/model/model.h"
 #include "core/text/chat_format.h"
 #include "rewards/verify/rules.h"
 #include "tools/commands.h"
@@ -121,21 +114,6 @@ Json metrics_json() {
   return out;
 }
 
-Json machine() {
-  const auto memory =
-      static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
-  rlimit files{};
-  getrlimit(RLIMIT_NOFILE, &files);
-  return {{"version", VERNIER_VERSION},
-          {"kernels", kernels::instruction_set()},
-          {"cores", std::max(1U, std::thread::hardware_concurrency())},
-          {"memory_bytes", memory},
-          {"libtorch", TORCH_VERSION},
-          {"cuda_build", kernels::device::built()},
-          {"gpu", kernels::device::built() && at::globalContext().hasCUDA()},
-          {"open_files", files.rlim_cur}};
-}
-
 }  // namespace
 
 void reference_command(const std::string& topic, bool json) {
@@ -162,44 +140,6 @@ void reference_command(const std::string& topic, bool json) {
     }
   }
   if (json) std::printf("%s\n", dump_json(all).c_str());
-}
-
-void doctor_command(const std::optional<std::string>& model, bool json) {
-  Json found = machine();
-  if (model) {
-    const Model opened = load_model(*model);
-    const ModelSpec& spec = opened.decoder->spec();
-    const std::string text = "The quick brown fox, 123.";
-    const bool round_trip = opened.tokenizer->kind() == "characters" ||
-                            opened.tokenizer->decode(opened.tokenizer->encode(text)) == text;
-    found["model"] = {
-        {"path", *model},
-        {"parameters", opened.decoder->num_parameters()},
-        {"layers", spec.num_hidden_layers},
-        {"hidden_size", spec.hidden_size},
-        {"positions", spec.longest()},
-        {"tokenizer", opened.tokenizer->kind()},
-        {"vocabulary", opened.tokenizer->size()},
-        {"tokenizer_round_trip", round_trip},
-        // weights, gradients and two moments in fp32, and the packed forms of the kernels
-        {"training_bytes", opened.decoder->num_parameters() * 4 * 6}};
-  }
-  if (json) {
-    std::printf("%s\n", dump_json(found).c_str());
-    return;
-  }
-  for (const auto& [key, value] : found.items()) {
-    if (!value.is_object()) {
-      const bool bytes = key.ends_with("_bytes");
-      std::printf("%-14s %s\n", key.c_str(),
-                  bytes ? human_bytes(value.get<double>()).c_str() : dump_json(value).c_str());
-      continue;
-    }
-    for (const auto& [inner, what] : value.items())
-      std::printf("%-14s %-22s %s\n", key.c_str(), inner.c_str(),
-                  inner.ends_with("_bytes") ? human_bytes(what.get<double>()).c_str()
-                                            : dump_json(what).c_str());
-  }
 }
 
 }  // namespace vernier

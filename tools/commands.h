@@ -25,6 +25,12 @@ struct DrawOptions : ModelOptions {
   std::vector<int64_t> budgets;
 };
 
+struct ConvertOptions {
+  std::string model, out, dtype;  // dtype "": that of most weights
+  double shard_gb = 5;            // of a safetensors file, where there are several
+};
+
+void convert_command(const ConvertOptions& options);
 void tokenize_command(const std::string& model, bool decode, bool add_special);
 void logprobs_command(const ModelOptions& options, double temperature, const std::string& device);
 void generate_command(const DrawOptions& options);

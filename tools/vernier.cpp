@@ -86,11 +86,26 @@ void add_drawing(CLI::App* command, DrawOptions& options) {
       ->excludes(chat_date);
 }
 
+void add_convert(CLI::App& app, ConvertOptions& options) {
+  CLI::App* command =
+      app.add_subcommand("convert", "a model between Hugging Face folders and GGUF files");
+  command->add_option("--model", options.model, "Hugging Face folder or GGUF file")->required();
+  command->add_option("--out", options.out, "a folder, or a file that ends in .gguf")->required();
+  command
+      ->add_option("--dtype", options.dtype,
+                   "f32, f16, bf16, in GGUF also q8_0; that of most weights if not given")
+      ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0"}));
+  command->add_option("--shard-gb", options.shard_gb, "most GB (10^9 bytes) of a safetensors file")
+      ->check(CLI::Range(1e-6, 1e6));
+  command->callback([&options] { convert_command(options); });
+}
+
 // Options of all commands; they must live as long as the parser.
 struct Options {
   TrainOptions train;
   DrawOptions generate, eval;
   ModelOptions logprobs;
+  ConvertOptions convert;
   double logprobs_temperature = 1.0;
   std::string logprobs_device = "cpu";
   std::string tokenize_model;
@@ -208,6 +223,7 @@ int run(int argc, char** argv) {
   add_train(app, options.train);
   add_drawers(app, options);
   add_text(app, options);
+  add_convert(app, options.convert);
   add_offline(app, options);
   try {
     check_command(app, argc, argv);

@@ -11,6 +11,12 @@
 
 namespace vernier {
 
+int64_t NamedSlice::numel() const {
+  int64_t count = 1;
+  for (const int64_t size : shape) count *= size;
+  return count;
+}
+
 namespace {
 
 void check_device(at::Device device) {

@@ -19,6 +19,8 @@ struct NamedSlice {
   size_t parameter = 0;
   int64_t first_row = 0, rows = 0;  // rows = 0: the whole vector of a norm
   std::vector<int64_t> shape;
+
+  int64_t numel() const;
 };
 
 class Decoder {

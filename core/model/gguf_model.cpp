@@ -5,6 +5,8 @@
 
 #include "core/base/errors.h"
 #include "core/model/family.h"
+#include "core/model/model.h"
+#include "core/text/tokenizer_spec.h"
 #include "core/weights/weights.h"
 
 namespace vernier {
@@ -127,8 +129,13 @@ void move_rows(float* rows, const PairedRows& pairs, const From& from, const To&
 }  // namespace
 
 ModelSpec spec_from_gguf_model(const GgufFile& file) {
-  if (file.has(kGgufConfig))
-    return spec_from_config_text(file.text(kGgufConfig), cat(file.path(), ": ", kGgufConfig));
+  const std::string config = gguf_file_key("config.json");
+  const std::string generation = gguf_file_key(kGenerationConfig);
+  if (file.has(config)) {
+    ModelSpec spec = spec_from_config_text(file.text(config), cat(file.path(), ": ", config));
+    if (file.has(generation)) spec.generation_config_json = file.text(generation);
+    return spec;
+  }
   const Family& family = family_of_gguf(file);
   const Keys keys(file, family.gguf);
   ModelSpec spec;

@@ -5,19 +5,23 @@
 #include <string>
 
 #include "core/model/spec.h"
+#include "core/weights/gguf_writer.h"
 
 namespace vernier {
-
-class GgufFile;
 
 /// RoPE frequencies by factors, one a rotated pair: what llama.cpp makes of kind llama3.
 inline constexpr const char* kRopeFactors = "rope_freqs.weight";
 
-/// config.json as it came, in files that Vernier wrote: GGUF's own keys do not hold all of it.
-inline constexpr const char* kGgufConfig = "vernier.config.json";
-
 /// Reads the metadata. What is not built is a UsageError that names the key.
 ModelSpec spec_from_gguf_model(const GgufFile& file);
+
+/// The model as llama.cpp reads it, and config.json and generation_config.json as they came. What
+/// GGUF's keys cannot say (windows in some layers, RoPE kind dynamic) is a UsageError ("`where`:
+/// ...") that names it: another program would read another model.
+GgufMetadata gguf_metadata(const ModelSpec& spec, const std::string& where);
+
+/// The values of kRopeFactors, [R/2]; empty where the kind needs none.
+std::vector<float> gguf_rope_factors(const ModelSpec& spec);
 
 /// The name that a tensor of a Hugging Face checkpoint has in GGUF files.
 std::string gguf_name(const std::string& name, const ModelSpec& spec);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 
 #include "core/base/errors.h"
 #include "core/base/json.h"
@@ -95,8 +94,7 @@ std::vector<Shard> cut_into_shards(const std::vector<NamedSlice>& slices, int64_
   std::vector<Shard> shards(1);
   int64_t held = 0;
   for (size_t i = 0; i < slices.size(); ++i) {
-    int64_t bytes = element;
-    for (const int64_t size : slices[i].shape) bytes *= size;
+    const int64_t bytes = slices[i].numel() * element;
     if (held > 0 && held + bytes > shard_bytes) {
       shards.push_back({.file = "", .first = i, .last = i});
       held = 0;
@@ -115,43 +113,61 @@ std::vector<Shard> cut_into_shards(const std::vector<NamedSlice>& slices, int64_
 }
 
 void write_index(const std::vector<NamedSlice>& slices, const std::vector<Shard>& shards,
-                 int64_t element, int64_t parameters, const fs::path& folder) {
+                 int64_t element, const fs::path& folder) {
   Json::object_t map;
+  int64_t bytes = 0;
   for (const Shard& shard : shards)
-    for (size_t i = shard.first; i < shard.last; ++i) map.emplace_back(slices[i].name, shard.file);
-  const Json index = {{"metadata", {{"total_size", parameters * element}}}, {"weight_map", map}};
+    for (size_t i = shard.first; i < shard.last; ++i) {
+      map.emplace_back(slices[i].name, shard.file);
+      bytes += slices[i].numel() * element;
+    }
+  const Json index = {{"metadata", {{"total_size", bytes}}}, {"weight_map", map}};
   write_file(folder / kWeightsIndex, index.dump(2) + "\n");
+}
+
+void write_shard(const std::vector<NamedSlice>& slices, const Shard& shard, DType dtype,
+                 const SliceValues& values, const fs::path& folder) {
+  std::vector<SafetensorsWriter::Planned> plan;
+  for (size_t i = shard.first; i < shard.last; ++i)
+    plan.push_back({slices[i].name, slices[i].shape, dtype});
+  SafetensorsWriter writer(folder / shard.file, std::move(plan), {{"format", "pt"}});
+  for (size_t i = shard.first; i < shard.last; ++i) writer.write(values(slices[i]));
+  writer.commit();
+}
+
+// What generation begins and ends with, where no file came with the model.
+std::string generation_json(const Tokenizer& tokenizer) {
+  const std::vector<int32_t>& ends = tokenizer.eos_ids();
+  Json out = {{"eos_token_id", ends.size() == 1 ? Json(ends[0]) : Json(ends)}};
+  if (tokenizer.bos_id()) out["bos_token_id"] = *tokenizer.bos_id();
+  if (tokenizer.pad_id()) out["pad_token_id"] = *tokenizer.pad_id();
+  return out.dump(2) + "\n";
 }
 
 }  // namespace
 
-void save_model(Decoder& decoder, const Tokenizer& tokenizer, const fs::path& folder, DType dtype,
-                int64_t shard_bytes) {
-  const int32_t bos = tokenizer.bos_id().value_or(-1), pad = tokenizer.pad_id().value_or(-1);
-  const std::vector<int32_t> eos = {tokenizer.eos_id()};
-  write_file(folder / "config.json", config_json(decoder.spec(), torch_name(dtype), bos, eos, pad));
-  const std::vector<NamedSlice>& slices = decoder.slices();
-  const int64_t element = dtype == DType::f32 ? 4 : 2;
-  const std::vector<Shard> shards = cut_into_shards(slices, element, shard_bytes);
-  for (const Shard& shard : shards) {
-    std::vector<SafetensorsWriter::Planned> plan;
-    for (size_t i = shard.first; i < shard.last; ++i)
-      plan.push_back({slices[i].name, slices[i].shape, dtype});
-    SafetensorsWriter writer(folder / shard.file, std::move(plan), {{"format", "pt"}});
-    for (size_t i = shard.first; i < shard.last; ++i)
-      writer.write(decoder.slice(slices[i]).const_data_ptr<float>());
-    writer.commit();
-  }
-  if (shards.size() > 1) write_index(slices, shards, element, decoder.num_parameters(), folder);
+void save_weights(const ModelSpec& spec, const std::vector<NamedSlice>& slices,
+                  const Tokenizer& tokenizer, const SliceValues& values, const fs::path& folder,
+                  const SaveOptions& options) {
+  write_file(folder / "config.json",
+             config_json(spec, torch_name(options.dtype), tokenizer.bos_id().value_or(-1),
+                         tokenizer.eos_ids(), tokenizer.pad_id().value_or(-1)));
+  const int64_t element = options.dtype == DType::f32 ? 4 : 2;
+  const std::vector<Shard> shards = cut_into_shards(slices, element, options.shard_bytes);
+  for (const Shard& shard : shards) write_shard(slices, shard, options.dtype, values, folder);
+  if (shards.size() > 1) write_index(slices, shards, element, folder);
   tokenizer.save(folder);
-  std::string generation = decoder.spec().generation_config_json;
-  if (generation.empty()) {
-    Json made = {{"eos_token_id", tokenizer.eos_id()}};
-    if (bos >= 0) made["bos_token_id"] = bos;
-    if (pad >= 0) made["pad_token_id"] = pad;
-    generation = made.dump(2) + "\n";
-  }
-  write_file(folder / kGenerationConfig, generation);
+  const std::string& generation = spec.generation_config_json;
+  write_file(folder / kGenerationConfig,
+             generation.empty() ? generation_json(tokenizer) : generation);
+}
+
+void save_model(Decoder& decoder, const Tokenizer& tokenizer, const fs::path& folder,
+                const SaveOptions& options) {
+  const SliceValues values = [&](const NamedSlice& slice) {
+    return decoder.slice(slice).const_data_ptr<float>();
+  };
+  save_weights(decoder.spec(), decoder.slices(), tokenizer, values, folder, options);
 }
 
 }  // namespace vernier

@@ -1,6 +1,7 @@
 // A model as a user names it: weights and tokenizer, from a folder or a GGUF file.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -35,11 +36,24 @@ Model load_model(const std::string& path, const LoadOptions& options = {});
 /// A model with random weights.
 Model new_model(const NewModel& config, uint64_t seed, bool trained);
 
+/// How weights are stored.
+struct SaveOptions {
+  DType dtype = DType::f32;                      // f32, f16 or bf16
+  int64_t shard_bytes = int64_t{5'000'000'000};  // of one file of several
+};
+
 /// Writes a folder that `transformers` and vLLM open as it is: config.json, weights, tokenizer and
-/// generation files; those that came with the model are written as they came. Weights are fp32,
-/// fp16 or bf16 (`dtype`) in one file, or in several of at most `shard_bytes` with an index. Files
-/// are durable; the folder exists already.
+/// generation files; those that came with the model are written as they came. Weights are in one
+/// file, or in several with an index. Files are durable; the folder exists already.
 void save_model(Decoder& decoder, const Tokenizer& tokenizer, const fs::path& folder,
-                DType dtype = DType::f32, int64_t shard_bytes = int64_t{5'000'000'000});
+                const SaveOptions& options = {});
+
+/// Values of a slice, row-major, that stay until the next call.
+using SliceValues = std::function<const float*(const NamedSlice&)>;
+
+/// The same for weights that no decoder holds.
+void save_weights(const ModelSpec& spec, const std::vector<NamedSlice>& slices,
+                  const Tokenizer& tokenizer, const SliceValues& values, const fs::path& folder,
+                  const SaveOptions& options);
 
 }  // namespace vernier

@@ -202,6 +202,8 @@ std::optional<int32_t> Tokenizer::id_of(std::string_view token) const {
 const std::string& Tokenizer::kind() const { return data_->kind; }
 const std::string& Tokenizer::chat_template() const { return data_->spec.chat_template; }
 
+const TokenizerSpec& Tokenizer::spec() const { return data_->spec; }
+
 void Tokenizer::save(const std::filesystem::path& folder) const { write_spec(data_->spec, folder); }
 
 }  // namespace vernier

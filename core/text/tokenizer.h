@@ -75,6 +75,9 @@ class Tokenizer {
   /// tokenizer.json and tokenizer_config.json, which `transformers` opens as they are.
   void save(const std::filesystem::path& folder) const;
 
+  /// What it is made of.
+  const TokenizerSpec& spec() const;
+
  private:
   struct Data;
   explicit Tokenizer(TokenizerSpec spec);

@@ -23,6 +23,9 @@ constexpr const char* kFiles[] = {"tokenizer.json",
                                   "tokenizer.model",
                                   "chat_template.jinja"};
 
+// Files of a model that may name the tokens which end a response; the first that does counts.
+constexpr const char* kEndFiles[] = {"generation_config.json", "config.json"};
+
 // A token named in tokenizer_config.json, as a string or as an object with its content.
 std::optional<int32_t> named_token(const Field& root, const char* key, const TokenizerSpec& spec) {
   if (!root.has(key)) return std::nullopt;
@@ -88,11 +91,13 @@ void read_config(const std::string& text, const std::string& path, TokenizerSpec
   spec.chat_template = read_chat_template(root);
 }
 
-// eos_token_id of generation_config.json or config.json: an id or a list.
-std::vector<int32_t> configured_ends(const std::filesystem::path& path, const TokenizerSpec& spec) {
-  if (!std::filesystem::exists(path)) return {};
-  const Value file = parse_sorted_json(read_file(path), path.string());
-  const Field root(file, path.string());
+// eos_token_id of generation_config.json or config.json, where it is there: an id or a list.
+std::vector<int32_t> configured_ends(const FileTexts& files, const std::string& name,
+                                     const std::string& where, const TokenizerSpec& spec) {
+  const auto text = files.find(name);
+  if (text == files.end()) return {};
+  const Value file = parse_sorted_json(text->second, where + name);
+  const Field root(file, where + name);
   if (!root.has("eos_token_id")) return {};
   const Field field = root.at("eos_token_id");
   std::vector<int32_t> ends;
@@ -109,23 +114,32 @@ std::vector<int32_t> configured_ends(const std::filesystem::path& path, const To
 }  // namespace
 
 TokenizerSpec spec_from_folder(const std::filesystem::path& folder) {
-  std::map<std::string, std::string> files;
+  FileTexts files;
   for (const char* name : kFiles)
+    if (std::filesystem::exists(folder / name)) files[name] = read_file(folder / name);
+  for (const char* name : kEndFiles)
     if (std::filesystem::exists(folder / name)) files[name] = read_file(folder / name);
   if (!files.contains("tokenizer.json"))
     read_file(folder / "tokenizer.json");  // says what is wrong
-  TokenizerSpec spec =
-      spec_from_json(files.at("tokenizer.json"), (folder / "tokenizer.json").string());
+  return spec_from_files(std::move(files), (folder / "").string());
+}
+
+TokenizerSpec spec_from_files(FileTexts files, const std::string& where) {
+  const auto named = files.find("tokenizer.json");
+  if (named == files.end()) fail(where, "tokenizer.json: is missing");
+  TokenizerSpec spec = spec_from_json(named->second, where + "tokenizer.json");
   if (const auto config = files.find("tokenizer_config.json"); config != files.end())
-    read_config(config->second, (folder / "tokenizer_config.json").string(), spec);
+    read_config(config->second, where + "tokenizer_config.json", spec);
   // Newer versions of `transformers` keep the template in a file of its own.
   if (const auto jinja = files.find("chat_template.jinja"); jinja != files.end())
     spec.chat_template = jinja->second;
-  spec.ends = configured_ends(folder / "generation_config.json", spec);
-  if (spec.ends.empty()) spec.ends = configured_ends(folder / "config.json", spec);
+  for (const char* name : kEndFiles) {
+    if (spec.ends.empty()) spec.ends = configured_ends(files, name, where, spec);
+    files.erase(name);  // the model's files, not the tokenizer's
+  }
   if (spec.ends.empty() && spec.eos) spec.ends = {*spec.eos};
   if (spec.ends.empty())
-    fail(folder.string(),
+    fail(where,
          ": no end token: neither eos_token_id in generation_config.json or config.json nor "
          "eos_token in tokenizer_config.json");
   spec.files = std::move(files);

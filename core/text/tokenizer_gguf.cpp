@@ -72,9 +72,18 @@ void read_around(const GgufFile& file, const std::string& key, std::optional<int
   around.push_back(*id);
 }
 
+constexpr std::string_view kFilePrefix = "vernier.file.";
+
 }  // namespace
 
+std::string gguf_file_key(std::string_view file) { return std::string(kFilePrefix).append(file); }
+
 TokenizerSpec spec_from_gguf(const GgufFile& file) {
+  FileTexts files;
+  for (const auto& [key, value] : file.metadata())
+    if (key.starts_with(kFilePrefix)) files[key.substr(kFilePrefix.size())] = file.text(key);
+  if (files.contains("tokenizer.json"))
+    return spec_from_files(std::move(files), file.path() + ": ");
   TokenizerSpec spec;
   spec.source = file.path();
   const std::string& model = file.text("tokenizer.ggml.model");

@@ -11,9 +11,12 @@
 #include <unordered_set>
 #include <vector>
 
+#include "core/weights/gguf_writer.h"
+
 namespace vernier {
 
-class GgufFile;
+/// Texts of files by their names.
+using FileTexts = std::map<std::string, std::string>;
 
 /// A token that is found in the text as it is written, before anything else happens to the text.
 /// The meaning of the flags is that of `tokenizers`' AddedVocabulary.
@@ -101,13 +104,23 @@ struct TokenizerSpec {
   std::vector<int32_t> ends;             // ids that end a response
   std::optional<int32_t> bos, eos, pad;  // tokens that the files name
   std::string chat_template;
-  std::map<std::string, std::string> files;  // a folder's tokenizer files as they were, by name
+  FileTexts files;  // a folder's tokenizer files as they were
 };
 
 /// From GGUF metadata, a folder, or a list of characters. As at Tokenizer::from_...
 TokenizerSpec spec_from_gguf(const GgufFile& file);
 TokenizerSpec spec_from_folder(const std::filesystem::path& folder);
+
+/// The same from the texts of the folder's files; `where` opens messages, before a file's name.
+TokenizerSpec spec_from_files(FileTexts files, const std::string& where);
 TokenizerSpec spec_from_characters(const std::string& characters, const std::string& end);
+
+/// The key of GGUF metadata that holds a file of the model as it came, in files that Vernier wrote.
+std::string gguf_file_key(std::string_view file);
+
+/// The tokenizer as llama.cpp reads it, and its files if there are any. `vocabulary` is the
+/// model's, at least as large. A kind of tokenizer that GGUF cannot say is a UsageError.
+GgufMetadata gguf_metadata(const TokenizerSpec& spec, int64_t vocabulary);
 
 /// The text of a tokenizer.json alone; `where` opens messages. Names no begin, end or pad token.
 TokenizerSpec spec_from_json(std::string_view text, const std::string& where);
