@@ -25,7 +25,8 @@ void check_sayable(const ModelSpec& spec, const std::string& where) {
       (spec.rope.beta_fast != 32 || spec.rope.beta_slow != 1 || spec.rope.attention_factor != 0 ||
        spec.rope.mscale != 0 || spec.rope.mscale_all_dim != 0 || !spec.rope.truncate))
     refuse("yarn with values other than the usual ones");
-  if (spec.mlp_bias) refuse("biases in the MLP");
+  if (spec.mlp_bias && spec.model_type != "llama")
+    refuse("biases in the MLP of a ", spec.model_type, " model");
   for (int64_t i = 0; i < spec.num_hidden_layers; ++i) {
     const LayerSpec layer = spec.layer(i);
     if (layer.window != spec.layer(0).window || (layer.window > 0 && spec.model_type != "mistral"))
