@@ -151,8 +151,11 @@ def post_processor(kind, ids):
     return sequence([byte_level(True), template], "processors") if kind.before else template
 
 
-def build(kind):
-    """The text of a tokenizer.json: a vocabulary trained on the pools, in the kind's shape."""
+POOLS = (PROSE + CODE + LATEX + FOREIGN + WORDS) * 2
+
+
+def build(kind, corpus=POOLS, size=None):
+    """The text of a tokenizer.json: a vocabulary trained on a corpus, in the kind's shape."""
     skeleton = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": kind.normalizer, "pre_tokenizer": kind.pre,
                 "post_processor": None, "decoder": kind.decoder}
     model = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None, "fuse_unk": False,
@@ -162,9 +165,9 @@ def build(kind):
         trainee.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next") if kind.normalizer else pre_tokenizers.Metaspace("▁", "always")
     trainee.model = models.BPE(**({"unk_token": kind.model["unk_token"]} if "unk_token" in kind.model else {}))
     alphabet = pre_tokenizers.ByteLevel.alphabet() if "ByteLevel" in json.dumps(kind.pre) else []
-    trainer = trainers.BpeTrainer(vocab_size=kind.size, special_tokens=kind.first, initial_alphabet=alphabet, show_progress=False,
-                                  limit_alphabet=256 if alphabet else 180)
-    trainee.train_from_iterator((PROSE + CODE + LATEX + FOREIGN + WORDS) * 2, trainer)
+    trainer = trainers.BpeTrainer(vocab_size=size or kind.size, special_tokens=kind.first, initial_alphabet=alphabet, show_progress=False,
+                                  limit_alphabet=256 if alphabet else size or 180)
+    trainee.train_from_iterator(corpus, trainer)
     learned = json.loads(trainee.to_str())["model"]
     model |= {"vocab": learned["vocab"], "merges": learned["merges"] if kind.pairs else [" ".join(m) for m in learned["merges"]]} | kind.model
     ids = dict(model["vocab"])
