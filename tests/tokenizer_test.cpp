@@ -312,6 +312,22 @@ TEST_CASE("hostile files end with a message, and soon") {
   const std::string marks(200'000, '<');
   CHECK(overlapping.decode(overlapping.encode(marks)) == marks);
 
+  Json greedy = file;
+  greedy["added_tokens"][0] = {{"id", size}, {"content", "  "}, {"lstrip", true}, {"rstrip", true}};
+  const Tokenizer blanks = Tokenizer::from_json(dump_json(greedy), "t.json");
+  CHECK(blanks.encode(std::string(1'000'000, ' ')).size() == 500'000);
+
+  Json growing = file;
+  growing["normalizer"] = {{"type", "Sequence"}, {"normalizers", Json::array()}};
+  for (int i = 0; i < 40; ++i)
+    growing["normalizer"]["normalizers"].push_back(
+        {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", "aa"}});
+  const Tokenizer bomb = Tokenizer::from_json(dump_json(growing), "t.json");
+  CHECK_THROWS_WITH_AS(bomb.encode("a"), doctest::Contains("made to exhaust the memory"),
+                       UsageError);
+  growing["normalizer"]["normalizers"][0]["content"] = std::string(600, 'a');
+  CHECK(error_of(growing).find("has 600 bytes; up to 512 are allowed") != std::string::npos);
+
   // A merge whose product is a part of it would never end.
   Json loop = file;
   loop["model"]["merges"][0] = {"a", ""};

@@ -180,6 +180,23 @@ def build(kind, corpus=POOLS, size=None):
                       separators=(",", ":"))
 
 
+def with_every_pair(source, rng):
+    """The same with a merge for every pair of bytes, so that ids show where every piece ends."""
+    tokenizer = json.loads(source)
+    if "ByteLevel" not in json.dumps(tokenizer["pre_tokenizer"]):
+        return source
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = [[a, b] for a in alphabet for b in alphabet]
+    rng.shuffle(merges)
+    vocab = {t: i for i, t in enumerate(alphabet + [a + b for a, b in merges])}
+    tokenizer["model"] |= {"vocab": vocab, "merges": merges}
+    for i, token in enumerate(tokenizer["added_tokens"]):
+        token["id"] = vocab.setdefault(token["content"], len(vocab))
+    tokenizer["added_tokens"].sort(key=lambda t: t["id"])
+    tokenizer["post_processor"] = None
+    return json.dumps(tokenizer)
+
+
 # ---------------------------------------------------------------- texts
 
 ASSIGNED = [c for c in range(0x110000) if unicodedata.category(chr(c)) not in ("Cn", "Cs", "Co")]  # Python 3.11: Unicode 14
@@ -277,13 +294,14 @@ def write(out):
     print(f"{len(KINDS)} kinds, {len(pool)} texts, {size} bytes")
 
 
-def compare(bench, count, names, seed):
+def compare(bench, count, names, seed, every_pair):
     rng = random.Random(seed)
     for name in names:
         pool = texts(rng, count)
+        source = with_every_pair(build(KINDS[name]), rng) if every_pair else build(KINDS[name])
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)
-            (folder / "tokenizer.json").write_text(build(KINDS[name]), encoding="utf-8")
+            (folder / "tokenizer.json").write_text(source, encoding="utf-8")
             (folder / "texts.jsonl").write_text("".join(json.dumps({"text": one}) + "\n" for one in pool))
             ours = subprocess.run([bench, folder / "tokenizer.json", folder / "texts.jsonl", "--ids"], check=True, stdout=subprocess.PIPE).stdout
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -307,11 +325,12 @@ def main():
     parser.add_argument("--count", type=int, default=10000)
     parser.add_argument("--kind", action="append", choices=KINDS)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--every-pair", action="store_true", help="vocabularies whose ids show where every piece ends")
     args = parser.parse_args()
     if args.what == "write":
         write(args.out)
     else:
-        compare(args.bench, args.count, args.kind or list(KINDS), args.seed)
+        compare(args.bench, args.count, args.kind or list(KINDS), args.seed, args.every_pair)
 
 
 if __name__ == "__main__":

@@ -186,7 +186,8 @@ void save_model(Decoder& decoder, const Tokenizer& tokenizer, const fs::path& fo
     writer.write(decoder.slice(slice).const_data_ptr<float>());
   writer.commit();
   tokenizer.save(folder);
-  Json generation = {{"eos_token_id", tokenizer.eos_id()}};
+  const std::vector<int32_t>& ends = tokenizer.eos_ids();
+  Json generation = {{"eos_token_id", ends.size() == 1 ? Json(ends[0]) : Json(ends)}};
   if (bos >= 0) generation["bos_token_id"] = bos;
   if (pad >= 0) generation["pad_token_id"] = pad;
   write_file(folder / "generation_config.json", generation.dump(2) + "\n");
