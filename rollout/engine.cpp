@@ -36,7 +36,7 @@ class Batch {
         weight_version_(weight_version),
         banned_(tokenizer.pad_id().value_or(-1)),
         tags_(config, tokenizer) {
-    if (banned_ == tokenizer.eos_id()) banned_ = -1;  // some models pad with their end token
+    if (tokenizer.ends(banned_)) banned_ = -1;  // some models pad with their end token
     for (size_t g = 0; g < prompts.size(); ++g) {
       check_fits(prompts[g], cat("prompt ", prompts[g].id), config, decoder.spec());
       Group group;
@@ -133,7 +133,7 @@ class Batch {
   }
 
   bool ended(const Running& one) const {
-    return one.response.ids.back() == tokenizer_.eos_id() ||
+    return tokenizer_.ends(one.response.ids.back()) ||
            static_cast<int64_t>(one.response.ids.size()) >= config_.max_completion_length;
   }
 
@@ -141,7 +141,7 @@ class Batch {
     Response& response = one.response;
     stats_.new_tokens += static_cast<int64_t>(response.ids.size());
     response.finish_reason =
-        response.ids.back() == tokenizer_.eos_id() ? FinishReason::stop : FinishReason::length;
+        tokenizer_.ends(response.ids.back()) ? FinishReason::stop : FinishReason::length;
     response.num_tokens = response.raw_num_tokens = static_cast<int32_t>(response.ids.size());
     response.text = tokenizer_.decode(response.ids);
     response.versions = {{weight_version_, response.num_tokens}};

@@ -386,7 +386,10 @@ class Mistakes(Case):
         *_, smoke = Smoke("test_smoke_learns").reference()
         folder = self.folder / "model"
         shutil.copytree(smoke / "checkpoint-0", folder)
-        for text, message in (('{"eos_token_id":[21,3]}', "names 2 end tokens"), ('{"eos_token_id":3}', "end token"),
+        for text in ('{"eos_token_id":[21,3]}', '{"eos_token_id":3}'):  # what a generation is asked to end with
+            (folder / "generation_config.json").write_text(text)
+            self.assert_exit(run("tokenize", "--model", folder, text='{"text":"a1="}\n'), 0)
+        for text, message in (('{"eos_token_id":[]}', "the list is empty"), ('{"eos_token_id":3000}', "outside the vocabulary"),
                               ("{", "not JSON")):
             (folder / "generation_config.json").write_text(text)
             done = run("tokenize", "--model", folder, text='{"text":"a1="}\n')

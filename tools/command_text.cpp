@@ -58,8 +58,8 @@ void print(const Json& row) {
 
 void tokenize_command(const std::string& model, bool decode, bool add_special) {
   const Tokenizer tokenizer = Tokenizer::open(model);
-  if (add_special && !tokenizer.bos_id())
-    fail(model, ": --add-special: the model has no begin token");
+  if (add_special && tokenizer.add_special({}).empty())
+    fail(model, ": --add-special: this model's files put no tokens around a text");
   LineReader reader("-");
   std::string line;
   while (reader.next(line)) {
@@ -74,7 +74,7 @@ void tokenize_command(const std::string& model, bool decode, bool add_special) {
       continue;
     }
     std::vector<int32_t> ids = encoded(tokenizer, row, reader.where());
-    if (add_special) ids.insert(ids.begin(), *tokenizer.bos_id());
+    if (add_special) ids = tokenizer.add_special(std::move(ids));
     print({{"ids", ids}});
   }
 }

@@ -124,7 +124,8 @@ void add_text(CLI::App& app, Options& options) {
   command->add_option("--model", options.tokenize_model, "Hugging Face folder or GGUF file")
       ->required();
   command->add_flag("--decode", options.decode, "{\"ids\"} to {\"text\"}");
-  command->add_flag("--add-special", options.add_special, "begin with the model's begin token");
+  command->add_flag("--add-special", options.add_special,
+                    "with the tokens that the model's files put around every text");
   command->callback([&options] {
     tokenize_command(options.tokenize_model, options.decode, options.add_special);
   });

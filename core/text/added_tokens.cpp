@@ -51,15 +51,20 @@ bool AddedTokens::add(std::string_view content, const AddedToken& token) {
 }
 
 AddedTokens::Found AddedTokens::widened(std::string_view text, const TokenMatcher::Match& match,
-                                        size_t done) const {
+                                        size_t done, size_t& spaces_end) const {
   const AddedToken& token = tokens_[static_cast<size_t>(match.index)];
   Found found{match.begin, match.end, true};
   if (token.single_word &&
       (ends_with_word(text.substr(0, match.begin)) || starts_with_word(text.substr(match.end))))
     return {match.begin, match.end, false};
-  if (token.lstrip)
-    found.begin = std::max(match.begin - trailing_spaces(text.substr(0, match.begin)), done);
-  if (token.rstrip) found.end += leading_spaces(text.substr(match.end));
+  if (token.lstrip && match.begin > done)
+    found.begin -= trailing_spaces(text.substr(done, match.begin - done));
+  else if (token.lstrip)
+    found.begin = done;
+  if (token.rstrip) {
+    if (match.end >= spaces_end) spaces_end = match.end + leading_spaces(text.substr(match.end));
+    found.end = spaces_end;
+  }
   return found;
 }
 

@@ -56,7 +56,9 @@ class AddedTokens {
     size_t begin, end;
     bool accepted;
   };
-  Found widened(std::string_view text, const TokenMatcher::Match& match, size_t done) const;
+  // `spaces_end`: how far spaces are known to go, so that none is looked at twice.
+  Found widened(std::string_view text, const TokenMatcher::Match& match, size_t done,
+                size_t& spaces_end) const;
 
   TokenMatcher matcher_;
   std::vector<AddedToken> tokens_;
@@ -64,12 +66,12 @@ class AddedTokens {
 
 template <class Token, class Between>
 void AddedTokens::cut(std::string_view text, const Token& token, const Between& between) const {
-  size_t done = 0, from = 0;
+  size_t done = 0, from = 0, spaces_end = 0;
   while (!matcher_.empty()) {
     const auto match = matcher_.next(text, from);
     if (!match) break;
     from = match->end;
-    const Found found = widened(text, *match, done);
+    const Found found = widened(text, *match, done, spaces_end);
     if (!found.accepted) continue;
     if (found.begin > done) between(text.substr(done, found.begin - done), done);
     token(tokens_[static_cast<size_t>(match->index)].id);

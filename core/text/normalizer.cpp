@@ -143,8 +143,14 @@ Normalizer::Normalizer(Normalizer&&) noexcept = default;
 Normalizer& Normalizer::operator=(Normalizer&&) noexcept = default;
 
 std::string Normalizer::apply(std::string_view text) const {
+  constexpr size_t kMostGrowth = 100, kFree = 100'000;  // bytes
   std::string out(text);
-  for (const Step& step : steps_) out = step.apply(out);
+  for (const Step& step : steps_) {
+    out = step.apply(out);
+    if (out.size() > kMostGrowth * text.size() + kFree)
+      fail("the normalizer makes ", out.size(), " bytes of ", text.size(),
+           "; a file made to exhaust the memory");
+  }
   return out;
 }
 

@@ -26,10 +26,10 @@ bool is_alphanumeric(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-// A general category: "L", "Lu".
+// A general category: "L", "Lu". Not Mn and Mc, between which U+1171E has changed.
 bool is_category(std::string_view name) {
   constexpr std::string_view kAll =
-      " L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp ";
+      " L Lu Ll Lt Lm Lo M Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp ";
   return name.find(' ') == std::string_view::npos && kAll.find(cat(" ", name, " ")) != kAll.npos;
 }
 
@@ -78,7 +78,11 @@ class Translator {
 
   void escape() {
     const char letter = i_ + 1 < regex_.size() ? regex_[i_ + 1] : '\0';
-    if (letter == 'p' || letter == 'P') return property(letter == 'P');
+    if (letter == 'p' || letter == 'P') return named_property(letter == 'P');
+    if (letter == 'd' || letter == 'D') {
+      i_ += 2;
+      return property("Nd", letter == 'D');
+    }
     if (letter == 's' || letter == 'S') {
       const char* set = letter == 's' ? kSpaces : kNotSpaces;
       out_ += in_class_ ? std::string(set) : cat("[", set, "]");
@@ -86,13 +90,13 @@ class Translator {
       return;
     }
     // Of the others, some mean something else to PCRE2 (\h, \w, \b, \v), some are references.
-    constexpr std::string_view kSame = "rntfdDx";
+    constexpr std::string_view kSame = "rntfx";
     if (is_alphanumeric(letter) && kSame.find(letter) == kSame.npos) refuse(cat("\\", letter));
     copy(letter == '\0' ? 1 : 2);
   }
 
   // \p{L} and \p{^L}; of scripts, \p{Han}. PCRE2's own \p{Han} is a wider set (Script_Extensions).
-  void property(bool negated) {
+  void named_property(bool negated) {
     const size_t end = regex_.find('}', i_);
     if (!at(negated ? "\\P{" : "\\p{") || end == std::string::npos) refuse("\\p without a name");
     std::string name = regex_.substr(i_ + 3, end - i_ - 3);
@@ -101,18 +105,19 @@ class Translator {
       negated = !negated;
       name.erase(0, 1);
     }
-    if (!is_category(name)) {
-      for (const char c : name)
-        if (!is_alphanumeric(c) && c != '_') refuse(cat("\\p{", name, "}"));
-      out_ += cat(negated ? "\\P" : "\\p", "{sc:", name, "}");
-      return;
-    }
-    const std::string newer = newer_of(name);
-    if (negated && in_class_ && !newer.empty()) refuse(cat("\\P{", name, "} in a class"));
+    if (is_category(name)) return property(name, negated);
+    for (const char c : name)
+      if (!is_alphanumeric(c) && c != '_') refuse(cat("\\p{", name, "}"));
+    out_ += cat(negated ? "\\P" : "\\p", "{sc:", name, "}");
+  }
+
+  void property(const std::string& category, bool negated) {
+    const std::string newer = newer_of(category);
+    if (negated && in_class_ && !newer.empty()) refuse(cat("\\P{", category, "} in a class"));
     if (in_class_)
-      out_ += cat(negated ? "\\P{" : "\\p{", name, "}", newer);
+      out_ += cat(negated ? "\\P{" : "\\p{", category, "}", newer);
     else
-      out_ += cat(negated ? "[^" : "[", "\\p{", name, "}", newer, "]");
+      out_ += cat(negated ? "[^" : "[", "\\p{", category, "}", newer, "]");
   }
 
   void inside_class(char c) {
@@ -148,6 +153,29 @@ class Translator {
     const std::string options = regex_.substr(i_ + 2, end - i_ - 2);
     if (regex_[end] == ')') refuse("an option for the rest of a group");
     if (options != "i") refuse(cat("the option '", options, "'"));
+    check_folding(end);
+  }
+
+  // Without regard to case, "ss" matches a sharp s there, and other pairs match other ligatures.
+  void check_folding(size_t from) const {
+    int depth = 1;
+    size_t to = from;
+    for (; to < regex_.size() && depth > 0; ++to) {
+      if (regex_[to] == '\\')
+        ++to;
+      else if (regex_[to] == '(')
+        ++depth;
+      else if (regex_[to] == ')')
+        --depth;
+    }
+    char last = '\0';
+    for (const char c : std::string_view(regex_).substr(from, to - from)) {
+      if (static_cast<unsigned char>(c) >= 0x80) refuse("a character beyond ASCII in (?i:)");
+      const char lower = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+      for (const std::string_view pair : {"ss", "st", "ff", "fi", "fl"})
+        if (last == pair[0] && lower == pair[1]) refuse(cat("'", pair, "' in (?i:)"));
+      last = lower;
+    }
   }
 
   const std::string& regex_;

@@ -103,6 +103,8 @@ TokenizerSpec spec_from_gguf(const GgufFile& file) {
   spec.bos = read_id(file, "tokenizer.ggml.bos_token_id", spec.tokens.size());
   spec.pad = read_id(file, "tokenizer.ggml.padding_token_id", spec.tokens.size());
   spec.has_template = true;
+  if (spec.ignore_merges && spec.bos && !file.has("tokenizer.ggml.add_bos_token"))
+    spec.prefix.push_back(*spec.bos);  // Llama 3's file leaves it out where its template has it
   read_around(file, "tokenizer.ggml.add_bos_token", spec.bos, spec.prefix);
   read_around(file, "tokenizer.ggml.add_eos_token", spec.eos, spec.suffix);
   if (file.has("tokenizer.chat_template"))

@@ -27,6 +27,15 @@ bool read_pattern(const Field& field, std::string& pattern) {
   return regex;
 }
 
+// What takes the place of a match, or goes before a text.
+std::string read_content(const Field& field) {
+  constexpr size_t kMost = 512;  // bytes; a text must not grow without bound
+  const std::string& text = field.text();
+  if (text.size() > kMost)
+    field.refuse("has ", text.size(), " bytes; up to ", kMost, " are allowed");
+  return text;
+}
+
 void read_normalizer_step(const Field& field, TokenizerSpec& spec) {
   using Kind = NormalizerStep::Kind;
   const std::string type = field.type();
@@ -52,12 +61,12 @@ void read_normalizer_step(const Field& field, TokenizerSpec& spec) {
   } else if (type == "Prepend") {
     field.only({"type", "prepend"});
     step.kind = Kind::prepend;
-    step.content = field.at("prepend").text();
+    step.content = read_content(field.at("prepend"));
   } else if (type == "Replace") {
     field.only({"type", "pattern", "content"});
     step.kind = Kind::replace;
     step.regex = read_pattern(field.at("pattern"), step.pattern);
-    step.content = field.at("content").text();
+    step.content = read_content(field.at("content"));
   } else {
     field.refuse("type '", type, "' is not supported; NFC, NFD, NFKC, NFKD, Lowercase, Strip, ",
                  "Prepend, Replace and Sequence are");
@@ -140,7 +149,7 @@ void read_decoder_step(const Field& field, TokenizerSpec& spec) {
     step.kind = Kind::replace;
     if (read_pattern(field.at("pattern"), step.pattern))
       field.at("pattern").refuse("'Regex' is not supported in a decoder");
-    step.content = field.at("content").text();
+    step.content = read_content(field.at("content"));
   } else if (type == "ByteFallback" || type == "Fuse") {
     field.only({"type"});
     step.kind = type == "Fuse" ? Kind::fuse : Kind::byte_fallback;

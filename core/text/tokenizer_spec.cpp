@@ -92,7 +92,9 @@ std::string kind_of(const TokenizerSpec& spec) {
   if (is_one_regex(spec, kLlama3Regex)) return from_deepseek ? "deepseek-r1" : "llama3";
   if (is_one_regex(spec, kQwen2Regex)) return from_deepseek ? "deepseek-r1" : "qwen2";
   if (!spec.gpt2_regex) return "regex";
-  if (spec.steps.empty()) return spec.normalizer.empty() ? "gpt2" : "olmo";
+  if (spec.steps.empty() && spec.normalizer.empty()) return "gpt2";
+  if (spec.steps.empty() && spec.normalizer.size() == 1)
+    return spec.normalizer[0].kind == NormalizerStep::Kind::nfc ? "olmo" : "regex";
   const bool digits = spec.steps.size() == 1 && spec.normalizer.empty() &&
                       spec.steps[0].kind == PretokenizerStep::Kind::digit;
   return digits ? "smollm" : "regex";

@@ -60,6 +60,17 @@ class ClassTable {
   std::vector<std::array<uint8_t, kBlock>> blocks_;
 };
 
+// Of a code point that the library may not know.
+bool is_newer_word(char32_t code) {
+  for (const CategoryRange& range : newer_categories()) {
+    if (code < range.first || code > range.last) continue;
+    const std::string_view category = range.category;
+    return category[0] == 'L' || category[0] == 'M' || category == "Nd" || category == "Nl" ||
+           category == "Pc";
+  }
+  return false;
+}
+
 bool is_word(char32_t code) {
   switch (utf8proc_category(static_cast<utf8proc_int32_t>(code))) {
     case UTF8PROC_CATEGORY_LU:
@@ -77,7 +88,7 @@ bool is_word(char32_t code) {
     default:  // joiners, and symbols that are letters in circles and squares
       return code == 0x200C || code == 0x200D || (code >= 0x24B6 && code <= 0x24E9) ||
              (code >= 0x1F130 && code <= 0x1F149) || (code >= 0x1F150 && code <= 0x1F169) ||
-             (code >= 0x1F170 && code <= 0x1F189);
+             (code >= 0x1F170 && code <= 0x1F189) || is_newer_word(code);
   }
 }
 
