@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <source_location>
+#include <thread>
 
 #include "core/base/errors.h"
 #include "core/base/files.h"
@@ -340,6 +341,21 @@ TEST_CASE("hostile files end with a message, and soon") {
   CHECK(took.count() < 20);
 }
 
+TEST_CASE("threads may share tokenizers, and a thread may use many") {
+  const Tokenizer first = load_kind("llama3"), second = load_kind("mistral");
+  const std::string text = "hello w12 <|eot_id|> aaaa é! hello <s>word 猫";
+  const Ids ids = first.encode(text), others = second.encode(text);
+  std::vector<std::thread> threads;
+  std::vector<int> wrong(4);
+  for (int& count : wrong)
+    threads.emplace_back([&] {
+      for (int i = 0; i < 200; ++i)
+        count += (first.encode(text) != ids) + (second.encode(text) != others);
+    });
+  for (std::thread& thread : threads) thread.join();
+  CHECK(wrong == std::vector<int>(4));
+}
+
 TEST_CASE("special tokens go around a text where a file says so") {
   const TemporaryFolder folder;
   const auto load = [&](const std::string& kind, const Json& config) {
@@ -406,6 +422,8 @@ TEST_CASE("a folder's tokenizer files are saved byte for byte") {
   CHECK(read_file(copy.path() / "chat_template.jinja") == "{{ messages }}\n");
   CHECK(!fs::exists(copy.path() / "generation_config.json"));
   CHECK(Tokenizer::from_folder(copy.path()).encode("word") == tokenizer.encode("word"));
+  load_kind("mistral").save(copy.path());
+  CHECK(read_file(copy.path() / "tokenizer.json") == read_kind("mistral"));
 }
 
 }  // namespace
