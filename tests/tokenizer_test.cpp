@@ -152,11 +152,11 @@ void check_scanner(const PretokenizerStep& step, const std::vector<std::string>&
 }
 
 TEST_CASE("scanners cut as the expressions do") {
-  std::vector<std::string> texts = all_characters(4096, "");
+  std::vector<std::string> texts;
   for (const std::string_view between : {"a ", "'"})
     for (std::string& text : all_characters(4096, between)) texts.push_back(std::move(text));
   Rng rng(7, Stream::init);
-  for (int i = 0; i < 50'000; ++i) texts.push_back(random_text(rng));
+  for (int i = 0; i < 20'000; ++i) texts.push_back(random_text(rng));
   using Kind = PretokenizerStep::Kind;
   for (const char* regex : {kGpt2Regex, kLlama3Regex, kQwen2Regex})
     check_scanner({Kind::regex, regex}, texts);
@@ -314,7 +314,7 @@ TEST_CASE("hostile files end with a message, and soon") {
   many["added_tokens"].erase(0);
   for (size_t i = 0; i < 5'000; ++i) many["added_tokens"][i]["id"] = size + i;
   const Tokenizer overlapping = Tokenizer::from_json(dump_json(many), "t.json");
-  const std::string marks(200'000, '<');
+  const std::string marks(50'000, '<');
   CHECK(overlapping.decode(overlapping.encode(marks)) == marks);
 
   Json greedy = file;
