@@ -5,7 +5,6 @@
 #include <functional>
 #include <map>
 #include <source_location>
-#include <thread>
 
 #include "core/base/errors.h"
 #include "core/base/files.h"
@@ -425,18 +424,6 @@ TEST_CASE("a character tokenizer has one id a character") {
   CHECK(has(error("/normalizer", {{"type", "NFC"}}), "a WordLevel model is read with a Split"));
   file["model"]["vocab"].erase("0");
   CHECK(has(error("/model/vocab/zero", 0), "token 'zero' is not one character"));
-}
-
-TEST_CASE("threads may share a tokenizer") {
-  const Tokenizer tokenizer = load(small_tokenizer());
-  std::vector<std::thread> threads;
-  std::vector<Ids> results(4);
-  for (Ids& result : results)
-    threads.emplace_back([&] {
-      for (int i = 0; i < 200; ++i) result = tokenizer.encode("hello w12 <|end|> aaaa é! hello");
-    });
-  for (std::thread& thread : threads) thread.join();
-  for (const Ids& result : results) CHECK(result == results[0]);
 }
 
 // GGUF metadata, value by value. Types: 4 u32, 5 i32, 7 truth value, 8 text, 9 array.

@@ -173,7 +173,8 @@ Bpe::Bpe(const TokenizerSpec& spec)
     else if (spec.byte_fallback)
       byte_ids_[byte] = find(fallback_token(static_cast<uint8_t>(byte)));
   }
-  cuts_at_marks_ = !bytes_ && !ignore_merges_ && find(kSpaceMark) >= 0 && words_stand_alone(spec);
+  const int32_t mark = bytes_ ? -1 : find(kSpaceMark);
+  cuts_at_marks_ = mark >= 0 && mark != unknown_ && !ignore_merges_ && words_stand_alone(spec);
 }
 
 // Tokens by what they are in a piece.
@@ -357,8 +358,7 @@ void Bpe::encode(std::string_view piece, Scratch& scratch, std::vector<int32_t>&
   if (!cuts_at_marks_) return encode_word(piece, scratch, ids);
   const std::string_view mark = kSpaceMark;
   size_t begin = 0;
-  // The end of a run of marks is where a word begins: the run's last mark is the word's head, and
-  // marks may merge with each other, so the cut is before the run.
+  // A word begins with a run of marks, which may merge with each other.
   for (size_t at = piece.find(mark); at != std::string_view::npos; at = piece.find(mark, at)) {
     if (at > begin) encode_word(piece.substr(begin, at - begin), scratch, ids);
     begin = at;

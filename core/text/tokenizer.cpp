@@ -138,7 +138,9 @@ Tokenizer Tokenizer::from_folder(const std::filesystem::path& folder) {
 }
 
 Tokenizer Tokenizer::from_json(std::string_view text, const std::string& where) {
-  return Tokenizer(spec_from_json(text, where));
+  TokenizerSpec spec = spec_from_json(text, where);
+  spec.files["tokenizer.json"] = text;
+  return Tokenizer(std::move(spec));
 }
 
 Tokenizer Tokenizer::from_characters(const std::string& characters, const std::string& end) {

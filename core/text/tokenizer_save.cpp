@@ -118,6 +118,7 @@ Json tokenizer_file(const TokenizerSpec& spec) {
 }
 
 Json config_file(const TokenizerSpec& spec) {
+  ensure(spec.eos.has_value(), "an end token, which GGUF files and characters have");
   Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                  {"clean_up_tokenization_spaces", false},
                  {"model_max_length", kNoLimit},
