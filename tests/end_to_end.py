@@ -591,6 +591,41 @@ class SmolLM2(Case):
         texts = run("tokenize", "--model", SMOLLM2, "--decode", text=text).stdout.split("\n")[:-1]
         self.assertEqual([json.loads(line)["text"] for line in texts], [row["text"] for row in rows])
 
+    def test_convert_and_back(self):
+        """GGUF to a folder, to GGUF, and to a folder in shards: the same bits and the same ids."""
+        folder, again, shards = self.folder / "folder", self.folder / "again.gguf", self.folder / "shards"
+        self.assert_exit(run("convert", "--model", SMOLLM2, "--out", folder, "--dtype", "bf16"), 0)
+        self.assert_exit(run("convert", "--model", folder, "--out", again), 0)
+        self.assert_exit(run("convert", "--model", again, "--out", shards, "--shard-gb", "0.1"), 0)
+        self.assertEqual(len(list(shards.glob("model-*.safetensors"))), 3)
+        for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+            self.assertEqual((folder / name).read_bytes(), (shards / name).read_bytes())
+        text = json.dumps({"text": "The capital of France is Paris. 2 + 2 = 4"}) + "\n"
+        answers = {run("logprobs", "--model", model, text=text).stdout for model in (folder, again, shards)}
+        self.assertEqual(len(answers), 1)
+        taken = run("convert", "--model", folder, "--out", again)
+        self.assert_exit(taken, 2)
+        self.assertIn("overwrites nothing", taken.stderr)
+        packed = run("convert", "--model", SMOLLM2, "--out", self.folder / "packed")
+        self.assert_exit(packed, 2)
+        self.assertIn("Q4_1 cannot be written in safetensors; choose --dtype f32, f16 or bf16", packed.stderr)
+
+    def test_doctor_says_what_it_recognised(self):
+        found = json.loads(run("doctor", "--model", SMOLLM2, "--json").stdout)["model"]
+        self.assertEqual(
+            (found["family"], found["parameters"], found["rope"]["kind"], found["chat_format"], found["tokenizer"]["kind"]),
+            ("llama", 134515008, "default", "smollm2", "smollm"))
+        self.assertEqual([token["text"] for token in found["tokenizer"]["eos"]], ["<|im_end|>"])
+        folder = self.folder / "folder"
+        self.assert_exit(run("convert", "--model", SMOLLM2, "--out", folder, "--dtype", "bf16"), 0)
+        config = json.loads((folder / "config.json").read_text())
+        config |= {"attention_dropout": 0.1, "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 2048}}
+        (folder / "config.json").write_text(json.dumps(config))
+        found = json.loads(run("doctor", "--model", folder, "--json").stdout)["model"]
+        self.assertEqual(found["config_keys_not_used"], ["attention_dropout"])
+        self.assertEqual(found["rope"]["kind"], "yarn")
+        self.assertIn("rope", run("doctor", "--model", folder).stdout)
+
     def test_logprobs_of_gguf_and_safetensors(self):
         golden = json.loads((ROOT / "tests/cases/model/smollm2_logprobs.json").read_text())["texts"]
         config = self.write("c.toml", f'[run]\nsteps = 0\n[model]\npath = "{SMOLLM2}"\n')

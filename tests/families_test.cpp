@@ -6,6 +6,7 @@
 #include "core/kernels/device.h"
 #include "core/model/family.h"
 #include "core/model/model.h"
+#include "core/model/rope.h"
 #include "tests/testing.h"
 
 namespace vernier {
@@ -50,11 +51,28 @@ void write_weights(const fs::path& path, const Plan& plan) {
   writer.commit();
 }
 
+// Bytes for letters and digits, two merges, an end token: smaller than the models' vocabulary.
+std::string small_tokenizer() {
+  Json vocabulary = Json::object();
+  for (const char c : std::string("0123456789abcdefghijklmnopqrstuvwxyz.=+"))
+    vocabulary[std::string(1, c)] = vocabulary.size();
+  for (const char* token : {"ab", "abc"}) vocabulary[token] = vocabulary.size();
+  const Json end = {{"id", vocabulary.size()}, {"content", "<|end|>"}, {"single_word", false},
+                    {"lstrip", false},         {"rstrip", false},      {"normalized", false},
+                    {"special", true}};
+  return dump_json(
+      {{"added_tokens", {end}},
+       {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
+       {"decoder", {{"type", "ByteLevel"}}},
+       {"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", {"a b", "ab c"}}}}});
+}
+
 // The folder of one golden case, its weights in `shards` files.
 void write_case(const Json& one, const fs::path& folder, DType dtype = DType::f32,
                 size_t shards = 1) {
   write_file(folder / "config.json", one.at("config").dump(2));
-  Tokenizer::from_characters("0123456789.", ".").save(folder);
+  write_file(folder / "tokenizer.json", small_tokenizer());
+  write_file(folder / "tokenizer_config.json", R"({"eos_token": "<|end|>"})");
   Plan all;
   for (const auto& [name, shape] : one.at("tensors").items())
     all.push_back({name, shape.get<std::vector<int64_t>>(), dtype});
@@ -211,6 +229,79 @@ TEST_CASE("a saved folder is the folder it came from, whatever the family, in sh
       file.read(*tensor, values.data());
       CHECK(values == formula_weights(name, tensor->shape));
     }
+  }
+}
+
+// The same tensors under llama.cpp's names, in its order of rows, and the folder again.
+TEST_CASE("a model becomes a GGUF file and a folder again, or GGUF cannot say it") {
+  const Json cases = golden("model/families.json");
+  int written = 0;
+  for (const Json& one : cases.at("cases")) {
+    const std::string name = one.at("name");
+    CAPTURE(name);
+    const testing::TemporaryFolder source, copy;
+    write_case(one, source.path());
+    const Model model = load_model(source.path().string());
+    Decoder& decoder = *model.decoder;
+    const SliceValues values = [&](const NamedSlice& slice) {
+      return decoder.slice(slice).const_data_ptr<float>();
+    };
+    const fs::path file = source.path() / "m.gguf";
+    const std::string problem = testing::usage_error([&] {
+      save_gguf(decoder.spec(), decoder.slices(), *model.tokenizer, values, file, DType::f32);
+    });
+    const auto& kind = decoder.spec().rope.kind;
+    if (kind == "dynamic" || kind == "longrope")
+      CHECK(problem.find(cat("GGUF cannot say RoPE kind \"", kind, "\"")) != std::string::npos);
+    if (!problem.empty()) {
+      CHECK(problem.find("GGUF cannot say") != std::string::npos);
+      CHECK(!fs::exists(file));
+      continue;
+    }
+    ++written;
+    const Model again = load_model(file.string());
+    CHECK(at::equal(again.decoder->weights(), decoder.weights()));
+    save_model(*again.decoder, *again.tokenizer, copy.path());
+    for (const char* same : {"tokenizer.json", "tokenizer_config.json"})
+      CHECK(read_file(copy.path() / same) == read_file(source.path() / same));
+    Json config = parse_json(read_file(copy.path() / "config.json"), "config.json");
+    Json before = one.at("config");
+    for (const char* key : {"dtype", "torch_dtype"}) {
+      config.erase(key);
+      before.erase(key);
+    }
+    CHECK(config == before);
+  }
+  CHECK(written >= 20);
+}
+
+// Files of llama.cpp have no config.json inside: its own keys have to say the same.
+TEST_CASE("llama.cpp's keys alone give the same log-probabilities") {
+  const Json cases = golden("model/families.json");
+  for (const char* name : {"llama-default", "llama-wide-theta", "llama-llama3", "qwen2-linear",
+                           "qwen3-default", "mistral-window", "smollm3-yarn", "olmo2-llama3"}) {
+    CAPTURE(name);
+    const testing::TemporaryFolder folder;
+    write_case(case_named(cases, name), folder.path());
+    const Model model = load_model(folder.path().string());
+    Decoder& decoder = *model.decoder;
+    ModelSpec bare = decoder.spec();
+    bare.config_json.clear();
+    const SliceValues values = [&](const NamedSlice& slice) {
+      return decoder.slice(slice).const_data_ptr<float>();
+    };
+    const fs::path file = folder.path() / "m.gguf";
+    save_gguf(bare, decoder.slices(), *model.tokenizer, values, file, DType::f32);
+    const Model again = load_model(file.string());
+    CHECK(at::equal(again.decoder->weights(), decoder.weights()));
+    CHECK(again.decoder->spec().model_type == decoder.spec().model_type);
+    const at::NoGradGuard no_grad;
+    const Ids ids =
+        case_named(cases, name).at("groups")[0].at("sequences").back().at("ids").get<Ids>();
+    const auto of = [&](const Model& of_model) {
+      return logprobs_of(*of_model.decoder, full_pass(*of_model.decoder, ids), ids);
+    };
+    CHECK(worst_gap(of(again), of(model)) < 1e-4);
   }
 }
 

@@ -8,6 +8,7 @@
 #include "core/base/errors.h"
 #include "core/base/rng.h"
 #include "core/kernels/device.h"
+#include "core/model/rope.h"
 
 namespace vernier {
 

@@ -8,6 +8,11 @@
 
 namespace vernier {
 
+// Files of a folder beside config.json and the tokenizer's.
+inline constexpr const char* kWeights = "model.safetensors";
+inline constexpr const char* kWeightsIndex = "model.safetensors.index.json";
+inline constexpr const char* kGenerationConfig = "generation_config.json";
+
 /// One family. Adding one takes a row in family.cpp; a part that no other family has (another norm,
 /// another activation) takes a field of ModelSpec and its use in decoder.cpp too.
 struct Family {

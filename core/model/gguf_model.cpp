@@ -5,7 +5,6 @@
 
 #include "core/base/errors.h"
 #include "core/model/family.h"
-#include "core/model/model.h"
 #include "core/text/tokenizer_spec.h"
 #include "core/weights/weights.h"
 

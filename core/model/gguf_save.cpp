@@ -8,6 +8,7 @@
 #include "core/model/family.h"
 #include "core/model/gguf_model.h"
 #include "core/model/model.h"
+#include "core/model/rope.h"
 #include "core/text/tokenizer_spec.h"
 
 namespace vernier {
@@ -83,6 +84,34 @@ GgufMetadata gguf_metadata(const ModelSpec& spec, const std::string& where) {
   if (!spec.generation_config_json.empty())
     out.emplace_back(gguf_file_key(kGenerationConfig), spec.generation_config_json);
   return out;
+}
+
+void save_gguf(const ModelSpec& spec, const std::vector<NamedSlice>& slices,
+               const Tokenizer& tokenizer, const SliceValues& values, const fs::path& path,
+               DType dtype) {
+  GgufMetadata metadata = gguf_metadata(spec, path.string());
+  for (auto& pair : gguf_metadata(tokenizer.spec(), spec.vocab_size))
+    metadata.push_back(std::move(pair));
+  std::vector<GgufWriter::Planned> plan;
+  for (const NamedSlice& slice : slices)  // llama.cpp reads vectors in fp32 alone
+    plan.push_back(
+        {gguf_name(slice.name, spec), slice.shape, slice.shape.size() > 1 ? dtype : DType::f32});
+  const std::vector<float> factors = gguf_rope_factors(spec);
+  if (!factors.empty())
+    plan.push_back({kRopeFactors, {static_cast<int64_t>(factors.size())}, DType::f32});
+  GgufWriter writer(path, metadata, std::move(plan));
+  std::vector<float> paired;
+  for (const NamedSlice& slice : slices) {
+    const float* from = values(slice);
+    if (const auto pairs = gguf_pairs(slice.name, spec)) {
+      paired.assign(from, from + slice.numel());
+      join_pairs(paired.data(), *pairs);
+      from = paired.data();
+    }
+    writer.write(from);
+  }
+  if (!factors.empty()) writer.write(factors.data());
+  writer.commit();
 }
 
 }  // namespace vernier

@@ -17,11 +17,6 @@ struct Model {
   std::shared_ptr<const Tokenizer> tokenizer;  // shared with the engine and the rewards
 };
 
-// Files of a folder beside config.json and the tokenizer's.
-inline constexpr const char* kWeights = "model.safetensors";
-inline constexpr const char* kWeightsIndex = "model.safetensors.index.json";
-inline constexpr const char* kGenerationConfig = "generation_config.json";
-
 struct LoadOptions {
   bool trained = false;  // makes room for gradients
   int64_t max_length =
@@ -55,5 +50,12 @@ using SliceValues = std::function<const float*(const NamedSlice&)>;
 void save_weights(const ModelSpec& spec, const std::vector<NamedSlice>& slices,
                   const Tokenizer& tokenizer, const SliceValues& values, const fs::path& folder,
                   const SaveOptions& options);
+
+/// Writes a GGUF file that llama.cpp opens, with the files of the model beside its own metadata, so
+/// that it becomes the same folder again. Matrices are f32, f16, bf16 or q8_0 (`dtype`), norms and
+/// biases f32. What GGUF cannot say is a UsageError that names it.
+void save_gguf(const ModelSpec& spec, const std::vector<NamedSlice>& slices,
+               const Tokenizer& tokenizer, const SliceValues& values, const fs::path& path,
+               DType dtype);
 
 }  // namespace vernier

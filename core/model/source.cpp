@@ -7,7 +7,6 @@
 #include "core/base/json.h"
 #include "core/model/family.h"
 #include "core/model/gguf_model.h"
-#include "core/model/model.h"
 
 namespace vernier {
 namespace {

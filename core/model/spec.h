@@ -8,7 +8,7 @@
 #include "core/base/config.h"
 #include "core/base/files.h"
 #include "core/kernels/kernels.h"
-#include "core/model/rope.h"
+#include "core/model/rope_spec.h"
 
 namespace vernier {
 

@@ -1,0 +1,42 @@
+// Feeds bytes to the reader of GGUF files, and what it reads to those of the model and of its
+// tokenizer. A UsageError is a good answer; anything else that is thrown ends the run.
+#include <vector>
+
+#include "core/model/gguf_model.h"
+#include "core/text/tokenizer.h"
+#include "core/weights/weights.h"
+#include "tests/fuzz/memory_file.h"
+
+namespace {
+
+template <class Call>
+void refusable(const Call& call) {
+  try {
+    call();
+  } catch (const vernier::UsageError&) {
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace vernier;
+  const testing::MemoryFile bytes(data, size);
+  refusable([&] {
+    const GgufFile file(bytes.path());
+    for (const TensorInfo& tensor : file.tensors()) {
+      std::vector<float> values(static_cast<size_t>(tensor.numel()));
+      file.read(tensor, values.data());
+    }
+    refusable([&] {
+      const ModelSpec spec = spec_from_gguf_model(file);
+      gguf_name("model.layers.0.self_attn.q_proj.weight", spec);
+      gguf_pairs("model.layers.0.self_attn.q_proj.weight", spec);
+    });
+    refusable([&] {
+      const Tokenizer tokenizer = Tokenizer::from_gguf(file);
+      tokenizer.decode(tokenizer.encode(" Hello, world 123 <|end|>\n"));
+    });
+  });
+  return 0;
+}
