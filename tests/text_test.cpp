@@ -511,6 +511,11 @@ TEST_CASE("a tokenizer comes from GGUF metadata") {
     }
   }
 
+  GgufMetadata llama = small_gguf();  // says nothing of its begin token, which its model had
+  llama.text("ggml.pre", "llama-bpe");
+  llama.number("ggml.bos_token_id", 2);
+  CHECK(llama.load(folder).add_special({1}) == Ids{2, 1});
+
   const auto refused = [&](const std::function<void(GgufMetadata&)>& change, const char* message) {
     GgufMetadata metadata = small_gguf();
     change(metadata);
