@@ -115,13 +115,8 @@ Prompt prompt_from_row(const Json& row, const DataConfig& config, int64_t index,
       fail(where, ": verify: ", prompt.verify, " is not one of ", join(known),
            suggestion(prompt.verify, known));
   }
-  if (has_rule(prompt)) {
-    try {
-      verify(prompt.verify, "", prompt.answer);
-    } catch (const UsageError& problem) {
-      fail(where, ": answer: ", problem.what());
-    }
-  }
+  if (has_rule(prompt))
+    placed(where + ": answer", [&] { return verify(prompt.verify, "", prompt.answer); });
   if (const Json* source = find_field(row, {"data_source", "task"})) prompt.task = text_of(*source);
   if (const Json* difficulty = find_field(row, {"difficulty", "metadata.difficulty"})) {
     if (!difficulty->is_number())
@@ -266,11 +261,7 @@ void render_prompt(Prompt& prompt, const DataConfig& config, const ChatFormat& c
     messages.push_back({"user", text});
   }
   prompt.text = apply_chat_format(chat_format, messages, true);
-  try {
-    prompt.ids = tokenizer.encode(prompt.text);
-  } catch (const UsageError& problem) {
-    fail("prompt ", prompt.id, ": ", problem.what());
-  }
+  prompt.ids = placed(cat("prompt ", prompt.id), [&] { return tokenizer.encode(prompt.text); });
   if (prompt.ids.empty()) fail("prompt ", prompt.id, ": is empty");
 }
 

@@ -371,6 +371,10 @@ TEST_CASE("what a configuration asks for and is not built is named") {
              {"low_freq_factor", 4},
              {"high_freq_factor", 4}}),
        "high_freq_factor: 4 is not above low_freq_factor = 4");
+  says(rope({{"rope_type", "yarn"}, {"original_max_position_embeddings", 32}}),
+       "rope_parameters: 'factor' is missing");
+  says(rope({{"rope_type", "yarn"}, {"factor", 4}, {"rope_theta", 1}}),
+       "rope_theta = 1 is not above 1");
   says(with("partial_rotary_factor", 0.01), "leaves 0 dimensions to rotate");
   says(with("quantization_config", Json{{"bits", 4}}), "quantization_config: is not supported");
   says(with("logit_scale", 0.5), "logit_scale: is not supported");
@@ -384,6 +388,17 @@ TEST_CASE("what a configuration asks for and is not built is named") {
   says(problem_with(windows), "layer_types[1]: \"chunked_attention\" is not supported");
   windows["layer_types"].erase(1);
   says(problem_with(windows), "layer_types: 2 entries for 3 layers");
+}
+
+TEST_CASE("ids of the model that the tokenizer does not have stand for nothing") {
+  const testing::TemporaryFolder folder;
+  const Json cases = golden("model/families.json");
+  write_case(case_named(cases, "qwen2-default"), folder.path());
+  const Model model = load_model(folder.path().string());
+  CHECK(model.tokenizer->size() == 42);
+  CHECK(model.tokenizer->decode(Ids{10, 95, 42, 11}) == "ab");
+  CHECK(testing::usage_error([&] { model.tokenizer->decode(Ids{96}); }) ==
+        "token id 96 is outside the vocabulary of 96 tokens");
 }
 
 TEST_CASE("max_length is held to what the RoPE kind was made for") {

@@ -32,11 +32,7 @@ std::string text_of(const Json& row, const std::string& where) {
 std::vector<int32_t> encoded(const Tokenizer& tokenizer, const Json& row,
                              const std::string& where) {
   const std::string text = text_of(row, where);
-  try {
-    return tokenizer.encode(text);
-  } catch (const UsageError& problem) {
-    fail(where, ": ", problem.what());
-  }
+  return placed(where, [&] { return tokenizer.encode(text); });
 }
 
 // Why the model cannot take these ids; "" where it can.
@@ -66,11 +62,7 @@ void tokenize_command(const std::string& model, bool decode, bool add_special) {
     const Json row = parse_json(line, reader.where());
     if (decode) {
       const std::vector<int32_t> ids = ids_of(row, reader.where());
-      for (const int32_t id : ids)
-        if (id >= tokenizer.size())
-          fail(reader.where(), ": token id ", id, " is outside the vocabulary of ",
-               tokenizer.size());
-      print({{"text", tokenizer.decode(ids)}});
+      print({{"text", placed(reader.where(), [&] { return tokenizer.decode(ids); })}});
       continue;
     }
     std::vector<int32_t> ids = encoded(tokenizer, row, reader.where());

@@ -112,11 +112,7 @@ class Run {
   /// task: before the warm start, and not hours later when the long one is drawn.
   void open_prompts() {
     const PromptCheck fits = [this](Prompt&& prompt, const std::string& where) {
-      try {
-        render_prompt(prompt, config_.data, chat_format_, *model_.tokenizer);
-      } catch (const UsageError& problem) {
-        fail(where, ": ", problem.what());
-      }
+      placed(where, [&] { render_prompt(prompt, config_.data, chat_format_, *model_.tokenizer); });
       check_fits(prompt, where, config_.rollout, model_.decoder->spec());
     };
     if (config_.run.steps > 0)

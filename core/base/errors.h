@@ -54,6 +54,17 @@ template <class... Parts>
   throw UsageError(cat(parts...));
 }
 
+/// What `call` gives. Where it raises a UsageError, `where` goes before its message: the place of a
+/// mistake is known further out than the mistake.
+template <class Call>
+auto placed(const std::string& where, const Call& call) {
+  try {
+    return call();
+  } catch (const UsageError& problem) {
+    fail(where, ": ", problem.what());
+  }
+}
+
 /// Raises RunError with the joined parts.
 template <class... Parts>
 [[noreturn]] void fail_run(const Parts&... parts) {

@@ -50,11 +50,13 @@ Model load_model(const ModelSource& source, const LoadOptions& options) {
   ModelSpec spec = source.spec();
   spec.limit_length(options.max_length, source.path());
   Model model;
-  model.tokenizer = std::make_shared<Tokenizer>(source.tokenizer());
+  auto tokenizer = std::make_shared<Tokenizer>(source.tokenizer());
   source.check(Decoder(spec, false, at::kFloat, at::kMeta).slices());  // before memory is taken
-  if (model.tokenizer->size() > spec.vocab_size)
-    fail(source.path(), ": the tokenizer has ", model.tokenizer->size(), " ids, the model only ",
+  if (tokenizer->size() > spec.vocab_size)
+    fail(source.path(), ": the tokenizer has ", tokenizer->size(), " ids, the model only ",
          spec.vocab_size);
+  tokenizer->cover(spec.vocab_size);
+  model.tokenizer = std::move(tokenizer);
   model.decoder = std::make_unique<Decoder>(spec, options.trained, at::kFloat, options.device);
   (options.device.is_cpu() ? fill_host : fill_device)(source, *model.decoder);
   return model;

@@ -65,6 +65,7 @@ void read_kind(const JsonField& object, int64_t max_position_embeddings, RopeSpe
           .refuse(rope.high_freq_factor, " is not above low_freq_factor = ", rope.low_freq_factor);
     return;
   }
+  if (kind == "yarn" && !object->contains("factor")) object.at("factor");  // null: the ratio
   rope.factor = positive(object, "factor",
                          static_cast<double>(max_position_embeddings) /
                              static_cast<double>(rope.original_max_position_embeddings));
@@ -74,6 +75,7 @@ void read_kind(const JsonField& object, int64_t max_position_embeddings, RopeSpe
     rope.long_factor = factors(object.at("long_factor"));
     return;
   }
+  if (rope.theta <= 1) object.refuse("rope_theta = ", rope.theta, " is not above 1");
   rope.beta_fast = positive(object, "beta_fast", 32);
   rope.beta_slow = positive(object, "beta_slow", 1);
   rope.mscale = object.real("mscale", 0);

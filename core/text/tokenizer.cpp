@@ -172,8 +172,8 @@ std::string Tokenizer::decode(std::span<const int32_t> ids) const {
   std::string out;
   const bool joined = data_->spec.model != Model::text;
   for (const int32_t id : ids) {
-    if (id < 0 || id >= size())
-      fail("token id ", id, " is outside the vocabulary of ", size(), " tokens");
+    if (id < 0 || static_cast<size_t>(id) >= data_->texts.size())
+      fail("token id ", id, " is outside the vocabulary of ", data_->texts.size(), " tokens");
     const std::string& text = data_->texts[static_cast<size_t>(id)];
     if (joined)
       out += text;
@@ -183,7 +183,11 @@ std::string Tokenizer::decode(std::span<const int32_t> ids) const {
   return joined ? out : decode_tokens(data_->spec.decoder, std::move(tokens));
 }
 
-int32_t Tokenizer::size() const { return static_cast<int32_t>(data_->texts.size()); }
+void Tokenizer::cover(int64_t vocabulary) {
+  if (vocabulary > size()) data_->texts.resize(static_cast<size_t>(vocabulary));
+}
+
+int32_t Tokenizer::size() const { return static_cast<int32_t>(data_->spec.tokens.size()); }
 const std::vector<int32_t>& Tokenizer::eos_ids() const { return data_->spec.ends; }
 
 bool Tokenizer::ends(int32_t id) const {

@@ -56,6 +56,10 @@ class Tokenizer {
   /// vocabulary leaves out is nothing.
   std::string decode(std::span<const int32_t> ids) const;
 
+  /// Says that the model has more ids than size(), as models do for round sizes: decode() takes
+  /// those for nothing, like `tokenizers`. To be called before others see the tokenizer.
+  void cover(int64_t vocabulary);
+
   int32_t size() const;  // ids are 0 .. size() - 1
 
   /// Tokens that end a response: those of generation_config.json, else of config.json, else the

@@ -10,11 +10,8 @@ bool has_rule(const Prompt& prompt) {
 
 std::optional<Verdict> judge(const Prompt& prompt, const Response& response) {
   if (!has_rule(prompt) || !policy_ended(response)) return std::nullopt;
-  try {
-    return verify(prompt.verify, response.text, prompt.answer);
-  } catch (const UsageError& problem) {
-    fail("prompt ", prompt.id, ": ", problem.what());
-  }
+  return placed(cat("prompt ", prompt.id),
+                [&] { return verify(prompt.verify, response.text, prompt.answer); });
 }
 
 }  // namespace vernier
