@@ -243,6 +243,21 @@ TEST_CASE("a NaN among the logits shows") {
   CHECK(std::isnan(entropy));
 }
 
+TEST_CASE("one value that is not finite is found anywhere") {
+  for (const int64_t count : kSizes) {
+    Floats values = normal(count, 19, 0, 1e30);
+    values[0] = std::numeric_limits<float>::max();
+    CHECK(all_finite(values.data(), count));
+    for (const float bad : {INFINITY, -INFINITY, std::nanf(""), -std::nanf("")})
+      for (const int64_t at : {int64_t{0}, count / 2, count - 1}) {
+        Floats changed = values;
+        changed[static_cast<size_t>(at)] = bad;
+        CHECK(!all_finite(changed.data(), count));
+      }
+  }
+  CHECK(all_finite(nullptr, 0));
+}
+
 TEST_CASE("adamw equals its reference") {
   for (const int64_t count : {int64_t{1}, int64_t{31}, int64_t{257}, int64_t{70000}}) {
     Floats w = normal(count, 18), m(count), v(count);

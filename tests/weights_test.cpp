@@ -389,6 +389,19 @@ TEST_CASE("every half reads back, and ties round to even") {
   }
 }
 
+TEST_CASE("rows of halves widen like single ones, bit for bit") {
+  std::vector<uint16_t> halves;
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) halves.push_back(static_cast<uint16_t>(bits));
+  for (const DType type : {DType::f16, DType::bf16}) {
+    std::vector<float> found(halves.size());
+    dequantize(type, reinterpret_cast<const std::byte*>(halves.data()), 0x10000, found.data());
+    for (size_t i = 0; i < halves.size(); ++i) {
+      const float want = type == DType::f16 ? from_f16(halves[i]) : from_bf16(halves[i]);
+      REQUIRE(std::bit_cast<uint32_t>(found[i]) == std::bit_cast<uint32_t>(want));
+    }
+  }
+}
+
 TEST_CASE("halves at the edges of their range") {
   const float infinity = std::numeric_limits<float>::infinity();
   CHECK(from_f16(0x3C00) == 1.f);

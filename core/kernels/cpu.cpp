@@ -4,6 +4,7 @@
 // alone define and that are added in order: the same bits with one thread or with many.
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -393,6 +394,13 @@ void adamw(float* weights, const float* gradient, float* moment1, float* moment2
                   static_cast<float>(step.weight_decay), correction(step.beta1),
                   correction(step.beta2), static_cast<float>(step.grad_scale));
   });
+}
+
+bool all_finite(const float* values, int64_t count) {
+  uint32_t largest = 0;  // magnitudes of floats are ordered like their bits
+  for (int64_t i = 0; i < count; ++i)
+    largest = std::max(largest, std::bit_cast<uint32_t>(values[i]) & 0x7FFFFFFF);
+  return largest < 0x7F800000;
 }
 
 double sum_of_squares(const float* values, int64_t count) {

@@ -141,6 +141,9 @@ struct AdamStep {
 void adamw(float* weights, const float* gradient, float* moment1, float* moment2, int64_t count,
            const AdamStep& step);
 
+/// Whether no value is infinite or NaN. On the calling thread alone.
+bool all_finite(const float* values, int64_t count);
+
 /// Sum of squares, in double, in one fixed order.
 double sum_of_squares(const float* values, int64_t count);
 

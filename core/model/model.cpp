@@ -1,7 +1,6 @@
 #include "core/model/model.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "core/base/errors.h"
 #include "core/base/json.h"
@@ -16,7 +15,7 @@ namespace {
 // A model with NaN in it would answer, and every answer would look like one.
 void check_finite(const float* values, int64_t count, const std::string& path,
                   const std::string& name) {
-  if (!std::isfinite(kernels::sum_of_squares(values, count)))
+  if (!kernels::all_finite(values, count))
     fail(path, ": tensor '", name, "' holds numbers that are not finite");
 }
 
@@ -27,9 +26,8 @@ void fill_host(const ModelSource& source, Decoder& decoder) {
   kernel_pool().run(static_cast<int64_t>(slices.size()), [&](int64_t task) {
     const auto i = static_cast<size_t>(task);
     source.read(slices[i], values(i));
+    check_finite(values(i), slices[i].numel(), source.path(), slices[i].name);
   });
-  for (size_t i = 0; i < slices.size(); ++i)
-    check_finite(values(i), decoder.slice(slices[i]).numel(), source.path(), slices[i].name);
 }
 
 // The same by way of a buffer of one tensor, so that no process holds the model on the host.

@@ -17,10 +17,32 @@ uint32_t read_u32(Bytes in) {
 float read_half(Bytes in) { return from_f16(read_u16(in)); }
 float signed_byte(uint8_t bits) { return static_cast<float>(static_cast<int8_t>(bits)); }
 
-// Plain types, one value a block.
-void f32(Bytes in, float* out) { *out = std::bit_cast<float>(read_u32(in)); }
-void f16(Bytes in, float* out) { *out = read_half(in); }
-void bf16(Bytes in, float* out) { *out = from_bf16(read_u16(in)); }
+// Plain types: loops without a call or a branch, which the compiler makes into vectors. They equal
+// from_f16() and from_bf16() bit for bit.
+void read_f32(Bytes in, int64_t numel, float* out) {
+  std::memcpy(out, in, static_cast<size_t>(numel) * sizeof(float));
+}
+
+void read_bf16(Bytes in, int64_t numel, float* out) {
+  for (int64_t i = 0; i < numel; ++i) {
+    uint16_t bits;
+    std::memcpy(&bits, in + 2 * i, sizeof bits);
+    out[i] = std::bit_cast<float>(uint32_t{bits} << 16);
+  }
+}
+
+void read_f16(Bytes in, int64_t numel, float* out) {
+  for (int64_t i = 0; i < numel; ++i) {
+    uint16_t bits;
+    std::memcpy(&bits, in + 2 * i, sizeof bits);
+    const uint32_t magnitude = bits & 0x7FFFu;
+    // The exponent's bias grows by 112, of numbers below the normal ones too.
+    const float scaled = std::bit_cast<float>(magnitude << 13) * 0x1p112f;
+    const uint32_t special = magnitude >= 0x7C00 ? 0x7F800000 : 0;  // infinity, NaN
+    out[i] = std::bit_cast<float>(std::bit_cast<uint32_t>(scaled) | special |
+                                  (static_cast<uint32_t>(bits & 0x8000) << 16));
+  }
+}
 
 // 32 values in 18 bytes: half d; 16 bytes of nibbles, value i low and value i + 16 high in byte i.
 //   x = d (q - 8)
@@ -171,11 +193,11 @@ Format format() {
 Format format_of(DType type) {
   switch (type) {
     case DType::f32:
-      return format<f32, 1, 4>();
+      return {{1, 4}, read_f32};
     case DType::f16:
-      return format<f16, 1, 2>();
+      return {{1, 2}, read_f16};
     case DType::bf16:
-      return format<bf16, 1, 2>();
+      return {{1, 2}, read_bf16};
     case DType::q4_0:
       return format<q4_0, 32, 18>();
     case DType::q4_1:
