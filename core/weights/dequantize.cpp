@@ -226,6 +226,7 @@ BlockSize block_size(DType type) { return format_of(type).size; }
 void dequantize(DType type, const std::byte* in, int64_t numel, float* out) {
   const Format format = format_of(type);
   ensure(numel % format.size.values == 0, "whole blocks");
+  if (numel == 0) return;  // `out` may be null
   format.read(reinterpret_cast<Bytes>(in), numel, out);
 }
 
