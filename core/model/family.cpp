@@ -78,8 +78,7 @@ void read_mistral(const JsonField& config, ModelSpec& spec) {
 }
 
 void read_smollm3(const JsonField& config, ModelSpec& spec) {
-  read_attention_bias(config, spec);
-  spec.mlp_bias = config.flag("mlp_bias", false);
+  read_llama(config, spec);
   const int64_t every = config.integer("no_rope_layer_interval", 4);
   if (every < 1) config.at("no_rope_layer_interval").refuse(every, " is not above 0");
   std::vector<bool> rope;
@@ -103,10 +102,13 @@ void read_olmo2(const JsonField& config, ModelSpec& spec) {
   spec.norm_after = true;
 }
 
-void write_biases(const ModelSpec& spec, Json& config) {
+void write_attention_bias(const ModelSpec& spec, Json& config) {
   config["attention_bias"] = spec.qkv_bias;
-  if (spec.model_type == "llama" || spec.model_type == "smollm3")
-    config["mlp_bias"] = spec.mlp_bias;
+}
+
+void write_llama(const ModelSpec& spec, Json& config) {
+  write_attention_bias(spec, config);
+  config["mlp_bias"] = spec.mlp_bias;
 }
 
 // One window for all layers that have one.
@@ -126,10 +128,8 @@ void write_windows(const ModelSpec& spec, Json& config) {
     config["layer_types"].push_back(layer.window > 0 ? "sliding_attention" : "full_attention");
 }
 
-void write_qwen2(const ModelSpec& spec, Json& config) { write_windows(spec, config); }
-
 void write_qwen3(const ModelSpec& spec, Json& config) {
-  write_biases(spec, config);
+  write_attention_bias(spec, config);
   write_windows(spec, config);
 }
 
@@ -139,7 +139,7 @@ void write_mistral(const ModelSpec& spec, Json& config) {
 }
 
 void write_smollm3(const ModelSpec& spec, Json& config) {
-  write_biases(spec, config);
+  write_llama(spec, config);
   write_windows(spec, config);
   config["no_rope_layers"] = Json::array();
   for (int64_t i = 0; i < spec.num_hidden_layers; ++i)
@@ -197,14 +197,14 @@ const std::vector<Family>& families() {
        .gguf_pairs = true,
        .defaults = {},
        .read = read_llama,
-       .write = write_biases},
+       .write = write_llama},
       {.model_type = "qwen2",
        .architecture = "Qwen2ForCausalLM",
        .gguf = "qwen2",
        .gguf_pairs = false,
        .defaults = {.max_position_embeddings = 32768},
        .read = read_qwen2,
-       .write = write_qwen2},
+       .write = write_windows},
       {.model_type = "qwen3",
        .architecture = "Qwen3ForCausalLM",
        .gguf = "qwen3",
@@ -234,7 +234,7 @@ const std::vector<Family>& families() {
        .gguf_pairs = false,
        .defaults = {.rms_norm_eps = 1e-5},
        .read = read_olmo2,
-       .write = write_biases},
+       .write = write_attention_bias},
   };
   return all;
 }

@@ -86,16 +86,22 @@ size_t spaces_end(size_t begin, size_t last, const Cursor& after) {
   return after.done() || last == begin ? after.at() : last;
 }
 
+// Cuts the whole text: `piece_end` says where the piece at the cursor ends, and may move it on.
+template <class PieceEnd>
+void cut_all(std::string_view text, Pieces& pieces, const PieceEnd& piece_end) {
+  Cursor cursor(text);
+  while (!cursor.done()) {
+    const size_t begin = cursor.at();
+    const size_t end = piece_end(cursor);
+    pieces.push_back(text.substr(begin, end - begin));
+    if (end != cursor.at()) cursor.move_to(end);
+  }
+}
+
 class Gpt2Scanner final : public Cutter {
  public:
   void cut(std::string_view text, Pieces& pieces) const override {
-    Cursor cursor(text);
-    while (!cursor.done()) {
-      const size_t begin = cursor.at();
-      const size_t end = piece_end(text, cursor);
-      pieces.push_back(text.substr(begin, end - begin));
-      if (end != cursor.at()) cursor.move_to(end);
-    }
+    cut_all(text, pieces, [&](Cursor& cursor) { return piece_end(text, cursor); });
   }
 
  private:
@@ -126,13 +132,7 @@ class Llama3Scanner final : public Cutter {
   explicit Llama3Scanner(int max_digits) : max_digits_(max_digits) {}
 
   void cut(std::string_view text, Pieces& pieces) const override {
-    Cursor cursor(text);
-    while (!cursor.done()) {
-      const size_t begin = cursor.at();
-      const size_t end = piece_end(text, cursor);
-      pieces.push_back(text.substr(begin, end - begin));
-      if (end != cursor.at()) cursor.move_to(end);
-    }
+    cut_all(text, pieces, [&](Cursor& cursor) { return piece_end(text, cursor); });
   }
 
  private:

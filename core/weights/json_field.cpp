@@ -109,12 +109,13 @@ std::vector<std::string> JsonField::unasked() const {
       out.push_back(path_of(key));
       continue;
     }
-    const auto inner = JsonField(value, *this, path_of(key)).unasked();
     // An object that is taken as a whole has no key of its own on the record.
     const bool entered = std::any_of(asked_->begin(), asked_->end(), [&](const std::string& path) {
       return path.starts_with(path_of(key) + ".");
     });
-    if (entered) out.insert(out.end(), inner.begin(), inner.end());
+    if (!entered) continue;
+    const auto inner = JsonField(value, *this, path_of(key)).unasked();
+    out.insert(out.end(), inner.begin(), inner.end());
   }
   return out;
 }
