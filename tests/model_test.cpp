@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <doctest/doctest.h>
 
+#include "core/model/family.h"
 #include "tests/testing.h"
 
 namespace vernier {
@@ -12,20 +13,9 @@ namespace {
 using testing::golden;
 using testing::worst;
 
-ModelSpec spec_of(const Json& config) {
-  ModelSpec spec;
-  spec.vocab_size = config.at("vocab_size");
-  spec.hidden_size = config.at("hidden_size");
-  spec.intermediate_size = config.at("intermediate_size");
-  spec.num_hidden_layers = config.at("num_hidden_layers");
-  spec.num_attention_heads = config.at("num_attention_heads");
-  spec.num_key_value_heads = config.at("num_key_value_heads");
-  spec.head_dim = config.at("head_dim");
-  spec.max_position_embeddings = config.at("max_position_embeddings");
-  spec.rope.theta = config.at("rope_theta");
-  spec.rms_norm_eps = config.at("rms_norm_eps");
-  spec.tie_word_embeddings = config.at("tie_word_embeddings");
-  return spec;
+ModelSpec llama_spec(Json config) {
+  config["model_type"] = "llama";
+  return spec_from_config_text(config.dump(), "config.json");
 }
 
 void fill(Decoder& decoder, const Json& weights) {
@@ -64,7 +54,7 @@ at::Tensor packed_logprobs(Decoder& decoder, const Json& sequences) {
 template <class T>
 void check_against_golden(at::ScalarType type, double tolerance) {
   const Json cases = golden("model/tiny_llama.json");
-  Decoder decoder(spec_of(cases.at("config")), true, type);
+  Decoder decoder(llama_spec(cases.at("config")), true, type);
   fill(decoder, cases.at("weights"));
   const at::Tensor logprob = packed_logprobs(decoder, cases.at("sequences"));
   std::vector<double> want;
@@ -183,7 +173,7 @@ TEST_CASE("fp32 gradients of the whole model equal those of fp64") {
 }
 
 Decoder& small_decoder() {
-  static Decoder decoder = [] {
+  static const auto decoder = [] {
     ModelSpec spec;
     spec.vocab_size = 50;
     spec.hidden_size = 48;
@@ -193,14 +183,11 @@ Decoder& small_decoder() {
     spec.num_key_value_heads = 2;
     spec.head_dim = 8;
     spec.max_position_embeddings = 200;
-    return Decoder(spec, false);
+    auto made = std::make_unique<Decoder>(spec, false);
+    made->randomize(5, 0.5, 1.0);
+    return made;
   }();
-  static const bool filled = [] {
-    decoder.randomize(5, 0.5, 1.0);
-    return true;
-  }();
-  CHECK(filled);
-  return decoder;
+  return *decoder;
 }
 
 TEST_CASE("the cached path equals the full pass, bit for bit, whatever else is in the batch") {

@@ -68,10 +68,8 @@ Json attention_json(const ModelSpec& spec) {
               {"key_value_heads", spec.num_key_value_heads},
               {"head_dim", spec.head_dim},
               {"qk_norm", kNorms.at(spec.qk_norm)}};
-  int64_t window = 0;
-  for (const LayerSpec& layer : spec.layers) window = std::max(window, layer.window);
-  if (window > 0) {
-    out["window"] = window;
+  if (spec.window() > 0) {
+    out["window"] = spec.window();
     out["layers_with_window"] = layers_where(spec, [](const LayerSpec& l) { return l.window > 0; });
   }
   return out;

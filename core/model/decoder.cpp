@@ -218,10 +218,12 @@ at::Tensor Decoder::run(at::Tensor x, const Attend& attend) {
   return norm(x, final_norm_);
 }
 
-void Decoder::check_length(int64_t tokens) const {
+// For a sequence of this many tokens, or an error.
+void Decoder::make_room(int64_t tokens) {
   if (tokens > spec_.longest())
     fail("a sequence of ", tokens, " tokens is longer than the model's ", spec_.longest(),
          " positions");
+  rope_.reserve(tokens);
 }
 
 namespace {
@@ -234,8 +236,7 @@ int64_t longest_of(const PackedTokens& tokens) {
 }  // namespace
 
 at::Tensor Decoder::hidden(const PackedTokens& tokens) {
-  check_length(longest_of(tokens));
-  rope_.reserve(longest_of(tokens));
+  make_room(longest_of(tokens));
   return run(ops::embedding(tokens.ids, parameters_[embedding_]),
              [&](int64_t layer, const at::Tensor& qkv) {
                return ops::rope_attention(qkv, tokens, rope_, spec_.attention(layer));
@@ -244,8 +245,7 @@ at::Tensor Decoder::hidden(const PackedTokens& tokens) {
 
 at::Tensor Decoder::prefill(const PackedTokens& tokens, std::vector<KvCache*> caches) {
   const at::NoGradGuard no_grad;
-  check_length(longest_of(tokens));
-  rope_.reserve(longest_of(tokens));
+  make_room(longest_of(tokens));
   const auto attend = [&](int64_t layer, const at::Tensor& qkv) {
     const auto shape = spec_.attention(layer);
     const at::Tensor out = ops::rope_attention(qkv, tokens, rope_, shape);  // rotates qkv in place
@@ -267,8 +267,7 @@ at::Tensor Decoder::decode(const std::vector<int32_t>& ids, const std::vector<Kv
   const auto rows = static_cast<int64_t>(ids.size());
   std::vector<int32_t> positions;
   for (const KvCache* cache : caches) {
-    check_length(cache->length() + 1);
-    rope_.reserve(cache->length() + 1);
+    make_room(cache->length() + 1);
     positions.push_back(static_cast<int32_t>(cache->length()));
   }
   std::vector<kernels::CacheView> views(caches.size());

@@ -84,7 +84,7 @@ class Decoder {
   at::Tensor attention_block(const at::Tensor& x, int64_t index, const Attend& attend);
   at::Tensor mlp_block(const at::Tensor& x, const Layer& layer);
   at::Tensor linear(const at::Tensor& x, size_t weight, std::optional<size_t> bias);
-  void check_length(int64_t tokens) const;
+  void make_room(int64_t tokens);
 
   ModelSpec spec_;
   int64_t num_parameters_ = 0;

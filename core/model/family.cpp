@@ -1,6 +1,5 @@
 #include "core/model/family.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "core/base/errors.h"
@@ -111,15 +110,8 @@ void write_llama(const ModelSpec& spec, Json& config) {
   config["mlp_bias"] = spec.mlp_bias;
 }
 
-// One window for all layers that have one.
-int64_t window_of(const ModelSpec& spec) {
-  int64_t window = 0;
-  for (const LayerSpec& layer : spec.layers) window = std::max(window, layer.window);
-  return window;
-}
-
 void write_windows(const ModelSpec& spec, Json& config) {
-  const int64_t window = window_of(spec);
+  const int64_t window = spec.window();
   config["use_sliding_window"] = window > 0;
   config["sliding_window"] = window > 0 ? Json(window) : Json();
   if (window == 0) return;
@@ -134,7 +126,7 @@ void write_qwen3(const ModelSpec& spec, Json& config) {
 }
 
 void write_mistral(const ModelSpec& spec, Json& config) {
-  const int64_t window = window_of(spec);
+  const int64_t window = spec.window();
   config["sliding_window"] = window > 0 ? Json(window) : Json();
 }
 

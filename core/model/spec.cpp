@@ -15,6 +15,12 @@ kernels::AttentionShape ModelSpec::attention(int64_t index) const {
           .window = how.window};
 }
 
+int64_t ModelSpec::window() const {
+  int64_t widest = 0;
+  for (const LayerSpec& layer : layers) widest = std::max(widest, layer.window);
+  return widest;
+}
+
 int64_t ModelSpec::longest() const {
   return max_length > 0 ? max_length : longest_sequence(rope, max_position_embeddings);
 }

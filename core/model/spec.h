@@ -54,6 +54,9 @@ struct ModelSpec {
   kernels::AttentionShape attention(int64_t index) const;
   int64_t rotary() const { return rotary_size > 0 ? rotary_size : head_dim; }
 
+  /// The window of the layers that have one (they share it); 0: no layer has.
+  int64_t window() const;
+
   /// Longest sequence that the decoder takes.
   int64_t longest() const;
 
