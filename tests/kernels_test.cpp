@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <bit>
+
 #include "core/base/pool.h"
 #include "core/kernels/sample.h"
 #include "tests/testing.h"
@@ -41,6 +43,82 @@ TEST_CASE("gemm equals its reference, and a row does not depend on the other row
         CHECK(worst(back, back_want) < 1e-5);
       }
     }
+}
+
+TEST_CASE("a product with bf16 weights is that of fp32 weights rounded before, bit for bit") {
+  for (const int64_t inner : kSizes)
+    for (const int64_t columns : kSizes) {
+      CAPTURE(inner);
+      CAPTURE(columns);
+      Floats w = normal(columns * inner, 6);
+      const Floats x = normal(257 * inner, 7);
+      PackedMatrix halves, floats;
+      pack_transposed(w.data(), columns, inner, halves, WeightFormat::bf16);
+      for (float& value : w) value = std::bit_cast<float>(uint32_t{bf16_of(value)} << 16);
+      pack_transposed(w.data(), columns, inner, floats);
+      for (const int64_t rows : kSizes) {
+        Floats found(rows * columns), want(rows * columns);
+        gemm(x.data(), halves, found.data(), rows);
+        gemm(x.data(), floats, want.data(), rows);
+        CHECK(found == want);
+      }
+    }
+}
+
+TEST_CASE("bf16 rounds to nearest, ties to even, and keeps what is not finite") {
+  const auto back = [](float value) {
+    return std::bit_cast<float>(uint32_t{bf16_of(value)} << 16);
+  };
+  CHECK(back(1.0f) == 1.0f);
+  CHECK(back(1.00390625f) == 1.0f);       // half way between 1 and 1 + 2^-7: to the even one
+  CHECK(back(1.01171875f) == 1.015625f);  // half way too, the even one is above
+  CHECK(back(-1.0040f) == -1.0078125f);
+  CHECK(back(3.4e38f) == std::numeric_limits<float>::infinity());
+  CHECK(std::isnan(back(std::bit_cast<float>(0x7F800001U))));
+}
+
+TEST_CASE("int8 weights: a scale an output, the rest rounded to 127 steps") {
+  for (const int64_t inner : kSizes)
+    for (const int64_t columns : kSizes) {
+      CAPTURE(inner);
+      CAPTURE(columns);
+      Floats w = normal(columns * inner, 8);
+      std::fill_n(w.begin(), inner, 0.0f);  // an output that is always 0
+      const Floats x = normal(257 * inner, 9);
+      PackedMatrix packed;
+      pack_transposed(w.data(), columns, inner, packed, WeightFormat::int8);
+      for (int64_t j = 0; j < columns; ++j) {
+        float largest = 0;
+        for (int64_t k = 0; k < inner; ++k) largest = std::max(largest, std::abs(w[j * inner + k]));
+        const double step = largest > 0 ? largest / 127.0 : 1.0;
+        for (int64_t k = 0; k < inner; ++k) {
+          const double rounded = std::nearbyint(w[j * inner + k] / step) * step;
+          CHECK(std::abs(rounded - w[j * inner + k]) <= step / 2 * 1.0001);
+          w[j * inner + k] = static_cast<float>(rounded);
+        }
+      }
+      for (const int64_t rows : kSizes) {
+        Floats found(rows * columns), want(rows * columns), last(columns);
+        gemm(x.data(), packed, found.data(), rows);
+        ref::matmul(x.data(), false, w.data(), true, want.data(), rows, inner, columns, false);
+        CHECK(worst(found, want) < 1e-5);
+        gemm(x.data() + (rows - 1) * inner, packed, last.data(), 1);
+        CHECK(std::equal(last.begin(), last.end(), found.end() - columns));
+      }
+    }
+}
+
+TEST_CASE("NaN in a weight is NaN in its output, in every format") {
+  for (const WeightFormat format : {WeightFormat::fp32, WeightFormat::bf16, WeightFormat::int8}) {
+    Floats w = normal(33 * 31, 10);
+    w[31 * 5 + 7] = std::numeric_limits<float>::quiet_NaN();
+    const Floats x = normal(31, 11);
+    PackedMatrix packed;
+    pack_transposed(w.data(), 33, 31, packed, format);
+    Floats y(33);
+    gemm(x.data(), packed, y.data(), 1);
+    for (int64_t j = 0; j < 33; ++j) CHECK(std::isnan(y[j]) == (j == 5));
+  }
 }
 
 TEST_CASE("gemm_tn adds the gradient of a weight, the same with one thread and with two") {

@@ -7,6 +7,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "core/base/errors.h"
 #include "core/base/pool.h"
@@ -16,20 +17,27 @@
 namespace vernier::kernels {
 namespace {
 
-const CpuTable& choose_table() {
+struct Build {
+  const CpuTable& loops;
+  const GemmTable& gemm;
+};
+
+Build choose_build() {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
-    return kTableAvx512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kTableAvx2;
+    return {kTableAvx512, kGemmAvx512};
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    return {kTableAvx2, kGemmAvx2};
 #endif
-  return kTableBase;
+  return {kTableBase, kGemmBase};
 }
 
-const CpuTable& table() {
-  static const CpuTable& chosen = choose_table();
+const Build& build() {
+  static const Build chosen = choose_build();
   return chosen;
 }
+const CpuTable& table() { return build().loops; }
 
 constexpr int64_t kRowsPerTask = 64;
 constexpr int64_t kFloatsPerTask = 1 << 16;
@@ -63,36 +71,106 @@ void dense_head(const float* rows, int64_t row_stride, int64_t count, int64_t si
 
 const char* instruction_set() { return table().name; }
 
-void pack_transposed(const float* w, int64_t columns, int64_t inner, PackedMatrix& out) {
+int64_t PackedMatrix::stride() const {
+  if (format == WeightFormat::int8) return inner * kPanel;
+  if (format == WeightFormat::bf16) return (inner + 1) / 2 * kPanel * 4;
+  return inner * kPanel * 4;
+}
+
+namespace {
+
+void shape_pack(PackedMatrix& out, int64_t inner, int64_t columns, WeightFormat format) {
+  out.format = format;
   out.inner = inner;
   out.columns = columns;
-  out.data.resize(static_cast<size_t>(round_up(columns, kPanel) * inner));
-  kernel_pool().run(tasks_for(columns, kPanel), [&](int64_t panel) {
-    float* to = out.data.data() + panel * inner * kPanel;
-    for (int64_t j = 0; j < kPanel; ++j) {
+  const auto bytes = static_cast<size_t>(out.panels() * out.stride());
+  if (out.data.size() != bytes) out.data = Buffer(bytes);
+  out.scales.resize(format == WeightFormat::int8 ? static_cast<size_t>(out.panels() * kPanel) : 0);
+}
+
+void pack_column(const float* w, int64_t inner, float* panel) {
+  for (int64_t k = 0; k < inner; ++k) panel[k * kPanel] = w[k];
+}
+
+void pack_column(const float* w, int64_t inner, uint32_t* panel) {
+  for (int64_t k = 0; k < inner; k += 2) {
+    const uint32_t low = bf16_of(w[k]), high = k + 1 < inner ? bf16_of(w[k + 1]) : 0;
+    panel[k / 2 * kPanel] = low | high << 16;
+  }
+}
+
+// Returns the scale. Numbers that are not finite have none: NaN, which every product shows.
+float pack_column(const float* w, int64_t inner, int8_t* panel) {
+  float largest = 0;
+  for (int64_t k = 0; k < inner; ++k) largest = std::max(largest, std::abs(w[k]));
+  if (!all_finite(w, inner)) return std::numeric_limits<float>::quiet_NaN();
+  const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
+  for (int64_t k = 0; k < inner; ++k)
+    panel[k * kPanel] = static_cast<int8_t>(std::lrint(w[k] * inverse));
+  return largest / 127.0f;
+}
+
+}  // namespace
+
+uint16_t bf16_of(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  if (std::isnan(value)) return static_cast<uint16_t>(bits >> 16 | 0x40);  // stays a NaN
+  return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+void pack_transposed(const float* w, int64_t columns, int64_t inner, PackedMatrix& out,
+                     WeightFormat format) {
+  shape_pack(out, inner, columns, format);
+  kernel_pool().run(out.panels(), [&](int64_t panel) {
+    const int64_t bytes = panel * out.stride();
+    for (int64_t j = 0; j < std::min(kPanel, columns - panel * kPanel); ++j) {
       const int64_t column = panel * kPanel + j;
-      for (int64_t k = 0; k < inner; ++k)
-        to[k * kPanel + j] = column < columns ? w[column * inner + k] : 0.0f;
+      const float* from = w + column * inner;
+      if (format == WeightFormat::fp32)
+        pack_column(from, inner, out.data.as<float>() + bytes / 4 + j);
+      else if (format == WeightFormat::bf16)
+        pack_column(from, inner, out.data.as<uint32_t>() + bytes / 4 + j);
+      else
+        out.scales[static_cast<size_t>(column)] =
+            pack_column(from, inner, out.data.as<int8_t>() + bytes + j);
     }
   });
 }
 
 void pack_plain(const float* w, int64_t inner, int64_t columns, PackedMatrix& out) {
-  out.inner = inner;
-  out.columns = columns;
-  out.data.resize(static_cast<size_t>(round_up(columns, kPanel) * inner));
-  kernel_pool().run(tasks_for(columns, kPanel), [&](int64_t panel) {
-    float* to = out.data.data() + panel * inner * kPanel;
+  shape_pack(out, inner, columns, WeightFormat::fp32);
+  kernel_pool().run(out.panels(), [&](int64_t panel) {
+    float* to = out.data.as<float>() + panel * inner * kPanel;
     const int64_t first = panel * kPanel, width = std::min(kPanel, columns - first);
-    for (int64_t k = 0; k < inner; ++k) {
+    for (int64_t k = 0; k < inner; ++k)
       std::memcpy(to + k * kPanel, w + k * columns + first, sizeof(float) * width);
-      std::fill(to + k * kPanel + width, to + (k + 1) * kPanel, 0.0f);
-    }
   });
 }
 
+namespace {
+
+// Rows of a, all of them, times one panel.
+void gemm_panel(const float* a, const PackedMatrix& b, int64_t panel, float* c, int64_t rows) {
+  const int64_t first = panel * kPanel, width = std::min(kPanel, b.columns - first);
+  const int64_t words = panel * b.stride() / 4;
+  const GemmTable& strips = build().gemm;
+  switch (b.format) {
+    case WeightFormat::fp32:
+      return strips.fp32(a, b.inner, 1, b.data.as<float>() + words, kPanel, c + first, b.columns,
+                         rows, b.inner, width, false);
+    case WeightFormat::bf16:
+      return strips.bf16(a, b.inner, b.data.as<uint32_t>() + words, c + first, b.columns, rows,
+                         b.inner, width);
+    case WeightFormat::int8:
+      return strips.int8(a, b.inner, b.data.as<int8_t>() + panel * b.stride(), &b.scales[first],
+                         c + first, b.columns, rows, b.inner, width);
+  }
+}
+
+}  // namespace
+
 void gemm(const float* a, const PackedMatrix& b, float* c, int64_t rows) {
-  const int64_t inner = b.inner, columns = b.columns, panels = tasks_for(columns, kPanel);
+  const int64_t inner = b.inner, columns = b.columns, panels = b.panels();
   // Few rows: threads share the panels, which are read once. Many rows: they share the rows, in
   // blocks that stay in the second-level cache while the panels pass.
   const int64_t row_block =
@@ -108,9 +186,7 @@ void gemm(const float* a, const PackedMatrix& b, float* c, int64_t rows) {
     const int64_t first_panel = task % panel_tasks * panel_block;
     const int64_t last_panel = std::min(panels, first_panel + panel_block);
     for (int64_t panel = first_panel; panel < last_panel; ++panel)
-      table().gemm_strip(a + first_row * inner, inner, 1, b.panel(panel), kPanel,
-                         c + first_row * columns + panel * kPanel, columns, last_row - first_row,
-                         inner, std::min(kPanel, columns - panel * kPanel), false);
+      gemm_panel(a + first_row * inner, b, panel, c + first_row * columns, last_row - first_row);
   });
 }
 
@@ -136,8 +212,8 @@ void gemm_tn(const float* a, const float* b, float* c, int64_t rows, int64_t col
           source = tail.data();
           stride = kPanel;
         }
-        table().gemm_strip(a + start * columns_a + first, 1, columns_a, source, stride,
-                           c + first * columns_b + column, columns_b, count, inner, width, true);
+        build().gemm.fp32(a + start * columns_a + first, 1, columns_a, source, stride,
+                          c + first * columns_b + column, columns_b, count, inner, width, true);
       }
     }
   });

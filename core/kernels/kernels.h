@@ -12,6 +12,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/base/buffer.h"
+
 namespace vernier::kernels {
 
 /// Columns of one panel of a packed matrix, a multiple of every vector width.
@@ -23,21 +25,37 @@ inline constexpr int64_t round_up(int64_t value, int64_t unit) {
   return (value + unit - 1) / unit * unit;
 }
 
-/// A matrix B [inner, columns] in panels: panel p holds columns [32p, 32p+32) as [inner][32], the
-/// last one filled up with zeros.
-struct PackedMatrix {
-  int64_t inner = 0, columns = 0;
-  std::vector<float> data;
-
-  const float* panel(int64_t index) const { return data.data() + index * inner * kPanel; }
+/// How the numbers of a packed matrix are stored. Products are summed in fp32 in each of them.
+enum class WeightFormat {
+  fp32,
+  bf16,  // rounded to nearest, ties to even
+  int8,  // w = scale * q, |q| <= 127, one scale for all that one output is summed from
 };
 
+/// A matrix B [inner, columns] in panels of 32 columns, the last one filled up with zeros: fp32 and
+/// int8 as [inner][32], bf16 as [inner / 2][32][2] (the lower half of a word first).
+struct PackedMatrix {
+  WeightFormat format = WeightFormat::fp32;
+  int64_t inner = 0, columns = 0;
+  Buffer data;
+  std::vector<float> scales;  // int8: [columns rounded up to 32]
+
+  int64_t panels() const { return (columns + kPanel - 1) / kPanel; }
+  /// Bytes of one panel.
+  int64_t stride() const;
+};
+
+/// The nearest bf16 (ties to even), as its bits; NaN stays NaN.
+uint16_t bf16_of(float value);
+
 /// Packs W^T for y = x W^T: W is [columns, inner].
-void pack_transposed(const float* w, int64_t columns, int64_t inner, PackedMatrix& out);
+void pack_transposed(const float* w, int64_t columns, int64_t inner, PackedMatrix& out,
+                     WeightFormat format = WeightFormat::fp32);
 /// Packs W for dx = dy W: W is [inner, columns].
 void pack_plain(const float* w, int64_t inner, int64_t columns, PackedMatrix& out);
 
-/// c [rows, columns] = a [rows, inner] B. Accumulates in fp32, over `inner` in order.
+/// c [rows, columns] = a [rows, inner] B. Accumulates in fp32, over `inner` in order; a scale
+/// multiplies the sum.
 void gemm(const float* a, const PackedMatrix& b, float* c, int64_t rows);
 
 /// c [columns_a, columns_b] += a^T b, for a [rows, columns_a], b [rows, columns_b]: the gradient of

@@ -1,21 +1,11 @@
-// The inner loops of table.h. Compiled three times: VERNIER_TABLE names the table, VERNIER_LANES
-// the floats of a vector. Vectors are the compiler's own (vector_size), so one text serves all
-// three.
+// The inner loops of table.h, but for the products of gemm.cpp. Compiled once for each instruction
+// set: VERNIER_TABLE names the table.
 #include "core/kernels/cpu/table.h"
+#include "core/kernels/cpu/vector.h"
 
 namespace vernier::kernels {
 namespace {
 
-constexpr long kLanes = VERNIER_LANES;
-constexpr long kPanelWidth = 32;
-constexpr long kVectors = kPanelWidth / kLanes;  // vectors of one panel row
-
-typedef float Vec __attribute__((vector_size(4 * VERNIER_LANES), aligned(4), may_alias));
-typedef int IntVec __attribute__((vector_size(4 * VERNIER_LANES), aligned(4), may_alias));
-
-inline Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
-inline void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
-inline Vec all(float x) { return Vec{} + x; }
 inline Vec max_of(Vec a, Vec b) { return a > b ? a : b; }
 
 // Lanes are added in one fixed tree.
@@ -51,61 +41,6 @@ inline Vec exp_of(Vec x) {
   const Vec result = p * power;
   const Vec kept = x < low ? all(0.0f) : result;
   return x != x ? x : kept;  // NaN stays NaN
-}
-
-// The head of an array that fills no whole vector, with `fill` behind it.
-inline Vec load_part(const float* p, long count, float fill) {
-  float lane[kLanes];
-  for (long i = 0; i < kLanes; ++i) lane[i] = i < count ? p[i] : fill;
-  return load(lane);
-}
-inline void store_part(float* p, Vec v, long count) {
-  float lane[kLanes];
-  store(lane, v);
-  for (long i = 0; i < count; ++i) p[i] = lane[i];
-}
-
-template <long Rows>
-void strip(const float* a, long a_row, long a_step, const float* b, long b_step, float* c,
-           long c_row, long inner, long columns, bool accumulate) {
-  Vec sum[Rows][kVectors] = {};
-  for (long k = 0; k < inner; ++k) {
-    Vec column[kVectors];
-    for (long v = 0; v < kVectors; ++v) column[v] = load(b + k * b_step + v * kLanes);
-    for (long i = 0; i < Rows; ++i) {
-      const Vec factor = all(a[i * a_row + k * a_step]);
-      for (long v = 0; v < kVectors; ++v) sum[i][v] += factor * column[v];
-    }
-  }
-  for (long i = 0; i < Rows; ++i) {
-    float* row = c + i * c_row;
-    for (long v = 0; v < kVectors; ++v) {
-      const long left = columns - v * kLanes;
-      if (left <= 0) break;
-      if (left >= kLanes) {
-        store(row + v * kLanes, accumulate ? load(row + v * kLanes) + sum[i][v] : sum[i][v]);
-      } else {
-        const Vec old = load_part(row + v * kLanes, left, 0.0f);
-        store_part(row + v * kLanes, accumulate ? old + sum[i][v] : sum[i][v], left);
-      }
-    }
-  }
-}
-
-void gemm_strip(const float* a, long a_row, long a_step, const float* b, long b_step, float* c,
-                long c_row, long rows, long inner, long columns, bool accumulate) {
-  constexpr long kMost = VERNIER_ROWS;  // what the register file holds beside a panel row
-  long i = 0;
-  const auto step = [&](auto run, long count) {
-    for (; rows - i >= count; i += count)
-      run(a + i * a_row, a_row, a_step, b, b_step, c + i * c_row, c_row, inner, columns,
-          accumulate);
-  };
-  step(strip<kMost>, kMost);
-  if constexpr (kMost > 8) step(strip<8>, 8);
-  step(strip<4>, 4);
-  step(strip<2>, 2);
-  step(strip<1>, 1);
 }
 
 void rms_norm(const float* x, const float* w, float* y, float* inverse_rms, long rows, long width,
@@ -342,7 +277,6 @@ double sum_of_squares(const float* values, long count) {
 
 const CpuTable VERNIER_TABLE = {
     .name = VERNIER_TABLE_NAME,
-    .gemm_strip = gemm_strip,
     .rms_norm = rms_norm,
     .rms_norm_backward = rms_norm_backward,
     .swiglu = swiglu,

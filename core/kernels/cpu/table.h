@@ -5,15 +5,26 @@
 
 namespace vernier::kernels {
 
-/// One build of the inner loops. Sizes are longs, all arrays fp32.
+/// One build of gemm.cpp: c [rows, columns] = a times a panel, columns <= 32. A panel is `inner`
+/// rows of 32 columns, all of them readable, in the format of the function's name.
+struct GemmTable {
+  /// c (=, or += where `accumulate`) sum over k of a(i, k) b(k, j), where a(i, k) is
+  /// a[i * a_row + k * a_step] and b(k, j) is b[k * b_step + j].
+  void (*fp32)(const float* a, long a_row, long a_step, const float* b, long b_step, float* c,
+               long c_row, long rows, long inner, long columns, bool accumulate);
+  /// b holds pairs: b[k / 2 * 32 + j] has row k in its low half (k even) or its high half.
+  void (*bf16)(const float* a, long a_row, const unsigned* b, float* c, long c_row, long rows,
+               long inner, long columns);
+  /// b(k, j) is b[k * 32 + j] * scales[j].
+  void (*int8)(const float* a, long a_row, const signed char* b, const float* scales, float* c,
+               long c_row, long rows, long inner, long columns);
+};
+
+extern const GemmTable kGemmAvx512, kGemmAvx2, kGemmBase;
+
+/// One build of loops.cpp. Sizes are longs, all arrays fp32.
 struct CpuTable {
   const char* name;
-
-  /// c [rows, columns] (=, or += where `accumulate`) sum over k of a(i, k) b(k, j), where a(i, k)
-  /// is a[i * a_row + k * a_step] and b(k, j) is b[k * b_step + j]; columns <= 32, b readable
-  /// to 32.
-  void (*gemm_strip)(const float* a, long a_row, long a_step, const float* b, long b_step, float* c,
-                     long c_row, long rows, long inner, long columns, bool accumulate);
 
   void (*rms_norm)(const float* x, const float* w, float* y, float* inverse_rms, long rows,
                    long width, float eps);

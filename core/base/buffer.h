@@ -1,0 +1,37 @@
+// Large arrays for the kernels.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+namespace vernier {
+
+/// Bytes that begin on a cache line and are zero at first. Large ones are pages of the system, of
+/// the large kind where it has them: they cost nothing until they are written, and reading them in
+/// order meets a page table seldom.
+class Buffer {
+ public:
+  Buffer() = default;
+  /// Throws Error where there is no memory.
+  explicit Buffer(size_t bytes);
+
+  size_t size() const { return size_; }
+  template <class T>
+  T* as() {
+    return reinterpret_cast<T*>(bytes_.get());
+  }
+  template <class T>
+  const T* as() const {
+    return reinterpret_cast<const T*>(bytes_.get());
+  }
+
+ private:
+  struct Release {
+    size_t mapped;  // bytes taken as pages; 0: from the heap
+    void operator()(std::byte* bytes) const;
+  };
+  size_t size_ = 0;
+  std::unique_ptr<std::byte, Release> bytes_;
+};
+
+}  // namespace vernier
