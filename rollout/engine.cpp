@@ -1,8 +1,11 @@
 #include "rollout/engine.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <memory>
+#include <span>
+#include <unordered_map>
 
 #include "core/base/errors.h"
 #include "core/base/pool.h"
@@ -12,111 +15,110 @@
 namespace vernier {
 namespace {
 
-// A prompt whose responses are not all admitted yet, with what they share.
-struct Shared {
-  KvCache cache;
-  at::Tensor logits;  // [1, V], after the last token of the prompt
-};
+// In the order of WeightFormat.
+constexpr std::array<const char*, 3> kFormats = {"fp32", "bf16", "int8"};
 
+// A response that is being drawn.
 struct Running {
-  int64_t group = 0;
+  size_t group = 0;
   Response response;
-  KvCache cache;
   Rng rng;
 };
 
-class Batch {
+}  // namespace
+
+// The responses to the prompts of one call.
+class Engine::Batch {
  public:
-  Batch(Decoder& decoder, const Tokenizer& tokenizer, std::vector<Prompt> prompts,
-        const RolloutConfig& config, DrawKey key, int64_t weight_version)
-      : decoder_(decoder),
-        tokenizer_(tokenizer),
+  Batch(Engine& engine, std::vector<Prompt> prompts, const RolloutConfig& config, DrawKey key,
+        int64_t weight_version, const std::function<void(Group&&)>& done)
+      : decoder_(engine.decoder_),
+        tokenizer_(engine.tokenizer_),
+        cache_(*engine.cache_),
+        scheduler_(*engine.scheduler_),
         config_(config),
-        key_(key),
         weight_version_(weight_version),
-        banned_(tokenizer.pad_id().value_or(-1)),
-        tags_(config, tokenizer) {
-    if (tokenizer.ends(banned_)) banned_ = -1;  // some models pad with their end token
-    for (size_t g = 0; g < prompts.size(); ++g) {
-      check_fits(prompts[g], cat("prompt ", prompts[g].id), config, decoder.spec());
+        done_(done),
+        banned_(tokenizer_.pad_id().value_or(-1)),
+        tags_(config, tokenizer_) {
+    if (tokenizer_.ends(banned_)) banned_ = -1;  // some models pad with their end token
+    for (Prompt& prompt : prompts) {
+      const int64_t first =
+          scheduler_.add(prompt.ids, config.num_generations, config.max_completion_length);
+      for (int64_t i = 0; i < config.num_generations; ++i) {
+        Running& one = running_
+                           .emplace(first + i, Running{.group = groups_.size(),
+                                                       .response = {},
+                                                       .rng = Rng(key.seed, Stream::sampling,
+                                                                  key.step,
+                                                                  static_cast<uint64_t>(prompt.index),
+                                                                  static_cast<uint64_t>(i))})
+                           .first->second;
+        one.response.sample = i;
+      }
       Group group;
-      group.id = static_cast<int64_t>(g);
+      group.id = std::ssize(groups_);
       group.step = static_cast<int64_t>(key.step);
-      group.prompt = std::move(prompts[g]);
+      group.prompt = std::move(prompt);
       group.responses.resize(static_cast<size_t>(config.num_generations));
       groups_.push_back(std::move(group));
       left_.push_back(config.num_generations);
     }
   }
 
-  EngineStats run(const std::atomic<bool>* stop, const std::function<void(Group&&)>& done) {
-    while (next_group_ < groups_.size() || !running_.empty()) {
+  // What is left when an exception ends the call must not run in the next.
+  ~Batch() {
+    for (const auto& [sequence, one] : running_) scheduler_.remove(sequence);
+  }
+  Batch(const Batch&) = delete;
+  Batch& operator=(const Batch&) = delete;
+
+  EngineStats run(const std::atomic<bool>* stop) {
+    while (!running_.empty()) {
       if (stop != nullptr && stop->load(std::memory_order_relaxed)) throw Interrupted();
-      admit(done);
-      if (!running_.empty()) step(done);
+      step();
     }
     return stats_;
   }
 
  private:
-  // Fills the free places, prompt by prompt. The first token of a response comes from the prompt's
-  // own logits.
-  void admit(const std::function<void(Group&&)>& done) {
-    std::vector<Running> fresh;
-    while (next_group_ < groups_.size() &&
-           static_cast<int64_t>(running_.size() + fresh.size()) < config_.max_running) {
-      Group& group = groups_[next_group_];
-      if (shared_ == nullptr) shared_ = prefill(group.prompt);
-      const auto sample = static_cast<uint64_t>(next_sample_);
-      Running one{.group = static_cast<int64_t>(next_group_),
-                  .response = {},
-                  .cache = KvCache(decoder_.spec(), static_cast<int64_t>(group.prompt.ids.size()) +
-                                                        config_.max_completion_length),
-                  .rng = Rng(key_.seed, Stream::sampling, key_.step,
-                             static_cast<uint64_t>(group.prompt.index), sample)};
-      one.response.sample = next_sample_;
-      one.cache.copy_from(shared_->cache);
-      draw(one, shared_->logits.const_data_ptr<float>());
-      fresh.push_back(std::move(one));
-      if (++next_sample_ == config_.num_generations) {
-        next_sample_ = 0;
-        ++next_group_;
-        shared_.reset();
-      }
+  void step() {
+    const StepPlan plan = scheduler_.plan();
+    for (const auto& [from, to, tokens] : plan.copies) cache_.copy(from, to, tokens);
+    CachedTokens pass;
+    std::vector<int64_t> drawing, rows;
+    for (const StepPlan::Span& span : plan.spans) {
+      const std::span<const int32_t> tokens = scheduler_.tokens(span.sequence);
+      pass.add(tokens.subspan(static_cast<size_t>(span.first), static_cast<size_t>(span.count)),
+               span.first, scheduler_.pages(span.sequence));
+      if (!span.draws) continue;
+      drawing.push_back(span.sequence);
+      rows.push_back(std::ssize(pass.ids) - 1);
     }
-    for (Running& one : fresh) {
-      if (ended(one))
-        finish(one, done);
-      else
-        running_.push_back(std::move(one));
-    }
+    const at::Tensor hidden = decoder_.cached(pass, cache_, config_.weights);
+    for (size_t first = 0; first < rows.size(); first += kRowsOfLogits)
+      draw(hidden, std::span(drawing).subspan(first), std::span(rows).subspan(first));
   }
 
-  std::unique_ptr<Shared> prefill(const Prompt& prompt) {
-    auto shared = std::make_unique<Shared>(
-        Shared{KvCache(decoder_.spec(), static_cast<int64_t>(prompt.ids.size())), at::Tensor()});
-    PackedTokens tokens;
-    tokens.add(prompt.ids);
-    const at::Tensor hidden = decoder_.prefill(tokens, {&shared->cache});
-    shared->logits = decoder_.logits(hidden.narrow(0, tokens.size() - 1, 1));
-    return shared;
-  }
-
-  void step(const std::function<void(Group&&)>& done) {
-    std::vector<int32_t> ids;
-    std::vector<KvCache*> caches;
-    for (Running& one : running_) {
-      ids.push_back(one.response.ids.back());
-      caches.push_back(&one.cache);
-    }
-    const at::Tensor logits = decoder_.logits(decoder_.decode(ids, caches));  // [B, V]
+  // Logits are made for some rows at a time: all of a large batch would be a table of gigabytes.
+  void draw(const at::Tensor& hidden, std::span<const int64_t> drawing,
+            std::span<const int64_t> rows) {
+    const size_t count = std::min(rows.size(), kRowsOfLogits);
+    const at::Tensor index = at::tensor(at::IntArrayRef(rows.data(), count));
+    const at::Tensor logits = decoder_.logits(hidden.index_select(0, index), config_.weights);
     const int64_t vocabulary = logits.size(1);
-    kernel_pool().run(static_cast<int64_t>(running_.size()), [&](int64_t b) {
-      draw(running_[static_cast<size_t>(b)], logits.const_data_ptr<float>() + b * vocabulary);
+    std::vector<Running*> ones;
+    for (const int64_t sequence : drawing.first(count)) ones.push_back(&running_.at(sequence));
+    kernel_pool().run(static_cast<int64_t>(count), [&](int64_t b) {
+      draw(*ones[static_cast<size_t>(b)], logits.const_data_ptr<float>() + b * vocabulary);
     });
-    for (Running& one : running_)
-      if (ended(one)) finish(one, done);
-    std::erase_if(running_, [](const Running& one) { return one.response.ids.empty(); });
+    for (size_t b = 0; b < count; ++b) {
+      scheduler_.append(drawing[b], std::span(&ones[b]->response.ids.back(), 1));
+      if (!ended(*ones[b])) continue;
+      scheduler_.remove(drawing[b]);
+      finish(*ones[b]);
+      running_.erase(drawing[b]);
+    }
   }
 
   void draw(Running& one, const float* logits) {
@@ -126,7 +128,7 @@ class Batch {
                                               banned_, uniform, scratch);
     if (std::isnan(drawn.logprob))
       fail_run("the model's logits are not finite at token ", one.response.ids.size() + 1,
-               " of a response to prompt ", groups_[static_cast<size_t>(one.group)].prompt.id,
+               " of a response to prompt ", groups_[one.group].prompt.id,
                "; nothing can be drawn from them");
     one.response.ids.push_back(drawn.id);
     one.response.logprobs.push_back(drawn.logprob);
@@ -137,7 +139,7 @@ class Batch {
            static_cast<int64_t>(one.response.ids.size()) >= config_.max_completion_length;
   }
 
-  void finish(Running& one, const std::function<void(Group&&)>& done) {
+  void finish(Running& one) {
     Response& response = one.response;
     stats_.new_tokens += static_cast<int64_t>(response.ids.size());
     response.finish_reason =
@@ -145,32 +147,30 @@ class Batch {
     response.num_tokens = response.raw_num_tokens = static_cast<int32_t>(response.ids.size());
     response.text = tokenizer_.decode(response.ids);
     response.versions = {{weight_version_, response.num_tokens}};
-    Group& group = groups_[static_cast<size_t>(one.group)];
+    Group& group = groups_[one.group];
     set_spans(response, group.prompt.ids, tags_);
     set_first_correct(response, group.prompt, tokenizer_);
     const auto place = static_cast<size_t>(response.sample);
     group.responses[place] = std::move(response);
-    response.ids.clear();  // marks the row as done
-    if (--left_[static_cast<size_t>(one.group)] == 0) done(std::move(group));
+    if (--left_[one.group] == 0) done_(std::move(group));
   }
+
+  static constexpr size_t kRowsOfLogits = 64;
 
   Decoder& decoder_;
   const Tokenizer& tokenizer_;
+  KvCache& cache_;
+  Scheduler& scheduler_;
   const RolloutConfig& config_;
-  DrawKey key_;
   int64_t weight_version_;
+  const std::function<void(Group&&)>& done_;
   int32_t banned_;
   ThinkTags tags_;
   std::vector<Group> groups_;
   std::vector<int64_t> left_;  // responses of each group that have not ended
-  std::vector<Running> running_;
-  std::unique_ptr<Shared> shared_;
-  size_t next_group_ = 0;
-  int64_t next_sample_ = 0;
+  std::unordered_map<int64_t, Running> running_;  // by the scheduler's number
   EngineStats stats_;
 };
-
-}  // namespace
 
 void RolloutConfig::bind(Binder& config) {
   config.number("num_generations", num_generations, 1, 4096, "responses a prompt");
@@ -186,17 +186,75 @@ void RolloutConfig::bind(Binder& config) {
   config.number("min_p", sampling.min_p, 0.0, 1.0,
                 "keep tokens of at least this share of the top token's probability");
   config.number("max_running", max_running, 1, 1 << 20, "responses that are decoded together");
+  config.number("max_step_tokens", max_step_tokens, 1, 1 << 24,
+                "tokens of one forward pass; a longer prompt comes in chunks");
+  if (max_step_tokens < max_running)
+    config.error("max_step_tokens", cat(max_step_tokens, " is less than max_running = ",
+                                        max_running, ": every response takes one token a pass"));
+  config.number("kv_cache_gb", kv_cache_gb, 0.0, 1e6,
+                "most memory of the key-value cache in GB; 0: half of what the machine has free");
+  std::string format = kFormats[static_cast<size_t>(weights)];
+  config.choice("weights", format, {kFormats.begin(), kFormats.end()},
+                "format of the weights that responses are drawn with");
+  weights = static_cast<WeightFormat>(std::ranges::find(kFormats, format) - kFormats.begin());
   config.text("think_start", think_start,
               "tag that opens the thinking, one token; empty: the response starts inside it");
   config.text("think_end", think_end, "tag that ends the thinking, one token; empty: no thinking");
   config.only_if("think_start", !think_end.empty(), "think_end = \"\"");
 }
 
+Engine::Engine(Decoder& decoder, const Tokenizer& tokenizer)
+    : decoder_(decoder), tokenizer_(tokenizer) {}
+Engine::~Engine() = default;
+
+// A cache with room for this call: the one that is there, or a new one.
+void Engine::prepare(const std::vector<Prompt>& prompts, const RolloutConfig& config) {
+  constexpr int64_t kTokens = kernels::kKeyBlock;
+  const auto pages_of = [](int64_t tokens) { return (tokens + kTokens - 1) / kTokens; };
+  int64_t longest = 0;
+  for (const Prompt& prompt : prompts) {
+    check_fits(prompt, cat("prompt ", prompt.id), config, decoder_.spec());
+    longest = std::max<int64_t>(longest, std::ssize(prompt.ids));
+  }
+  const int64_t running =
+      std::min(config.max_running, std::ssize(prompts) * config.num_generations);
+  // Everyone who runs at full length, with the page that a copy takes, and prompts for those to
+  // come.
+  const int64_t wanted = running * (pages_of(longest + config.max_completion_length) + 1) +
+                         pages_of(longest) * (1 + running / config.num_generations);
+  const double limit = config.kv_cache_gb > 0 ? config.kv_cache_gb * 1e9
+                                              : static_cast<double>(available_memory()) / 2;
+  const int64_t page_bytes = KvCache::page_bytes(decoder_.spec());
+  const auto most = std::max<int64_t>(1, static_cast<int64_t>(limit) / page_bytes);
+  const SchedulerLimits limits = {.max_running = config.max_running,
+                                  .max_step_tokens = config.max_step_tokens,
+                                  .pages = std::min(wanted, most),
+                                  .page_tokens = kTokens};
+  const bool kept = scheduler_ != nullptr && limits_.max_running == limits.max_running &&
+                    limits_.max_step_tokens == limits.max_step_tokens &&
+                    limits_.pages >= limits.pages && limits_.pages <= most;
+  if (!kept) {
+    scheduler_.reset();
+    cache_.reset();  // before the new one takes its memory
+    cache_ = std::make_unique<KvCache>(decoder_.spec(), limits.pages);
+    scheduler_ = std::make_unique<Scheduler>(limits);
+    limits_ = limits;
+  } else if (version_ != decoder_.version()) {
+    scheduler_->forget_prefixes();
+  }
+  version_ = decoder_.version();
+}
+
 EngineStats Engine::generate(std::vector<Prompt> prompts, const RolloutConfig& config, DrawKey key,
                              int64_t weight_version, const std::atomic<bool>* stop,
                              const std::function<void(Group&&)>& done) {
-  Batch batch(decoder_, tokenizer_, std::move(prompts), config, key, weight_version);
-  return batch.run(stop, done);
+  if (prompts.empty()) return {};
+  prepare(prompts, config);
+  const SchedulerStats before = scheduler_->stats();
+  Batch batch(*this, std::move(prompts), config, key, weight_version, done);
+  EngineStats stats = batch.run(stop);
+  stats.scheduler = scheduler_->stats() - before;
+  return stats;
 }
 
 void check_fits(const Prompt& prompt, const std::string& where, const RolloutConfig& config,

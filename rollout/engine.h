@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "core/kernels/sample.h"
 #include "core/model/model.h"
 #include "core/types.h"
+#include "rollout/scheduler.h"
 
 namespace vernier {
 
@@ -22,6 +24,9 @@ struct RolloutConfig {
   int64_t max_completion_length = 120;
   SamplingParams sampling;
   int64_t max_running = 256;
+  int64_t max_step_tokens = 512;
+  double kv_cache_gb = 0;
+  kernels::WeightFormat weights = kernels::WeightFormat::fp32;
   std::string think_start, think_end;
 
   void bind(Binder& config);
@@ -36,14 +41,17 @@ struct DrawKey {
 
 struct EngineStats {
   int64_t new_tokens = 0;
+  SchedulerStats scheduler;  // of this call
 };
 
-/// Batched sampling with a key-value cache. A row that ends leaves the batch, the next one enters;
-/// a prompt is computed once for all its responses. What a response becomes does not depend on its
-/// neighbours, bit for bit.
+/// Continuous batching over a paged key-value cache (scheduler.h): a response that ends leaves the
+/// batch, the next one enters; a prompt is computed once for all its responses, and for later
+/// prompts that begin alike. What a response becomes does not depend on its neighbours, on the size
+/// of the cache, or on what was shared, bit for bit.
 class Engine {
  public:
-  Engine(Decoder& decoder, const Tokenizer& tokenizer) : decoder_(decoder), tokenizer_(tokenizer) {}
+  Engine(Decoder& decoder, const Tokenizer& tokenizer);
+  ~Engine();
 
   /// Draws `num_generations` responses to every prompt and hands each group over when its last
   /// response ends. Throws Interrupted soon after `stop` (which may be null) becomes true, and
@@ -53,8 +61,16 @@ class Engine {
                        const std::function<void(Group&&)>& done);
 
  private:
+  class Batch;
+
+  void prepare(const std::vector<Prompt>& prompts, const RolloutConfig& config);
+
   Decoder& decoder_;
   const Tokenizer& tokenizer_;
+  std::unique_ptr<Scheduler> scheduler_;
+  std::unique_ptr<KvCache> cache_;
+  SchedulerLimits limits_;
+  int64_t version_ = -1;  // of the weights that made what the cache holds
 };
 
 /// Throws UsageError, opened by `where`, where a rendered prompt with the longest response does not

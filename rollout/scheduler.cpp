@@ -12,6 +12,13 @@ int64_t StepPlan::tokens() const {
   return total;
 }
 
+SchedulerStats SchedulerStats::operator-(const SchedulerStats& before) const {
+  return {.computed_tokens = computed_tokens - before.computed_tokens,
+          .shared_tokens = shared_tokens - before.shared_tokens,
+          .preemptions = preemptions - before.preemptions,
+          .peak_pages = peak_pages};
+}
+
 Scheduler::Scheduler(const SchedulerLimits& limits)
     : limits_(limits), pool_(limits.pages, limits.page_tokens) {
   ensure(limits.max_running > 0 && limits.max_step_tokens >= limits.max_running,

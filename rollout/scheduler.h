@@ -41,7 +41,10 @@ struct SchedulerStats {
   int64_t computed_tokens = 0;  // rows of all passes
   int64_t shared_tokens = 0;    // of prompts that were not computed, since the cache held them
   int64_t preemptions = 0;
-  int64_t peak_pages = 0;
+  int64_t peak_pages = 0;       // held at once
+
+  /// What came since `before`; the peak stays the peak of all.
+  SchedulerStats operator-(const SchedulerStats& before) const;
 };
 
 /// Continuous batching over a paged cache. Who runs goes on running; the places that are left, and

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <doctest/doctest.h>
 
+#include <numeric>
+
 #include "core/kernels/device.h"
 #include "core/model/family.h"
 #include "core/model/model.h"
@@ -102,15 +104,20 @@ at::Tensor full_pass(Decoder& decoder, const Ids& ids) {
   return decoder.hidden(tokens);
 }
 
-// A prefill of the first tokens, then one token after the other.
+// A first chunk, then one token after the other.
 at::Tensor cached_pass(Decoder& decoder, const Ids& ids) {
-  KvCache cache(decoder.spec(), static_cast<int64_t>(ids.size()));
-  PackedTokens tokens;
-  const size_t first = std::min<size_t>(5, ids.size() - 1);
-  tokens.add({ids.begin(), ids.begin() + static_cast<int64_t>(first)});
-  std::vector<at::Tensor> rows = {decoder.prefill(tokens, {&cache})};
-  for (size_t t = first; t + 1 < ids.size(); ++t)
-    rows.push_back(decoder.decode({ids[t]}, {&cache}));
+  const auto count = std::ssize(ids) - 1;
+  KvCache cache(decoder.spec(), count / kernels::kKeyBlock + 1);
+  std::vector<int32_t> pages(static_cast<size_t>(cache.pages()));
+  std::iota(pages.begin(), pages.end(), 0);
+  std::vector<at::Tensor> rows;
+  for (int64_t first = 0; first < count;) {
+    const int64_t size = first == 0 ? std::min<int64_t>(5, count) : 1;
+    CachedTokens pass;
+    pass.add({ids.data() + first, static_cast<size_t>(size)}, first, pages);
+    rows.push_back(decoder.cached(pass, cache));
+    first += size;
+  }
   return at::cat(rows);
 }
 

@@ -188,22 +188,50 @@ TEST_CASE("attention equals its reference, forward and backward, on packed segme
   }
 }
 
-TEST_CASE("decode attention equals the full pass bit for bit, with a window too") {
+TEST_CASE("attention over pages equals the full pass bit for bit, with a window too") {
   for (const int64_t window : {0, 1, 33, 64, 69}) {
     const AttentionShape shape{6, 2, 8, 8, window};
     const int64_t rows = 70;
     const std::vector<int32_t> starts = {0, 70};
     const Floats qkv = normal(rows * shape.row(), 12);
-    Floats out(rows * 48), log_sum(rows * 6), one(48);
+    Floats out(rows * 48), log_sum(rows * 6);
     attention(qkv.data(), starts.data(), 1, out.data(), log_sum.data(), shape);
-    Floats keys(2 * 8 * 128 + kKeyBlock), values(2 * 8 * 128);
-    CacheView cache{keys.data(), values.data(), 128, 0};
-    for (int64_t t = 0; t < rows; ++t) {
-      cache_append(qkv.data() + t * shape.row(), cache, shape, 1);
-      decode_attention(qkv.data() + t * shape.row(), &cache, 1, one.data(), shape);
-      CHECK(std::equal(one.begin(), one.end(), out.begin() + t * 48));
+    const int64_t stride = 2 * PagedLayer::floats(shape);  // of two layers; this is the second
+    Floats memory(5 * stride, std::numeric_limits<float>::quiet_NaN());
+    const PagedLayer cache{memory.data() + PagedLayer::floats(shape), stride};
+    const std::vector<int32_t> pages = {3, 1};
+    for (int64_t first = 0; first < rows;) {  // in chunks of 1, 2, 3, ... tokens
+      const int64_t count = std::min(rows - first, first / 4 + 1);
+      const PagedSpan span{pages.data(), first, count, 0};
+      paged_append(qkv.data() + first * shape.row(), cache, &span, 1, shape);
+      Floats found(count * 48);
+      paged_attention(qkv.data() + first * shape.row(), cache, &span, 1, found.data(), shape);
+      CHECK(std::equal(found.begin(), found.end(), out.begin() + first * 48));
+      first += count;
     }
   }
+}
+
+TEST_CASE("sequences of a pass attend to their own pages, the same with one thread and with two") {
+  const AttentionShape shape{4, 4, 33, 32, 0};
+  const std::vector<int32_t> starts = {0, 1, 34, 291};
+  const Floats qkv = normal(291 * shape.row(), 13);
+  Floats want(291 * shape.heads * 33), log_sum(291 * shape.heads);
+  attention(qkv.data(), starts.data(), 3, want.data(), log_sum.data(), shape);
+  const int64_t stride = PagedLayer::floats(shape);
+  Floats memory(7 * stride, std::numeric_limits<float>::quiet_NaN());
+  const PagedLayer cache{memory.data(), stride};
+  const std::vector<int32_t> one = {6}, two = {0}, three = {4, 1, 2, 5, 3};
+  const std::vector<PagedSpan> spans = {
+      {one.data(), 0, 1, 0}, {two.data(), 0, 33, 1}, {three.data(), 0, 257, 34}};
+  for (const int threads : {1, 2}) {
+    set_kernel_threads(threads);
+    Floats found(want.size());
+    paged_append(qkv.data(), cache, spans.data(), 3, shape);
+    paged_attention(qkv.data(), cache, spans.data(), 3, found.data(), shape);
+    CHECK(found == want);
+  }
+  set_kernel_threads(1);
 }
 
 TEST_CASE("a window of the whole sequence changes nothing, a smaller one what is past it") {

@@ -200,57 +200,79 @@ TEST_CASE("the cached path equals the full pass, bit for bit, whatever else is i
     for (int64_t t = 0; t < length; ++t)
       sequences.back().push_back(static_cast<int32_t>(rng.next_below(50)));
   }
-  std::vector<KvCache> caches;
   std::vector<at::Tensor> full;
   for (const auto& ids : sequences) {
     PackedTokens tokens;
     tokens.add(ids);
     full.push_back(decoder.hidden(tokens));
-    caches.emplace_back(decoder.spec(), 200);
   }
-  // Prompts of different lengths in one prefill, then steps in which short sequences drop out.
-  PackedTokens prompts;
-  std::vector<KvCache*> all;
-  std::vector<size_t> fed;
-  for (size_t s = 0; s < sequences.size(); ++s) {
-    fed.push_back(1 + s);
-    prompts.add({sequences[s].begin(), sequences[s].begin() + static_cast<int64_t>(fed[s])});
-    all.push_back(&caches[s]);
-  }
-  const at::Tensor first = decoder.prefill(prompts, all);
-  CHECK(at::equal(first[0], full[0][0]));
-  while (true) {
-    std::vector<int32_t> ids;
-    std::vector<KvCache*> running;
+  // Chunks of different lengths in one pass, sequences that drop out, pages in any order.
+  KvCache cache(decoder.spec(), 16);
+  const std::vector<std::vector<int32_t>> pages = {{7}, {0}, {9, 3}, {5, 15, 1}};
+  std::vector<int64_t> fed(sequences.size());
+  for (int64_t round = 0; fed.back() < std::ssize(sequences.back()); ++round) {
+    CachedTokens pass;
     std::vector<size_t> which;
     for (size_t s = 0; s < sequences.size(); ++s) {
-      if (fed[s] == sequences[s].size()) continue;
-      ids.push_back(sequences[s][fed[s]]);
-      running.push_back(&caches[s]);
+      const int64_t count = std::min<int64_t>(1 + (round + std::ssize(which)) % 9,
+                                              std::ssize(sequences[s]) - fed[s]);
+      if (count == 0) continue;
+      pass.add({sequences[s].data() + fed[s], static_cast<size_t>(count)}, fed[s], pages[s]);
       which.push_back(s);
     }
-    if (ids.empty()) break;
-    const at::Tensor hidden = decoder.decode(ids, running);
+    const at::Tensor hidden = decoder.cached(pass, cache);
     for (size_t b = 0; b < which.size(); ++b) {
-      const size_t s = which[b];
-      CHECK(at::equal(hidden[static_cast<int64_t>(b)], full[s][static_cast<int64_t>(fed[s])]));
-      ++fed[s];
+      const kernels::PagedSpan& span = pass.spans[b];
+      CHECK(at::equal(hidden.narrow(0, span.row, span.count),
+                      full[which[b]].narrow(0, span.first, span.count)));
+      fed[which[b]] += span.count;
     }
   }
 }
 
-TEST_CASE("a copied cache goes on like the original") {
+TEST_CASE("a copied page goes on like the original") {
   Decoder& decoder = small_decoder();
-  PackedTokens tokens;
-  tokens.add({1, 2, 3, 4, 5});
-  KvCache original(decoder.spec(), 5), copy(decoder.spec(), 100), longer(decoder.spec(), 100);
-  decoder.prefill(tokens, {&original});
-  copy.copy_from(original);
-  decoder.prefill(tokens, {&longer});
-  for (int32_t t = 0; t < 70; ++t) {
-    const at::Tensor both = decoder.decode({t % 50, t % 50}, {&copy, &longer});
-    CHECK(at::equal(both[0], both[1]));
+  KvCache cache(decoder.spec(), 3);
+  const auto feed = [&](const std::vector<int32_t>& ids, int64_t first, const auto& pages) {
+    CachedTokens pass;
+    pass.add(ids, first, pages);
+    return decoder.cached(pass, cache);
+  };
+  const std::vector<int32_t> original = {2}, copy = {0};
+  feed({1, 2, 3, 4, 5, 6, 7}, 0, original);
+  cache.copy(2, 0, 5);
+  for (int32_t t = 5; t < 60; ++t)
+    CHECK(at::equal(feed({t % 50}, t, original), feed({t % 50}, t, copy)));
+}
+
+TEST_CASE("weights in bf16 are the model with rounded weights, int8 is close") {
+  Decoder& decoder = small_decoder();
+  const at::NoGradGuard no_grad;
+  const std::vector<int32_t> ids = {3, 1, 4, 1, 5, 9, 2, 6}, pages = {0};
+  const auto logits = [&](Decoder& of, kernels::WeightFormat format) {
+    KvCache cache(of.spec(), 1);
+    CachedTokens pass;
+    pass.add(ids, 0, pages);
+    return of.logits(of.cached(pass, cache, format), format);
+  };
+  Decoder rounded(decoder.spec(), false);
+  rounded.weights().copy_(decoder.weights().to(at::kBFloat16));
+  rounded.weights_changed();
+  // The embedding is looked up, and norms multiply, unrounded.
+  for (size_t i = 0; i < decoder.parameters().size(); ++i) {
+    Parameter& one = rounded.parameters()[i];
+    if (one.name == "embedding" || one.value.dim() == 1)
+      one.value.copy_(decoder.parameters()[i].value);
   }
+  const at::Tensor exact = logits(decoder, kernels::WeightFormat::fp32);
+  const at::Tensor halves = logits(decoder, kernels::WeightFormat::bf16);
+  CHECK(at::equal(halves, logits(rounded, kernels::WeightFormat::fp32)));
+  CHECK(!at::equal(halves, exact));
+  const auto gap = [&](const at::Tensor& other) {
+    return ((other - exact).norm() / exact.norm()).item<double>();
+  };
+  CHECK(gap(halves) < 0.02);
+  CHECK(gap(logits(decoder, kernels::WeightFormat::int8)) < 0.05);
 }
 
 TEST_CASE("a saved model opens again with the same bits, tied and untied") {

@@ -73,6 +73,7 @@ Drawing prepare(const DrawOptions& options) {
                                          ? options.max_completion_length
                                          : std::clamp<int64_t>(room, 1, 256);
   out.config.max_running = options.max_running;
+  out.config.max_step_tokens = std::max(out.config.max_step_tokens, options.max_running);
   out.config.sampling = options.sampling;
   out.config.think_end = options.think_end;
   if (options.greedy) out.config.sampling = {.temperature = 0};

@@ -341,6 +341,13 @@ class Run {
     }
   }
 
+  // One for the whole run: its cache keeps its memory.
+  Engine& engine() {
+    if (engine_ == nullptr)
+      engine_ = std::make_unique<Engine>(*model_.decoder, *model_.tokenizer);
+    return *engine_;
+  }
+
   std::vector<Prompt> rendered(std::vector<Prompt> prompts) const {
     for (Prompt& prompt : prompts)
       render_prompt(prompt, config_.data, chat_format_, *model_.tokenizer);
@@ -353,10 +360,9 @@ class Run {
     drawing.num_generations = config_.eval.n;
     drawing.sampling = {.temperature = config_.eval.temperature};
     const int64_t count = std::min(eval_prompts_->size(), config_.data.eval_prompts);
-    Engine engine(*model_.decoder, *model_.tokenizer);
     EngineStats stats;
     std::vector<Group> groups =
-        draw_evaluation(engine, rendered(eval_prompts_->take(0, count)), drawing,
+        draw_evaluation(engine(), rendered(eval_prompts_->take(0, count)), drawing,
                         static_cast<uint64_t>(config_.data.eval_seed), &stop_requested, &stats);
     for (Group& group : groups) group.step = progress_.step;
     const Evaluation found = summarize(groups);
@@ -388,8 +394,7 @@ class Run {
     std::vector<Group> groups;
     std::map<std::string, double> numbers;
     double scoring = 0;
-    Engine engine(*model_.decoder, *model_.tokenizer);
-    const EngineStats stats = engine.generate(
+    const EngineStats stats = engine().generate(
         rendered(prompts_->take(step * count, count)), config_.rollout,
         {.seed = static_cast<uint64_t>(config_.run.seed), .step = static_cast<uint64_t>(step + 1)},
         step, &stop_requested, [&](Group&& group) {
@@ -500,6 +505,7 @@ class Run {
   RunConfig& config_;
   RunFolder& folder_;
   Model model_, reference_;
+  std::unique_ptr<Engine> engine_;  // of model_
   ChatFormat chat_format_;
   std::unique_ptr<OptimizerState> optimizer_;
   std::unique_ptr<PromptSource> prompts_, eval_prompts_;  // null where the run has no use for them

@@ -2,8 +2,12 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <optional>
+#include <string>
 
 #include "core/base/errors.h"
 
@@ -11,7 +15,27 @@ namespace vernier {
 namespace {
 constexpr size_t kLine = 64;
 constexpr size_t kLarge = size_t{1} << 21;  // a large page of x86-64
+
+// The number in a file of the system; nothing where there is none ("max").
+std::optional<int64_t> number_in(const char* path, const std::string& after = "") {
+  std::ifstream file(path);
+  std::string word;
+  if (!after.empty())
+    while (word != after && file >> word) continue;
+  int64_t number = 0;
+  if (file >> number) return number;
+  return std::nullopt;
+}
+
 }  // namespace
+
+int64_t available_memory() {
+  int64_t bytes = number_in("/proc/meminfo", "MemAvailable:").value_or(0) * 1024;
+  const auto limit = number_in("/sys/fs/cgroup/memory.max");
+  const auto taken = number_in("/sys/fs/cgroup/memory.current");
+  if (limit && taken) bytes = std::min(bytes, std::max<int64_t>(0, *limit - *taken));
+  return bytes;
+}
 
 Buffer::Buffer(size_t bytes) : size_(bytes) {
   if (bytes == 0) return;

@@ -2,9 +2,14 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 
 namespace vernier {
+
+/// Bytes that this process may still take: what the system has, or less where its control group is
+/// limited.
+int64_t available_memory();
 
 /// Bytes that begin on a cache line and are zero at first. Large ones are pages of the system, of
 /// the large kind where it has them: they cost nothing until they are written, and reading them in

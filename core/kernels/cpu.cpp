@@ -352,14 +352,13 @@ void attention(const float* qkv, const int32_t* starts, int64_t segments, float*
     const float* keys = qkv + first * row + (shape.heads + kv) * size;
     transpose_head(keys, row, count, size, columns, stride);
     dense_head(keys + shape.kv_heads * size, row, count, size, values);
-    scores.resize(static_cast<size_t>(stride));
+    scores.resize(static_cast<size_t>(stride + kKeyBlock));
     for (int64_t h = kv * shape.group(); h < (kv + 1) * shape.group(); ++h)
       for (int64_t t = 0; t < count; ++t) {
-        const int64_t from = shape.first_seen(t);
         log_sum[(first + t) * shape.heads + h] =
-            table().attend(qkv + (first + t) * row + h * size, columns.data() + from, stride,
-                           values.data() + from * size, out + (first + t) * out_row + h * size,
-                           scores.data(), t + 1 - from, size, scale);
+            table().attend(qkv + (first + t) * row + h * size, columns.data(), stride,
+                           values.data(), out + (first + t) * out_row + h * size, scores.data(),
+                           shape.first_seen(t), t + 1, size, scale);
       }
   });
 }
@@ -400,39 +399,52 @@ void attention_backward(const float* d_out, const float* qkv, const float* out,
   });
 }
 
-void cache_append(const float* qkv, CacheView& cache, const AttentionShape& shape, int64_t rows) {
-  const int64_t size = shape.head_size;
-  ensure(cache.length + rows <= cache.capacity, "room in the key-value cache");
-  for (int64_t t = 0; t < rows; ++t) {
-    const float* keys = qkv + t * shape.row() + shape.heads * size;
-    const float* values = keys + shape.kv_heads * size;
-    for (int64_t kv = 0; kv < shape.kv_heads; ++kv) {
-      for (int64_t e = 0; e < size; ++e)
-        cache.keys[(kv * size + e) * cache.capacity + cache.length + t] = keys[kv * size + e];
-      std::memcpy(cache.values + (kv * cache.capacity + cache.length + t) * size,
-                  values + kv * size, sizeof(float) * size);
+void paged_append(const float* qkv, const PagedLayer& cache, const PagedSpan* spans, int64_t count,
+                  const AttentionShape& shape) {
+  const int64_t size = shape.head_size, values_at = shape.kv_heads * size * kKeyBlock;
+  for (int64_t s = 0; s < count; ++s)
+    for (int64_t t = 0; t < spans[s].count; ++t) {
+      const int64_t token = spans[s].first + t;
+      float* page = cache.base + spans[s].pages[token / kKeyBlock] * cache.stride;
+      const int64_t place = token % kKeyBlock;
+      const float* keys = qkv + (spans[s].row + t) * shape.row() + shape.heads * size;
+      const float* values = keys + shape.kv_heads * size;
+      for (int64_t e = 0; e < shape.kv_heads * size; ++e) page[e * kKeyBlock + place] = keys[e];
+      for (int64_t kv = 0; kv < shape.kv_heads; ++kv)
+        std::memcpy(page + values_at + (kv * kKeyBlock + place) * size, values + kv * size,
+                    sizeof(float) * size);
     }
-  }
-  cache.length += rows;
 }
 
-void decode_attention(const float* qkv, const CacheView* caches, int64_t sequences, float* out,
-                      const AttentionShape& shape) {
-  const int64_t size = shape.head_size;
+void paged_attention(const float* qkv, const PagedLayer& cache, const PagedSpan* spans,
+                     int64_t count, float* out, const AttentionShape& shape) {
+  constexpr int64_t kTokensPerTask = 32;  // of a prompt: one task would hold up the others
+  std::vector<PagedSpan> parts;
+  for (int64_t s = 0; s < count; ++s)
+    for (int64_t t = 0; t < spans[s].count; t += kTokensPerTask)
+      parts.push_back({.pages = spans[s].pages,
+                       .first = spans[s].first + t,
+                       .count = std::min(kTokensPerTask, spans[s].count - t),
+                       .row = spans[s].row + t});
+  const int64_t size = shape.head_size, values_at = shape.kv_heads * size * kKeyBlock;
   const float scale = 1.0f / std::sqrt(static_cast<float>(size));
-  by_blocks(sequences, 4, [&](int64_t first, int64_t last) {
+  kernel_pool().run(std::ssize(parts), [&](int64_t task) {
     thread_local std::vector<float> scores;
-    for (int64_t b = first; b < last; ++b) {
-      const CacheView& cache = caches[b];
-      scores.resize(static_cast<size_t>(cache.capacity));
-      for (int64_t h = 0; h < shape.heads; ++h) {
-        const int64_t kv = h / shape.group(), from = shape.first_seen(cache.length - 1);
-        table().attend(
-            qkv + b * shape.row() + h * size, cache.keys + kv * size * cache.capacity + from,
-            cache.capacity, cache.values + (kv * cache.capacity + from) * size,
-            out + (b * shape.heads + h) * size, scores.data(), cache.length - from, size, scale);
-      }
-    }
+    thread_local std::vector<const float*> pages;
+    const PagedSpan& part = parts[static_cast<size_t>(task)];
+    const int64_t blocks = tasks_for(part.first + part.count, kKeyBlock);
+    pages.clear();
+    for (int64_t i = 0; i < blocks; ++i) pages.push_back(cache.base + part.pages[i] * cache.stride);
+    scores.resize(static_cast<size_t>((blocks + 1) * kKeyBlock));
+    for (int64_t kv = 0; kv < shape.kv_heads; ++kv)
+      for (int64_t t = 0; t < part.count; ++t)
+        for (int64_t h = kv * shape.group(); h < (kv + 1) * shape.group(); ++h) {
+          const int64_t token = part.first + t;
+          table().attend_paged(qkv + (part.row + t) * shape.row() + h * size, pages.data(),
+                               kv * size * kKeyBlock, values_at,
+                               out + ((part.row + t) * shape.heads + h) * size, scores.data(),
+                               shape.first_seen(token), token + 1, size, scale);
+        }
   });
 }
 

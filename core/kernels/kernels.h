@@ -18,7 +18,7 @@ namespace vernier::kernels {
 
 /// Columns of one panel of a packed matrix, a multiple of every vector width.
 inline constexpr int64_t kPanel = 32;
-/// Keys of a transposed cache are padded to a multiple of this.
+/// Tokens of a page of the cache; keys that lie by columns are padded to a multiple of it.
 inline constexpr int64_t kKeyBlock = 64;
 
 inline constexpr int64_t round_up(int64_t value, int64_t unit) {
@@ -123,22 +123,32 @@ void attention_backward(const float* d_out, const float* qkv, const float* out,
                         const float* log_sum, const int32_t* starts, int64_t segments, float* d_qkv,
                         const AttentionShape& shape);
 
-/// The cache of one sequence in one layer: keys as [G][E][capacity], values as [G][capacity][E],
-/// capacity a multiple of kKeyBlock. With a window, kKeyBlock floats past the keys are read too
-/// (and ignored).
-struct CacheView {
-  float* keys = nullptr;
-  float* values = nullptr;
-  int64_t capacity = 0;
-  int64_t length = 0;  // tokens held
+/// One layer of a cache in pages of kKeyBlock tokens: page i begins at base + i * stride, with keys
+/// [G][E][kKeyBlock] (a key a column) and behind them values [G][kKeyBlock][E].
+struct PagedLayer {
+  float* base = nullptr;
+  int64_t stride = 0;  // floats from one page to the next
+
+  static int64_t floats(const AttentionShape& shape) {
+    return 2 * shape.kv_heads * shape.head_size * kKeyBlock;
+  }
 };
 
-/// Appends keys and values of qkv [rows, row] (rotated) to one cache.
-void cache_append(const float* qkv, CacheView& cache, const AttentionShape& shape, int64_t rows);
+/// Tokens [first, first + count) of one sequence, in the rows [row, row + count) of a pass. `pages`
+/// are those of its tokens from 0 on.
+struct PagedSpan {
+  const int32_t* pages = nullptr;
+  int64_t first = 0, count = 0, row = 0;
+};
 
-/// One new token a sequence: row b of qkv attends to caches[b], its own key included.
-void decode_attention(const float* qkv, const CacheView* caches, int64_t sequences, float* out,
-                      const AttentionShape& shape);
+/// Writes the keys and values of qkv (rotated) where the spans say.
+void paged_append(const float* qkv, const PagedLayer& cache, const PagedSpan* spans, int64_t count,
+                  const AttentionShape& shape);
+
+/// Every token of the spans attends to the tokens of its sequence up to itself, which are all in the
+/// cache; out [T, H*E]. The same bits as attention() gives for the whole sequence.
+void paged_attention(const float* qkv, const PagedLayer& cache, const PagedSpan* spans,
+                     int64_t count, float* out, const AttentionShape& shape);
 
 /// Of logits [T, V] times `scale` (1 / temperature): log-sum-exp [T], and the log-probability
 /// [T] of targets [T] where logprob is not null, and the entropy [T] in nats where it is not null.

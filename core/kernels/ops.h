@@ -22,10 +22,10 @@ struct Parameter {
   at::Tensor grad;   // like value; undefined where the model is not trained
 
   // Packed lazily, again after every change of the weights.
-  kernels::PackedMatrix forward, backward;
-  bool forward_packed = false, backward_packed = false;
+  kernels::PackedMatrix forward, backward, rounded;
+  bool forward_packed = false, backward_packed = false, rounded_packed = false;
 
-  void changed() { forward_packed = backward_packed = false; }
+  void changed() { forward_packed = backward_packed = rounded_packed = false; }
 };
 
 /// Cosine and sine of the positions met so far, [positions, R/2] each, times `scale`. In fp32 step
@@ -56,8 +56,10 @@ namespace ops {
 /// [T, D] rows of the table. Throws UsageError on an id outside it.
 at::Tensor embedding(const std::vector<int32_t>& ids, Parameter& table);
 
-/// [T, in] -> [T, out], plus `bias` [out] where there is one.
-at::Tensor linear(const at::Tensor& x, Parameter& weight, Parameter* bias = nullptr);
+/// [T, in] -> [T, out], plus `bias` [out] where there is one. Weights that are rounded to another
+/// format have no gradient.
+at::Tensor linear(const at::Tensor& x, Parameter& weight, Parameter* bias = nullptr,
+                  kernels::WeightFormat format = kernels::WeightFormat::fp32);
 
 at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps);
 

@@ -153,6 +153,7 @@ void Decoder::allocate(bool trained, at::ScalarType type, at::Device device) {
 }
 
 void Decoder::weights_changed() {
+  ++version_;
   for (Parameter& parameter : parameters_) parameter.changed();
 }
 
@@ -182,25 +183,27 @@ void Decoder::randomize(uint64_t seed, double embedding_std, double residual_sca
   weights_changed();
 }
 
-at::Tensor Decoder::linear(const at::Tensor& x, size_t weight, std::optional<size_t> bias) {
-  return ops::linear(x, parameters_[weight], bias ? &parameters_[*bias] : nullptr);
+at::Tensor Decoder::linear(const at::Tensor& x, size_t weight, std::optional<size_t> bias,
+                           WeightFormat format) {
+  return ops::linear(x, parameters_[weight], bias ? &parameters_[*bias] : nullptr, format);
 }
 
-at::Tensor Decoder::attention_block(const at::Tensor& x, int64_t index, const Attend& attend) {
+at::Tensor Decoder::attention_block(const at::Tensor& x, int64_t index, const Attend& attend,
+                                    WeightFormat format) {
   const Layer& layer = layers_[static_cast<size_t>(index)];
-  at::Tensor qkv = linear(x, layer.qkv, layer.qkv_bias);
+  at::Tensor qkv = linear(x, layer.qkv, layer.qkv_bias, format);
   if (layer.q_norm)
     qkv = ops::qk_norm(qkv, parameters_[*layer.q_norm], parameters_[*layer.k_norm],
                        spec_.attention(index), spec_.qk_norm, spec_.rms_norm_eps);
-  return linear(attend(index, qkv), layer.output, layer.output_bias);
+  return linear(attend(index, qkv), layer.output, layer.output_bias, format);
 }
 
-at::Tensor Decoder::mlp_block(const at::Tensor& x, const Layer& layer) {
-  const at::Tensor inner = ops::swiglu(linear(x, layer.gate_up, layer.gate_up_bias));
-  return linear(inner, layer.down, layer.down_bias);
+at::Tensor Decoder::mlp_block(const at::Tensor& x, const Layer& layer, WeightFormat format) {
+  const at::Tensor inner = ops::swiglu(linear(x, layer.gate_up, layer.gate_up_bias, format));
+  return linear(inner, layer.down, layer.down_bias, format);
 }
 
-at::Tensor Decoder::run(at::Tensor x, const Attend& attend) {
+at::Tensor Decoder::run(at::Tensor x, const Attend& attend, WeightFormat format) {
   const auto norm = [&](const at::Tensor& h, size_t weight) {
     return ops::rms_norm(h, parameters_[weight], spec_.rms_norm_eps);
   };
@@ -208,11 +211,11 @@ at::Tensor Decoder::run(at::Tensor x, const Attend& attend) {
     const Layer& layer = layers_[i];
     const auto index = static_cast<int64_t>(i);
     if (spec_.norm_after) {
-      x = x + norm(attention_block(x, index, attend), layer.attention_norm);
-      x = x + norm(mlp_block(x, layer), layer.mlp_norm);
+      x = x + norm(attention_block(x, index, attend, format), layer.attention_norm);
+      x = x + norm(mlp_block(x, layer, format), layer.mlp_norm);
     } else {
-      x = x + attention_block(norm(x, layer.attention_norm), index, attend);
-      x = x + mlp_block(norm(x, layer.mlp_norm), layer);
+      x = x + attention_block(norm(x, layer.attention_norm), index, attend, format);
+      x = x + mlp_block(norm(x, layer.mlp_norm), layer, format);
     }
   }
   return norm(x, final_norm_);
@@ -237,62 +240,41 @@ int64_t longest_of(const PackedTokens& tokens) {
 
 at::Tensor Decoder::hidden(const PackedTokens& tokens) {
   make_room(longest_of(tokens));
-  return run(ops::embedding(tokens.ids, parameters_[embedding_]),
-             [&](int64_t layer, const at::Tensor& qkv) {
-               return ops::rope_attention(qkv, tokens, rope_, spec_.attention(layer));
-             });
+  const auto attend = [&](int64_t layer, const at::Tensor& qkv) {
+    return ops::rope_attention(qkv, tokens, rope_, spec_.attention(layer));
+  };
+  return run(ops::embedding(tokens.ids, parameters_[embedding_]), attend, WeightFormat::fp32);
 }
 
-at::Tensor Decoder::prefill(const PackedTokens& tokens, std::vector<KvCache*> caches) {
+void CachedTokens::add(std::span<const int32_t> sequence, int64_t first,
+                       const std::vector<int32_t>& pages) {
+  const auto count = std::ssize(sequence);
+  spans.push_back({.pages = pages.data(), .first = first, .count = count, .row = std::ssize(ids)});
+  ids.insert(ids.end(), sequence.begin(), sequence.end());
+  for (int64_t t = 0; t < count; ++t) positions.push_back(static_cast<int32_t>(first + t));
+}
+
+at::Tensor Decoder::cached(const CachedTokens& tokens, KvCache& cache, WeightFormat format) {
   const at::NoGradGuard no_grad;
-  make_room(longest_of(tokens));
+  for (const kernels::PagedSpan& span : tokens.spans) make_room(span.first + span.count);
+  const auto spans = std::ssize(tokens.spans);
   const auto attend = [&](int64_t layer, const at::Tensor& qkv) {
     const auto shape = spec_.attention(layer);
-    const at::Tensor out = ops::rope_attention(qkv, tokens, rope_, shape);  // rotates qkv in place
-    for (size_t s = 0; s < caches.size(); ++s) {
-      const int64_t first = tokens.starts[s], count = tokens.starts[s + 1] - first;
-      kernels::CacheView view = caches[s]->layer(layer, count);
-      kernels::cache_append(qkv.const_data_ptr<float>() + first * shape.row(), view, shape, count);
-    }
+    const kernels::PagedLayer pages = cache.layer(layer);
+    auto* rows = qkv.data_ptr<float>();
+    kernels::rope(rows, tokens.positions.data(), rope_.cosine.const_data_ptr<float>(),
+                  rope_.sine.const_data_ptr<float>(), shape, qkv.size(0), false);
+    kernels::paged_append(rows, pages, tokens.spans.data(), spans, shape);
+    at::Tensor out = at::empty({qkv.size(0), shape.heads * shape.head_size}, qkv.options());
+    kernels::paged_attention(rows, pages, tokens.spans.data(), spans, out.data_ptr<float>(), shape);
     return out;
   };
-  const at::Tensor x = run(ops::embedding(tokens.ids, parameters_[embedding_]), attend);
-  for (size_t s = 0; s < caches.size(); ++s)
-    caches[s]->advance(tokens.starts[s + 1] - tokens.starts[s]);
-  return x;
+  return run(ops::embedding(tokens.ids, parameters_[embedding_]), attend, format);
 }
 
-at::Tensor Decoder::decode(const std::vector<int32_t>& ids, const std::vector<KvCache*>& caches) {
+at::Tensor Decoder::logits(const at::Tensor& hidden, WeightFormat format) {
   const at::NoGradGuard no_grad;
-  const auto rows = static_cast<int64_t>(ids.size());
-  std::vector<int32_t> positions;
-  for (const KvCache* cache : caches) {
-    make_room(cache->length() + 1);
-    positions.push_back(static_cast<int32_t>(cache->length()));
-  }
-  std::vector<kernels::CacheView> views(caches.size());
-  const auto attend = [&](int64_t layer, const at::Tensor& qkv) {
-    const auto shape = spec_.attention(layer);
-    float* rows_of_qkv = qkv.data_ptr<float>();
-    kernels::rope(rows_of_qkv, positions.data(), rope_.cosine.const_data_ptr<float>(),
-                  rope_.sine.const_data_ptr<float>(), shape, rows, false);
-    for (size_t b = 0; b < caches.size(); ++b) {
-      views[b] = caches[b]->layer(layer, 1);
-      kernels::cache_append(rows_of_qkv + static_cast<int64_t>(b) * shape.row(), views[b], shape,
-                            1);
-    }
-    at::Tensor out = at::empty({rows, shape.heads * shape.head_size}, qkv.options());
-    kernels::decode_attention(rows_of_qkv, views.data(), rows, out.data_ptr<float>(), shape);
-    return out;
-  };
-  const at::Tensor x = run(ops::embedding(ids, parameters_[embedding_]), attend);
-  for (KvCache* cache : caches) cache->advance(1);
-  return x;
-}
-
-at::Tensor Decoder::logits(const at::Tensor& hidden) {
-  const at::NoGradGuard no_grad;
-  return ops::linear(hidden.contiguous(), head());
+  return ops::linear(hidden.contiguous(), head(), nullptr, format);
 }
 
 Parameter& Decoder::head() { return parameters_[head_]; }

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "core/kernels/ops.h"
@@ -11,6 +12,8 @@
 #include "core/model/spec.h"
 
 namespace vernier {
+
+using kernels::WeightFormat;
 
 /// A weight under its checkpoint name: some rows of a Parameter (queries, keys and values share
 /// one, gate and up another).
@@ -21,6 +24,16 @@ struct NamedSlice {
   std::vector<int64_t> shape;
 
   int64_t numel() const;
+};
+
+/// Tokens of several sequences that one pass over a cache computes.
+struct CachedTokens {
+  std::vector<int32_t> ids, positions;  // [rows]
+  std::vector<kernels::PagedSpan> spans;
+
+  /// `sequence` are the tokens from `first` on of a sequence whose pages are `pages`, which has to
+  /// stay where it is until the pass is over.
+  void add(std::span<const int32_t> sequence, int64_t first, const std::vector<int32_t>& pages);
 };
 
 class Decoder {
@@ -43,6 +56,8 @@ class Decoder {
   at::Tensor& gradients() { return gradients_; }
   /// To be called after any write to weights(): the packed forms are stale then.
   void weights_changed();
+  /// Counts the changes.
+  int64_t version() const { return version_; }
 
   std::vector<Parameter>& parameters() { return parameters_; }
   const std::vector<NamedSlice>& slices() const { return slices_; }
@@ -56,15 +71,13 @@ class Decoder {
   /// Hidden states [T, D] after the last norm, of whole sequences; with gradients where enabled.
   at::Tensor hidden(const PackedTokens& tokens);
 
-  /// The same without gradients, keys and values appended to caches[i] of sequence i (empty
-  /// before).
-  at::Tensor prefill(const PackedTokens& tokens, std::vector<KvCache*> caches);
-
-  /// One more token of each sequence: hidden states [B, D].
-  at::Tensor decode(const std::vector<int32_t>& ids, const std::vector<KvCache*>& caches);
+  /// Hidden states [rows, D] of the tokens of one pass, without gradients. Tokens before a span are
+  /// in the cache, its own are written to it. With fp32 weights the same bits as hidden() gives.
+  at::Tensor cached(const CachedTokens& tokens, KvCache& cache,
+                    WeightFormat format = WeightFormat::fp32);
 
   /// hidden [T, D] -> logits [T, V].
-  at::Tensor logits(const at::Tensor& hidden);
+  at::Tensor logits(const at::Tensor& hidden, WeightFormat format = WeightFormat::fp32);
 
   /// The head: the token embedding where they are tied.
   Parameter& head();
@@ -80,14 +93,16 @@ class Decoder {
   void add_slice(const std::string& name, size_t parameter, int64_t first_row, int64_t rows);
   Layer add_layer(int64_t index);
   void allocate(bool trained, at::ScalarType type, at::Device device);
-  at::Tensor run(at::Tensor x, const Attend& attend);
-  at::Tensor attention_block(const at::Tensor& x, int64_t index, const Attend& attend);
-  at::Tensor mlp_block(const at::Tensor& x, const Layer& layer);
-  at::Tensor linear(const at::Tensor& x, size_t weight, std::optional<size_t> bias);
+  at::Tensor run(at::Tensor x, const Attend& attend, WeightFormat format);
+  at::Tensor attention_block(const at::Tensor& x, int64_t index, const Attend& attend,
+                             WeightFormat format);
+  at::Tensor mlp_block(const at::Tensor& x, const Layer& layer, WeightFormat format);
+  at::Tensor linear(const at::Tensor& x, size_t weight, std::optional<size_t> bias,
+                    WeightFormat format);
   void make_room(int64_t tokens);
 
   ModelSpec spec_;
-  int64_t num_parameters_ = 0;
+  int64_t num_parameters_ = 0, version_ = 0;
   at::Tensor weights_, gradients_;
   std::vector<Parameter> parameters_;
   std::vector<std::vector<int64_t>> shapes_;

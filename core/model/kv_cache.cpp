@@ -1,63 +1,44 @@
 #include "core/model/kv_cache.h"
 
 #include <algorithm>
-#include <cstring>
-
-#include "core/base/errors.h"
 
 namespace vernier {
 
-KvCache::KvCache(const ModelSpec& spec, int64_t max_tokens)
+namespace {
+int64_t floats_of_page(const ModelSpec& spec) {
+  return spec.num_hidden_layers * kernels::PagedLayer::floats(spec.attention(0));
+}
+}  // namespace
+
+KvCache::KvCache(const ModelSpec& spec, int64_t pages)
     : shape_(spec.attention(0)),
       layers_(spec.num_hidden_layers),
-      max_tokens_(kernels::round_up(max_tokens, kernels::kKeyBlock)) {}
+      pages_(pages),
+      page_floats_(floats_of_page(spec)),
+      data_(static_cast<size_t>(pages * page_bytes(spec))) {}
 
-void KvCache::reserve(int64_t tokens) {
-  if (tokens <= capacity_) return;
-  ensure(tokens <= max_tokens_, "a sequence within its reserved length");
-  const int64_t wanted = std::max(kernels::round_up(tokens, kernels::kKeyBlock), 2 * capacity_);
-  const int64_t old_capacity = capacity_, old_floats = layer_floats();
-  const std::vector<float> old = std::move(data_);
-  capacity_ = std::min(wanted, max_tokens_);
-  data_.assign(static_cast<size_t>(layers_ * layer_floats()), 0.0f);
-  const int64_t heads = shape_.kv_heads, size = shape_.head_size;
-  const auto bytes = [](int64_t floats) { return sizeof(float) * static_cast<size_t>(floats); };
-  for (int64_t layer = 0; layer < layers_ && length_ > 0; ++layer) {
-    const float* from = old.data() + layer * old_floats;
-    float* to = data_.data() + layer * layer_floats();
-    for (int64_t row = 0; row < heads * size; ++row)
-      std::memcpy(to + row * capacity_, from + row * old_capacity, bytes(length_));
-    from += heads * size * old_capacity;
-    to += heads * size * capacity_;
-    for (int64_t kv = 0; kv < heads; ++kv)
-      std::memcpy(to + kv * capacity_ * size, from + kv * old_capacity * size,
-                  bytes(length_ * size));
-  }
+int64_t KvCache::page_bytes(const ModelSpec& spec) {
+  return floats_of_page(spec) * static_cast<int64_t>(sizeof(float));
 }
 
-kernels::CacheView KvCache::layer(int64_t index, int64_t more) {
-  reserve(length_ + more);
-  float* keys = data_.data() + index * layer_floats();
-  return {
-      .keys = keys, .values = keys + layer_floats() / 2, .capacity = capacity_, .length = length_};
+kernels::PagedLayer KvCache::layer(int64_t index) {
+  return {.base = data_.as<float>() + index * kernels::PagedLayer::floats(shape_),
+          .stride = page_floats_};
 }
 
-void KvCache::copy_from(const KvCache& other) {
-  ensure(length_ == 0 && layers_ == other.layers_, "an empty cache of the same model");
-  reserve(other.length_);
-  const int64_t heads = shape_.kv_heads, size = shape_.head_size;
-  for (int64_t layer = 0; layer < layers_; ++layer) {
-    const float* from = other.data_.data() + layer * other.layer_floats();
-    float* to = data_.data() + layer * layer_floats();
-    for (int64_t row = 0; row < heads * size; ++row)
-      std::copy_n(from + row * other.capacity_, other.length_, to + row * capacity_);
-    from += other.layer_floats() / 2;
-    to += layer_floats() / 2;
-    for (int64_t kv = 0; kv < heads; ++kv)
-      std::copy_n(from + kv * other.capacity_ * size, other.length_ * size,
-                  to + kv * capacity_ * size);
+void KvCache::copy(int32_t from, int32_t to, int64_t tokens) {
+  const int64_t rows = shape_.kv_heads * shape_.head_size;
+  for (int64_t index = 0; index < layers_; ++index) {
+    const kernels::PagedLayer one = layer(index);
+    const float* source = one.base + from * one.stride;
+    float* target = one.base + to * one.stride;
+    for (int64_t row = 0; row < rows; ++row)
+      std::copy_n(source + row * kernels::kKeyBlock, tokens, target + row * kernels::kKeyBlock);
+    const int64_t values = rows * kernels::kKeyBlock, head = kernels::kKeyBlock * shape_.head_size;
+    for (int64_t kv = 0; kv < shape_.kv_heads; ++kv)
+      std::copy_n(source + values + kv * head, tokens * shape_.head_size,
+                  target + values + kv * head);
   }
-  length_ = other.length_;
 }
 
 }  // namespace vernier

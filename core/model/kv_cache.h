@@ -1,39 +1,32 @@
-// Keys and values of one sequence, all layers.
+// Keys and values of many sequences, all layers, in pages.
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
+#include "core/base/buffer.h"
 #include "core/kernels/kernels.h"
 #include "core/model/spec.h"
 
 namespace vernier {
 
-/// A dense cache that grows by doubling up to its limit. Keys lie by columns ([G][E][capacity]), so
-/// that a query meets 16 of them in one vector.
+/// Memory for pages of kernels::kKeyBlock tokens. Who holds which page is the scheduler's knowledge;
+/// a page that was never written takes no memory.
 class KvCache {
  public:
-  /// Room for `max_tokens`; memory is taken as tokens come.
-  KvCache(const ModelSpec& spec, int64_t max_tokens);
+  KvCache(const ModelSpec& spec, int64_t pages);
 
-  int64_t length() const { return length_; }
+  static int64_t page_bytes(const ModelSpec& spec);
 
-  /// A view of one layer with room for `more` tokens. Appending through it moves only its own
-  /// length; advance() moves the cache's, once all layers hold the new tokens.
-  kernels::CacheView layer(int64_t index, int64_t more);
-  void advance(int64_t tokens) { length_ += tokens; }
+  int64_t pages() const { return pages_; }
+  kernels::PagedLayer layer(int64_t index);
 
-  /// Becomes a copy of another sequence's cache (a prompt that several responses share).
-  void copy_from(const KvCache& other);
+  /// The first `tokens` tokens of page `from` become those of page `to`.
+  void copy(int32_t from, int32_t to, int64_t tokens);
 
  private:
-  void reserve(int64_t tokens);
-  int64_t layer_floats() const { return 2 * shape_.kv_heads * shape_.head_size * capacity_; }
-
   kernels::AttentionShape shape_;
-  int64_t layers_, max_tokens_;
-  int64_t capacity_ = 0, length_ = 0;
-  std::vector<float> data_;  // a layer after the other: keys, then values
+  int64_t layers_, pages_, page_floats_;
+  Buffer data_;
 };
 
 }  // namespace vernier

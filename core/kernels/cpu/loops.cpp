@@ -116,49 +116,88 @@ void swiglu_backward(const float* dy, const float* gate_up, float* d_gate_up, lo
   }
 }
 
-// scores[j] = scale * query . column j, in blocks of 64 columns; columns past `keys` are computed
-// (the storage is padded) and ignored.
-inline void score_keys(const float* query, const float* columns, long stride, float* scores,
-                       long keys, long size, float scale) {
-  constexpr long kBlock = 64, kParts = kBlock / kLanes;
-  for (long j = 0; j < keys; j += kBlock) {
-    Vec sum[kParts] = {};
-    for (long e = 0; e < size; ++e) {
-      const Vec factor = all(query[e]);
-      for (long v = 0; v < kParts; ++v)
-        sum[v] += factor * load(columns + e * stride + j + v * kLanes);
-    }
-    for (long v = 0; v < kParts; ++v) store(scores + j + v * kLanes, sum[v] * scale);
+// Keys (or values) of a sequence in blocks of 64 tokens. Where they lie, in one array or in pages of
+// a cache, changes no number: a score is one chain over the head, a value one chain over the tokens.
+constexpr long kBlockTokens = 64;
+
+struct Dense {
+  const float *columns, *rows;
+  long stride, size;
+  const float* keys(long block) const { return columns + block * kBlockTokens; }
+  const float* values(long block) const { return rows + block * kBlockTokens * size; }
+};
+
+struct Paged {
+  const float* const* pages;
+  long at, values_at;
+  static constexpr long stride = kBlockTokens;
+  const float* keys(long block) const { return pages[block] + at; }
+  const float* values(long block) const { return pages[block] + at + values_at; }
+};
+
+// scores[j] = scale * query . column j, for the 64 columns of a block.
+inline void score_block(const float* query, const float* columns, long stride, float* scores,
+                        long size, float scale) {
+  constexpr long kParts = kBlockTokens / kLanes;
+  Vec sum[kParts] = {};
+  for (long e = 0; e < size; ++e) {
+    const Vec factor = all(query[e]);
+    for (long v = 0; v < kParts; ++v) sum[v] += factor * load(columns + e * stride + v * kLanes);
   }
+  for (long v = 0; v < kParts; ++v) store(scores + v * kLanes, sum[v] * scale);
 }
 
-// out [size] = sum over j of weights[j] * rows[j][size], in order of j.
-inline void weighted_rows(const float* weights, const float* rows, float* out, long count,
-                          long size) {
-  constexpr long kBlock = 4 * kLanes;
+// The same for `keys` dense columns, in blocks; columns past `keys` are computed (the storage is
+// padded) and ignored.
+inline void score_keys(const float* query, const float* columns, long stride, float* scores,
+                       long keys, long size, float scale) {
+  for (long j = 0; j < keys; j += kBlockTokens)
+    score_block(query, columns + j, stride, scores + j, size, scale);
+}
+
+// out [size] = sum over the tokens [from, to) of weights[j - from] * values j, in order of j.
+template <class Source>
+inline void weighted_values(const float* weights, const Source& source, float* out, long from,
+                            long to, long size) {
+  const auto each = [&](auto add) __attribute__((always_inline)) {
+    for (long j = from; j < to;) {
+      const long block = j / kBlockTokens, end = (block + 1) * kBlockTokens;
+      const float* rows = source.values(block) - block * kBlockTokens * size;
+      for (const long stop = end < to ? end : to; j < stop; ++j)
+        add(weights[j - from], rows + j * size);
+    }
+  };
+  constexpr long kWide = 4 * kLanes;
   long e = 0;
-  for (; e + kBlock <= size; e += kBlock) {
+  for (; e + kWide <= size; e += kWide) {
     Vec sum[4] = {};
-    for (long j = 0; j < count; ++j)
-      for (long v = 0; v < 4; ++v) sum[v] += weights[j] * load(rows + j * size + e + v * kLanes);
+    each([&](float weight, const float* row) __attribute__((always_inline)) {
+      for (long v = 0; v < 4; ++v) sum[v] += weight * load(row + e + v * kLanes);
+    });
     for (long v = 0; v < 4; ++v) store(out + e + v * kLanes, sum[v]);
   }
   for (; e + kLanes <= size; e += kLanes) {
     Vec sum = {};
-    for (long j = 0; j < count; ++j) sum += weights[j] * load(rows + j * size + e);
+    each([&](float weight, const float* row) __attribute__((always_inline)) {
+      sum += weight * load(row + e);
+    });
     store(out + e, sum);
   }
   for (; e < size; ++e) {
     float sum = 0;
-    for (long j = 0; j < count; ++j) sum += weights[j] * rows[j * size + e];
+    each([&](float weight, const float* row) { sum += weight * row[e]; });
     out[e] = sum;
   }
 }
 
-float attend(const float* query, const float* k_columns, long k_stride, const float* v, float* out,
-             float* scores, long keys, long size, float scale) {
-  score_keys(query, k_columns, k_stride, scores, keys, size, scale);
-  float top = scores[0];
+inline void weighted_rows(const float* weights, const float* rows, float* out, long count,
+                          long size) {
+  weighted_values(weights, Dense{nullptr, rows, 0, size}, out, 0, count, size);
+}
+
+// Scores become weights exp(score - top); returns their sum, and the top.
+inline float soften(float* scores, long keys, float& top) {
+  top = scores[0];
   for (long j = 1; j < keys; ++j) top = scores[j] > top ? scores[j] : top;
   for (long j = keys; j % kLanes != 0; ++j) scores[j] = -3.4e38f;
   Vec sums = {};
@@ -167,11 +206,33 @@ float attend(const float* query, const float* k_columns, long k_stride, const fl
     store(scores + j, weight);
     sums += weight;
   }
-  const float total = sum_of(sums);
-  weighted_rows(scores, v, out, keys, size);
+  return sum_of(sums);
+}
+
+template <class Source>
+inline float attend_to(const float* query, const Source& source, float* out, float* scores,
+                       long from, long to, long size, float scale) {
+  const long first = from / kBlockTokens;
+  for (long block = first; block * kBlockTokens < to; ++block)
+    score_block(query, source.keys(block), source.stride,
+                scores + (block - first) * kBlockTokens, size, scale);
+  float* seen = scores + from - first * kBlockTokens;
+  float top = 0;
+  const float total = soften(seen, to - from, top);
+  weighted_values(seen, source, out, from, to, size);
   const float inverse = 1.0f / total;
   for (long e = 0; e < size; ++e) out[e] *= inverse;
   return top + __builtin_logf(total);
+}
+
+float attend(const float* query, const float* k_columns, long k_stride, const float* v, float* out,
+             float* scores, long from, long to, long size, float scale) {
+  return attend_to(query, Dense{k_columns, v, k_stride, size}, out, scores, from, to, size, scale);
+}
+
+void attend_paged(const float* query, const float* const* pages, long at, long values_at,
+                  float* out, float* scores, long from, long to, long size, float scale) {
+  attend_to(query, Paged{pages, at, values_at}, out, scores, from, to, size, scale);
 }
 
 void attend_backward(const float* d_out, const float* query, const float* k_columns,
@@ -282,6 +343,7 @@ const CpuTable VERNIER_TABLE = {
     .swiglu = swiglu,
     .swiglu_backward = swiglu_backward,
     .attend = attend,
+    .attend_paged = attend_paged,
     .attend_backward = attend_backward,
     .log_sum_exp = log_sum_exp,
     .log_softmax_backward = log_softmax_backward,

@@ -34,11 +34,15 @@ struct CpuTable {
   void (*swiglu_backward)(const float* dy, const float* gate_up, float* d_gate_up, long rows,
                           long width);
 
-  /// One query against `keys` tokens. k_columns [size][k_stride] has a key a column, v
-  /// [keys][size]; `scores` has room for keys rounded up to 64. Returns the log-sum-exp of the
-  /// scaled scores.
+  /// One query against the tokens [from, to). k_columns [size][k_stride] has a key a column, v
+  /// [to][size] a value a row; k_stride is a multiple of 64. `scores` has room for `to` and 64 more,
+  /// rounded up to 64. Returns the log-sum-exp of the scaled scores.
   float (*attend)(const float* query, const float* k_columns, long k_stride, const float* v,
-                  float* out, float* scores, long keys, long size, float scale);
+                  float* out, float* scores, long from, long to, long size, float scale);
+  /// The same from pages of 64 tokens: at pages[i] + at lie keys [size][64], and values_at floats on
+  /// values [64][size].
+  void (*attend_paged)(const float* query, const float* const* pages, long at, long values_at,
+                       float* out, float* scores, long from, long to, long size, float scale);
   /// The gradient of the same. `k` [keys][size] by rows too; v_columns like k_columns. dk, dv
   /// [keys][size] are added to, dq written. `scores`, `d_scores`: room as above.
   void (*attend_backward)(const float* d_out, const float* query, const float* k_columns,
