@@ -13,6 +13,7 @@ namespace vernier {
 namespace {
 
 using testing::golden;
+using testing::worst_gap;
 
 uint64_t name_hash(const std::string& name) {  // FNV-1a
   uint64_t hash = 0xCBF29CE484222325;
@@ -102,6 +103,8 @@ at::Tensor full_pass(Decoder& decoder, const Ids& ids) {
   return decoder.hidden(tokens);
 }
 
+DType all_f32(const NamedSlice&) { return DType::f32; }
+
 // A prefill of the first tokens, then one token after the other.
 at::Tensor cached_pass(Decoder& decoder, const Ids& ids) {
   KvCache cache(decoder.spec(), static_cast<int64_t>(ids.size()));
@@ -112,14 +115,6 @@ at::Tensor cached_pass(Decoder& decoder, const Ids& ids) {
   for (size_t t = first; t + 1 < ids.size(); ++t)
     rows.push_back(decoder.decode({ids[t]}, {&cache}));
   return at::cat(rows);
-}
-
-double worst_gap(const std::vector<double>& found, const std::vector<double>& want) {
-  REQUIRE(found.size() == want.size());
-  double gap = 0;
-  for (size_t i = 0; i < want.size(); ++i)
-    if (!(std::abs(found[i] - want[i]) <= gap)) gap = std::abs(found[i] - want[i]);
-  return gap;
 }
 
 TEST_CASE("every family and RoPE kind has the log-probabilities of transformers") {
@@ -248,7 +243,7 @@ TEST_CASE("a model becomes a GGUF file and a folder again, or GGUF cannot say it
     };
     const fs::path file = source.path() / "m.gguf";
     const std::string problem = testing::usage_error([&] {
-      save_gguf(decoder.spec(), decoder.slices(), *model.tokenizer, values, file, DType::f32);
+      save_gguf(decoder.spec(), decoder.slices(), *model.tokenizer, values, file, all_f32);
     });
     const auto& kind = decoder.spec().rope.kind;
     if (kind == "dynamic" || kind == "longrope")
@@ -291,7 +286,7 @@ TEST_CASE("llama.cpp's keys alone give the same log-probabilities") {
       return decoder.slice(slice).const_data_ptr<float>();
     };
     const fs::path file = folder.path() / "m.gguf";
-    save_gguf(bare, decoder.slices(), *model.tokenizer, values, file, DType::f32);
+    save_gguf(bare, decoder.slices(), *model.tokenizer, values, file, all_f32);
     const Model again = load_model(file.string());
     CHECK(at::equal(again.decoder->weights(), decoder.weights()));
     CHECK(again.decoder->spec().model_type == decoder.spec().model_type);

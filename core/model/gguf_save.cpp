@@ -88,14 +88,14 @@ GgufMetadata gguf_metadata(const ModelSpec& spec, const std::string& where) {
 
 void save_gguf(const ModelSpec& spec, const std::vector<NamedSlice>& slices,
                const Tokenizer& tokenizer, const SliceValues& values, const fs::path& path,
-               DType dtype) {
+               const SliceType& dtype_of) {
   GgufMetadata metadata = gguf_metadata(spec, path.string());
   for (auto& pair : gguf_metadata(tokenizer.spec(), spec.vocab_size))
     metadata.push_back(std::move(pair));
   std::vector<GgufWriter::Planned> plan;
   for (const NamedSlice& slice : slices)  // llama.cpp reads vectors in fp32 alone
-    plan.push_back(
-        {gguf_name(slice.name, spec), slice.shape, slice.shape.size() > 1 ? dtype : DType::f32});
+    plan.push_back({gguf_name(slice.name, spec), slice.shape,
+                    slice.shape.size() > 1 ? dtype_of(slice) : DType::f32});
   const std::vector<float> factors = gguf_rope_factors(spec);
   if (!factors.empty())
     plan.push_back({kRopeFactors, {static_cast<int64_t>(factors.size())}, DType::f32});

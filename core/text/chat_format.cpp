@@ -21,7 +21,9 @@ struct Row {
 };
 
 constexpr Row kRows[] = {
-    {"none", "the contents, a newline between them; no tags", write_contents, Roles::any},
+    {"none",
+     "the contents, a newline between them; no tags; the begin token, where the tokenizer sets one",
+     write_contents, Roles::any},
     {"chatml", "<|im_start|> and <|im_end|> around each turn", write_chatml, Roles::any},
     {"smollm2", "ChatML with SmolLM2's system message", write_smollm2, Roles::any},
     {"smollm3", "SmolLM3; needs chat_date", write_smollm3, Roles::three, Date::needed},

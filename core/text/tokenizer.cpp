@@ -167,6 +167,14 @@ std::vector<int32_t> Tokenizer::add_special(std::vector<int32_t> ids) const {
   return ids;
 }
 
+std::vector<int32_t> Tokenizer::add_prefix(std::vector<int32_t> ids) const {
+  const std::vector<int32_t>& prefix = data_->spec.prefix;
+  const bool there =
+      ids.size() >= prefix.size() && std::equal(prefix.begin(), prefix.end(), ids.begin());
+  if (!there) ids.insert(ids.begin(), prefix.begin(), prefix.end());
+  return ids;
+}
+
 std::string Tokenizer::decode(std::span<const int32_t> ids) const {
   std::vector<std::string> tokens;
   std::string out;
