@@ -335,7 +335,7 @@ std::map<std::pair<int64_t, int64_t>, Response> draw(Model& model, std::vector<P
 }
 
 TEST_CASE("a prompt without a chat format begins with the tokenizer's own begin token, once") {
-  const fs::path file = fs::path(VERNIER_CASES) / "tokenizer/llama2/tokenizer.json";
+  const fs::path file = fs::path(VERNIER_TEST_CASES) / "text/tokenizers/llama2/tokenizer.json";
   const Tokenizer tokenizer = Tokenizer::from_json(read_file(file), file.string());
   const auto ids_of = [&](const char* text, const char* format) {
     Prompt prompt;
