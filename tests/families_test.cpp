@@ -374,7 +374,7 @@ TEST_CASE("what a configuration asks for and is not built is named") {
   says(rope({{"rope_type", "yarn"}, {"original_max_position_embeddings", 32}}),
        "rope_parameters: 'factor' is missing");
   says(rope({{"rope_type", "yarn"}, {"factor", 4}, {"rope_theta", 1}}),
-       "rope_theta = 1 is not above 1");
+       "rope_parameters.rope_theta: 1 is not above 1");
   says(with("partial_rotary_factor", 0.01), "leaves 0 dimensions to rotate");
   says(with("quantization_config", Json{{"bits", 4}}), "quantization_config: is not supported");
   says(with("logit_scale", 0.5), "logit_scale: is not supported");
