@@ -37,7 +37,9 @@ void read_windows(const JsonField& config, int64_t window, const Windowed& windo
   }
 }
 
-int64_t positive_window(const JsonField& config, int64_t fallback) {
+// Left out it is `fallback`; null switches it off.
+int64_t read_window(const JsonField& config, int64_t fallback) {
+  if (!config.has("sliding_window") && config->contains("sliding_window")) return 0;
   const int64_t window = config.integer("sliding_window", fallback);
   if (config.has("sliding_window") && window < 1)
     config.at("sliding_window").refuse(window, " is not above 0");
@@ -51,7 +53,7 @@ void read_llama(const JsonField& config, ModelSpec& spec) {
 
 // The upper layers have the window, where it is switched on.
 void read_qwen_windows(const JsonField& config, ModelSpec& spec) {
-  const int64_t window = positive_window(config, 4096);
+  const int64_t window = read_window(config, 4096);
   const int64_t first = config.integer("max_window_layers", 28);
   const bool used = config.flag("use_sliding_window", false);
   read_windows(
@@ -70,9 +72,7 @@ void read_qwen3(const JsonField& config, ModelSpec& spec) {
 }
 
 void read_mistral(const JsonField& config, ModelSpec& spec) {
-  // Left out it is 4096; null switches it off.
-  const bool off = !config.has("sliding_window") && config->contains("sliding_window");
-  const int64_t window = off ? 0 : positive_window(config, 4096);
+  const int64_t window = read_window(config, 4096);
   spec.layers.assign(static_cast<size_t>(spec.num_hidden_layers), {.rope = true, .window = window});
 }
 
@@ -88,7 +88,7 @@ void read_smollm3(const JsonField& config, ModelSpec& spec) {
       list.refuse(list.entries(), " entries for ", rope.size(), " layers");
     for (size_t i = 0; i < rope.size(); ++i) rope[i] = list.entry(i).integer() != 0;
   }
-  const int64_t window = positive_window(config, 0);
+  const int64_t window = read_window(config, 0);
   const bool used = config.flag("use_sliding_window", false);
   read_windows(
       config, used ? window : 0, [&](int64_t i) { return !rope[static_cast<size_t>(i)]; }, spec);
