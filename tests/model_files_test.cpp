@@ -45,5 +45,30 @@ TEST_CASE("a window that is null is none, one that is left out is the class's") 
   }
 }
 
+TEST_CASE("a class that is not the causal decoder of its family is refused by name") {
+  CHECK(spec_of(config_of("qwen2")).model_type == "qwen2");
+  const auto with = [](const Json& architectures, const char* more = "pad_token_id") {
+    return config_of("qwen2", {{"architectures", architectures}, {more, Json::object()}});
+  };
+  CHECK(problem_of(with({"Qwen2ForCausalLM"})).empty());
+  CHECK(problem_of(with(nullptr)).empty());
+  for (const char* other : {"Qwen2ForSequenceClassification", "Qwen2ForTokenClassification"})
+    says(problem_of(with({other})),
+         cat("config.json: architectures[0]: \"", other,
+             "\" is not supported for model_type \"qwen2\"; supported: Qwen2ForCausalLM"));
+  says(problem_of(with({"Qwen2ForCausalLM", "LlamaForCausalLM"})), "architectures[1]: \"Llama");
+  says(problem_of(with("Qwen2ForCausalLM")), "architectures: \"Qwen2ForCausalLM\" is not a list");
+  says(problem_of(with(nullptr, "auto_map")),
+       "auto_map: code that comes with a model is not run; architectures has to name Qwen2ForC");
+  CHECK(spec_of(with({"Qwen2ForCausalLM"}, "auto_map")).unused_keys ==
+        std::vector<std::string>{"auto_map"});
+}
+
+TEST_CASE("ids that only the tokenizer's files say are keys that nobody reads") {
+  const Json ids = {{"bos_token_id", 1}, {"eos_token_id", 2}, {"pad_token_id", 0}};
+  CHECK(spec_of(config_of("llama", ids)).unused_keys ==
+        std::vector<std::string>{"bos_token_id", "pad_token_id"});
+}
+
 }  // namespace
 }  // namespace vernier

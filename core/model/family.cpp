@@ -160,6 +160,21 @@ void refuse_other_arithmetic(const JsonField& config) {
     if (config.has(key)) config.at(key).refuse("is not supported; it changes what is computed");
 }
 
+// Other classes of a family (for classification, say) have another head on the same decoder.
+void check_architecture(const JsonField& config, const Family& family) {
+  if (config.has("architectures")) {
+    const JsonField list = config.at("architectures");
+    for (size_t i = 0; i < list.entries(); ++i)
+      if (list.entry(i).text() != family.architecture)
+        list.entry(i).refuse("\"", list.entry(i).text(), "\" is not supported for model_type \"",
+                             family.model_type, "\"; supported: ", family.architecture);
+  } else if (config.has("auto_map")) {
+    config.at("auto_map")
+        .refuse("code that comes with a model is not run; architectures has to name ",
+                family.architecture);
+  }
+}
+
 void read_sizes(const JsonField& config, const Family& family, ModelSpec& spec) {
   const auto& defaults = family.defaults;
   spec.model_type = family.model_type;
@@ -246,6 +261,7 @@ ModelSpec spec_from_config_text(const std::string& text, const std::string& wher
   const JsonField config(parsed, where);
   if (!parsed.is_object()) fail(where, ": is not a JSON object");
   const Family& family = family_of(config.at("model_type").text(), where);
+  check_architecture(config, family);
   config.needs("hidden_act", "silu");
   refuse_other_arithmetic(config);
   ModelSpec spec;
@@ -256,9 +272,8 @@ ModelSpec spec_from_config_text(const std::string& text, const std::string& wher
   family.read(config, spec);
   spec.check(where);
   spec.config_json = text;
-  for (const char* key : {"architectures", "model_type", "dtype", "torch_dtype", "bos_token_id",
-                          "eos_token_id", "pad_token_id"})
-    config.has(key);  // read elsewhere, or said by the weights
+  for (const char* key : {"dtype", "torch_dtype", "eos_token_id"})
+    config.has(key);  // the weights say their type, and the tokenizer's reader takes the end tokens
   spec.unused_keys = config.unasked();
   return spec;
 }
