@@ -216,5 +216,54 @@ TEST_CASE("a window in GGUF is read, where a family of the architecture has it i
   says(gguf_problem("lama", keys("lama", 9)), "architecture 'lama' is not supported; supported: l");
 }
 
+TEST_CASE("what llama.cpp would compute otherwise is not written as GGUF") {
+  const auto problem = [](const char* model_type, const Json& changes) {
+    const ModelSpec spec = spec_of(config_of(model_type, changes));
+    return testing::usage_error([&] { gguf_metadata(spec, "m.gguf"); });
+  };
+  says(problem("mistral", {{"sliding_window", 127}}),
+       "m.gguf: GGUF cannot say a window of 127 tokens in layers of a mistral model");
+  CHECK(problem("mistral", {{"sliding_window", 128}}).empty());  // no sequence is longer
+  CHECK(problem("mistral", {{"sliding_window", nullptr}}).empty());
+  const Json upper = {
+      {"use_sliding_window", true}, {"sliding_window", 8}, {"max_window_layers", 2}};
+  for (const char* family : {"qwen2", "qwen3"})
+    says(problem(family, upper), cat("cannot say a window of 8 tokens in layers of a ", family));
+  for (const Family& family : families())
+    says(problem(family.model_type.c_str(), {{"partial_rotary_factor", 0.5}}),
+         "GGUF cannot say that 8 of the 16 dimensions of a head rotate");
+  says(problem("smollm3", {{"no_rope_layer_interval", 2}}), "that layer 1 has no RoPE");
+  says(problem("smollm3", {{"no_rope_layers", {1, 1, 1, 1}}}), "that layer 3 has RoPE");
+  says(problem("smollm3", {{"mlp_bias", true}}), "biases in the MLP of a smollm3 model");
+  CHECK(problem("llama", {{"mlp_bias", true}}).empty());
+  says(problem("llama", {{"rope_scaling", {{"type", "dynamic"}, {"factor", 2}}}}),
+       "RoPE kind \"dynamic\"");
+}
+
+// The families are rows of a table: what GGUF has no key for comes from there.
+TEST_CASE("every family is the same model by llama.cpp's keys alone") {
+  for (const Family& family : families()) {
+    CAPTURE(family.model_type);
+    ModelSpec spec =
+        spec_of(config_of(family.model_type, {{"sliding_window", nullptr}, {"rope_theta", 5e5}}));
+    spec.config_json.clear();
+    const ModelSpec again = spec_of_gguf(
+        family.gguf, gguf_metadata(spec, "m.gguf"),
+        spec.qkv_bias ? std::vector<std::string>{"blk.0.attn_q.bias"} : std::vector<std::string>{});
+    CHECK(again.model_type == (family.model_type == "mistral" ? "llama" : family.model_type));
+    CHECK(spec.qk_norm == family.qk_norm);
+    CHECK(again.qk_norm == family.qk_norm);
+    CHECK(spec.norm_after == (family.model_type == "olmo2"));
+    CHECK(again.norm_after == spec.norm_after);
+    CHECK(again.qkv_bias == spec.qkv_bias);
+    CHECK(again.rope.theta == spec.rope.theta);
+    for (int64_t i = 0; i < spec.num_hidden_layers; ++i) {
+      CHECK(again.layer(i).rope == (family.model_type != "smollm3" || i != 3));
+      CHECK(again.layer(i).rope == spec.layer(i).rope);
+      CHECK(again.layer(i).window == 0);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace vernier

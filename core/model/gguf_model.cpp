@@ -135,6 +135,47 @@ void read_gguf_biases(const GgufFile& file, const Family& family, ModelSpec& spe
            " model cannot say that, so that no folder could be made of it");
 }
 
+// llama.cpp has windows and heads that rotate in part in none of these architectures, and no keys
+// for the rest.
+void check_sayable(const ModelSpec& spec, const Family& family, const std::string& where) {
+  const auto refuse = [&](const auto&... parts) {
+    fail(where, ": GGUF cannot say ", parts...,
+         ", so that another program would read another model");
+  };
+  const auto& kind = spec.rope.kind;
+  if (kind == "dynamic" || kind == "longrope") refuse("RoPE kind \"", kind, "\"");
+  if (kind == "yarn" &&
+      (spec.rope.beta_fast != 32 || spec.rope.beta_slow != 1 || spec.rope.attention_factor != 0 ||
+       spec.rope.mscale != 0 || spec.rope.mscale_all_dim != 0 || !spec.rope.truncate))
+    refuse("yarn with values other than the usual ones");
+  if (spec.mlp_bias && !family.gguf_mlp_bias)
+    refuse("biases in the MLP of a ", spec.model_type, " model");
+  if (spec.rotary() != spec.head_dim)
+    refuse("that ", spec.rotary(), " of the ", spec.head_dim, " dimensions of a head rotate");
+  // A window as long as the longest sequence leaves nothing out.
+  const int64_t window = spec.window();
+  if (window > 0 && window < longest_sequence(spec.rope, spec.max_position_embeddings))
+    refuse("a window of ", window, " tokens in layers of a ", spec.model_type, " model");
+  ModelSpec usual = spec;
+  usual.layers.clear();
+  set_family(family, usual);
+  for (int64_t i = 0; i < spec.num_hidden_layers; ++i)
+    if (spec.layer(i).rope != usual.layer(i).rope)
+      refuse("that layer ", i, spec.layer(i).rope ? " has" : " has no", " RoPE");
+}
+
+void add_rope(const ModelSpec& spec, const std::string& prefix, GgufMetadata& out) {
+  const RopeSpec& rope = spec.rope;
+  out.emplace_back(prefix + "rope.freq_base", rope.theta);
+  out.emplace_back(prefix + "rope.dimension_count", spec.rotary());
+  if (rope.kind != "linear" && rope.kind != "yarn") return;
+  out.emplace_back(prefix + "rope.scaling.type", rope.kind);
+  out.emplace_back(prefix + "rope.scaling.factor", rope.factor);
+  if (rope.kind == "yarn")
+    out.emplace_back(prefix + "rope.scaling.original_context_length",
+                     rope.original_max_position_embeddings);
+}
+
 // Moves rows within each head: row `from(i, j)` to row `to(i, j)`, for pair i and its half j.
 template <class From, class To>
 void move_rows(float* rows, const PairedRows& pairs, const From& from, const To& to) {
@@ -186,6 +227,29 @@ ModelSpec spec_from_gguf_model(const GgufFile& file) {
   read_gguf_biases(file, family, spec);
   spec.check(file.path());
   return spec;
+}
+
+GgufMetadata gguf_metadata(const ModelSpec& spec, const std::string& where) {
+  const Family& family = family_of(spec.model_type, where);
+  check_sayable(spec, family, where);
+  const std::string prefix = family.gguf + ".";
+  GgufMetadata out = {{"general.architecture", family.gguf}};
+  const auto size = [&](const char* key, int64_t value) { out.emplace_back(prefix + key, value); };
+  size("context_length", spec.max_position_embeddings);
+  size("embedding_length", spec.hidden_size);
+  size("block_count", spec.num_hidden_layers);
+  size("feed_forward_length", spec.intermediate_size);
+  size("attention.head_count", spec.num_attention_heads);
+  size("attention.head_count_kv", spec.num_key_value_heads);
+  size("attention.key_length", spec.head_dim);
+  size("attention.value_length", spec.head_dim);
+  size("vocab_size", spec.vocab_size);
+  out.emplace_back(prefix + "attention.layer_norm_rms_epsilon", spec.rms_norm_eps);
+  add_rope(spec, prefix, out);
+  if (!spec.config_json.empty()) out.emplace_back(gguf_file_key("config.json"), spec.config_json);
+  if (!spec.generation_config_json.empty())
+    out.emplace_back(gguf_file_key(kGenerationConfig), spec.generation_config_json);
+  return out;
 }
 
 std::string gguf_name(const std::string& name, const ModelSpec& spec) {
