@@ -657,7 +657,7 @@ class SmolLM2(Case):
         config |= {"attention_dropout": 0.1, "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 2048}}
         (folder / "config.json").write_text(json.dumps(config))
         found = json.loads(run("doctor", "--model", folder, "--json").stdout)["model"]
-        self.assertEqual(found["config_keys_not_used"], ["attention_dropout"])
+        self.assertEqual(found["config_keys_not_used"], ["attention_dropout", "bos_token_id", "pad_token_id"])
         self.assertEqual(found["rope"]["kind"], "yarn")
         self.assertIn("rope", run("doctor", "--model", folder).stdout)
 
