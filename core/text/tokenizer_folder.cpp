@@ -13,19 +13,6 @@ namespace {
 using Field = JsonField;
 using Value = SortedJson;
 
-// Files of a tokenizer, which save() writes as they were.
-constexpr const char* kFiles[] = {"tokenizer.json",
-                                  "tokenizer_config.json",
-                                  "special_tokens_map.json",
-                                  "added_tokens.json",
-                                  "vocab.json",
-                                  "merges.txt",
-                                  "tokenizer.model",
-                                  "chat_template.jinja"};
-
-// Files of a model that may name the tokens which end a response; the first that does counts.
-constexpr const char* kEndFiles[] = {"generation_config.json", "config.json"};
-
 // A token named in tokenizer_config.json, as a string or as an object with its content.
 std::optional<int32_t> named_token(const Field& root, const char* key, const TokenizerSpec& spec) {
   if (!root.has(key)) return std::nullopt;
@@ -113,12 +100,28 @@ std::vector<int32_t> configured_ends(const FileTexts& files, const std::string& 
 
 }  // namespace
 
+const std::vector<std::string>& tokenizer_files() {
+  static const std::vector<std::string> names = {"tokenizer.json",
+                                                 "tokenizer_config.json",
+                                                 "special_tokens_map.json",
+                                                 "added_tokens.json",
+                                                 "vocab.json",
+                                                 "merges.txt",
+                                                 "tokenizer.model",
+                                                 "chat_template.jinja"};
+  return names;
+}
+
+const std::vector<std::string>& end_files() {
+  static const std::vector<std::string> names = {"generation_config.json", "config.json"};
+  return names;
+}
+
 TokenizerSpec spec_from_folder(const std::filesystem::path& folder) {
   FileTexts files;
-  for (const char* name : kFiles)
-    if (std::filesystem::exists(folder / name)) files[name] = read_file(folder / name);
-  for (const char* name : kEndFiles)
-    if (std::filesystem::exists(folder / name)) files[name] = read_file(folder / name);
+  for (const auto* names : {&tokenizer_files(), &end_files()})
+    for (const std::string& name : *names)
+      if (std::filesystem::exists(folder / name)) files[name] = read_file(folder / name);
   if (!files.contains("tokenizer.json"))
     read_file(folder / "tokenizer.json");  // says what is wrong
   return spec_from_files(std::move(files), (folder / "").string());
@@ -133,7 +136,7 @@ TokenizerSpec spec_from_files(FileTexts files, const std::string& where) {
   // Newer versions of `transformers` keep the template in a file of its own.
   if (const auto jinja = files.find("chat_template.jinja"); jinja != files.end())
     spec.chat_template = jinja->second;
-  for (const char* name : kEndFiles) {
+  for (const std::string& name : end_files()) {
     if (spec.ends.empty()) spec.ends = configured_ends(files, name, where, spec);
     files.erase(name);  // the model's files, not the tokenizer's
   }

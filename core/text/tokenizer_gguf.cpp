@@ -1,4 +1,5 @@
 // Reads the tokenizer that a GGUF file carries in its metadata.
+#include <algorithm>
 #include <limits>
 
 #include "core/base/errors.h"
@@ -74,14 +75,28 @@ void read_around(const GgufFile& file, const std::string& key, std::optional<int
 
 constexpr std::string_view kFilePrefix = "vernier.file.";
 
+// The files that the metadata holds. Their names become those of files on disk: no others.
+FileTexts embedded_files(const GgufFile& file) {
+  std::vector<std::string> known = tokenizer_files();
+  known.insert(known.end(), end_files().begin(), end_files().end());
+  FileTexts files;
+  for (const auto& [key, value] : file.metadata()) {
+    if (!key.starts_with(kFilePrefix)) continue;
+    const std::string name = key.substr(kFilePrefix.size());
+    if (std::find(known.begin(), known.end(), name) == known.end())
+      fail(file.path(), ": metadata key '", key, "' names no file of a tokenizer; those are ",
+           join(known));
+    files[name] = file.text(key);
+  }
+  return files;
+}
+
 }  // namespace
 
 std::string gguf_file_key(std::string_view file) { return std::string(kFilePrefix).append(file); }
 
 TokenizerSpec spec_from_gguf(const GgufFile& file) {
-  FileTexts files;
-  for (const auto& [key, value] : file.metadata())
-    if (key.starts_with(kFilePrefix)) files[key.substr(kFilePrefix.size())] = file.text(key);
+  FileTexts files = embedded_files(file);
   if (files.contains("tokenizer.json"))
     return spec_from_files(std::move(files), file.path() + ": ");
   TokenizerSpec spec;

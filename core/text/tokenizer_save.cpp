@@ -1,4 +1,6 @@
 // Writes a tokenizer as a Hugging Face folder.
+#include <algorithm>
+
 #include "core/base/errors.h"
 #include "core/base/files.h"
 #include "core/base/json.h"
@@ -136,7 +138,11 @@ void write(const std::filesystem::path& path, const Json& json) {
 }  // namespace
 
 void write_spec(const TokenizerSpec& spec, const std::filesystem::path& folder) {
-  for (const auto& [name, content] : spec.files) write_file(folder / name, content);
+  const std::vector<std::string>& known = tokenizer_files();
+  for (const auto& [name, content] : spec.files) {
+    ensure(std::find(known.begin(), known.end(), name) != known.end(), "a file of a tokenizer");
+    write_file(folder / name, content);
+  }
   if (!spec.files.empty()) return;
   write(folder / "tokenizer.json", tokenizer_file(spec));
   write(folder / "tokenizer_config.json", config_file(spec));

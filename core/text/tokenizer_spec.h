@@ -115,6 +115,13 @@ TokenizerSpec spec_from_folder(const std::filesystem::path& folder);
 TokenizerSpec spec_from_files(FileTexts files, const std::string& where);
 TokenizerSpec spec_from_characters(const std::string& characters, const std::string& end);
 
+/// Names of a tokenizer's files, which write_spec() writes as they were.
+const std::vector<std::string>& tokenizer_files();
+
+/// Those of a model's files that may name the tokens which end a response; the first that does
+/// counts.
+const std::vector<std::string>& end_files();
+
 /// The key of GGUF metadata that holds a file of the model as it came, in files that Vernier wrote.
 std::string gguf_file_key(std::string_view file);
 
