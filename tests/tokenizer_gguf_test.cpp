@@ -1,6 +1,7 @@
 // Tokenizers in GGUF metadata: written, read again, and what GGUF cannot say.
 #include <doctest/doctest.h>
 
+#include <functional>
 #include <source_location>
 
 #include "core/base/errors.h"
@@ -65,6 +66,116 @@ TEST_CASE("a GGUF file carries the files of a tokenizer, and no others") {
     wrong.files[name] = "x";
     CHECK_THROWS_AS(write_spec(wrong, copy.path()), BugError);
   }
+}
+
+const GgufFile::Value& value_at(const GgufMetadata& metadata, const std::string& key) {
+  for (const auto& [name, value] : metadata)
+    if (name == key) return value;
+  FAIL("no metadata key ", key);
+  return metadata.front().second;
+}
+
+// The same ids by llama.cpp's keys alone, without the files inside.
+void check_bare(const std::string& kind, const std::string& pre) {
+  CAPTURE(kind);
+  TokenizerSpec bare = spec_of(kind);
+  bare.files.clear();
+  const GgufMetadata metadata = gguf_metadata(bare, static_cast<int64_t>(bare.tokens.size()) + 3);
+  CHECK(value_at(metadata, "tokenizer.ggml.pre") == GgufFile::Value(pre));
+  const TemporaryFolder folder;
+  const Tokenizer again = Tokenizer::from_gguf(GgufFile(write_gguf(folder, metadata)));
+  const Tokenizer source = Tokenizer::from_json(read_file(kKinds / kind / "tokenizer.json"), kind);
+  CHECK(again.add_special({7}) == source.add_special({7}));
+  LineReader reader((kKinds / "texts.jsonl.zst").string());
+  std::string line;
+  reader.next(line);  // the head
+  for (int i = 0; i < 1000 && reader.next(line); ++i) {
+    const std::string text = parse_json(line, reader.where())["text"];
+    CAPTURE(text);
+    CHECK(again.encode(text) == source.encode(text));
+  }
+}
+
+TEST_CASE("llama.cpp's names stand for the tokenizers that are written under them") {
+  for (const auto& [kind, pre] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"gpt2", "gpt-2"},
+           {"smollm2", "smollm"},
+           {"olmo", "olmo"},
+           {"llama3", "llama-bpe"},
+           {"smollm3", "llama-bpe"},
+           {"olmo2", "dbrx"},
+           {"qwen2", "qwen2"},
+           {"deepseek-r1-llama", "llama-bpe"},
+           {"deepseek-r1-qwen", "deepseek-r1-qwen"}})
+    check_bare(kind, pre);
+}
+
+std::string refused(TokenizerSpec spec, const std::function<void(TokenizerSpec&)>& change) {
+  change(spec);
+  return usage_error([&] { gguf_metadata(spec, static_cast<int64_t>(spec.tokens.size())); });
+}
+
+TEST_CASE("a tokenizer that no name of GGUF stands for is refused") {
+  const auto check = [](const char* kind, const std::function<void(TokenizerSpec&)>& change,
+                        const char* message) {
+    const std::string problem = refused(spec_of(kind), change);
+    CAPTURE(kind);
+    CAPTURE(problem);
+    CHECK(problem.find(message) != std::string::npos);
+  };
+  using Spec = TokenizerSpec;
+  const auto as_is = [](Spec&) {};
+  const auto nfc = [](Spec& s) { s.normalizer = {{.kind = NormalizerStep::Kind::nfc}}; };
+  const auto ignoring = [](Spec& s) { s.ignore_merges = true; };
+  check("llama3", nfc, "names with its cuts, llama-bpe has another normalizer");
+  check("qwen2", ignoring, "qwen2 has ignore_merges false");
+  check(
+      "qwen2", [](Spec& s) { s.normalizer[0].kind = NormalizerStep::Kind::nfkc; },
+      "qwen2 has another normalizer");
+  check("gpt2", ignoring,
+        "gpt2/tokenizer.json: GGUF cannot say this tokenizer: of the names with "
+        "its cuts, gpt-2 has ignore_merges false");
+  for (const char* kind : {"cl100k", "deepseek-v3", "deepseek-coder", "odd-splits"})
+    check(kind, as_is, "GGUF cannot say the cuts of this tokenizer, of kind '");
+  check("odd-added", as_is, "has another normalizer");
+}
+
+TEST_CASE("GGUF's model llama is for the tokenizers that it stands for") {
+  using Spec = TokenizerSpec;
+  const auto check = [](const char* kind, const std::function<void(Spec&)>& change,
+                        const char* message) {
+    const std::string problem = refused(spec_of(kind), change);
+    CAPTURE(kind);
+    CAPTURE(problem);
+    CHECK(problem.find(cat("its model 'llama' has no ", message)) != std::string::npos);
+  };
+  for (const auto& [kind, space] : std::initializer_list<std::pair<const char*, bool>>{
+           {"llama2", true}, {"mistral", true}, {"metaspace-legacy", true}, {"gemma", false}}) {
+    CAPTURE(kind);
+    const GgufMetadata metadata = gguf_metadata(spec_of(kind), 700);
+    CHECK(value_at(metadata, "tokenizer.ggml.add_space_prefix") == GgufFile::Value(space));
+  }
+  const auto lower = [](Spec& s) {
+    s.normalizer.push_back({.kind = NormalizerStep::Kind::lowercase});
+  };
+  const auto cut = [](Spec& s) { s.steps = {{PretokenizerStep::Kind::digit, ""}}; };
+  const auto join_words = [](Spec& s) {
+    s.metaspace->split = true;
+    s.merges[0].right = *Tokenizer::from_json(s.files.at("tokenizer.json"), "").id_of(kSpaceMark);
+  };
+  check(
+      "few-bytes", [](Spec&) {}, "ignore_merges");
+  check(
+      "metaspace-never", [](Spec&) {}, "unknown tokens in place of bytes");
+  check(
+      "llama2", [](Spec& s) { s.normalizer.clear(); }, "normalizer but those that make U+2581");
+  check("llama2", lower, "normalizer but those that make U+2581");
+  check("mistral", lower, "normalizer besides Metaspace");
+  check("llama2", cut, "cuts before its merges");
+  check("gemma", cut, "cuts before its merges");
+  check(
+      "mistral", [](Spec& s) { s.metaspace->mark = "_"; }, "other mark of a space");
+  check("mistral", join_words, "cuts at spaces, which Metaspace makes across merges");
 }
 
 }  // namespace

@@ -40,6 +40,8 @@ struct NormalizerStep {
   bool regex = false;                // `pattern` is an expression
   std::string content = {};          // of `prepend` and `replace`
   bool left = false, right = false;  // sides of `strip`
+
+  bool operator==(const NormalizerStep&) const = default;
 };
 
 /// What becomes of the matches of a cut. Names and meanings as in `tokenizers`.
