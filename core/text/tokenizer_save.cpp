@@ -4,6 +4,7 @@
 #include "core/base/errors.h"
 #include "core/base/files.h"
 #include "core/base/json.h"
+#include "core/text/patterns.h"
 #include "core/text/tokenizer_spec.h"
 
 namespace vernier {
@@ -29,11 +30,13 @@ Json split(const std::string& regex) {
 }
 
 Json pre_tokenizer(const TokenizerSpec& spec) {
-  if (spec.model == Model::characters) return split("[\\s\\S]");
+  if (spec.model == Model::characters) return split(kAnyCharacter);
   if (spec.steps.empty()) return byte_level(spec.gpt2_regex);
   using Kind = PretokenizerStep::Kind;
   Json list = Json::array();
   for (const PretokenizerStep& step : spec.steps) {
+    ensure(step.kind != Kind::literal && step.behavior == SplitBehavior::isolated && !step.invert,
+           "a cut that GGUF files have, as others come with their tokenizer.json");
     if (step.kind == Kind::regex)
       list.push_back(split(step.pattern));
     else

@@ -81,6 +81,11 @@ struct Merge {
   int32_t left, right, product;
 };
 
+/// Two neighbours as one number.
+inline uint64_t pair_key(int32_t left, int32_t right) {
+  return (uint64_t{static_cast<uint32_t>(left)} << 32) | static_cast<uint32_t>(right);
+}
+
 struct TokenizerSpec {
   /// What byte-pair encoding works on: bytes, or the characters of the text. Or none of it: one id
   /// a character; then the fields of BPE are empty.
