@@ -178,5 +178,20 @@ TEST_CASE("GGUF's model llama is for the tokenizers that it stands for") {
   check("mistral", join_words, "cuts at spaces, which Metaspace makes across merges");
 }
 
+TEST_CASE("a tokenizer.json is written whole or not at all") {
+  const TemporaryFolder folder;
+  const auto save = [&](const char* kind) {
+    TokenizerSpec spec = spec_of(kind);
+    spec.files.clear();
+    write_spec(spec, folder.path());
+  };
+  save("qwen2");
+  CHECK(spec_from_folder(folder.path()).normalizer == spec_of("qwen2").normalizer);
+  for (const char* kind : {"odd-normal", "odd-added", "odd-splits", "llama2", "gemma"}) {
+    CAPTURE(std::string(kind));
+    CHECK_THROWS_AS(save(kind), BugError);
+  }
+}
+
 }  // namespace
 }  // namespace vernier

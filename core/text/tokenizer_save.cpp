@@ -109,13 +109,22 @@ Json post_processor(const TokenizerSpec& spec) {
           {"special_tokens", std::move(tokens)}};
 }
 
+Json normalizer(const TokenizerSpec& spec) {
+  if (spec.normalizer.empty()) return nullptr;
+  ensure(spec.normalizer.size() == 1 && spec.normalizer[0].kind == NormalizerStep::Kind::nfc,
+         "the normalizer that GGUF files have, as others come with their tokenizer.json");
+  return Json::object({{"type", "NFC"}});
+}
+
+// Of a tokenizer that came from GGUF's own keys or from characters: those of files keep the files.
 Json tokenizer_file(const TokenizerSpec& spec) {
+  ensure(spec.model != Model::text, "a tokenizer on bytes or of one id a character");
   const bool characters = spec.model == Model::characters;
   return {{"version", "1.0"},
           {"truncation", nullptr},
           {"padding", nullptr},
           {"added_tokens", added_tokens(spec)},
-          {"normalizer", spec.normalizer.empty() ? Json() : Json{{"type", "NFC"}}},
+          {"normalizer", normalizer(spec)},
           {"pre_tokenizer", pre_tokenizer(spec)},
           {"post_processor", post_processor(spec)},
           {"decoder", characters ? Json{{"type", "Fuse"}} : byte_level(true)},
