@@ -72,7 +72,7 @@ class Translator {
 
  private:
   [[noreturn]] void refuse(std::string_view what) const {
-    fail("pre-tokenizer expression '", regex_, "': ", what, " is not supported");
+    fail("expression '", regex_, "': ", what, " is not supported");
   }
 
   bool at(std::string_view text) const { return regex_.compare(i_, text.size(), text) == 0; }
@@ -230,11 +230,10 @@ Regex::Regex(const std::string& expression)
   code_->pcre2.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
                                    PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &where,
                                    nullptr));
-  if (code_->pcre2 == nullptr)
-    fail("pre-tokenizer expression '", expression, "': ", pcre2_message(code));
+  if (code_->pcre2 == nullptr) fail("expression '", expression, "': ", pcre2_message(code));
   uint32_t empty = 0;
   pcre2_pattern_info(code_->pcre2.get(), PCRE2_INFO_MATCHEMPTY, &empty);
-  if (empty != 0) fail("pre-tokenizer expression '", expression, "': may match the empty text");
+  if (empty != 0) fail("expression '", expression, "': may match the empty text");
   // Where PCRE2 was built without its compiler it interprets: slower, with the same matches.
   pcre2_jit_compile(code_->pcre2.get(), PCRE2_JIT_COMPLETE);
 }
@@ -257,11 +256,10 @@ std::optional<Regex::Match> Regex::find(std::string_view text, size_t from) cons
   const int found = pcre2_match(code_->pcre2.get(), reinterpret_cast<PCRE2_SPTR>(text.data()),
                                 text.size(), from, PCRE2_NO_UTF_CHECK, match, nullptr);
   if (found == PCRE2_ERROR_NOMATCH) return std::nullopt;
-  if (found < 0) fail("pre-tokenizer expression '", expression_, "': ", pcre2_message(found));
+  if (found < 0) fail("expression '", expression_, "': ", pcre2_message(found));
   const size_t* ends = pcre2_get_ovector_pointer(match);
   // A look-behind or a \K in a look-around could still do it.
-  if (ends[1] <= ends[0])
-    fail("pre-tokenizer expression '", expression_, "': matched the empty text");
+  if (ends[1] <= ends[0]) fail("expression '", expression_, "': matched the empty text");
   return Match{ends[0], ends[1]};
 }
 
