@@ -54,8 +54,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     });
     refusable([&] {
       const Tokenizer tokenizer = Tokenizer::from_gguf(file);
-      tokenizer.decode(tokenizer.encode(" Hello, world 123 <|end|>\n"));
       save(tokenizer);
+      tokenizer.decode(tokenizer.encode(" Hello, world 123 <|end|>\n"));
     });
   });
   return 0;
