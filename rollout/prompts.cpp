@@ -263,6 +263,7 @@ void render_prompt(Prompt& prompt, const DataConfig& config, const ChatFormat& c
   prompt.text = apply_chat_format(chat_format, messages, true);
   prompt.ids = placed(cat("prompt ", prompt.id), [&] { return tokenizer.encode(prompt.text); });
   if (prompt.ids.empty()) fail("prompt ", prompt.id, ": is empty");
+  if (chat_format.name == "none") prompt.ids = tokenizer.add_prefix(std::move(prompt.ids));
 }
 
 }  // namespace vernier

@@ -62,7 +62,9 @@ std::unique_ptr<PromptSource> jsonl_prompts(const std::string& path, const DataC
                                             const PromptCheck& check = {});
 
 /// Fills in text (template, chat format) and token ids. The rows' chat lists are rendered as they
-/// are; plain text becomes the user's turn of `chat_format`, which choose_chat_format() gave.
+/// are; plain text becomes the user's turn of `chat_format`, which choose_chat_format() gave. A
+/// format writes its begin token itself; without one ("none") the tokenizer's own goes first, as
+/// the model was trained.
 void render_prompt(Prompt& prompt, const DataConfig& config, const ChatFormat& chat_format,
                    const Tokenizer& tokenizer);
 

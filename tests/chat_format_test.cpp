@@ -114,6 +114,11 @@ TEST_CASE("the day is asked for where it is written") {
   };
   CHECK(chosen("smollm3", "2024-02-29") == "2024-02-29");
   CHECK(chosen("llama3.1", "").empty());
+  CHECK(chosen("llama3.2", "2024-02-29") == "2024-02-29");
+  CHECK_THROWS_WITH_AS(chosen("llama3.2", ""),
+                       "m: chat format llama3.2 writes the day into every prompt: chat_date is "
+                       "missing, a day as YYYY-MM-DD",
+                       UsageError);
   CHECK_THROWS_WITH_AS(chosen("smollm3", ""),
                        doctest::Contains("m: chat format smollm3 writes the "
                                          "day into every prompt"),
@@ -140,7 +145,8 @@ TEST_CASE("contents alone, ChatML without messages, roles that are not done") {
         "<|im_start|>tool\n4<|im_end|>\n");
   for (const std::string& name : chat_formats()) {
     if (name == "none" || name == "chatml" || name == "smollm2" || name == "llama3") continue;
-    const ChatFormat format{.name = name, .date = name == "smollm3" ? "2025-03-09" : ""};
+    const ChatFormat format{.name = name,
+                            .date = name == "smollm3" || name == "llama3.2" ? "2025-03-09" : ""};
     CAPTURE(name);
     CHECK_THROWS_WITH_AS(apply_chat_format(format, Messages{{"user", "a"}, {"tool", "4"}}, true),
                          doctest::Contains("message 1 is of role 'tool'; system, user and"),
@@ -150,7 +156,8 @@ TEST_CASE("contents alone, ChatML without messages, roles that are not done") {
   }
   CHECK_THROWS_WITH_AS(
       apply_chat_format({.name = "mistral"}, Messages{{"user", "a"}, {"user", "b"}}, true),
-      doctest::Contains("message 1 is of role user where assistant is due"), UsageError);
+      doctest::Contains("chat format mistral: message 1 is of role user where assistant is due"),
+      UsageError);
   CHECK_THROWS_WITH_AS(apply_chat_format({}, messages, true),
                        doctest::Contains("unknown chat format 'auto'"), UsageError);
   CHECK(chat_format_docs().size() == chat_formats().size());

@@ -54,6 +54,25 @@ def weights_of(folder):
     return newest.name, (newest / "model.safetensors").read_bytes()
 
 
+def read_tensors(path):
+    """A safetensors file as {name: (dtype, shape, bytes)}."""
+    data = path.read_bytes()
+    begin = 8 + struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:begin])
+    header.pop("__metadata__", None)
+    return {name: (one["dtype"], one["shape"], data[begin + one["data_offsets"][0] : begin + one["data_offsets"][1]])
+            for name, one in header.items()}
+
+
+def write_tensors(path, tensors):
+    header, end = {}, 0
+    for name, (kind, shape, data) in tensors.items():
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [end, end + len(data)]}
+        end += len(data)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(data for _, _, data in tensors.values()))
+
+
 class Case(unittest.TestCase):
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="vernier-e2e-"))
@@ -610,6 +629,22 @@ class SmolLM2(Case):
         self.assert_exit(packed, 2)
         self.assertIn("Q4_1 cannot be written in safetensors; choose --dtype f32, f16 or bf16", packed.stderr)
 
+    def test_convert_loses_nothing_unasked(self):
+        """A norm that bf16 would round stays fp32; f16 that would overflow is refused by name."""
+        folder, again = self.folder / "folder", self.folder / "again"
+        self.assert_exit(run("convert", "--model", SMOLLM2, "--out", folder, "--dtype", "bf16"), 0)
+        weights = folder / "model.safetensors"
+        norm, exact = "model.norm.weight", struct.pack("<576f", *([1.0 + 2.0**-20] * 575 + [70000.0]))
+        write_tensors(weights, {**read_tensors(weights), norm: ("F32", [576], exact)})
+        self.assert_exit(run("convert", "--model", folder, "--out", again), 0)
+        kept = read_tensors(again / "model.safetensors")
+        self.assertEqual(kept[norm], ("F32", [576], exact))
+        self.assertEqual({kind for kind, _, _ in kept.values()}, {"F32", "BF16"})
+        half = run("convert", "--model", folder, "--out", self.folder / "half", "--dtype", "f16")
+        self.assert_exit(half, 2)
+        self.assertIn(f"tensor '{norm}': the value 70000 is beyond what F16 holds", half.stderr)
+        self.assertEqual(sorted(path.name for path in self.folder.iterdir()), ["again", "folder"])
+
     def test_doctor_says_what_it_recognised(self):
         found = json.loads(run("doctor", "--model", SMOLLM2, "--json").stdout)["model"]
         self.assertEqual(
@@ -622,7 +657,7 @@ class SmolLM2(Case):
         config |= {"attention_dropout": 0.1, "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 2048}}
         (folder / "config.json").write_text(json.dumps(config))
         found = json.loads(run("doctor", "--model", folder, "--json").stdout)["model"]
-        self.assertEqual(found["config_keys_not_used"], ["attention_dropout"])
+        self.assertEqual(found["config_keys_not_used"], ["attention_dropout", "bos_token_id", "pad_token_id"])
         self.assertEqual(found["rope"]["kind"], "yarn")
         self.assertIn("rope", run("doctor", "--model", folder).stdout)
 

@@ -2,8 +2,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
+#include <ctime>
 #include <numeric>
 
 #include "core/base/config.h"
@@ -278,7 +278,7 @@ TEST_CASE("scanners take linear time on hostile text") {
         "\\\\",     "\xFF",     "\xC3",    "≤",        "-1"}) {
     std::string text;
     while (text.size() < kSize) text += unit;
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();  // of this process: others on the machine do not count
     for (const bool strict : {true, false}) {
       is_expression(text, strict);
       normalize_answer(cat("\\", text), strict);
@@ -288,9 +288,9 @@ TEST_CASE("scanners take linear time on hostile text") {
     has_think_block(text);
     verify("last_integer", text, "7");
     verify("final_digit", text, "7");
-    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+    const double taken = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
     CAPTURE(unit);
-    CHECK(taken.count() < 20);  // a second or two; hours if a scanner were quadratic
+    CHECK(taken < 30);  // a second or two; hours if a scanner were quadratic
   }
 }
 

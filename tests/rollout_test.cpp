@@ -334,6 +334,25 @@ std::map<std::pair<int64_t, int64_t>, Response> draw(Model& model, std::vector<P
   return out;
 }
 
+TEST_CASE("a prompt without a chat format begins with the tokenizer's own begin token, once") {
+  const fs::path file = fs::path(VERNIER_TEST_CASES) / "text/tokenizers/llama2/tokenizer.json";
+  const Tokenizer tokenizer = Tokenizer::from_json(read_file(file), file.string());
+  const auto ids_of = [&](const char* text, const char* format) {
+    Prompt prompt;
+    prompt.text = text;
+    render_prompt(prompt, DataConfig(), {.name = format}, tokenizer);
+    return prompt.ids;
+  };
+  const std::vector<int32_t> bare = tokenizer.encode("one two");
+  std::vector<int32_t> begun = bare;
+  begun.insert(begun.begin(), 1);
+  CHECK(ids_of("one two", "none") == begun);
+  CHECK(ids_of("<s>one two", "none") == tokenizer.encode("<s>one two"));
+  // A format writes the begin token where its template does.
+  CHECK(ids_of("one two", "mistral").front() == 1);
+  CHECK(ids_of("one two", "chatml").front() != 1);
+}
+
 TEST_CASE("a response does not depend on its neighbours in the batch") {
   Model model = tiny_model(false);
   RolloutConfig config;

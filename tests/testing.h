@@ -44,6 +44,19 @@ std::vector<T> normal(int64_t count, uint64_t seed, double mean = 0, double std 
   return out;
 }
 
+/// Largest gap. NaN, or another length, fails every bound.
+template <class A, class B>
+double worst_gap(const A& found, const B& want) {
+  if (found.size() != want.size()) return std::numeric_limits<double>::infinity();
+  double gap = 0;
+  for (size_t i = 0; i < found.size(); ++i) {
+    const double one = std::abs(static_cast<double>(found[i]) - static_cast<double>(want[i]));
+    if (!(one <= std::numeric_limits<double>::max())) return one;
+    gap = std::max(gap, one);
+  }
+  return gap;
+}
+
 /// Largest gap relative to the largest of the wanted values (at least `scale`: results of a
 /// cancellation are no larger than the rounding of what cancelled). NaN, or another length, fails
 /// every bound.

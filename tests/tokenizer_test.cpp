@@ -14,6 +14,7 @@
 #include "core/text/cutter.h"
 #include "core/text/normalizer.h"
 #include "core/text/patterns.h"
+#include "core/text/tokenizer_spec.h"
 #include "core/text/unicode.h"
 #include "tests/testing.h"
 
@@ -237,6 +238,12 @@ TEST_CASE("a tokenizer.json that asks for more is refused by name") {
             "the option 'm' is not supported"},
            {"llama3", "/pre_tokenizer/pretokenizers/0/pattern/Regex", "\"(?i:a(MaSs)?)b\"",
             "'ss' in (?i:) is not supported"},
+           {"llama3", "/pre_tokenizer/pretokenizers/0/pattern/Regex", "\"a(\"",
+            "t.json: pre_tokenizer.pretokenizers[0].pattern.Regex: expression 'a(': missing"},
+           {"llama3", "/pre_tokenizer/pretokenizers/0/pattern/Regex", "\"a*\"",
+            "t.json: pre_tokenizer.pretokenizers[0].pattern.Regex: expression 'a*': may match"},
+           {"llama2", "/normalizer/normalizers/1/pattern", R"({"Regex":"^a"})",
+            "t.json: normalizer.normalizers[1].pattern.Regex: expression '^a': an anchor is not"},
            {"llama3", "/pre_tokenizer/pretokenizers/0/pattern/Regex", "\"(?i:ß)b\"",
             "a character beyond ASCII in (?i:)"},
            {"llama3", "/pre_tokenizer/pretokenizers/0/pattern/Regex", "\"(?R)a\"",
@@ -328,7 +335,7 @@ TEST_CASE("hostile files end with a message, and soon") {
     growing["normalizer"]["normalizers"].push_back(
         {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", "aa"}});
   const Tokenizer bomb = Tokenizer::from_json(dump_json(growing), "t.json");
-  CHECK_THROWS_WITH_AS(bomb.encode("a"), doctest::Contains("made to exhaust the memory"),
+  CHECK_THROWS_WITH_AS(bomb.encode("a"), doctest::Contains("t.json: the normalizer makes"),
                        UsageError);
   growing["normalizer"]["normalizers"][0]["content"] = std::string(600, 'a');
   CHECK(error_of(growing).find("has 600 bytes; up to 512 are allowed") != std::string::npos);
@@ -382,6 +389,58 @@ TEST_CASE("special tokens go around a text where a file says so") {
                        doctest::Contains("does not add the token of eos_token"), UsageError);
   CHECK_THROWS_WITH_AS(load("metaspace-always", {{"eos_token", "</s>"}, {"add_bos_token", true}}),
                        doctest::Contains("the file has no bos_token"), UsageError);
+}
+
+// transformers adds the tokens once more: ids of version 5.24.
+TEST_CASE("flags of added_tokens_decoder replace those of tokenizer.json") {
+  const TemporaryFolder folder;
+  const Json file = parse_json(read_kind("odd-added"), "odd-added");
+  const Json names = {{"eos_token", "</s>"}};
+  const auto load = [&](const std::string& content, Json flags, Json config) {
+    for (const Json& token : file["added_tokens"])
+      if (token["content"] == content) {
+        flags["content"] = content;
+        config["added_tokens_decoder"][token["id"].dump()] = flags;
+      }
+    write_file(folder.path() / "tokenizer.json", dump_json(file));
+    write_file(folder.path() / "tokenizer_config.json", dump_json(config));
+    return Tokenizer::from_folder(folder.path());
+  };
+  const auto flags_of = [&](const std::string& content, const Json& flags, const Json& config) {
+    const Tokenizer tokenizer = load(content, flags, config);
+    for (const AddedToken& token : tokenizer.spec().added)
+      if (token.content == content) return token;
+    return AddedToken{};
+  };
+  const auto flags = [](const AddedToken& token) {
+    return std::vector<bool>{token.special, token.normalized, token.single_word, token.lstrip,
+                             token.rstrip};
+  };
+  using Flags = std::vector<bool>;
+  const Json all = {{"special", true},
+                    {"normalized", true},
+                    {"single_word", true},
+                    {"lstrip", true},
+                    {"rstrip", true}};
+  CHECK(flags(flags_of("[SEP]", all, names)) == Flags{true, true, true, true, true});
+  CHECK(flags(flags_of("[SEP]", Json::object(), names)) == Flags{false, true, false, false, false});
+  CHECK(flags(flags_of("[SEP]", {{"special", true}}, names)) ==
+        Flags{true, false, false, false, false});
+  Json named = names;
+  named["mask_token"] = "<mask>";
+  CHECK(flags(flags_of("<mask>", Json::object(), named)) ==
+        Flags{true, false, false, false, false});
+
+  const Tokenizer plain = load("<none>", {}, names),
+                  bare = load("<mask>", {{"special", true}}, names);
+  const int32_t mask = *plain.id_of("<mask>");
+  CHECK(plain.encode("a <mask>") == Ids{*plain.id_of("a"), mask});  // takes the space along
+  CHECK(bare.encode("a <mask>") == Ids{*plain.id_of("a"), *plain.id_of("Ġ"), mask});
+  CHECK(load("<none>", {}, {{"eos_token", "</s>"}, {"split_special_tokens", false}}).size() > 0);
+  CHECK_THROWS_WITH_AS(
+      load("<none>", {}, {{"eos_token", "</s>"}, {"split_special_tokens", true}}),
+      doctest::Contains("tokenizer_config.json: split_special_tokens: true: only false is"),
+      UsageError);
 }
 
 TEST_CASE("several tokens may end a response") {

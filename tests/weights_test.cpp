@@ -14,6 +14,7 @@
 #include "core/base/errors.h"
 #include "core/base/json.h"
 #include "core/weights/dequantize.h"
+#include "core/weights/gguf_writer.h"
 #include "tests/testing.h"
 
 namespace vernier {
@@ -23,6 +24,7 @@ const fs::path kCases =
     fs::path(std::source_location::current().file_name()).parent_path() / "cases";
 
 using testing::TemporaryFolder;
+using testing::usage_error;
 
 // Little-endian bytes.
 class Bytes {
@@ -318,7 +320,7 @@ TEST_CASE("hostile safetensors files are refused by name") {
 TEST_CASE("a safetensors file round-trips, and is refused when damaged") {
   const TemporaryFolder folder;
   const fs::path path = folder.path() / "a.safetensors";
-  const std::vector<float> values = {0.f, -1.5f, 3.14159f, 65504.f, -2e-8f, 1e30f};
+  const std::vector<float> values = {0.f, -1.5f, 3.14159f, 65504.f, -2e-8f, 65519.f};
   SafetensorsWriter writer(path,
                            {{"wide \"é\"", {2, 3}, DType::f32},
                             {"scalar", {}, DType::f32},
@@ -343,6 +345,26 @@ TEST_CASE("a safetensors file round-trips, and is refused when damaged") {
     CHECK(brain[i] == from_bf16(to_bf16(values[i])));
   }
   check_damaged<SafetensorsFile>(read_file(path));
+}
+
+TEST_CASE("a finite number that a type does not reach is not written as infinity") {
+  const TemporaryFolder folder;
+  const auto problem_of = [&](DType type, float value) {
+    const std::vector<float> values(32, value);
+    return usage_error([&] {
+      if (type == DType::q8_0)
+        GgufWriter(folder.path() / "a.gguf", {}, {{"odd", {32}, type}}).write(values.data());
+      else
+        SafetensorsWriter(folder.path() / "a", {{"odd", {32}, type}}, {}).write(values.data());
+    });
+  };
+  CHECK(problem_of(DType::f16, 65520.f).find("tensor 'odd': the value 65520 is beyond what F16") !=
+        std::string::npos);
+  CHECK(problem_of(DType::bf16, 3.4e38f).find("is beyond what BF16 holds") != std::string::npos);
+  CHECK(problem_of(DType::q8_0, 8.4e6f).find("tensor 'odd': the value 66141") != std::string::npos);
+  CHECK(problem_of(DType::f16, std::numeric_limits<float>::infinity()).empty());
+  CHECK(problem_of(DType::q8_0, 8.3e6f).empty());
+  CHECK(fs::is_empty(folder.path()));
 }
 
 TEST_CASE("a plan for a safetensors file is kept") {

@@ -1,6 +1,7 @@
 // convert: a model from one kind of file to another, tensor by tensor.
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <map>
 
 #include "core/base/errors.h"
@@ -33,6 +34,42 @@ DType usual_type(const ModelSource& source, const std::vector<NamedSlice>& slice
   return usual;
 }
 
+bool is_plain(DType type) {
+  return type == DType::f32 || type == DType::f16 || type == DType::bf16;
+}
+
+bool holds(DType type, const std::vector<float>& values) {
+  if (type == DType::f32) return true;
+  const auto there = type == DType::f16 ? to_f16 : to_bf16;
+  const auto back = type == DType::f16 ? from_f16 : from_bf16;
+  return std::all_of(values.begin(), values.end(),
+                     [&](float value) { return back(there(value)) == value; });
+}
+
+// The type of every slice where none is asked for: the usual one, but a slice that would lose by it
+// (an fp32 norm beside bf16 matrices) keeps its own.
+std::map<std::string, DType> types_kept(const ModelSource& source,
+                                        const std::vector<NamedSlice>& slices, DType usual) {
+  std::map<std::string, DType> types;
+  std::vector<float> values;
+  for (const NamedSlice& slice : slices) {
+    DType& type = types[slice.name] = source.dtype(slice);
+    if (type == usual || !is_plain(usual)) continue;
+    values.resize(static_cast<size_t>(slice.numel()));
+    source.read(slice, values.data());
+    if (holds(usual, values)) type = usual;
+  }
+  return types;
+}
+
+// Raises UsageError where the file to be written has no such type.
+void check_writable(DType type, bool gguf, const std::string& where) {
+  if (is_plain(type) || (gguf && type == DType::q8_0)) return;
+  fail(where, ": values of type ", name_of(type), " cannot be written ",
+       gguf ? "here; choose --dtype f32, f16, bf16 or q8_0"
+            : "in safetensors; choose --dtype f32, f16 or bf16");
+}
+
 // The folder has its name only once it is whole.
 void write_folder(const ModelSource& source, const std::vector<NamedSlice>& slices,
                   const SliceValues& read, const SaveOptions& options, const fs::path& out) {
@@ -40,7 +77,12 @@ void write_folder(const ModelSource& source, const std::vector<NamedSlice>& slic
   draft += ".vernier-tmp";
   fs::remove_all(draft);
   fs::create_directories(draft);
-  save_weights(source.spec(), slices, source.tokenizer(), read, draft, options);
+  try {
+    save_weights(source.spec(), slices, source.tokenizer(), read, draft, options);
+  } catch (...) {
+    fs::remove_all(draft);
+    throw;
+  }
   sync_folder(draft);
   fs::rename(draft, out);
 }
@@ -52,29 +94,35 @@ void convert_command(const ConvertOptions& options) {
   const Decoder names(source.spec(), false, at::kFloat, at::kMeta);  // no weights: names and shapes
   const std::vector<NamedSlice>& slices = names.slices();
   source.check(slices);
-  const DType usual = usual_type(source, slices);
-  const DType type = options.dtype.empty() ? usual : type_of(options.dtype);
   const fs::path out(options.out);
   if (fs::exists(out)) fail(options.out, ": is there already; convert overwrites nothing");
   const bool gguf = out.extension() == ".gguf";
-  const bool plain = type == DType::f32 || type == DType::f16 || type == DType::bf16;
-  if (!plain && (!gguf || type != DType::q8_0))
-    fail(options.out, ": values of type ", name_of(type), " cannot be written ",
-         gguf ? "here; choose --dtype f32, f16, bf16 or q8_0"
-              : "in safetensors; choose --dtype f32, f16 or bf16");
+  const bool asked = !options.dtype.empty();
+  const DType type = asked ? type_of(options.dtype) : usual_type(source, slices);
+  check_writable(type, gguf, options.out);
+  const auto kept = asked ? std::map<std::string, DType>() : types_kept(source, slices, type);
+  for (const auto& [name, own] : kept)
+    check_writable(own, gguf, cat(options.out, ": tensor '", name, "'"));
+  const SliceType dtype_of = [&](const NamedSlice& slice) {
+    return asked ? type : kept.at(slice.name);
+  };
   std::vector<float> values;
   const SliceValues read = [&](const NamedSlice& slice) {
     values.resize(static_cast<size_t>(slice.numel()));
     source.read(slice, values.data());
     return values.data();
   };
-  const SaveOptions how{.dtype = type, .shard_bytes = static_cast<int64_t>(options.shard_gb * 1e9)};
+  const SaveOptions how{.dtype = type,
+                        .dtype_of = dtype_of,
+                        .shard_bytes = static_cast<int64_t>(options.shard_gb * 1e9)};
   if (gguf)
-    save_gguf(source.spec(), slices, source.tokenizer(), read, out, type);
+    save_gguf(source.spec(), slices, source.tokenizer(), read, out, dtype_of);
   else
     write_folder(source, slices, read, how, out);
-  log::info(
-      cat("wrote ", options.out, ": ", names.num_parameters(), " parameters as ", name_of(type)));
+  const auto others =
+      std::count_if(kept.begin(), kept.end(), [&](const auto& one) { return one.second != type; });
+  log::info(cat("wrote ", options.out, ": ", names.num_parameters(), " parameters as ",
+                name_of(type), others > 0 ? cat(", ", others, " tensors in their own type") : ""));
 }
 
 }  // namespace vernier

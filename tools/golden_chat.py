@@ -65,9 +65,8 @@ FORMATS = [
            {"b59c4fde1d06da0055b25ceb4910aa64": "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B"}, DEEPSEEK),
     Format("llama3", {"09facc0e4aa943189799ad6e2dea0594": "meta-llama/Meta-Llama-3-8B-Instruct"}, LLAMA),
     Format("llama3.1", LLAMA31, LLAMA),
-    Format("llama3.1", LLAMA32, LLAMA, variables={"date_string": "26 Jul 2024"}),
     Format("llama3.1", LLAMA31, LLAMA, date=DAY, variables={"date_string": TODAY.strftime("%d %b %Y")}, first=8),
-    Format("llama3.1", LLAMA32, LLAMA, date=DAY, first=8),
+    Format("llama3.2", LLAMA32, LLAMA, date=DAY),
     Format("mistral-v1", {"6aef58edf0d62df9f89cfc57f651ff3d": "mistralai/Mistral-7B-Instruct-v0.2"}, MISTRAL),
     Format("mistral", {"df3ebcd92fa9a63fc6614466504d495b": "mistralai/Mistral-7B-Instruct-v0.3"}, MISTRAL),
 ]

@@ -74,9 +74,9 @@ void add_drawing(CLI::App* command, DrawOptions& options) {
       command->add_option("--chat-format", options.chat_format,
                           cat("how a prompt becomes text; auto: as the model's own chat template; ",
                               join(chat_formats())));
-  CLI::Option* chat_date =
-      command->add_option("--chat-date", options.chat_date,
-                          "day, YYYY-MM-DD, that smollm3 and llama3.1 write into prompts");
+  CLI::Option* chat_date = command->add_option(
+      "--chat-date", options.chat_date,
+      "day, YYYY-MM-DD, that smollm3, llama3.1 and llama3.2 write into prompts");
   command->add_option("--think-end", options.think_end, "tag that ends the thinking");
   CLI::Option* greedy =
       command->add_flag("--greedy", options.greedy, "always the most probable token");

@@ -230,10 +230,19 @@ class Run {
     bucket_ = bucket.number;
   }
 
+  // A demonstration's prompt as a rollout would be given it.
+  std::vector<int32_t> prompt_ids(const Demonstration& one) const {
+    Prompt prompt;
+    prompt.id = "of a demonstration";
+    prompt.text = one.prompt;
+    render_prompt(prompt, config_.data, chat_format_, *model_.tokenizer);
+    return std::move(prompt.ids);
+  }
+
   void check_demonstrations() {
     fill_demonstrations(bucket_at(progress_.step));
     const Demonstration& longest = demonstrations_.back();
-    const auto tokens = static_cast<int64_t>(model_.tokenizer->encode(longest.prompt).size() +
+    const auto tokens = static_cast<int64_t>(prompt_ids(longest).size() +
                                              model_.tokenizer->encode(longest.response).size());
     const int64_t room = model_.decoder->spec().longest();
     if (tokens - 1 > room)
@@ -252,8 +261,7 @@ class Run {
     Pairs pairs;
     for (int64_t i = place * batch; i < (place + 1) * batch; ++i) {
       const Demonstration& one = demonstrations_[static_cast<size_t>(i)];
-      pairs.emplace_back(model_.tokenizer->encode(one.prompt),
-                         model_.tokenizer->encode(one.response));
+      pairs.emplace_back(prompt_ids(one), model_.tokenizer->encode(one.response));
     }
     return pairs;
   }

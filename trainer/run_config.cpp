@@ -81,8 +81,9 @@ void bind_model(Binder& config, RunConfig& out) {
   formats.insert(formats.end(), chat_formats().begin(), chat_formats().end());
   config.choice("chat_format", out.chat_format.name, formats,
                 "how a prompt becomes text; auto: as the model's own chat template");
-  config.text("chat_date", out.chat_format.date,
-              "day, YYYY-MM-DD, that smollm3 and llama3.1 write into prompts; empty: none");
+  config.text(
+      "chat_date", out.chat_format.date,
+      "day, YYYY-MM-DD, that smollm3, llama3.1 and llama3.2 write into prompts; empty: none");
   if (const auto problem = chat_date_problem(out.chat_format.date); !problem.empty())
     config.error("chat_date", problem);
   NewModel fresh;

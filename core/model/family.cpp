@@ -37,7 +37,9 @@ void read_windows(const JsonField& config, int64_t window, const Windowed& windo
   }
 }
 
-int64_t positive_window(const JsonField& config, int64_t fallback) {
+// Left out it is `fallback`; null switches it off.
+int64_t read_window(const JsonField& config, int64_t fallback) {
+  if (!config.has("sliding_window") && config->contains("sliding_window")) return 0;
   const int64_t window = config.integer("sliding_window", fallback);
   if (config.has("sliding_window") && window < 1)
     config.at("sliding_window").refuse(window, " is not above 0");
@@ -51,7 +53,7 @@ void read_llama(const JsonField& config, ModelSpec& spec) {
 
 // The upper layers have the window, where it is switched on.
 void read_qwen_windows(const JsonField& config, ModelSpec& spec) {
-  const int64_t window = positive_window(config, 4096);
+  const int64_t window = read_window(config, 4096);
   const int64_t first = config.integer("max_window_layers", 28);
   const bool used = config.flag("use_sliding_window", false);
   read_windows(
@@ -65,40 +67,38 @@ void read_qwen2(const JsonField& config, ModelSpec& spec) {
 
 void read_qwen3(const JsonField& config, ModelSpec& spec) {
   read_attention_bias(config, spec);
-  spec.qk_norm = kernels::QkNorm::head;
   read_qwen_windows(config, spec);
 }
 
 void read_mistral(const JsonField& config, ModelSpec& spec) {
-  // Left out it is 4096; null switches it off.
-  const bool off = !config.has("sliding_window") && config->contains("sliding_window");
-  const int64_t window = off ? 0 : positive_window(config, 4096);
+  const int64_t window = read_window(config, 4096);
   spec.layers.assign(static_cast<size_t>(spec.num_hidden_layers), {.rope = true, .window = window});
+}
+
+void set_rope_layers(int64_t interval, ModelSpec& spec) {
+  spec.layers.resize(static_cast<size_t>(spec.num_hidden_layers));
+  for (int64_t i = 0; i < spec.num_hidden_layers; ++i)
+    spec.layers[static_cast<size_t>(i)].rope = (i + 1) % interval != 0;
 }
 
 void read_smollm3(const JsonField& config, ModelSpec& spec) {
   read_llama(config, spec);
-  const int64_t every = config.integer("no_rope_layer_interval", 4);
-  if (every < 1) config.at("no_rope_layer_interval").refuse(every, " is not above 0");
-  std::vector<bool> rope;
-  for (int64_t i = 0; i < spec.num_hidden_layers; ++i) rope.push_back((i + 1) % every != 0);
+  if (config.has("no_rope_layer_interval")) {
+    const int64_t interval = config.at("no_rope_layer_interval").integer();
+    if (interval < 1) config.at("no_rope_layer_interval").refuse(interval, " is not above 0");
+    set_rope_layers(interval, spec);
+  }
   if (config.has("no_rope_layers")) {
     const JsonField list = config.at("no_rope_layers");
-    if (list.entries() < rope.size())
-      list.refuse(list.entries(), " entries for ", rope.size(), " layers");
-    for (size_t i = 0; i < rope.size(); ++i) rope[i] = list.entry(i).integer() != 0;
+    if (list.entries() < spec.layers.size())
+      list.refuse(list.entries(), " entries for ", spec.layers.size(), " layers");
+    for (size_t i = 0; i < spec.layers.size(); ++i)
+      spec.layers[i].rope = list.entry(i).integer() != 0;
   }
-  const int64_t window = positive_window(config, 0);
+  const int64_t window = read_window(config, 0);
   const bool used = config.flag("use_sliding_window", false);
   read_windows(
-      config, used ? window : 0, [&](int64_t i) { return !rope[static_cast<size_t>(i)]; }, spec);
-  for (size_t i = 0; i < rope.size(); ++i) spec.layers[i].rope = rope[i];
-}
-
-void read_olmo2(const JsonField& config, ModelSpec& spec) {
-  read_attention_bias(config, spec);
-  spec.qk_norm = kernels::QkNorm::all;
-  spec.norm_after = true;
+      config, used ? window : 0, [&](int64_t i) { return !spec.layer(i).rope; }, spec);
 }
 
 void write_attention_bias(const ModelSpec& spec, Json& config) {
@@ -160,9 +160,23 @@ void refuse_other_arithmetic(const JsonField& config) {
     if (config.has(key)) config.at(key).refuse("is not supported; it changes what is computed");
 }
 
+// Other classes of a family (for classification, say) have another head on the same decoder.
+void check_architecture(const JsonField& config, const Family& family) {
+  if (config.has("architectures")) {
+    const JsonField list = config.at("architectures");
+    for (size_t i = 0; i < list.entries(); ++i)
+      if (list.entry(i).text() != family.architecture)
+        list.entry(i).refuse("\"", list.entry(i).text(), "\" is not supported for model_type \"",
+                             family.model_type, "\"; supported: ", family.architecture);
+  } else if (config.has("auto_map")) {
+    config.at("auto_map")
+        .refuse("code that comes with a model is not run; architectures has to name ",
+                family.architecture);
+  }
+}
+
 void read_sizes(const JsonField& config, const Family& family, ModelSpec& spec) {
   const auto& defaults = family.defaults;
-  spec.model_type = family.model_type;
   spec.vocab_size = config.at("vocab_size").integer();
   spec.hidden_size = config.at("hidden_size").integer();
   spec.intermediate_size = config.at("intermediate_size").integer();
@@ -187,6 +201,7 @@ const std::vector<Family>& families() {
        .architecture = "LlamaForCausalLM",
        .gguf = "llama",
        .gguf_pairs = true,
+       .gguf_mlp_bias = true,
        .defaults = {},
        .read = read_llama,
        .write = write_llama},
@@ -201,6 +216,7 @@ const std::vector<Family>& families() {
        .architecture = "Qwen3ForCausalLM",
        .gguf = "qwen3",
        .gguf_pairs = false,
+       .qk_norm = kernels::QkNorm::head,
        .defaults = {.max_position_embeddings = 32768, .head_dim = 128},
        .read = read_qwen3,
        .write = write_qwen3},
@@ -208,6 +224,7 @@ const std::vector<Family>& families() {
        .architecture = "MistralForCausalLM",
        .gguf = "llama",
        .gguf_pairs = true,
+       .gguf_window = true,
        .defaults = {.max_position_embeddings = 131072},
        .read = read_mistral,
        .write = write_mistral},
@@ -217,15 +234,18 @@ const std::vector<Family>& families() {
        .gguf_pairs = true,
        .defaults = {.max_position_embeddings = 32768,
                     .rope_theta = 2e6,
-                    .tie_word_embeddings = true},
+                    .tie_word_embeddings = true,
+                    .no_rope_layer_interval = 4},
        .read = read_smollm3,
        .write = write_smollm3},
       {.model_type = "olmo2",
        .architecture = "Olmo2ForCausalLM",
        .gguf = "olmo2",
        .gguf_pairs = false,
+       .qk_norm = kernels::QkNorm::all,
+       .norm_after = true,
        .defaults = {.rms_norm_eps = 1e-5},
-       .read = read_olmo2,
+       .read = read_attention_bias,
        .write = write_attention_bias},
   };
   return all;
@@ -241,24 +261,33 @@ const Family& family_of(const std::string& model_type, const std::string& where)
        "; supported: ", join(known));
 }
 
+void set_family(const Family& family, ModelSpec& spec) {
+  spec.model_type = family.model_type;
+  spec.qk_norm = family.qk_norm;
+  spec.norm_after = family.norm_after;
+  const int64_t interval = family.defaults.no_rope_layer_interval;
+  if (interval > 0) set_rope_layers(interval, spec);
+}
+
 ModelSpec spec_from_config_text(const std::string& text, const std::string& where) {
   const SortedJson parsed = parse_sorted_json(text, where);
   const JsonField config(parsed, where);
   if (!parsed.is_object()) fail(where, ": is not a JSON object");
   const Family& family = family_of(config.at("model_type").text(), where);
+  check_architecture(config, family);
   config.needs("hidden_act", "silu");
   refuse_other_arithmetic(config);
   ModelSpec spec;
   read_sizes(config, family, spec);
   spec.check(where);  // before anything is sized by it
+  set_family(family, spec);
   spec.rope = read_rope(config, family.defaults.rope_theta, spec.max_position_embeddings);
   spec.rotary_size = read_rotary_size(config, spec);
   family.read(config, spec);
   spec.check(where);
   spec.config_json = text;
-  for (const char* key : {"architectures", "model_type", "dtype", "torch_dtype", "bos_token_id",
-                          "eos_token_id", "pad_token_id"})
-    config.has(key);  // read elsewhere, or said by the weights
+  for (const char* key : {"dtype", "torch_dtype", "eos_token_id"})
+    config.has(key);  // the weights say their type, and the tokenizer's reader takes the end tokens
   spec.unused_keys = config.unasked();
   return spec;
 }

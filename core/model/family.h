@@ -21,6 +21,12 @@ struct Family {
   std::string gguf;          // general.architecture of GGUF files; several families may share one
   bool gguf_pairs;  // GGUF keeps the rotated pairs of queries and keys interleaved (llama.cpp's
                     // LLAMA_ROPE_TYPE_NORM), not in halves
+  bool gguf_window = false;    // of those that share `gguf`, the one of files with a window
+  bool gguf_mlp_bias = false;  // llama.cpp adds biases in the MLP
+
+  /// What all its models have, so that no key says it.
+  kernels::QkNorm qk_norm = kernels::QkNorm::none;
+  bool norm_after = false;
 
   /// What `transformers` takes where config.json leaves a key out (save_pretrained leaves out what
   /// equals the default of its class).
@@ -29,7 +35,8 @@ struct Family {
     double rms_norm_eps = 1e-6;
     double rope_theta = 10000;
     bool tie_word_embeddings = false;
-    int64_t head_dim = 0;  // 0: hidden_size / num_attention_heads
+    int64_t head_dim = 0;                // 0: hidden_size / num_attention_heads
+    int64_t no_rope_layer_interval = 0;  // layers without RoPE: every so many; 0: none
   } defaults;
 
   /// Reads the keys that only some families have into `spec`, whose sizes are there.
@@ -42,6 +49,10 @@ const std::vector<Family>& families();
 
 /// By model_type. An unknown one is a UsageError ("`where`: ...") that lists the known.
 const Family& family_of(const std::string& model_type, const std::string& where);
+
+/// Sets the fields that `family` fixes, and its layers as they are where nothing else is said.
+/// `spec` has its sizes.
+void set_family(const Family& family, ModelSpec& spec);
 
 /// Reads config.json. A family, activation or RoPE kind that is not built is a UsageError that
 /// names it, and so is a value that changes what the model computes and is not built.

@@ -11,18 +11,6 @@
 namespace vernier {
 namespace {
 
-const Family& family_of_gguf(const GgufFile& file) {
-  const std::string& architecture = file.text("general.architecture");
-  std::vector<std::string> known;
-  for (const Family& family : families()) {
-    if (family.gguf == architecture) return family;  // of those that share a name, the first
-    if (std::find(known.begin(), known.end(), family.gguf) == known.end())
-      known.push_back(family.gguf);
-  }
-  fail(file.path(), ": architecture '", architecture,
-       "' is not supported; supported: ", join(known));
-}
-
 // Reads keys of the form "llama.rope.freq_base".
 class Keys {
  public:
@@ -40,6 +28,29 @@ class Keys {
   std::string architecture_;
 };
 
+// Of the families that share an architecture, a window tells which it is.
+const Family& family_of_gguf(const GgufFile& file, int64_t window) {
+  const std::string& architecture = file.text("general.architecture");
+  std::vector<std::string> known;
+  for (const Family& family : families()) {
+    if (family.gguf == architecture && family.gguf_window == (window > 0)) return family;
+    if (std::find(known.begin(), known.end(), family.gguf) == known.end())
+      known.push_back(family.gguf);
+  }
+  if (std::find(known.begin(), known.end(), architecture) == known.end())
+    fail(file.path(), ": architecture '", architecture,
+         "' is not supported; supported: ", join(known));
+  fail(file.path(), ": ", architecture, ".attention.sliding_window = ", window,
+       " is not supported for this architecture");
+}
+
+int64_t read_gguf_window(const GgufFile& file, const Keys& keys) {
+  constexpr const char* kWindow = "attention.sliding_window";
+  const int64_t window = keys.has(kWindow) ? keys.integer(kWindow) : 0;
+  if (window < 0) fail(file.path(), ": ", keys.key(kWindow), " = ", window, " is below 0");
+  return window;
+}
+
 // Frequencies by factors: exactly what longrope does when both its lists are the same.
 void read_rope_factors(const GgufFile& file, ModelSpec& spec) {
   const TensorInfo* tensor = file.find(kRopeFactors);
@@ -52,14 +63,32 @@ void read_rope_factors(const GgufFile& file, ModelSpec& spec) {
          "\" are not supported together");
   std::vector<float> factors(static_cast<size_t>(tensor->numel()));
   file.read(*tensor, factors.data());
-  for (const float factor : factors)
-    if (!(factor > 0) || !std::isfinite(factor))
-      fail(file.path(), ": tensor '", kRopeFactors, "' holds ", factor, ", which is not above 0");
   spec.rope.kind = "longrope";
   spec.rope.attention_factor = 1;
   spec.rope.original_max_position_embeddings = spec.max_position_embeddings;
   spec.rope.short_factor.assign(factors.begin(), factors.end());
   spec.rope.long_factor = spec.rope.short_factor;
+}
+
+// The stretch: llama.cpp takes it as linear where no type is given, knows an older key, and reads 0
+// as none.
+void read_gguf_scaling(const GgufFile& file, const Keys& keys, const char* factor_key,
+                       RopeSpec& rope) {
+  constexpr const char* kType = "rope.scaling.type";
+  const std::string kind = keys.has(kType) ? keys.text(kType) : "linear";
+  if (kind != "none" && kind != "linear" && kind != "yarn")
+    fail(file.path(), ": ", keys.key(kType), " '", kind,
+         "' is not supported; supported: none, linear, yarn");
+  for (const char* key : {"rope.scaling.attn_factor", "rope.scaling.yarn_log_multiplier",
+                          "rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor",
+                          "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow"})
+    if (keys.has(key)) fail(file.path(), ": ", keys.key(key), " is not supported");
+  const double factor = keys.has(factor_key) ? keys.real(factor_key) : 0;
+  if (kind == "none" || factor == 0) return;
+  rope.kind = kind;
+  rope.factor = factor;
+  if (kind == "yarn")
+    rope.original_max_position_embeddings = keys.integer("rope.scaling.original_context_length");
 }
 
 void read_gguf_rope(const GgufFile& file, const Keys& keys, ModelSpec& spec) {
@@ -68,47 +97,83 @@ void read_gguf_rope(const GgufFile& file, const Keys& keys, ModelSpec& spec) {
   if (spec.rotary_size < 0 || spec.rotary_size % 2 != 0 || spec.rotary_size > spec.head_dim)
     fail(file.path(), ": ", keys.key("rope.dimension_count"), " = ", spec.rotary_size,
          " is not an even number up to the head size ", spec.head_dim);
-  const std::string kind = keys.has("rope.scaling.type") ? keys.text("rope.scaling.type") : "none";
-  if (kind == "linear" || kind == "yarn") {
-    spec.rope.kind = kind;
-    spec.rope.factor = keys.real("rope.scaling.factor");
-    if (kind == "yarn")
-      spec.rope.original_max_position_embeddings =
-          keys.integer("rope.scaling.original_context_length");
-  } else if (kind != "none") {
-    fail(file.path(), ": ", keys.key("rope.scaling.type"), " '", kind,
-         "' is not supported; supported: none, linear, yarn");
-  }
-  for (const char* key : {"rope.scaling.attn_factor", "rope.scaling.yarn_log_multiplier",
-                          "rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor",
-                          "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow"})
-    if (keys.has(key)) fail(file.path(), ": ", keys.key(key), " is not supported");
-  if (!(spec.rope.theta > 0) || !(spec.rope.factor > 0))
-    fail(file.path(), ": the RoPE base and its factor have to be above 0");
+  const char* factor_key =
+      keys.has("rope.scaling.factor") ? "rope.scaling.factor" : "rope.scale_linear";
+  read_gguf_scaling(file, keys, factor_key, spec.rope);
   read_rope_factors(file, spec);
+  check_rope(spec.rope, [&](std::string_view key, const std::string& what) {
+    std::string name = cat("tensor '", kRopeFactors, "'");
+    if (key == "rope_theta") name = keys.key("rope.freq_base");
+    if (key == "factor") name = keys.key(factor_key);
+    if (key == "original_max_position_embeddings")
+      name = keys.key(spec.rope.kind == "yarn" ? "rope.scaling.original_context_length"
+                                               : "context_length");
+    fail(file.path(), ": ", name, ": ", what);
+  });
 }
 
-// What the families do without a key of its own in GGUF.
-void read_gguf_family(const GgufFile& file, const Keys& keys, ModelSpec& spec) {
-  spec.qkv_bias = file.find("blk.0.attn_q.bias") != nullptr;
-  spec.output_bias = file.find("blk.0.attn_output.bias") != nullptr;
-  spec.mlp_bias = file.find("blk.0.ffn_gate.bias") != nullptr;
-  spec.norm_after = spec.model_type == "olmo2";
-  if (spec.model_type == "olmo2") spec.qk_norm = kernels::QkNorm::all;
-  if (spec.model_type == "qwen3") spec.qk_norm = kernels::QkNorm::head;
-  const int64_t window =
-      keys.has("attention.sliding_window") ? keys.integer("attention.sliding_window") : 0;
-  if (window < 0 || (window > 0 && spec.model_type != "llama"))
-    fail(file.path(), ": ", keys.key("attention.sliding_window"), " = ", window,
-         " is not supported for ", spec.model_type);
-  if (window > 0) {
-    spec.model_type = "mistral";  // the one of this architecture that has a window, in all layers
-    spec.layers.assign(static_cast<size_t>(spec.num_hidden_layers),
-                       {.rope = true, .window = window});
-  }
-  if (spec.model_type == "smollm3")  // llama.cpp has this number in its code
-    for (int64_t i = 0; i < spec.num_hidden_layers; ++i)
-      spec.layers.push_back({.rope = (i + 1) % 4 != 0});
+// Biases are tensors here and keys in config.json. What the family's keys cannot say would become
+// a folder that nobody can load.
+void read_gguf_biases(const GgufFile& file, const Family& family, ModelSpec& spec) {
+  struct Bias {
+    const char* tensor;
+    bool ModelSpec::*flag;
+  };
+  constexpr Bias kBiases[] = {{"blk.0.attn_q.bias", &ModelSpec::qkv_bias},
+                              {"blk.0.attn_output.bias", &ModelSpec::output_bias},
+                              {"blk.0.ffn_gate.bias", &ModelSpec::mlp_bias}};
+  ModelSpec again = spec;
+  for (const Bias& bias : kBiases) spec.*bias.flag = file.find(bias.tensor) != nullptr;
+  Json config = Json::object();
+  family.write(spec, config);
+  const SortedJson written = parse_sorted_json(config.dump(), file.path());
+  family.read(JsonField(written, file.path()), again);
+  for (const Bias& bias : kBiases)
+    if (again.*bias.flag != spec.*bias.flag)
+      fail(file.path(), ": tensor '", bias.tensor, "' is ", spec.*bias.flag ? "here" : "missing",
+           ", and config.json of a ", family.model_type,
+           " model cannot say that, so that no folder could be made of it");
+}
+
+// llama.cpp has windows and heads that rotate in part in none of these architectures, and no keys
+// for the rest.
+void check_sayable(const ModelSpec& spec, const Family& family, const std::string& where) {
+  const auto refuse = [&](const auto&... parts) {
+    fail(where, ": GGUF cannot say ", parts...,
+         ", so that another program would read another model");
+  };
+  const auto& kind = spec.rope.kind;
+  if (kind == "dynamic" || kind == "longrope") refuse("RoPE kind \"", kind, "\"");
+  if (kind == "yarn" &&
+      (spec.rope.beta_fast != 32 || spec.rope.beta_slow != 1 || spec.rope.attention_factor != 0 ||
+       spec.rope.mscale != 0 || spec.rope.mscale_all_dim != 0 || !spec.rope.truncate))
+    refuse("yarn with values other than the usual ones");
+  if (spec.mlp_bias && !family.gguf_mlp_bias)
+    refuse("biases in the MLP of a ", spec.model_type, " model");
+  if (spec.rotary() != spec.head_dim)
+    refuse("that ", spec.rotary(), " of the ", spec.head_dim, " dimensions of a head rotate");
+  // A window as long as the longest sequence leaves nothing out.
+  const int64_t window = spec.window();
+  if (window > 0 && window < longest_sequence(spec.rope, spec.max_position_embeddings))
+    refuse("a window of ", window, " tokens in layers of a ", spec.model_type, " model");
+  ModelSpec usual = spec;
+  usual.layers.clear();
+  set_family(family, usual);
+  for (int64_t i = 0; i < spec.num_hidden_layers; ++i)
+    if (spec.layer(i).rope != usual.layer(i).rope)
+      refuse("that layer ", i, spec.layer(i).rope ? " has" : " has no", " RoPE");
+}
+
+void add_rope(const ModelSpec& spec, const std::string& prefix, GgufMetadata& out) {
+  const RopeSpec& rope = spec.rope;
+  out.emplace_back(prefix + "rope.freq_base", rope.theta);
+  out.emplace_back(prefix + "rope.dimension_count", spec.rotary());
+  if (rope.kind != "linear" && rope.kind != "yarn") return;
+  out.emplace_back(prefix + "rope.scaling.type", rope.kind);
+  out.emplace_back(prefix + "rope.scaling.factor", rope.factor);
+  if (rope.kind == "yarn")
+    out.emplace_back(prefix + "rope.scaling.original_context_length",
+                     rope.original_max_position_embeddings);
 }
 
 // Moves rows within each head: row `from(i, j)` to row `to(i, j)`, for pair i and its half j.
@@ -135,10 +200,10 @@ ModelSpec spec_from_gguf_model(const GgufFile& file) {
     if (file.has(generation)) spec.generation_config_json = file.text(generation);
     return spec;
   }
-  const Family& family = family_of_gguf(file);
-  const Keys keys(file, family.gguf);
+  const Keys keys(file, file.text("general.architecture"));
+  const int64_t window = read_gguf_window(file, keys);
+  const Family& family = family_of_gguf(file, window);
   ModelSpec spec;
-  spec.model_type = family.model_type;
   spec.vocab_size = static_cast<int64_t>(file.texts("tokenizer.ggml.tokens").size());
   spec.hidden_size = keys.integer("embedding_length");
   spec.intermediate_size = keys.integer("feed_forward_length");
@@ -154,10 +219,37 @@ ModelSpec spec_from_gguf_model(const GgufFile& file) {
   spec.rms_norm_eps = keys.real("attention.layer_norm_rms_epsilon");
   spec.tie_word_embeddings = file.find("output.weight") == nullptr;
   spec.check(file.path());
+  set_family(family, spec);
+  if (window > 0)
+    spec.layers.assign(static_cast<size_t>(spec.num_hidden_layers),
+                       {.rope = true, .window = window});
   read_gguf_rope(file, keys, spec);
-  read_gguf_family(file, keys, spec);
+  read_gguf_biases(file, family, spec);
   spec.check(file.path());
   return spec;
+}
+
+GgufMetadata gguf_metadata(const ModelSpec& spec, const std::string& where) {
+  const Family& family = family_of(spec.model_type, where);
+  check_sayable(spec, family, where);
+  const std::string prefix = family.gguf + ".";
+  GgufMetadata out = {{"general.architecture", family.gguf}};
+  const auto size = [&](const char* key, int64_t value) { out.emplace_back(prefix + key, value); };
+  size("context_length", spec.max_position_embeddings);
+  size("embedding_length", spec.hidden_size);
+  size("block_count", spec.num_hidden_layers);
+  size("feed_forward_length", spec.intermediate_size);
+  size("attention.head_count", spec.num_attention_heads);
+  size("attention.head_count_kv", spec.num_key_value_heads);
+  size("attention.key_length", spec.head_dim);
+  size("attention.value_length", spec.head_dim);
+  size("vocab_size", spec.vocab_size);
+  out.emplace_back(prefix + "attention.layer_norm_rms_epsilon", spec.rms_norm_eps);
+  add_rope(spec, prefix, out);
+  if (!spec.config_json.empty()) out.emplace_back(gguf_file_key("config.json"), spec.config_json);
+  if (!spec.generation_config_json.empty())
+    out.emplace_back(gguf_file_key(kGenerationConfig), spec.generation_config_json);
+  return out;
 }
 
 std::string gguf_name(const std::string& name, const ModelSpec& spec) {

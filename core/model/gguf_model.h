@@ -16,8 +16,8 @@ inline constexpr const char* kRopeFactors = "rope_freqs.weight";
 ModelSpec spec_from_gguf_model(const GgufFile& file);
 
 /// The model as llama.cpp reads it, and config.json and generation_config.json as they came. What
-/// GGUF's keys cannot say (windows in some layers, RoPE kind dynamic) is a UsageError ("`where`:
-/// ...") that names it: another program would read another model.
+/// llama.cpp does not do (windows, heads that rotate in part, RoPE kind dynamic) is a UsageError
+/// ("`where`: ...") that names it: another program would read another model.
 GgufMetadata gguf_metadata(const ModelSpec& spec, const std::string& where);
 
 /// The values of kRopeFactors, [R/2]; empty where the kind needs none.

@@ -89,13 +89,21 @@ struct Shard {
   size_t first = 0, last = 0;  // [first, last) of the slices
 };
 
-std::vector<Shard> cut_into_shards(const std::vector<NamedSlice>& slices, int64_t element,
-                                   int64_t shard_bytes) {
+DType type_of(const NamedSlice& slice, const SaveOptions& options) {
+  return options.dtype_of ? options.dtype_of(slice) : options.dtype;
+}
+
+int64_t bytes_of(const NamedSlice& slice, const SaveOptions& options) {
+  return slice.numel() * (type_of(slice, options) == DType::f32 ? 4 : 2);
+}
+
+std::vector<Shard> cut_into_shards(const std::vector<NamedSlice>& slices,
+                                   const SaveOptions& options) {
   std::vector<Shard> shards(1);
   int64_t held = 0;
   for (size_t i = 0; i < slices.size(); ++i) {
-    const int64_t bytes = slices[i].numel() * element;
-    if (held > 0 && held + bytes > shard_bytes) {
+    const int64_t bytes = bytes_of(slices[i], options);
+    if (held > 0 && held + bytes > options.shard_bytes) {
       shards.push_back({.file = "", .first = i, .last = i});
       held = 0;
     }
@@ -113,23 +121,23 @@ std::vector<Shard> cut_into_shards(const std::vector<NamedSlice>& slices, int64_
 }
 
 void write_index(const std::vector<NamedSlice>& slices, const std::vector<Shard>& shards,
-                 int64_t element, const fs::path& folder) {
+                 const SaveOptions& options, const fs::path& folder) {
   Json::object_t map;
   int64_t bytes = 0;
   for (const Shard& shard : shards)
     for (size_t i = shard.first; i < shard.last; ++i) {
       map.emplace_back(slices[i].name, shard.file);
-      bytes += slices[i].numel() * element;
+      bytes += bytes_of(slices[i], options);
     }
   const Json index = {{"metadata", {{"total_size", bytes}}}, {"weight_map", map}};
   write_file(folder / kWeightsIndex, index.dump(2) + "\n");
 }
 
-void write_shard(const std::vector<NamedSlice>& slices, const Shard& shard, DType dtype,
-                 const SliceValues& values, const fs::path& folder) {
+void write_shard(const std::vector<NamedSlice>& slices, const Shard& shard,
+                 const SaveOptions& options, const SliceValues& values, const fs::path& folder) {
   std::vector<SafetensorsWriter::Planned> plan;
   for (size_t i = shard.first; i < shard.last; ++i)
-    plan.push_back({slices[i].name, slices[i].shape, dtype});
+    plan.push_back({slices[i].name, slices[i].shape, type_of(slices[i], options)});
   SafetensorsWriter writer(folder / shard.file, std::move(plan), {{"format", "pt"}});
   for (size_t i = shard.first; i < shard.last; ++i) writer.write(values(slices[i]));
   writer.commit();
@@ -152,10 +160,9 @@ void save_weights(const ModelSpec& spec, const std::vector<NamedSlice>& slices,
   write_file(folder / "config.json",
              config_json(spec, torch_name(options.dtype), tokenizer.bos_id().value_or(-1),
                          tokenizer.eos_ids(), tokenizer.pad_id().value_or(-1)));
-  const int64_t element = options.dtype == DType::f32 ? 4 : 2;
-  const std::vector<Shard> shards = cut_into_shards(slices, element, options.shard_bytes);
-  for (const Shard& shard : shards) write_shard(slices, shard, options.dtype, values, folder);
-  if (shards.size() > 1) write_index(slices, shards, element, folder);
+  const std::vector<Shard> shards = cut_into_shards(slices, options);
+  for (const Shard& shard : shards) write_shard(slices, shard, options, values, folder);
+  if (shards.size() > 1) write_index(slices, shards, options, folder);
   tokenizer.save(folder);
   const std::string& generation = spec.generation_config_json;
   write_file(folder / kGenerationConfig,

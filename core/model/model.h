@@ -31,9 +31,13 @@ Model load_model(const std::string& path, const LoadOptions& options = {});
 /// A model with random weights.
 Model new_model(const NewModel& config, uint64_t seed, bool trained);
 
+/// How a slice is stored.
+using SliceType = std::function<DType(const NamedSlice&)>;
+
 /// How weights are stored.
 struct SaveOptions {
   DType dtype = DType::f32;                      // f32, f16 or bf16
+  SliceType dtype_of = {};                       // of each slice; empty: dtype
   int64_t shard_bytes = int64_t{5'000'000'000};  // of one file of several
 };
 
@@ -52,10 +56,10 @@ void save_weights(const ModelSpec& spec, const std::vector<NamedSlice>& slices,
                   const SaveOptions& options);
 
 /// Writes a GGUF file that llama.cpp opens, with the files of the model beside its own metadata, so
-/// that it becomes the same folder again. Matrices are f32, f16, bf16 or q8_0 (`dtype`), norms and
-/// biases f32. What GGUF cannot say is a UsageError that names it.
+/// that it becomes the same folder again. Matrices are f32, f16, bf16 or q8_0, norms and biases
+/// f32 whatever `dtype_of` says. What GGUF cannot say is a UsageError that names it.
 void save_gguf(const ModelSpec& spec, const std::vector<NamedSlice>& slices,
                const Tokenizer& tokenizer, const SliceValues& values, const fs::path& path,
-               DType dtype);
+               const SliceType& dtype_of);
 
 }  // namespace vernier

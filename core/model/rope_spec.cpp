@@ -8,28 +8,9 @@
 namespace vernier {
 namespace {
 
-void check_positive(const JsonField& object, const char* key, double value) {
-  if (!(value > 0) || !std::isfinite(value)) object.at(key).refuse(value, " is not above 0");
-}
-
-double positive(const JsonField& object, const char* key, double fallback) {
-  const double value = object.real(key, fallback);
-  if (object.has(key)) check_positive(object, key, value);
-  return value;
-}
-
-double required(const JsonField& object, const char* key) {
-  check_positive(object, key, object.at(key).real());
-  return object.at(key).real();
-}
-
 std::vector<double> factors(const JsonField& list) {
   std::vector<double> out;
-  for (size_t i = 0; i < list.entries(); ++i) {
-    const double factor = list.entry(i).real();
-    if (!(factor > 0)) list.entry(i).refuse(factor, " is not above 0");
-    out.push_back(factor);
-  }
+  for (size_t i = 0; i < list.entries(); ++i) out.push_back(list.entry(i).real());
   return out;
 }
 
@@ -45,39 +26,39 @@ std::string kind_of(const JsonField& object) {
   return kind;
 }
 
-// What a kind reads beyond the base.
-void read_kind(const JsonField& object, int64_t max_position_embeddings, RopeSpec& rope) {
-  const std::string& kind = rope.kind;
-  if (kind == "linear" || kind == "dynamic") rope.factor = required(object, "factor");
+// The kind, and what it reads beyond the base.
+void read_scaling(const JsonField& object, int64_t max_position_embeddings, RopeSpec& rope) {
+  object.only({"rope_type", "type", "rope_theta", "partial_rotary_factor", "factor",
+               "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow",
+               "mscale", "mscale_all_dim", "truncate", "low_freq_factor", "high_freq_factor",
+               "short_factor", "long_factor", "finetuned"});
+  const std::string& kind = rope.kind = kind_of(object);
+  rope.theta = object.real("rope_theta", rope.theta);
+  if (kind == "linear" || kind == "dynamic") rope.factor = object.at("factor").real();
   if (kind != "yarn" && kind != "llama3" && kind != "longrope") return;
   if (rope.original_max_position_embeddings == 0)
     rope.original_max_position_embeddings =
         object.integer("original_max_position_embeddings", max_position_embeddings);
-  if (rope.original_max_position_embeddings < 2)
-    object.refuse("original_max_position_embeddings = ", rope.original_max_position_embeddings,
-                  " is not above 1");
   if (kind == "llama3") {
-    rope.factor = required(object, "factor");
-    rope.low_freq_factor = required(object, "low_freq_factor");
-    rope.high_freq_factor = required(object, "high_freq_factor");
-    if (rope.high_freq_factor <= rope.low_freq_factor)
-      object.at("high_freq_factor")
-          .refuse(rope.high_freq_factor, " is not above low_freq_factor = ", rope.low_freq_factor);
+    rope.factor = object.at("factor").real();
+    rope.low_freq_factor = object.at("low_freq_factor").real();
+    rope.high_freq_factor = object.at("high_freq_factor").real();
     return;
   }
   if (kind == "yarn" && !object->contains("factor")) object.at("factor");  // null: the ratio
-  rope.factor = positive(object, "factor",
-                         static_cast<double>(max_position_embeddings) /
-                             static_cast<double>(rope.original_max_position_embeddings));
-  rope.attention_factor = positive(object, "attention_factor", 0);
+  rope.factor =
+      object.real("factor", static_cast<double>(max_position_embeddings) /
+                                static_cast<double>(rope.original_max_position_embeddings));
+  rope.attention_factor = object.real("attention_factor", 0);
+  if (object.has("attention_factor") && !(rope.attention_factor > 0))  // 0 is left out
+    object.at("attention_factor").refuse(rope.attention_factor, " is not above 0");
   if (kind == "longrope") {
     rope.short_factor = factors(object.at("short_factor"));
     rope.long_factor = factors(object.at("long_factor"));
     return;
   }
-  if (rope.theta <= 1) object.refuse("rope_theta = ", rope.theta, " is not above 1");
-  rope.beta_fast = positive(object, "beta_fast", 32);
-  rope.beta_slow = positive(object, "beta_slow", 1);
+  rope.beta_fast = object.real("beta_fast", 32);
+  rope.beta_slow = object.real("beta_slow", 1);
   rope.mscale = object.real("mscale", 0);
   rope.mscale_all_dim = object.real("mscale_all_dim", 0);
   rope.truncate = object.flag("truncate", true);
@@ -91,24 +72,48 @@ const std::vector<std::string>& rope_kinds() {
   return kinds;
 }
 
+void check_rope(const RopeSpec& rope, const RefuseRope& refuse) {
+  const std::string& kind = rope.kind;
+  const auto above = [&](const char* key, double value, double bound) {
+    if (!std::isfinite(value)) refuse(key, cat(value, " is not finite"));
+    if (!(value > bound)) refuse(key, cat(value, " is not above ", bound));
+  };
+  above("rope_theta", rope.theta, kind == "yarn" ? 1 : 0);  // yarn divides by its logarithm
+  if (kind == "yarn" || kind == "llama3" || kind == "longrope")
+    above("original_max_position_embeddings",
+          static_cast<double>(rope.original_max_position_embeddings), 1);
+  above("factor", rope.factor, 0);
+  if (kind == "llama3") {
+    above("low_freq_factor", rope.low_freq_factor, 0);
+    above("high_freq_factor", rope.high_freq_factor, 0);
+    if (rope.high_freq_factor <= rope.low_freq_factor)
+      refuse("high_freq_factor",
+             cat(rope.high_freq_factor, " is not above low_freq_factor = ", rope.low_freq_factor));
+  }
+  above("beta_fast", rope.beta_fast, 0);
+  above("beta_slow", rope.beta_slow, 0);
+  for (const double factor : rope.short_factor) above("short_factor", factor, 0);
+  for (const double factor : rope.long_factor) above("long_factor", factor, 0);
+}
+
 RopeSpec read_rope(const JsonField& config, double default_theta, int64_t max_position_embeddings) {
   RopeSpec rope;
-  rope.theta = positive(config, "rope_theta", default_theta);
+  rope.theta = config.real("rope_theta", default_theta);
   const bool old_keys = config.has("rope_scaling"), new_keys = config.has("rope_parameters");
   if (old_keys && new_keys &&
       config.at("rope_scaling").value() != config.at("rope_parameters").value())
     config.refuse("rope_scaling and rope_parameters do not agree");
   // Phi-3's place for it, which counts first in `transformers`.
   rope.original_max_position_embeddings = config.integer("original_max_position_embeddings", 0);
-  if (!old_keys && !new_keys) return rope;
-  const JsonField object = config.at(old_keys ? "rope_scaling" : "rope_parameters");
-  object.only({"rope_type", "type", "rope_theta", "partial_rotary_factor", "factor",
-               "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow",
-               "mscale", "mscale_all_dim", "truncate", "low_freq_factor", "high_freq_factor",
-               "short_factor", "long_factor", "finetuned"});
-  rope.kind = kind_of(object);
-  rope.theta = positive(object, "rope_theta", rope.theta);
-  read_kind(object, max_position_embeddings, rope);
+  const bool scaled = old_keys || new_keys;
+  const JsonField object =
+      scaled ? config.at(old_keys ? "rope_scaling" : "rope_parameters") : config;
+  if (scaled) read_scaling(object, max_position_embeddings, rope);
+  check_rope(rope, [&](const char* key, const std::string& what) {
+    for (const JsonField* place : {&object, &config})
+      if (place->has(key)) place->at(key).refuse(what);
+    object.refuse(key, ": ", what);
+  });
   return rope;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,13 @@ struct RopeSpec {
 
 /// "default", "linear", "dynamic", "yarn", "llama3", "longrope".
 const std::vector<std::string>& rope_kinds();
+
+/// Raises a UsageError about a field, by its key in config.json.
+using RefuseRope = std::function<void(const char* key, const std::string& what)>;
+
+/// Calls `refuse` on the first value that the formulas of the kind cannot take, whichever file it
+/// came from.
+void check_rope(const RopeSpec& rope, const RefuseRope& refuse);
 
 /// Reads the old keys (rope_theta, rope_scaling with `type`) and the new ones (rope_parameters with
 /// `rope_type`) of config.json. A kind or a key of theirs that is not known, or a value that makes

@@ -65,14 +65,6 @@ std::string fallback_token(uint8_t byte) {
   return {'<', '0', 'x', kDigits[byte >> 4], kDigits[byte & 15], '>'};
 }
 
-namespace {
-
-uint64_t pair_key(int32_t left, int32_t right) {
-  return (uint64_t{static_cast<uint32_t>(left)} << 32) | static_cast<uint32_t>(right);
-}
-
-}  // namespace
-
 MergeTable::MergeTable(const std::vector<Merge>& merges) {
   const size_t size = std::bit_ceil(std::max<size_t>(merges.size() * 2, 2));
   slots_.resize(size);

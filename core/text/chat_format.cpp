@@ -21,7 +21,9 @@ struct Row {
 };
 
 constexpr Row kRows[] = {
-    {"none", "the contents, a newline between them; no tags", write_contents, Roles::any},
+    {"none",
+     "the contents, a newline between them; no tags; the begin token, where the tokenizer sets one",
+     write_contents, Roles::any},
     {"chatml", "<|im_start|> and <|im_end|> around each turn", write_chatml, Roles::any},
     {"smollm2", "ChatML with SmolLM2's system message", write_smollm2, Roles::any},
     {"smollm3", "SmolLM3; needs chat_date", write_smollm3, Roles::three, Date::needed},
@@ -33,8 +35,9 @@ constexpr Row kRows[] = {
     {"qwen3-thinking", "Qwen3 Thinking 2507: answers begin inside <think>", write_qwen3_thinking},
     {"deepseek-r1", "DeepSeek-R1 Distill: answers begin inside <think>", write_deepseek_r1},
     {"llama3", "Llama 3", write_llama3, Roles::any},
-    {"llama3.1", "Llama 3.1 to 3.3; chat_date, else 26 Jul 2024, is in the system turn",
+    {"llama3.1", "Llama 3.1 and 3.3; chat_date, else 26 Jul 2024, is in the system turn",
      write_llama31, Roles::three, Date::fixed},
+    {"llama3.2", "Llama 3.2; needs chat_date", write_llama31, Roles::three, Date::needed},
     {"mistral-v1", "Mistral-7B-Instruct v0.1 and v0.2", write_mistral_v1},
     {"mistral", "Mistral-7B-Instruct v0.3", write_mistral_v3},
 };
@@ -71,12 +74,11 @@ std::string date_problem(const Row& row, const std::string& date) {
 
 void check_messages(const Row& row, std::span<const ChatMessage> messages) {
   if (row.roles == Roles::any) return;
-  if (messages.empty()) fail("chat format ", row.name, ": there are no messages");
+  if (messages.empty()) fail("there are no messages");
   for (size_t i = 0; i < messages.size(); ++i) {
     const std::string& role = messages[i].role;
     if (role != "system" && role != "user" && role != "assistant")
-      fail("chat format ", row.name, ": message ", i, " is of role '", role,
-           "'; system, user and assistant are supported");
+      fail("message ", i, " is of role '", role, "'; system, user and assistant are supported");
   }
 }
 
@@ -101,8 +103,10 @@ std::string apply_chat_format(const ChatFormat& format, std::span<const ChatMess
                               bool add_generation_prompt) {
   const Row& row = row_of(format.name);
   if (const auto problem = date_problem(row, format.date); !problem.empty()) fail(problem);
-  check_messages(row, messages);
-  return row.write({messages, add_generation_prompt, parse_date(format.date)});
+  return placed(cat("chat format ", row.name), [&] {
+    check_messages(row, messages);
+    return row.write({messages, add_generation_prompt, parse_date(format.date)});
+  });
 }
 
 std::optional<std::string> recognised_chat_format(std::string_view chat_template) {

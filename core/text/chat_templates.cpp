@@ -37,8 +37,8 @@ constexpr KnownTemplate kTemplates[] = {
     {"09facc0e4aa943189799ad6e2dea0594", "llama3"},
     // Llama-3.1-8B- and 70B-Instruct, Llama-3.3-70B-Instruct
     {"9ddcd6cd71f96dd76ca7779b7730196a", "llama3.1"},
-    // Llama-3.2-1B- and 3B-Instruct; takes the clock's date where llama3.1 has a fixed one
-    {"573e1bcc8c56f178c3d57e38f5ff0756", "llama3.1"},
+    // Llama-3.2-1B- and 3B-Instruct
+    {"573e1bcc8c56f178c3d57e38f5ff0756", "llama3.2"},
     // Mistral-7B-Instruct-v0.1 and v0.2, Mixtral-8x7B-Instruct-v0.1, current revision
     {"6aef58edf0d62df9f89cfc57f651ff3d", "mistral-v1"},
     // Mistral-7B-Instruct-v0.3, Mixtral-8x22B-Instruct-v0.1, Mistral-Small-Instruct-2409

@@ -18,6 +18,8 @@ const char* const kDeepSeekRegexes[3] = {
     (R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|)"
      R"( ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)")};
 
+const char* const kAnyCharacter = R"([\s\S])";
+
 const char* const kDeepSeekBegin = "<｜begin▁of▁sentence｜>";
 
 const char* const kSpaceMark = "▁";

@@ -15,6 +15,9 @@ extern const char* const kQwen2Regex;
 /// The cuts of DeepSeek-V3 and R1, in this order.
 extern const char* const kDeepSeekRegexes[3];
 
+/// One character: the cut that files of one id a character have.
+extern const char* const kAnyCharacter;
+
 /// The begin token of DeepSeek's models.
 extern const char* const kDeepSeekBegin;
 

@@ -12,16 +12,6 @@
 namespace vernier {
 namespace {
 
-// Unicode's White_Space, as Oniguruma's \s has it, and all other characters. PCRE2's \s differs: it
-// has U+180E too.
-constexpr const char* kSpaces =
-    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"
-    "\\x{205f}\\x{3000}";
-constexpr const char* kNotSpaces =
-    "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}"
-    "\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}"
-    "\\x{3001}-\\x{10ffff}";
-
 bool is_alphanumeric(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
@@ -33,16 +23,32 @@ bool is_category(std::string_view name) {
   return name.find(' ') == std::string_view::npos && kAll.find(cat(" ", name, " ")) != kAll.npos;
 }
 
+// Part of a class.
+std::string class_part(char32_t first, char32_t last) {
+  std::array<char, 40> text{};
+  std::snprintf(text.data(), text.size(), "\\x{%x}-\\x{%x}", static_cast<unsigned>(first),
+                static_cast<unsigned>(last));
+  return text.data();
+}
+
+// Unicode's White_Space, as Oniguruma's \s has it, or all other characters. PCRE2's \s differs: it
+// has U+180E too.
+std::string space_class(bool negated) {
+  std::string out;
+  char32_t next = 0;  // after the spaces so far
+  for (const CodeRange& range : space_ranges()) {
+    out += negated ? class_part(next, range.first - 1) : class_part(range.first, range.last);
+    next = range.last + 1;
+  }
+  return negated ? out + class_part(next, 0x10FFFF) : out;
+}
+
 // The newer code points of a category, which PCRE2 may not know, as parts of a class.
 std::string newer_of(std::string_view category) {
   std::string out;
-  for (const CategoryRange& range : newer_categories()) {
-    if (!std::string_view(range.category).starts_with(category)) continue;
-    std::array<char, 40> text{};
-    std::snprintf(text.data(), text.size(), "\\x{%x}-\\x{%x}", static_cast<unsigned>(range.first),
-                  static_cast<unsigned>(range.last));
-    out += text.data();
-  }
+  for (const CategoryRange& range : newer_categories())
+    if (std::string_view(range.category).starts_with(category))
+      out += class_part(range.first, range.last);
   return out;
 }
 
@@ -66,7 +72,7 @@ class Translator {
 
  private:
   [[noreturn]] void refuse(std::string_view what) const {
-    fail("pre-tokenizer expression '", regex_, "': ", what, " is not supported");
+    fail("expression '", regex_, "': ", what, " is not supported");
   }
 
   bool at(std::string_view text) const { return regex_.compare(i_, text.size(), text) == 0; }
@@ -84,8 +90,8 @@ class Translator {
       return property("Nd", letter == 'D');
     }
     if (letter == 's' || letter == 'S') {
-      const char* set = letter == 's' ? kSpaces : kNotSpaces;
-      out_ += in_class_ ? std::string(set) : cat("[", set, "]");
+      const std::string set = space_class(letter == 'S');
+      out_ += in_class_ ? set : cat("[", set, "]");
       i_ += 2;
       return;
     }
@@ -224,11 +230,10 @@ Regex::Regex(const std::string& expression)
   code_->pcre2.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
                                    PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &where,
                                    nullptr));
-  if (code_->pcre2 == nullptr)
-    fail("pre-tokenizer expression '", expression, "': ", pcre2_message(code));
+  if (code_->pcre2 == nullptr) fail("expression '", expression, "': ", pcre2_message(code));
   uint32_t empty = 0;
   pcre2_pattern_info(code_->pcre2.get(), PCRE2_INFO_MATCHEMPTY, &empty);
-  if (empty != 0) fail("pre-tokenizer expression '", expression, "': may match the empty text");
+  if (empty != 0) fail("expression '", expression, "': may match the empty text");
   // Where PCRE2 was built without its compiler it interprets: slower, with the same matches.
   pcre2_jit_compile(code_->pcre2.get(), PCRE2_JIT_COMPLETE);
 }
@@ -251,11 +256,10 @@ std::optional<Regex::Match> Regex::find(std::string_view text, size_t from) cons
   const int found = pcre2_match(code_->pcre2.get(), reinterpret_cast<PCRE2_SPTR>(text.data()),
                                 text.size(), from, PCRE2_NO_UTF_CHECK, match, nullptr);
   if (found == PCRE2_ERROR_NOMATCH) return std::nullopt;
-  if (found < 0) fail("pre-tokenizer expression '", expression_, "': ", pcre2_message(found));
+  if (found < 0) fail("expression '", expression_, "': ", pcre2_message(found));
   const size_t* ends = pcre2_get_ovector_pointer(match);
   // A look-behind or a \K in a look-around could still do it.
-  if (ends[1] <= ends[0])
-    fail("pre-tokenizer expression '", expression_, "': matched the empty text");
+  if (ends[1] <= ends[0]) fail("expression '", expression_, "': matched the empty text");
   return Match{ends[0], ends[1]};
 }
 

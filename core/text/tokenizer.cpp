@@ -94,12 +94,14 @@ void Tokenizer::Data::encode_segment(std::string_view text, bool at_head, Work& 
 
 void Tokenizer::Data::encode_valid(std::string_view text, bool at_head, Work& work) const {
   std::string normal;
-  if (!normalizer.empty()) text = normal = normalizer.apply(text);
+  if (!normalizer.empty())
+    text = normal = placed(spec.source, [&] { return normalizer.apply(text); });
   normalized_tokens.cut(
       text, [&](int32_t id) { work.ids.push_back(id); },
       [&](std::string_view plain, size_t place) {
-        for (const std::string_view piece :
-             pretokenizer->split(plain, at_head && place == 0, work.pieces))
+        for (const std::string_view piece : placed(spec.source, [&] {
+               return pretokenizer->split(plain, at_head && place == 0, work.pieces);
+             }))
           bpe->encode(piece, work.bpe, work.ids);
       });
 }
@@ -164,6 +166,14 @@ std::vector<int32_t> Tokenizer::add_special(std::vector<int32_t> ids) const {
   const TokenizerSpec& spec = data_->spec;
   ids.insert(ids.begin(), spec.prefix.begin(), spec.prefix.end());
   ids.insert(ids.end(), spec.suffix.begin(), spec.suffix.end());
+  return ids;
+}
+
+std::vector<int32_t> Tokenizer::add_prefix(std::vector<int32_t> ids) const {
+  const std::vector<int32_t>& prefix = data_->spec.prefix;
+  const bool there =
+      ids.size() >= prefix.size() && std::equal(prefix.begin(), prefix.end(), ids.begin());
+  if (!there) ids.insert(ids.begin(), prefix.begin(), prefix.end());
   return ids;
 }
 

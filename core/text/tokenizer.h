@@ -51,6 +51,10 @@ class Tokenizer {
   /// an end token, none.
   std::vector<int32_t> add_special(std::vector<int32_t> ids) const;
 
+  /// `ids` with the tokens before them that the model's files put before every text (a begin token,
+  /// mostly), where they do not begin so already.
+  std::vector<int32_t> add_prefix(std::vector<int32_t> ids) const;
+
   /// The text of `ids`, special tokens included. Of byte-level models, bytes: they may end inside a
   /// UTF-8 character where the ids do. An id outside the vocabulary is a UsageError; one that the
   /// vocabulary leaves out is nothing.

@@ -13,19 +13,6 @@ namespace {
 using Field = JsonField;
 using Value = SortedJson;
 
-// Files of a tokenizer, which save() writes as they were.
-constexpr const char* kFiles[] = {"tokenizer.json",
-                                  "tokenizer_config.json",
-                                  "special_tokens_map.json",
-                                  "added_tokens.json",
-                                  "vocab.json",
-                                  "merges.txt",
-                                  "tokenizer.model",
-                                  "chat_template.jinja"};
-
-// Files of a model that may name the tokens which end a response; the first that does counts.
-constexpr const char* kEndFiles[] = {"generation_config.json", "config.json"};
-
 // A token named in tokenizer_config.json, as a string or as an object with its content.
 std::optional<int32_t> named_token(const Field& root, const char* key, const TokenizerSpec& spec) {
   if (!root.has(key)) return std::nullopt;
@@ -49,18 +36,36 @@ std::string read_chat_template(const Field& root) {
   field.refuse("is neither a text nor a list with a template named 'default'");
 }
 
-// Tokens that tokenizer_config.json lists have to be those of tokenizer.json.
-void check_listed_tokens(const Field& root, const TokenizerSpec& spec) {
+bool is_named(const Field& root, const std::string& token) {
+  for (const char* key : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token",
+                          "cls_token", "mask_token"}) {
+    if (!root.has(key)) continue;
+    const Field field = root.at(key);
+    if ((field->is_object() ? field.at("content").text() : field.text()) == token) return true;
+  }
+  return false;
+}
+
+// Tokens that tokenizer_config.json lists have to be those of tokenizer.json. Their flags replace
+// those which stand there, as `transformers` adds the tokens once more, and a named one is special.
+void read_listed_tokens(const Field& root, TokenizerSpec& spec) {
   if (!root.has("added_tokens_decoder")) return;
   const Field list = root.at("added_tokens_decoder");
   if (!list->is_object()) list.refuse("is not an object");
-  std::unordered_map<std::string, std::string_view> known;
-  for (const AddedToken& token : spec.added) known.emplace(cat(token.id), token.content);
+  std::unordered_map<std::string, AddedToken*> known;
+  for (AddedToken& token : spec.added) known.emplace(cat(token.id), &token);
   for (const auto& [id, unused] : list->items()) {
-    const std::string& content = list.at(id.c_str()).at("content").text();
+    const Field entry = list.at(id.c_str());
+    const std::string& content = entry.at("content").text();
     const auto found = known.find(id);
-    if (found == known.end() || found->second != content)
+    if (found == known.end() || found->second->content != content)
       list.refuse("token ", id, " '", content, "' is not an added token of tokenizer.json");
+    AddedToken& token = *found->second;
+    token.special = entry.flag("special", false) || is_named(root, content);
+    token.normalized = entry.flag("normalized", !token.special);
+    token.single_word = entry.flag("single_word", false);
+    token.lstrip = entry.flag("lstrip", false);
+    token.rstrip = entry.flag("rstrip", false);
   }
 }
 
@@ -82,7 +87,8 @@ void read_around(const Field& root, const char* key, const char* name, std::opti
 void read_config(const std::string& text, const std::string& path, TokenizerSpec& spec) {
   const Value file = parse_sorted_json(text, path);
   const Field root(file, path);
-  check_listed_tokens(root, spec);
+  root.needs("split_special_tokens", false);
+  read_listed_tokens(root, spec);
   spec.eos = named_token(root, "eos_token", spec);
   spec.bos = named_token(root, "bos_token", spec);
   spec.pad = named_token(root, "pad_token", spec);
@@ -113,12 +119,28 @@ std::vector<int32_t> configured_ends(const FileTexts& files, const std::string& 
 
 }  // namespace
 
+const std::vector<std::string>& tokenizer_files() {
+  static const std::vector<std::string> names = {"tokenizer.json",
+                                                 "tokenizer_config.json",
+                                                 "special_tokens_map.json",
+                                                 "added_tokens.json",
+                                                 "vocab.json",
+                                                 "merges.txt",
+                                                 "tokenizer.model",
+                                                 "chat_template.jinja"};
+  return names;
+}
+
+const std::vector<std::string>& end_files() {
+  static const std::vector<std::string> names = {"generation_config.json", "config.json"};
+  return names;
+}
+
 TokenizerSpec spec_from_folder(const std::filesystem::path& folder) {
   FileTexts files;
-  for (const char* name : kFiles)
-    if (std::filesystem::exists(folder / name)) files[name] = read_file(folder / name);
-  for (const char* name : kEndFiles)
-    if (std::filesystem::exists(folder / name)) files[name] = read_file(folder / name);
+  for (const auto* names : {&tokenizer_files(), &end_files()})
+    for (const std::string& name : *names)
+      if (std::filesystem::exists(folder / name)) files[name] = read_file(folder / name);
   if (!files.contains("tokenizer.json"))
     read_file(folder / "tokenizer.json");  // says what is wrong
   return spec_from_files(std::move(files), (folder / "").string());
@@ -133,7 +155,7 @@ TokenizerSpec spec_from_files(FileTexts files, const std::string& where) {
   // Newer versions of `transformers` keep the template in a file of its own.
   if (const auto jinja = files.find("chat_template.jinja"); jinja != files.end())
     spec.chat_template = jinja->second;
-  for (const char* name : kEndFiles) {
+  for (const std::string& name : end_files()) {
     if (spec.ends.empty()) spec.ends = configured_ends(files, name, where, spec);
     files.erase(name);  // the model's files, not the tokenizer's
   }

@@ -1,39 +1,29 @@
 // Reads the tokenizer that a GGUF file carries in its metadata.
+#include "core/text/tokenizer_gguf.h"
+
+#include <algorithm>
 #include <limits>
 
 #include "core/base/errors.h"
 #include "core/text/patterns.h"
-#include "core/text/tokenizer_spec.h"
 #include "core/weights/weights.h"
 
 namespace vernier {
 namespace {
 
-// Types of tokens.
-constexpr int64_t kUnknown = 2, kControl = 3, kUserDefined = 4;
-
-// What `tokenizer.ggml.pre` stands for. (llama.cpp, llama-vocab.cpp; the normalizers, which it
-// leaves out, from the tokenizer.json of the models.)
 void read_pre(const GgufFile& file, TokenizerSpec& spec) {
-  using Kind = PretokenizerStep::Kind;
-  const std::string& pre = file.text("tokenizer.ggml.pre");
-  if (pre == "gpt-2") return;
-  if (pre == "smollm") {
-    spec.steps.push_back({Kind::digit, ""});
-  } else if (pre == "olmo") {
-    spec.normalizer.push_back({.kind = NormalizerStep::Kind::nfc});
-  } else if (pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3") {
-    spec.steps.push_back({Kind::regex, kLlama3Regex});
-    spec.gpt2_regex = false;
-    spec.ignore_merges = true;
-  } else if (pre == "qwen2" || pre == "deepseek-r1-qwen") {
-    spec.normalizer.push_back({.kind = NormalizerStep::Kind::nfc});
-    spec.steps.push_back({Kind::regex, kQwen2Regex});
-    spec.gpt2_regex = false;
-  } else {
-    fail(spec.source, ": tokenizer.ggml.pre '", pre,
-         "' is not supported; gpt-2, smollm, olmo, llama-bpe, qwen2 and deepseek-r1-qwen are");
+  const std::string& name = file.text("tokenizer.ggml.pre");
+  std::vector<std::string> known;
+  for (const GgufPre& pre : gguf_pres()) {
+    known.push_back(pre.name);
+    if (pre.name != name) continue;
+    spec.normalizer = pre.normalizer;
+    spec.steps = pre.steps;
+    spec.gpt2_regex = pre.gpt2_regex;
+    spec.ignore_merges = pre.ignore_merges;
+    return;
   }
+  fail(spec.source, ": tokenizer.ggml.pre '", name, "' is not supported; ", join(known), " are");
 }
 
 void read_tokens(const GgufFile& file, TokenizerSpec& spec) {
@@ -47,10 +37,11 @@ void read_tokens(const GgufFile& file, TokenizerSpec& spec) {
          spec.tokens.size(), " tokens");
   for (size_t i = 0; i < types.size(); ++i) {
     if (spec.tokens[i].empty()) fail(spec.source, ": token ", i, " is empty");
-    if (types[i] != kUnknown && types[i] != kControl && types[i] != kUserDefined) continue;
+    if (types[i] != kUnknownToken && types[i] != kControlToken && types[i] != kUserDefinedToken)
+      continue;
     spec.added.push_back({.content = spec.tokens[i],
                           .id = static_cast<int32_t>(i),
-                          .special = types[i] != kUserDefined});
+                          .special = types[i] != kUserDefinedToken});
   }
 }
 
@@ -74,14 +65,50 @@ void read_around(const GgufFile& file, const std::string& key, std::optional<int
 
 constexpr std::string_view kFilePrefix = "vernier.file.";
 
+// The files that the metadata holds. Their names become those of files on disk: no others.
+FileTexts embedded_files(const GgufFile& file) {
+  std::vector<std::string> known = tokenizer_files();
+  known.insert(known.end(), end_files().begin(), end_files().end());
+  FileTexts files;
+  for (const auto& [key, value] : file.metadata()) {
+    if (!key.starts_with(kFilePrefix)) continue;
+    const std::string name = key.substr(kFilePrefix.size());
+    if (std::find(known.begin(), known.end(), name) == known.end())
+      fail(file.path(), ": metadata key '", key, "' names no file of a tokenizer; those are ",
+           join(known));
+    files[name] = file.text(key);
+  }
+  return files;
+}
+
 }  // namespace
+
+// llama.cpp, llama-vocab.cpp; the normalizers, which it leaves out, from the tokenizer.json of the
+// models: dbrx is OLMo 2's, deepseek-r1-qwen that of DeepSeek-R1's Qwen distills, whose Llama
+// distills have Llama 3's.
+const std::vector<GgufPre>& gguf_pres() {
+  using Kind = PretokenizerStep::Kind;
+  const NormalizerStep nfc{.kind = NormalizerStep::Kind::nfc};
+  const PretokenizerStep digit{Kind::digit, ""}, llama3{Kind::regex, kLlama3Regex},
+      qwen2{Kind::regex, kQwen2Regex};
+  static const std::vector<GgufPre> rows = {
+      {.name = "gpt-2", .gpt2_regex = true},
+      {.name = "smollm", .steps = {digit}, .gpt2_regex = true},
+      {.name = "olmo", .normalizer = {nfc}, .gpt2_regex = true},
+      {.name = "llama-bpe", .steps = {llama3}, .ignore_merges = true},
+      {.name = "llama3", .steps = {llama3}, .ignore_merges = true},
+      {.name = "llama-v3", .steps = {llama3}, .ignore_merges = true},
+      {.name = "dbrx", .steps = {llama3}},
+      {.name = "qwen2", .normalizer = {nfc}, .steps = {qwen2}},
+      {.name = "deepseek-r1-qwen", .steps = {qwen2}},
+  };
+  return rows;
+}
 
 std::string gguf_file_key(std::string_view file) { return std::string(kFilePrefix).append(file); }
 
 TokenizerSpec spec_from_gguf(const GgufFile& file) {
-  FileTexts files;
-  for (const auto& [key, value] : file.metadata())
-    if (key.starts_with(kFilePrefix)) files[key.substr(kFilePrefix.size())] = file.text(key);
+  FileTexts files = embedded_files(file);
   if (files.contains("tokenizer.json"))
     return spec_from_files(std::move(files), file.path() + ": ");
   TokenizerSpec spec;

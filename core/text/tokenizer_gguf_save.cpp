@@ -1,30 +1,61 @@
 // Writes a tokenizer as GGUF metadata: llama.cpp's keys, and the files it came from.
 #include <algorithm>
-#include <map>
 
 #include "core/base/errors.h"
-#include "core/text/tokenizer_spec.h"
+#include "core/text/patterns.h"
+#include "core/text/tokenizer_gguf.h"
 
 namespace vernier {
 namespace {
 
-// Types of tokens.
-constexpr int64_t kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6;
-
-// What llama.cpp calls the cuts of a kind of tokenizer.
+// The name that stands for what this tokenizer does before its merges, and for nothing else.
 std::string pre_of(const TokenizerSpec& spec) {
-  static const std::map<std::string, std::string> kNames = {{"gpt2", "gpt-2"},
-                                                            {"smollm", "smollm"},
-                                                            {"olmo", "olmo"},
-                                                            {"llama3", "llama-bpe"},
-                                                            {"qwen2", "qwen2"}};
-  const std::string kind = kind_of(spec);
-  const auto found = kNames.find(kind);
-  if (found != kNames.end()) return found->second;
-  std::vector<std::string> known = {"metaspace"};
-  for (const auto& [name, unused] : kNames) known.push_back(name);
-  fail(spec.source, ": GGUF has no name for a tokenizer of kind '", kind, "'; it has for ",
-       join(known));
+  std::vector<std::string> known, near;
+  for (const GgufPre& pre : gguf_pres()) {
+    known.push_back(pre.name);
+    if (pre.gpt2_regex != spec.gpt2_regex || pre.steps != spec.steps) continue;
+    const bool normal = pre.normalizer == spec.normalizer;
+    if (normal && pre.ignore_merges == spec.ignore_merges) return pre.name;
+    near.push_back(cat(pre.name, " has ",
+                       normal ? cat("ignore_merges ", pre.ignore_merges ? "true" : "false")
+                              : std::string("another normalizer")));
+  }
+  if (near.empty())
+    fail(spec.source, ": GGUF cannot say the cuts of this tokenizer, of kind '", kind_of(spec),
+         "'; its names for cuts are ", join(known));
+  fail(spec.source, ": GGUF cannot say this tokenizer: of the names with its cuts, ", join(near));
+}
+
+// Whether llama.cpp's tokenizer "llama" has to put a space before a text. All that it does is that,
+// marks in place of spaces, merges of the whole text, and bytes for what is unknown.
+bool has_space_prefix(const TokenizerSpec& spec) {
+  const auto refuse = [&](const char* what) {
+    fail(spec.source, ": GGUF cannot say this tokenizer: its model 'llama' has no ", what);
+  };
+  if (spec.ignore_merges) refuse("ignore_merges");
+  if (!spec.byte_fallback) refuse("unknown tokens in place of bytes: byte_fallback is false");
+  if (spec.metaspace) {
+    if (spec.metaspace->mark != kSpaceMark) refuse("other mark of a space than U+2581");
+    if (!spec.normalizer.empty()) refuse("normalizer besides Metaspace");
+    const auto crosses = [&](const Merge& merge) {
+      return spec.tokens[static_cast<size_t>(merge.right)].starts_with(kSpaceMark);
+    };
+    if (spec.metaspace->split && std::any_of(spec.merges.begin(), spec.merges.end(), crosses))
+      refuse("cuts at spaces, which Metaspace makes across merges");
+    return spec.metaspace->prepend != Metaspace::Prepend::never;
+  }
+  using Kind = NormalizerStep::Kind;
+  const NormalizerStep prepend{.kind = Kind::prepend, .content = kSpaceMark};
+  const NormalizerStep replace{.kind = Kind::replace, .pattern = " ", .content = kSpaceMark};
+  const bool space = spec.normalizer == std::vector{prepend, replace};
+  if (!space && spec.normalizer != std::vector{replace})
+    refuse("normalizer but those that make U+2581 of spaces");
+  // Gemma's cut at spaces, of which that leaves none, is none.
+  const bool uncut = spec.steps.empty() || (spec.steps.size() == 1 &&
+                                            spec.steps[0].kind == PretokenizerStep::Kind::literal &&
+                                            spec.steps[0].pattern == " " && !spec.steps[0].invert);
+  if (!uncut) refuse("cuts before its merges");
+  return space;
 }
 
 bool is_byte_token(const std::string& token) {
@@ -34,24 +65,24 @@ bool is_byte_token(const std::string& token) {
 // Tokens up to the model's vocabulary, which may be larger, and their types.
 void add_tokens(const TokenizerSpec& spec, int64_t vocabulary, GgufMetadata& out) {
   std::vector<std::string> tokens = spec.tokens;
-  std::vector<int64_t> types(tokens.size(), kNormal);
+  std::vector<int64_t> types(tokens.size(), kNormalToken);
   for (size_t i = 0; i < tokens.size(); ++i) {
-    if (spec.model == TokenizerSpec::Model::text && is_byte_token(tokens[i])) types[i] = kByte;
-    if (static_cast<int32_t>(i) == spec.unknown) types[i] = kUnknown;
+    if (spec.model == TokenizerSpec::Model::text && is_byte_token(tokens[i])) types[i] = kByteToken;
+    if (static_cast<int32_t>(i) == spec.unknown) types[i] = kUnknownToken;
   }
   for (const AddedToken& token : spec.added) {
     int64_t& type = types[static_cast<size_t>(token.id)];
-    if (type != kUnknown) type = token.special ? kControl : kUserDefined;
+    if (type != kUnknownToken) type = token.special ? kControlToken : kUserDefinedToken;
   }
   for (int64_t id = 0; id < vocabulary; ++id) {
     const auto i = static_cast<size_t>(id);
     if (i < tokens.size() && !tokens[i].empty()) continue;
     if (i == tokens.size()) {
       tokens.emplace_back();
-      types.push_back(kUnused);
+      types.push_back(kUnusedToken);
     }
     tokens[i] = cat("[PAD", id, "]");  // what llama.cpp's converter writes
-    types[i] = kUnused;
+    types[i] = kUnusedToken;
   }
   out.emplace_back("tokenizer.ggml.tokens", GgufFile::Array(std::move(tokens)));
   out.emplace_back("tokenizer.ggml.token_type", GgufFile::Array(std::move(types)));
@@ -109,8 +140,7 @@ GgufMetadata gguf_metadata(const TokenizerSpec& spec, int64_t vocabulary) {
     out.emplace_back("tokenizer.ggml.pre", std::string("default"));
     add_tokens(spec, vocabulary, out);
     add_scores(spec, vocabulary, out);
-    const bool space = !spec.metaspace || spec.metaspace->prepend != Metaspace::Prepend::never;
-    out.emplace_back("tokenizer.ggml.add_space_prefix", space);
+    out.emplace_back("tokenizer.ggml.add_space_prefix", has_space_prefix(spec));
   } else {
     out.emplace_back("tokenizer.ggml.model", std::string("gpt2"));
     out.emplace_back("tokenizer.ggml.pre", pre_of(spec));

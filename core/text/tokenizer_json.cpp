@@ -6,6 +6,7 @@
 #include "core/base/errors.h"
 #include "core/base/text.h"
 #include "core/text/bpe.h"
+#include "core/text/patterns.h"
 #include "core/text/tokenizer_parts.h"
 #include "core/text/tokenizer_spec.h"
 #include "core/text/unicode.h"
@@ -17,8 +18,6 @@ namespace {
 using Field = JsonField;
 using Value = SortedJson;
 using Model = TokenizerSpec::Model;
-
-constexpr const char* kAnyCharacter = "[\\s\\S]";
 
 // Tokens by id. Ids may leave gaps, but not such that the list of tokens would be mostly empty.
 void read_vocabulary(const Field& vocabulary, TokenizerSpec& spec) {

@@ -1,6 +1,7 @@
 #include "core/text/tokenizer_parts.h"
 
 #include "core/base/errors.h"
+#include "core/text/regex.h"
 #include "core/text/unicode.h"
 
 namespace vernier {
@@ -24,6 +25,7 @@ bool read_pattern(const Field& field, std::string& pattern) {
   const Field text = field.at(regex ? "Regex" : "String");
   pattern = text.text();
   if (pattern.empty()) text.refuse("is empty");
+  if (regex) placed(text.where(), [&] { return Regex(pattern); });  // here its place is known
   return regex;
 }
 

@@ -1,7 +1,10 @@
 // Writes a tokenizer as a Hugging Face folder.
+#include <algorithm>
+
 #include "core/base/errors.h"
 #include "core/base/files.h"
 #include "core/base/json.h"
+#include "core/text/patterns.h"
 #include "core/text/tokenizer_spec.h"
 
 namespace vernier {
@@ -27,11 +30,13 @@ Json split(const std::string& regex) {
 }
 
 Json pre_tokenizer(const TokenizerSpec& spec) {
-  if (spec.model == Model::characters) return split("[\\s\\S]");
+  if (spec.model == Model::characters) return split(kAnyCharacter);
   if (spec.steps.empty()) return byte_level(spec.gpt2_regex);
   using Kind = PretokenizerStep::Kind;
   Json list = Json::array();
   for (const PretokenizerStep& step : spec.steps) {
+    ensure(step.kind != Kind::literal && step.behavior == SplitBehavior::isolated && !step.invert,
+           "a cut that GGUF files have, as others come with their tokenizer.json");
     if (step.kind == Kind::regex)
       list.push_back(split(step.pattern));
     else
@@ -104,13 +109,22 @@ Json post_processor(const TokenizerSpec& spec) {
           {"special_tokens", std::move(tokens)}};
 }
 
+Json normalizer(const TokenizerSpec& spec) {
+  if (spec.normalizer.empty()) return nullptr;
+  ensure(spec.normalizer.size() == 1 && spec.normalizer[0].kind == NormalizerStep::Kind::nfc,
+         "the normalizer that GGUF files have, as others come with their tokenizer.json");
+  return Json::object({{"type", "NFC"}});
+}
+
+// Of a tokenizer that came from GGUF's own keys or from characters: those of files keep the files.
 Json tokenizer_file(const TokenizerSpec& spec) {
+  ensure(spec.model != Model::text, "a tokenizer on bytes or of one id a character");
   const bool characters = spec.model == Model::characters;
   return {{"version", "1.0"},
           {"truncation", nullptr},
           {"padding", nullptr},
           {"added_tokens", added_tokens(spec)},
-          {"normalizer", spec.normalizer.empty() ? Json() : Json{{"type", "NFC"}}},
+          {"normalizer", normalizer(spec)},
           {"pre_tokenizer", pre_tokenizer(spec)},
           {"post_processor", post_processor(spec)},
           {"decoder", characters ? Json{{"type", "Fuse"}} : byte_level(true)},
@@ -136,7 +150,11 @@ void write(const std::filesystem::path& path, const Json& json) {
 }  // namespace
 
 void write_spec(const TokenizerSpec& spec, const std::filesystem::path& folder) {
-  for (const auto& [name, content] : spec.files) write_file(folder / name, content);
+  const std::vector<std::string>& known = tokenizer_files();
+  for (const auto& [name, content] : spec.files) {
+    ensure(std::find(known.begin(), known.end(), name) != known.end(), "a file of a tokenizer");
+    write_file(folder / name, content);
+  }
   if (!spec.files.empty()) return;
   write(folder / "tokenizer.json", tokenizer_file(spec));
   write(folder / "tokenizer_config.json", config_file(spec));

@@ -15,10 +15,6 @@ namespace {
 constexpr size_t kMaxAddedToken = 512;
 constexpr const char* kPad = "<pad>";
 
-uint64_t pair_key(int32_t left, int32_t right) {
-  return (uint64_t{static_cast<uint32_t>(left)} << 32) | static_cast<uint32_t>(right);
-}
-
 void add_if_missing(TokenizerSpec& spec, std::optional<int32_t> id) {
   if (!id) return;
   for (const AddedToken& token : spec.added)

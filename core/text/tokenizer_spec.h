@@ -40,6 +40,8 @@ struct NormalizerStep {
   bool regex = false;                // `pattern` is an expression
   std::string content = {};          // of `prepend` and `replace`
   bool left = false, right = false;  // sides of `strip`
+
+  bool operator==(const NormalizerStep&) const = default;
 };
 
 /// What becomes of the matches of a cut. Names and meanings as in `tokenizers`.
@@ -79,6 +81,11 @@ struct Merge {
   int32_t left, right, product;
 };
 
+/// Two neighbours as one number.
+inline uint64_t pair_key(int32_t left, int32_t right) {
+  return (uint64_t{static_cast<uint32_t>(left)} << 32) | static_cast<uint32_t>(right);
+}
+
 struct TokenizerSpec {
   /// What byte-pair encoding works on: bytes, or the characters of the text. Or none of it: one id
   /// a character; then the fields of BPE are empty.
@@ -114,6 +121,13 @@ TokenizerSpec spec_from_folder(const std::filesystem::path& folder);
 /// The same from the texts of the folder's files; `where` opens messages, before a file's name.
 TokenizerSpec spec_from_files(FileTexts files, const std::string& where);
 TokenizerSpec spec_from_characters(const std::string& characters, const std::string& end);
+
+/// Names of a tokenizer's files, which write_spec() writes as they were.
+const std::vector<std::string>& tokenizer_files();
+
+/// Those of a model's files that may name the tokens which end a response; the first that does
+/// counts.
+const std::vector<std::string>& end_files();
 
 /// The key of GGUF metadata that holds a file of the model as it came, in files that Vernier wrote.
 std::string gguf_file_key(std::string_view file);

@@ -34,15 +34,10 @@ class ClassTable {
   }
 
  private:
-  static bool is_space(char32_t code) {
-    return (code >= 9 && code <= 13) || code == 0x20 || code == 0x85 || code == 0xA0 ||
-           code == 0x1680 || (code >= 0x2000 && code <= 0x200A) || code == 0x2028 ||
-           code == 0x2029 || code == 0x202F || code == 0x205F || code == 0x3000;
-  }
-
   static uint8_t of(char32_t code) {
     if (code == '\n' || code == '\r') return kNewline;
-    if (is_space(code)) return kSpace;
+    for (const CodeRange& range : space_ranges())
+      if (code >= range.first && code <= range.last) return kSpace;
     const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(code));
     if (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO) return kLetter;
     if (category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO) return kNumber;
@@ -105,6 +100,13 @@ size_t read_last(std::string_view text, char32_t& code) {
 bool is_space(char32_t code) { return (character_class(code) & kSpace) != 0; }
 
 }  // namespace
+
+std::span<const CodeRange> space_ranges() {
+  static constexpr CodeRange kRanges[] = {
+      {0x9, 0xD},       {0x20, 0x20},     {0x85, 0x85},     {0xA0, 0xA0},     {0x1680, 0x1680},
+      {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}};
+  return kRanges;
+}
 
 CharacterClass character_class(char32_t code) {
   static const ClassTable table;

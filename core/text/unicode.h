@@ -57,6 +57,9 @@ struct CategoryRange {
   const char* category;  // "Lu"
 };
 
+/// Unicode's White_Space, in order.
+std::span<const CodeRange> space_ranges();
+
 /// Code points that came after Unicode 14, which the tables of libraries may not have.
 std::span<const CategoryRange> newer_categories();
 

@@ -1,5 +1,7 @@
 // Names of value types, and the two half types.
+#include <algorithm>
 #include <bit>
+#include <cmath>
 
 #include "core/base/errors.h"
 #include "core/weights/weights.h"
@@ -86,6 +88,15 @@ uint16_t to_bf16(float value) {
   if ((bits & 0x7FFFFFFF) > 0x7F800000)  // NaN: rounding could carry it into infinity
     return static_cast<uint16_t>((bits >> 16) | 0x0040);
   return static_cast<uint16_t>(((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16) & 0xFFFF);
+}
+
+void to_halves(const float* values, int64_t count, DType type, uint16_t* out) {
+  ensure(type == DType::f16 || type == DType::bf16, "a type of 16 bits");
+  std::transform(values, values + count, out, type == DType::f16 ? to_f16 : to_bf16);
+  const auto infinity = static_cast<uint16_t>(type == DType::f16 ? 0x7C00 : 0x7F80);
+  for (int64_t i = 0; i < count; ++i)
+    if ((out[i] & 0x7FFF) == infinity && std::isfinite(values[i]))
+      fail("the value ", values[i], " is beyond what ", name_of(type), " holds");
 }
 
 }  // namespace vernier

@@ -119,7 +119,8 @@ std::vector<std::byte> quantize_q8_0(const float* values, int64_t numel) {
     float largest = 0;
     for (int64_t i = 0; i < kBlock; ++i) largest = std::max(largest, std::abs(values[block + i]));
     const float scale = largest / 127, inverse = scale > 0 ? 1 / scale : 0;
-    const uint16_t stored = to_f16(scale);
+    uint16_t stored = 0;
+    to_halves(&scale, 1, DType::f16, &stored);
     std::memcpy(to, &stored, sizeof stored);
     for (int64_t i = 0; i < kBlock; ++i)
       to[2 + i] =
@@ -131,7 +132,7 @@ std::vector<std::byte> quantize_q8_0(const float* values, int64_t numel) {
 
 GgufWriter::GgufWriter(const fs::path& path, const GgufMetadata& metadata,
                        std::vector<Planned> plan)
-    : file_(path), plan_(std::move(plan)) {
+    : path_(path.string()), file_(path), plan_(std::move(plan)) {
   Header header;
   header.bytes() = "GGUF";
   header.number<uint32_t>(3);
@@ -167,17 +168,17 @@ void GgufWriter::write(const float* values) {
   constexpr int64_t kPiece = 1 << 16;
   const BlockSize block = block_size(planned.dtype);
   const auto numel = static_cast<int64_t>(bytes) / block.bytes * block.values;
+  const std::string where = cat(path_, ": tensor '", planned.name, "'");
   std::vector<uint16_t> halves;
   for (int64_t done = 0; done < numel; done += kPiece) {
     const int64_t count = std::min(kPiece, numel - done);
     if (planned.dtype == DType::q8_0) {
-      const auto blocks = quantize_q8_0(values + done, count);
+      const auto blocks = placed(where, [&] { return quantize_q8_0(values + done, count); });
       file_.write(blocks.data(), blocks.size());
       continue;
     }
     halves.resize(static_cast<size_t>(count));
-    std::transform(values + done, values + done + count, halves.begin(),
-                   planned.dtype == DType::f16 ? to_f16 : to_bf16);
+    placed(where, [&] { to_halves(values + done, count, planned.dtype, halves.data()); });
     file_.write(halves.data(), halves.size() * sizeof(uint16_t));
   }
 }

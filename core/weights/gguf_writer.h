@@ -38,13 +38,15 @@ class GgufWriter {
  private:
   void pad(uint64_t to);
 
+  std::string path_;
   DurableFile file_;
   std::vector<Planned> plan_;
   size_t next_ = 0;
   uint64_t written_ = 0;  // bytes of the data part
 };
 
-/// Blocks of Q8_0 of `numel` values, a multiple of 32.
+/// Blocks of Q8_0 of `numel` values, a multiple of 32. A block whose scale f16 does not reach is a
+/// UsageError.
 std::vector<std::byte> quantize_q8_0(const float* values, int64_t numel);
 
 }  // namespace vernier

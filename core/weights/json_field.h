@@ -24,10 +24,13 @@ class JsonField {
   const SortedJson* operator->() const { return value_; }
   const std::string& file() const { return *file_; }
 
+  /// "file: path", for messages.
+  std::string where() const { return cat(*file_, path_.empty() ? "" : ": ", path_); }
+
   /// Throws UsageError: "file: path: parts".
   template <class... Parts>
   [[noreturn]] void refuse(const Parts&... parts) const {
-    fail(*file_, ": ", path_, path_.empty() ? "" : ": ", parts...);
+    fail(where(), ": ", parts...);
   }
 
   /// Refuses all keys but `known`.

@@ -189,7 +189,7 @@ void SafetensorsFile::read(const TensorInfo& tensor, float* out) const {
 
 SafetensorsWriter::SafetensorsWriter(const fs::path& path, std::vector<Planned> plan,
                                      const std::map<std::string, std::string>& metadata)
-    : file_(path), plan_(std::move(plan)) {
+    : path_(path.string()), file_(path), plan_(std::move(plan)) {
   const std::string header = make_header(plan_, metadata);
   const uint64_t length = header.size();
   file_.write(&length, sizeof length);
@@ -207,8 +207,9 @@ void SafetensorsWriter::write(const float* values) {
   std::vector<uint16_t> piece;
   for (size_t done = 0; done < numel; done += piece.size()) {
     piece.resize(std::min(kPiece, numel - done));
-    const auto convert = planned.dtype == DType::f16 ? to_f16 : to_bf16;
-    std::transform(values + done, values + done + piece.size(), piece.begin(), convert);
+    placed(cat(path_, ": tensor '", planned.name, "'"), [&] {
+      to_halves(values + done, static_cast<int64_t>(piece.size()), planned.dtype, piece.data());
+    });
     file_.write(piece.data(), piece.size() * sizeof(uint16_t));
   }
 }

@@ -94,13 +94,15 @@ class SafetensorsWriter {
   SafetensorsWriter(const fs::path& path, std::vector<Planned> plan,
                     const std::map<std::string, std::string>& metadata);
 
-  /// The next tensor of the plan, from fp32 (rounded to nearest even where the type is narrower).
+  /// The next tensor of the plan, from fp32 (rounded to nearest even where the type is narrower). A
+  /// value that the type does not reach is a UsageError that names the tensor.
   void write(const float* values);
 
   /// Throws BugError where a tensor of the plan is missing.
   void commit();
 
  private:
+  std::string path_;
   DurableFile file_;
   std::vector<Planned> plan_;
   size_t next_ = 0;
@@ -111,5 +113,9 @@ float from_f16(uint16_t bits);
 float from_bf16(uint16_t bits);
 uint16_t to_f16(float value);
 uint16_t to_bf16(float value);
+
+/// `count` values as f16 or bf16. A finite number that the type does not reach (65520 and more in
+/// f16) is a UsageError that shows it.
+void to_halves(const float* values, int64_t count, DType type, uint16_t* out);
 
 }  // namespace vernier
