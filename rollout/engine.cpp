@@ -46,14 +46,14 @@ class Engine::Batch {
       const int64_t first =
           scheduler_.add(prompt.ids, config.num_generations, config.max_completion_length);
       for (int64_t i = 0; i < config.num_generations; ++i) {
-        Running& one = running_
-                           .emplace(first + i, Running{.group = groups_.size(),
-                                                       .response = {},
-                                                       .rng = Rng(key.seed, Stream::sampling,
-                                                                  key.step,
-                                                                  static_cast<uint64_t>(prompt.index),
-                                                                  static_cast<uint64_t>(i))})
-                           .first->second;
+        Running& one =
+            running_
+                .emplace(first + i, Running{.group = groups_.size(),
+                                            .response = {},
+                                            .rng = Rng(key.seed, Stream::sampling, key.step,
+                                                       static_cast<uint64_t>(prompt.index),
+                                                       static_cast<uint64_t>(i))})
+                .first->second;
         one.response.sample = i;
       }
       Group group;
@@ -135,7 +135,7 @@ class Engine::Batch {
   }
 
   bool ended(const Running& one) const {
-    return tokenizer_.ends(one.response.ids.back()) ||
+    return (!config_.ignore_eos && tokenizer_.ends(one.response.ids.back())) ||
            static_cast<int64_t>(one.response.ids.size()) >= config_.max_completion_length;
   }
 
@@ -167,7 +167,7 @@ class Engine::Batch {
   int32_t banned_;
   ThinkTags tags_;
   std::vector<Group> groups_;
-  std::vector<int64_t> left_;  // responses of each group that have not ended
+  std::vector<int64_t> left_;                     // responses of each group that have not ended
   std::unordered_map<int64_t, Running> running_;  // by the scheduler's number
   EngineStats stats_;
 };

@@ -26,6 +26,7 @@ struct RolloutConfig {
   int64_t max_running = 256;
   int64_t max_step_tokens = 512;
   double kv_cache_gb = 0;
+  bool ignore_eos = false;  // for benchmarks: responses of one length
   kernels::WeightFormat weights = kernels::WeightFormat::fp32;
   std::string think_start, think_end;
 

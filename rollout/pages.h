@@ -49,10 +49,10 @@ class PagePool {
   using Kept = std::list<int32_t>;  // least recently used first
   struct Page {
     int32_t references = 0;
-    int64_t prefix = 0;            // number of the prefix that it completes; 0: none is known
-    int64_t before = 0;            // the prefix that it goes on from
-    std::vector<int32_t> tokens;   // its own, where the prefix is known
-    Kept::iterator place;          // in kept_, where it is there
+    int64_t prefix = 0;           // number of the prefix that it completes; 0: none is known
+    int64_t before = 0;           // the prefix that it goes on from
+    std::vector<int32_t> tokens;  // its own, where the prefix is known
+    Kept::iterator place;         // in kept_, where it is there
   };
   struct Key {
     int64_t before;

@@ -79,8 +79,7 @@ void Scheduler::publish(int64_t sequence) {
   if (family.computing != sequence || one.computed < family.prompt_size) return;
   family.computing = -1;
   if (family.unstarted == 0) return;
-  family.pages.assign(one.pages.begin(),
-                      one.pages.begin() + pool_.pages_for(family.prompt_size));
+  family.pages.assign(one.pages.begin(), one.pages.begin() + pool_.pages_for(family.prompt_size));
   for (const int32_t page : family.pages) pool_.share(page);
 }
 

@@ -24,7 +24,8 @@ struct StepPlan {
   /// Tokens [first, first + count) of a sequence, its drafts counted on behind its known tokens.
   struct Span {
     int64_t sequence, first, count;
-    bool draws;  // reaches the last known token: the logits of that row, and of drafts, are drawn from
+    bool draws;  // reaches the last known token: the logits of that row, and of drafts, are drawn
+                 // from
   };
   /// Before the pass: the first `tokens` tokens of page `from` become those of page `to`.
   struct Copy {
@@ -41,7 +42,7 @@ struct SchedulerStats {
   int64_t computed_tokens = 0;  // rows of all passes
   int64_t shared_tokens = 0;    // of prompts that were not computed, since the cache held them
   int64_t preemptions = 0;
-  int64_t peak_pages = 0;       // held at once
+  int64_t peak_pages = 0;  // held at once
 
   /// What came since `before`; the peak stays the peak of all.
   SchedulerStats operator-(const SchedulerStats& before) const;
@@ -50,8 +51,8 @@ struct SchedulerStats {
 /// Continuous batching over a paged cache. Who runs goes on running; the places that are left, and
 /// the tokens that are left of a pass, go to who waits: the longest expected response first, since
 /// the tail of a step is its longest one, but nobody is passed over more than max_running times in
-/// a row. The sequences of one prompt wait for the first of them to compute it, and share its pages.
-/// Where pages run out the youngest sequence gives up its own and computes them again later.
+/// a row. The sequences of one prompt wait for the first of them to compute it, and share its
+/// pages. Where pages run out the youngest sequence gives up its own and computes them again later.
 class Scheduler {
  public:
   explicit Scheduler(const SchedulerLimits& limits);
@@ -139,7 +140,7 @@ class Scheduler {
   std::map<int64_t, Sequence> sequences_;
   std::vector<int64_t> running_;  // in the order of their start
   std::set<Place> waiting_;
-  std::set<int64_t> arrivals_;    // of those who wait
+  std::set<int64_t> arrivals_;  // of those who wait
   int64_t next_sequence_ = 0;
   int64_t passed_ = 0;  // how many went before the one that waits longest
   SchedulerStats stats_;

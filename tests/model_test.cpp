@@ -214,8 +214,8 @@ TEST_CASE("the cached path equals the full pass, bit for bit, whatever else is i
     CachedTokens pass;
     std::vector<size_t> which;
     for (size_t s = 0; s < sequences.size(); ++s) {
-      const int64_t count = std::min<int64_t>(1 + (round + std::ssize(which)) % 9,
-                                              std::ssize(sequences[s]) - fed[s]);
+      const int64_t count =
+          std::min<int64_t>(1 + (round + std::ssize(which)) % 9, std::ssize(sequences[s]) - fed[s]);
       if (count == 0) continue;
       pass.add({sequences[s].data() + fed[s], static_cast<size_t>(count)}, fed[s], pages[s]);
       which.push_back(s);

@@ -205,8 +205,10 @@ TEST_CASE("what is said does not depend on limits, on sharing, or on drafts") {
   for (const int64_t max_running : {1, 7, 64})
     for (const int64_t pages : {12, 400})
       for (const bool drafts : {false, true}) {
-        FakeEngine engine({.max_running = max_running, .max_step_tokens = max_running + 9,
-                           .pages = pages, .page_tokens = 4},
+        FakeEngine engine({.max_running = max_running,
+                           .max_step_tokens = max_running + 9,
+                           .pages = pages,
+                           .page_tokens = 4},
                           5);
         engine.drafts = drafts;
         for (int64_t i = 0; i < 12; ++i) {

@@ -44,7 +44,8 @@ Buffer::Buffer(size_t bytes) : size_(bytes) {
     bytes_ = {static_cast<std::byte*>(std::aligned_alloc(kLine, rounded)), Release{0}};
     if (bytes_ != nullptr) std::memset(bytes_.get(), 0, rounded);
   } else {
-    void* pages = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* pages =
+        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (pages != MAP_FAILED) {
       ::madvise(pages, bytes, MADV_HUGEPAGE);  // a wish: without it the pages are small
       bytes_ = {static_cast<std::byte*>(pages), Release{bytes}};

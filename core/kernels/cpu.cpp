@@ -13,6 +13,7 @@
 #include "core/base/pool.h"
 #include "core/kernels/cpu/table.h"
 #include "core/kernels/kernels.h"
+#include "core/weights/weights.h"
 
 namespace vernier::kernels {
 namespace {
@@ -72,9 +73,8 @@ void dense_head(const float* rows, int64_t row_stride, int64_t count, int64_t si
 const char* instruction_set() { return table().name; }
 
 int64_t PackedMatrix::stride() const {
-  if (format == WeightFormat::int8) return inner * kPanel;
-  if (format == WeightFormat::bf16) return (inner + 1) / 2 * kPanel * 4;
-  return inner * kPanel * 4;
+  const int64_t element = format == WeightFormat::int8 ? 1 : format == WeightFormat::bf16 ? 2 : 4;
+  return inner * kPanel * element;
 }
 
 namespace {
@@ -92,11 +92,8 @@ void pack_column(const float* w, int64_t inner, float* panel) {
   for (int64_t k = 0; k < inner; ++k) panel[k * kPanel] = w[k];
 }
 
-void pack_column(const float* w, int64_t inner, uint32_t* panel) {
-  for (int64_t k = 0; k < inner; k += 2) {
-    const uint32_t low = bf16_of(w[k]), high = k + 1 < inner ? bf16_of(w[k + 1]) : 0;
-    panel[k / 2 * kPanel] = low | high << 16;
-  }
+void pack_column(const float* w, int64_t inner, uint16_t* panel) {
+  for (int64_t k = 0; k < inner; ++k) panel[k * kPanel] = to_bf16(w[k]);
 }
 
 // Returns the scale. Numbers that are not finite have none: NaN, which every product shows.
@@ -112,12 +109,6 @@ float pack_column(const float* w, int64_t inner, int8_t* panel) {
 
 }  // namespace
 
-uint16_t bf16_of(float value) {
-  const auto bits = std::bit_cast<uint32_t>(value);
-  if (std::isnan(value)) return static_cast<uint16_t>(bits >> 16 | 0x40);  // stays a NaN
-  return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
 void pack_transposed(const float* w, int64_t columns, int64_t inner, PackedMatrix& out,
                      WeightFormat format) {
   shape_pack(out, inner, columns, format);
@@ -129,7 +120,7 @@ void pack_transposed(const float* w, int64_t columns, int64_t inner, PackedMatri
       if (format == WeightFormat::fp32)
         pack_column(from, inner, out.data.as<float>() + bytes / 4 + j);
       else if (format == WeightFormat::bf16)
-        pack_column(from, inner, out.data.as<uint32_t>() + bytes / 4 + j);
+        pack_column(from, inner, out.data.as<uint16_t>() + bytes / 2 + j);
       else
         out.scales[static_cast<size_t>(column)] =
             pack_column(from, inner, out.data.as<int8_t>() + bytes + j);
@@ -152,18 +143,18 @@ namespace {
 // Rows of a, all of them, times one panel.
 void gemm_panel(const float* a, const PackedMatrix& b, int64_t panel, float* c, int64_t rows) {
   const int64_t first = panel * kPanel, width = std::min(kPanel, b.columns - first);
-  const int64_t words = panel * b.stride() / 4;
+  const int64_t bytes = panel * b.stride();
   const GemmTable& strips = build().gemm;
   switch (b.format) {
     case WeightFormat::fp32:
-      return strips.fp32(a, b.inner, 1, b.data.as<float>() + words, kPanel, c + first, b.columns,
-                         rows, b.inner, width, false);
+      return strips.fp32(a, b.inner, 1, b.data.as<float>() + bytes / 4, kPanel, c + first,
+                         b.columns, rows, b.inner, width, false);
     case WeightFormat::bf16:
-      return strips.bf16(a, b.inner, b.data.as<uint32_t>() + words, c + first, b.columns, rows,
+      return strips.bf16(a, b.inner, b.data.as<uint16_t>() + bytes / 2, c + first, b.columns, rows,
                          b.inner, width);
     case WeightFormat::int8:
-      return strips.int8(a, b.inner, b.data.as<int8_t>() + panel * b.stride(), &b.scales[first],
-                         c + first, b.columns, rows, b.inner, width);
+      return strips.int8(a, b.inner, b.data.as<int8_t>() + bytes, &b.scales[first], c + first,
+                         b.columns, rows, b.inner, width);
   }
 }
 
@@ -446,6 +437,12 @@ void paged_attention(const float* qkv, const PagedLayer& cache, const PagedSpan*
                                shape.first_seen(token), token + 1, size, scale);
         }
   });
+}
+
+float largest(const float* values, int64_t count) { return table().largest(values, count); }
+
+float weigh(const float* logits, float top, float scale, float* weights, int64_t count) {
+  return table().weigh(logits, top, scale, weights, count);
 }
 
 void log_softmax(const float* logits, const int32_t* targets, float scale, float* log_sum,

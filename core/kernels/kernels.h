@@ -32,8 +32,8 @@ enum class WeightFormat {
   int8,  // w = scale * q, |q| <= 127, one scale for all that one output is summed from
 };
 
-/// A matrix B [inner, columns] in panels of 32 columns, the last one filled up with zeros: fp32 and
-/// int8 as [inner][32], bf16 as [inner / 2][32][2] (the lower half of a word first).
+/// A matrix B [inner, columns] in panels of 32 columns, [inner][32] each, the last one filled up
+/// with zeros.
 struct PackedMatrix {
   WeightFormat format = WeightFormat::fp32;
   int64_t inner = 0, columns = 0;
@@ -44,9 +44,6 @@ struct PackedMatrix {
   /// Bytes of one panel.
   int64_t stride() const;
 };
-
-/// The nearest bf16 (ties to even), as its bits; NaN stays NaN.
-uint16_t bf16_of(float value);
 
 /// Packs W^T for y = x W^T: W is [columns, inner].
 void pack_transposed(const float* w, int64_t columns, int64_t inner, PackedMatrix& out,
@@ -145,10 +142,17 @@ struct PagedSpan {
 void paged_append(const float* qkv, const PagedLayer& cache, const PagedSpan* spans, int64_t count,
                   const AttentionShape& shape);
 
-/// Every token of the spans attends to the tokens of its sequence up to itself, which are all in the
-/// cache; out [T, H*E]. The same bits as attention() gives for the whole sequence.
+/// Every token of the spans attends to the tokens of its sequence up to itself, which are all in
+/// the cache; out [T, H*E]. The same bits as attention() gives for the whole sequence.
 void paged_attention(const float* qkv, const PagedLayer& cache, const PagedSpan* spans,
                      int64_t count, float* out, const AttentionShape& shape);
+
+/// The largest of `count` numbers, NaN left out; -3.4e38 where there is none. On the calling
+/// thread.
+float largest(const float* values, int64_t count);
+/// weights = exp((logits - top) * scale); returns their sum, NaN where a logit is. On the calling
+/// thread.
+float weigh(const float* logits, float top, float scale, float* weights, int64_t count);
 
 /// Of logits [T, V] times `scale` (1 / temperature): log-sum-exp [T], and the log-probability
 /// [T] of targets [T] where logprob is not null, and the entropy [T] in nats where it is not null.

@@ -9,8 +9,8 @@
 
 namespace vernier {
 
-/// Memory for pages of kernels::kKeyBlock tokens. Who holds which page is the scheduler's knowledge;
-/// a page that was never written takes no memory.
+/// Memory for pages of kernels::kKeyBlock tokens. Who holds which page is the scheduler's
+/// knowledge; a page that was never written takes no memory.
 class KvCache {
  public:
   KvCache(const ModelSpec& spec, int64_t pages);

@@ -14,30 +14,8 @@
 namespace vernier::kernels {
 namespace {
 
-// A panel gives vector v of its row k + s, where kStep rows are read together; `k` is a multiple
-// of kStep and s < kStep a constant of the unrolled loop.
-struct FloatPanel {
-  static constexpr long kStep = 1;
-  const float* b;
-  long step;
-  Vec column(long k, long, long v) const { return load(b + k * step + v * kLanes); }
-  FloatPanel from(long v) const { return {b + v * kLanes, step}; }
-};
-
-// Rows 2i and 2i + 1 lie in the low and high halves of words: [inner / 2][32] pairs. Taking one out
-// is a shift or a mask.
-struct Bf16Panel {
-  static constexpr long kStep = 2;
-  const unsigned* b;
-  Vec column(long k, long s, long v) const {
-    const IntVec pairs = *reinterpret_cast<const IntVec*>(b + k / 2 * kPanelWidth + v * kLanes);
-    const IntVec bits = s == 0 ? pairs << 16 : pairs & static_cast<int>(0xFFFF0000);
-    return reinterpret_cast<const Vec&>(bits);
-  }
-  Bf16Panel from(long v) const { return {b + v * kLanes}; }
-};
-
-// The compiler's own conversion of bytes to words goes by way of single numbers.
+// Numbers that are stored in less than a word. The compiler's own conversion of a vector of bytes
+// goes by way of single numbers.
 inline Vec floats_of(const signed char* bytes) {
 #if VERNIER_LANES == 16
   const __m128i packed = _mm_loadu_si128(reinterpret_cast<const __m128i_u*>(bytes));
@@ -49,20 +27,42 @@ inline Vec floats_of(const signed char* bytes) {
 #endif
   return __builtin_convertvector(reinterpret_cast<const IntVec&>(words), Vec);
 }
+inline Vec floats_of(const unsigned short* halves) {
+#if VERNIER_LANES == 16
+  const __m256i packed = _mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(halves));
+  const __m512i words = _mm512_maskz_cvtepu16_epi32(0xFFFF, packed);
+#elif VERNIER_LANES == 8
+  const __m128i packed = _mm_loadu_si128(reinterpret_cast<const __m128i_u*>(halves));
+  const __m256i words = _mm256_cvtepu16_epi32(packed);
+#else
+  const IntVec words = {halves[0], halves[1], halves[2], halves[3]};
+#endif
+  const IntVec bits = reinterpret_cast<const IntVec&>(words) << 16;
+  return reinterpret_cast<const Vec&>(bits);
+}
 
-// [inner][32] bytes; the scale of a column multiplies its sum at the end.
-struct Int8Panel {
-  static constexpr long kStep = 1;
-  const signed char* b;
-  Vec column(long k, long, long v) const {
-    return floats_of(b + k * kPanelWidth + v * kLanes);
-  }
-  Int8Panel from(long v) const { return {b + v * kLanes}; }
+// A panel gives vector v of its row k.
+struct FloatPanel {
+  const float* b;
+  long step;
+  Vec column(long k, long v) const { return load(b + k * step + v * kLanes); }
+  FloatPanel from(long v) const { return {b + v * kLanes, step}; }
 };
 
+template <class Stored>
+struct SmallPanel {
+  const Stored* b;
+  Vec column(long k, long v) const { return floats_of(b + k * kPanelWidth + v * kLanes); }
+  SmallPanel from(long v) const { return {b + v * kLanes}; }
+};
+
+// Rows of a: a(i, k) is a[i * row + k * step]. A step of 1 is a constant where all formats but fp32
+// have it: few registers are left for addresses.
+template <bool kDense>
 struct Rows {
   const float* a;
   long row, step;
+  long next() const { return kDense ? 1 : step; }
 };
 
 struct Target {
@@ -85,28 +85,30 @@ struct Target {
   }
 };
 
-template <long kRows, long kWide, class Panel>
-inline void tile(const Rows& in, const Panel& panel, const Target& out, long inner) {
+template <long kRows, long kWide, bool kDense, class Panel>
+inline void tile(const Rows<kDense>& in, const Panel& panel, const Target& out, long inner) {
+  constexpr long kThird = (kRows + 2) / 3;  // one address serves three rows
+  const float* at[kThird];
+  for (long i = 0; i < kThird; ++i) at[i] = in.a + 3 * i * in.row;
+  const long row = in.row, next = in.next();
   Vec sum[kRows][kWide] = {};
-  const auto step = [&](long k, long s) __attribute__((always_inline)) {
+  for (long k = 0; k < inner; ++k) {
     Vec column[kWide];
-    for (long v = 0; v < kWide; ++v) column[v] = panel.column(k, s, v);
+    for (long v = 0; v < kWide; ++v) column[v] = panel.column(k, v);
     for (long i = 0; i < kRows; ++i) {
-      const Vec factor = all(in.a[i * in.row + (k + s) * in.step]);
+      const Vec factor = all(at[i / 3][i % 3 * row]);
       for (long v = 0; v < kWide; ++v) sum[i][v] += factor * column[v];
     }
-  };
-  long k = 0;
-  for (; k + Panel::kStep <= inner; k += Panel::kStep)
-    for (long s = 0; s < Panel::kStep; ++s) step(k, s);
-  if (k < inner) step(k, 0);  // an odd row out
+    for (long i = 0; i < kThird; ++i) at[i] += next;
+  }
   for (long i = 0; i < kRows; ++i)
     for (long v = 0; v < kWide; ++v) out.put(i, v, sum[i][v]);
 }
 
 // All of a panel for kRows rows, kWide vectors at a time.
-template <long kRows, long kWide, class Panel>
-void across(const Rows& in, const Panel& panel, const Target& out, long inner) {
+template <long kRows, long kWide, bool kDense, class Panel>
+[[gnu::noinline]] void across(const Rows<kDense>& in, const Panel& panel, const Target& out,
+                              long inner) {
   for (long v = 0; v * kLanes < out.columns; v += kWide) {
     Target part = out;
     part.c += v * kLanes;
@@ -116,8 +118,8 @@ void across(const Rows& in, const Panel& panel, const Target& out, long inner) {
   }
 }
 
-template <class Panel>
-void strip(Rows in, const Panel& panel, Target out, long rows, long inner) {
+template <bool kDense, class Panel>
+void strip(Rows<kDense> in, const Panel& panel, Target out, long rows, long inner) {
   const auto pass = [&](auto kernel, long count) {
     for (; rows >= count; rows -= count) {
       kernel(in, panel, out, inner);
@@ -126,27 +128,32 @@ void strip(Rows in, const Panel& panel, Target out, long rows, long inner) {
     }
   };
   constexpr long kMost = VERNIER_ROWS, kPair = 2;
-  pass(across<kMost, kPair, Panel>, kMost);
-  if constexpr (kMost > 8) pass(across<8, kPair, Panel>, 8);
-  pass(across<4, kPair, Panel>, 4);
-  pass(across<2, kVectors, Panel>, 2);
-  pass(across<1, kVectors, Panel>, 1);
+  pass(across<kMost, kPair, kDense, Panel>, kMost);
+  if constexpr (kMost > 8) pass(across<8, kPair, kDense, Panel>, 8);
+  pass(across<4, kPair, kDense, Panel>, 4);
+  pass(across<2, kVectors, kDense, Panel>, 2);
+  pass(across<1, kVectors, kDense, Panel>, 1);
 }
 
 void fp32(const float* a, long a_row, long a_step, const float* b, long b_step, float* c,
           long c_row, long rows, long inner, long columns, bool accumulate) {
-  strip(Rows{a, a_row, a_step}, FloatPanel{b, b_step},
-        Target{c, c_row, columns, nullptr, accumulate}, rows, inner);
+  const Target out{c, c_row, columns, nullptr, accumulate};
+  if (a_step == 1)
+    strip(Rows<true>{a, a_row, 1}, FloatPanel{b, b_step}, out, rows, inner);
+  else
+    strip(Rows<false>{a, a_row, a_step}, FloatPanel{b, b_step}, out, rows, inner);
 }
 
-void bf16(const float* a, long a_row, const unsigned* b, float* c, long c_row, long rows,
+void bf16(const float* a, long a_row, const unsigned short* b, float* c, long c_row, long rows,
           long inner, long columns) {
-  strip(Rows{a, a_row, 1}, Bf16Panel{b}, Target{c, c_row, columns, nullptr, false}, rows, inner);
+  strip(Rows<true>{a, a_row, 1}, SmallPanel<unsigned short>{b},
+        Target{c, c_row, columns, nullptr, false}, rows, inner);
 }
 
 void int8(const float* a, long a_row, const signed char* b, const float* scales, float* c,
           long c_row, long rows, long inner, long columns) {
-  strip(Rows{a, a_row, 1}, Int8Panel{b}, Target{c, c_row, columns, scales, false}, rows, inner);
+  strip(Rows<true>{a, a_row, 1}, SmallPanel<signed char>{b},
+        Target{c, c_row, columns, scales, false}, rows, inner);
 }
 
 }  // namespace

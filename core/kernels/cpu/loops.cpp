@@ -116,8 +116,9 @@ void swiglu_backward(const float* dy, const float* gate_up, float* d_gate_up, lo
   }
 }
 
-// Keys (or values) of a sequence in blocks of 64 tokens. Where they lie, in one array or in pages of
-// a cache, changes no number: a score is one chain over the head, a value one chain over the tokens.
+// Keys (or values) of a sequence in blocks of 64 tokens. Where they lie, in one array or in pages
+// of a cache, changes no number: a score is one chain over the head, a value one chain over the
+// tokens.
 constexpr long kBlockTokens = 64;
 
 struct Dense {
@@ -178,9 +179,8 @@ inline void weighted_values(const float* weights, const Source& source, float* o
   }
   for (; e + kLanes <= size; e += kLanes) {
     Vec sum = {};
-    each([&](float weight, const float* row) __attribute__((always_inline)) {
-      sum += weight * load(row + e);
-    });
+    each([&](float weight, const float* row)
+             __attribute__((always_inline)) { sum += weight * load(row + e); });
     store(out + e, sum);
   }
   for (; e < size; ++e) {
@@ -214,8 +214,8 @@ inline float attend_to(const float* query, const Source& source, float* out, flo
                        long from, long to, long size, float scale) {
   const long first = from / kBlockTokens;
   for (long block = first; block * kBlockTokens < to; ++block)
-    score_block(query, source.keys(block), source.stride,
-                scores + (block - first) * kBlockTokens, size, scale);
+    score_block(query, source.keys(block), source.stride, scores + (block - first) * kBlockTokens,
+                size, scale);
   float* seen = scores + from - first * kBlockTokens;
   float top = 0;
   const float total = soften(seen, to - from, top);
@@ -257,6 +257,37 @@ void attend_backward(const float* d_out, const float* query, const float* k_colu
       dv_row[e] += p * d_out[e];
     }
   }
+}
+
+float largest(const float* values, long count) {
+  Vec tops = all(-3.4e38f);
+  long i = 0;
+  for (; i + kLanes <= count; i += kLanes) tops = max_of(load(values + i), tops);
+  float lane[kLanes];
+  store(lane, tops);
+  float top = lane[0];
+  for (long l = 1; l < kLanes; ++l) top = lane[l] > top ? lane[l] : top;
+  for (; i < count; ++i) top = values[i] > top ? values[i] : top;
+  return top;
+}
+
+float weigh(const float* logits, float top, float scale, float* weights, long count) {
+  Vec sums = {};
+  long i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const Vec weight = exp_of((load(logits + i) - top) * scale);
+    store(weights + i, weight);
+    sums += weight;
+  }
+  if (i < count) {
+    const Vec weight = exp_of((load_part(logits + i, count - i, -3.4e38f) - top) * scale);
+    store_part(weights + i, weight, count - i);
+    float lane[kLanes];
+    store(lane, weight);
+    for (long l = count - i; l < kLanes; ++l) lane[l] = 0;
+    sums += load(lane);
+  }
+  return sum_of(sums);
 }
 
 float log_sum_exp(const float* logits, float scale, float* entropy, long count) {
@@ -345,6 +376,8 @@ const CpuTable VERNIER_TABLE = {
     .attend = attend,
     .attend_paged = attend_paged,
     .attend_backward = attend_backward,
+    .largest = largest,
+    .weigh = weigh,
     .log_sum_exp = log_sum_exp,
     .log_softmax_backward = log_softmax_backward,
     .adamw = adamw,

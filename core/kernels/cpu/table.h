@@ -12,8 +12,8 @@ struct GemmTable {
   /// a[i * a_row + k * a_step] and b(k, j) is b[k * b_step + j].
   void (*fp32)(const float* a, long a_row, long a_step, const float* b, long b_step, float* c,
                long c_row, long rows, long inner, long columns, bool accumulate);
-  /// b holds pairs: b[k / 2 * 32 + j] has row k in its low half (k even) or its high half.
-  void (*bf16)(const float* a, long a_row, const unsigned* b, float* c, long c_row, long rows,
+  /// The upper half of the fp32 number b(k, j) is b[k * 32 + j].
+  void (*bf16)(const float* a, long a_row, const unsigned short* b, float* c, long c_row, long rows,
                long inner, long columns);
   /// b(k, j) is b[k * 32 + j] * scales[j].
   void (*int8)(const float* a, long a_row, const signed char* b, const float* scales, float* c,
@@ -35,12 +35,12 @@ struct CpuTable {
                           long width);
 
   /// One query against the tokens [from, to). k_columns [size][k_stride] has a key a column, v
-  /// [to][size] a value a row; k_stride is a multiple of 64. `scores` has room for `to` and 64 more,
-  /// rounded up to 64. Returns the log-sum-exp of the scaled scores.
+  /// [to][size] a value a row; k_stride is a multiple of 64. `scores` has room for `to` and 64
+  /// more, rounded up to 64. Returns the log-sum-exp of the scaled scores.
   float (*attend)(const float* query, const float* k_columns, long k_stride, const float* v,
                   float* out, float* scores, long from, long to, long size, float scale);
-  /// The same from pages of 64 tokens: at pages[i] + at lie keys [size][64], and values_at floats on
-  /// values [64][size].
+  /// The same from pages of 64 tokens: at pages[i] + at lie keys [size][64], and values_at floats
+  /// on values [64][size].
   void (*attend_paged)(const float* query, const float* const* pages, long at, long values_at,
                        float* out, float* scores, long from, long to, long size, float scale);
   /// The gradient of the same. `k` [keys][size] by rows too; v_columns like k_columns. dk, dv
@@ -49,6 +49,11 @@ struct CpuTable {
                           const float* v_columns, long stride, const float* k, const float* out,
                           float log_sum, float* dq, float* dk, float* dv, float* scores,
                           float* d_scores, long keys, long size, float scale);
+
+  /// The largest of `count` numbers, NaN left out; -3.4e38 where there is none.
+  float (*largest)(const float* values, long count);
+  /// weights = exp((logits - top) * scale), and their sum; NaN where a logit is.
+  float (*weigh)(const float* logits, float top, float scale, float* weights, long count);
 
   /// One row: log-sum-exp of logits * scale; where `entropy` is not null, the entropy too.
   float (*log_sum_exp)(const float* logits, float scale, float* entropy, long count);

@@ -14,7 +14,8 @@ typedef int IntVec __attribute__((vector_size(4 * VERNIER_LANES), aligned(4), ma
 
 inline Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
 inline void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
-inline Vec all(float x) { return Vec{} + x; }
+// x - 0 is x, and the compiler knows it; of 0 + x it would make an addition.
+inline Vec all(float x) { return x - Vec{}; }
 
 // The head of an array that fills no whole vector, with `fill` behind it.
 inline Vec load_part(const float* p, long count, float fill) {

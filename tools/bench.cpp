@@ -1,0 +1,302 @@
+// Times what Vernier is fast at, beside what the machine could do. For tools/bench.
+//
+//   vernier_bench rollout --model M --sequences B --prompt-tokens P --tokens N [--weights F]
+//   vernier_bench prefill --model M --prompt-tokens P [--responses R] [--weights F]
+//   vernier_bench kernels [--inner K --columns N] [--weights F]
+//
+// One JSON object to standard output.
+#include <sys/resource.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+
+#include "core/base/errors.h"
+#include "core/base/json.h"
+#include "core/base/pool.h"
+#include "core/base/rng.h"
+#include "core/kernels/threads.h"
+#include "core/model/model.h"
+#include "rollout/engine.h"
+
+namespace vernier {
+namespace {
+
+struct Options {
+  std::string model, weights = "fp32";
+  int64_t sequences = 64, prompt_tokens = 16, tokens = 64, responses = 8;
+  int64_t inner = 576, columns = 49152, rounds = 5, threads = 0;
+};
+
+class Clock {
+ public:
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+kernels::WeightFormat format_of(const std::string& name) {
+  if (name == "bf16") return kernels::WeightFormat::bf16;
+  return name == "int8" ? kernels::WeightFormat::int8 : kernels::WeightFormat::fp32;
+}
+int64_t bytes_of(kernels::WeightFormat format) {
+  return format == kernels::WeightFormat::fp32 ? 4 : format == kernels::WeightFormat::bf16 ? 2 : 1;
+}
+
+// Best of several passes over more than the last-level cache holds.
+double read_gb_per_s() {
+  constexpr int64_t kFloats = int64_t{1} << 26;
+  Buffer memory(kFloats * sizeof(float));
+  auto* values = memory.as<float>();
+  std::fill_n(values, kFloats, 1.0f);
+  double best = 0;
+  for (int pass = 0; pass < 7; ++pass) {
+    const Clock clock;
+    kernels::sum_of_squares(values, kFloats);
+    best = std::max(best, kFloats * sizeof(float) / clock.seconds() / 1e9);
+  }
+  return best;
+}
+
+// Fused multiply-adds that touch no memory: what a core could do at most. A vector is 4, 8 or 16
+// floats; twelve chains hide the latency of one.
+constexpr int kChains = 12;
+template <class Vec>
+[[gnu::always_inline]] inline float multiply_add(int64_t count) {
+  Vec sums[kChains];
+  for (int c = 0; c < kChains; ++c) sums[c] = Vec{} + 1e-3f * static_cast<float>(c);
+  for (int64_t i = 0; i < count; ++i)
+    for (int c = 0; c < kChains; ++c) sums[c] = sums[c] * 0.999f + 1e-3f;
+  float total = 0;
+  for (int c = 0; c < kChains; ++c) total += sums[c][0];
+  return total;
+}
+typedef float Vec4 __attribute__((vector_size(16)));
+float multiply_add_4(int64_t count) { return multiply_add<Vec4>(count); }
+#if defined(__x86_64__)
+typedef float Vec8 __attribute__((vector_size(32)));
+typedef float Vec16 __attribute__((vector_size(64)));
+[[gnu::target("avx2,fma")]] float multiply_add_8(int64_t count) {
+  return multiply_add<Vec8>(count);
+}
+[[gnu::target("avx512f")]] float multiply_add_16(int64_t count) {
+  return multiply_add<Vec16>(count);
+}
+#endif
+
+struct Peak {
+  float (*run)(int64_t count);
+  int64_t lanes;
+};
+
+Peak widest() {
+#if defined(__x86_64__)
+  if (std::string(kernels::instruction_set()) == "avx512") return {multiply_add_16, 16};
+  if (std::string(kernels::instruction_set()) == "avx2") return {multiply_add_8, 8};
+#endif
+  return {multiply_add_4, 4};
+}
+
+double peak_gflops() {
+  constexpr int64_t kCount = 4'000'000;
+  const Peak peak = widest();
+  const int threads = kernel_pool().threads();
+  std::atomic<float> sink = 0;
+  double best = 0;
+  for (int pass = 0; pass < 7; ++pass) {
+    const Clock clock;
+    kernel_pool().run(threads, [&](int64_t) { sink = peak.run(kCount); });
+    const auto operations = static_cast<double>(2 * kChains * peak.lanes * kCount * threads);
+    best = std::max(best, operations / clock.seconds() / 1e9);
+  }
+  return best;
+}
+
+double peak_rss_mb() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) / 1024;
+}
+
+std::vector<Prompt> random_prompts(int64_t count, int64_t tokens, int64_t vocabulary) {
+  std::vector<Prompt> prompts(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) {
+    Rng rng(7, Stream::task, static_cast<uint64_t>(i));
+    Prompt& prompt = prompts[static_cast<size_t>(i)];
+    prompt.id = cat(i);
+    prompt.index = i;
+    for (int64_t t = 0; t < tokens; ++t)
+      prompt.ids.push_back(static_cast<int32_t>(rng.next_below(vocabulary)));
+  }
+  return prompts;
+}
+
+// Weights that a token is multiplied with, the head among them.
+int64_t multiplied(const ModelSpec& spec, int64_t parameters) {
+  return parameters - (spec.tie_word_embeddings ? 0 : spec.vocab_size * spec.hidden_size);
+}
+
+RolloutConfig fixed_length(const Options& options, int64_t tokens, int64_t sequences) {
+  RolloutConfig config;
+  config.num_generations = 1;
+  config.max_completion_length = tokens;
+  config.max_running = sequences;
+  config.max_step_tokens = std::max<int64_t>(512, sequences);
+  config.ignore_eos = true;
+  config.weights = format_of(options.weights);
+  return config;
+}
+
+double seconds_of(Engine& engine, const std::vector<Prompt>& prompts, const RolloutConfig& config,
+                  int64_t round) {
+  const Clock clock;
+  engine.generate(prompts, config, {.seed = 1, .step = static_cast<uint64_t>(round)}, 0, nullptr,
+                  [](Group&&) {});
+  return clock.seconds();
+}
+
+Json rollout(const Options& options) {
+  const Model model = load_model(options.model);
+  const ModelSpec& spec = model.decoder->spec();
+  const auto prompts = random_prompts(options.sequences, options.prompt_tokens, spec.vocab_size);
+  const RolloutConfig all = fixed_length(options, options.tokens, options.sequences);
+  const RolloutConfig first = fixed_length(options, 1, options.sequences);
+  std::vector<double> whole, decode;
+  for (int64_t round = 0; round <= options.rounds; ++round) {
+    // A new engine, so that no round finds the prompts of the one before.
+    Engine engine(*model.decoder, *model.tokenizer);
+    const double prompt_seconds = seconds_of(engine, prompts, first, round);
+    Engine fresh(*model.decoder, *model.tokenizer);
+    const double seconds = seconds_of(fresh, prompts, all, round);
+    if (round == 0) continue;  // packs the weights
+    whole.push_back(static_cast<double>(options.sequences * options.tokens) / seconds);
+    decode.push_back(static_cast<double>(options.sequences * (options.tokens - 1)) /
+                     (seconds - prompt_seconds));
+  }
+  const double bandwidth = read_gb_per_s() * 1e9, peak = peak_gflops() * 1e9;
+  const auto weights = static_cast<double>(multiplied(spec, model.decoder->num_parameters()));
+  const double step = std::max(weights * static_cast<double>(bytes_of(all.weights)) / bandwidth,
+                               2 * weights * static_cast<double>(options.sequences) / peak);
+  const double bound = static_cast<double>(options.sequences) / step;
+  return {{"tokens_per_s", median(whole)},
+          {"decode_tokens_per_s", median(decode)},
+          {"share_of_bound", median(decode) / bound},
+          {"bound_tokens_per_s", bound},
+          {"read_gb_per_s", bandwidth / 1e9},
+          {"peak_gflops", peak / 1e9},
+          {"instruction_set", kernels::instruction_set()},
+          {"threads", kernel_pool().threads()},
+          {"peak_rss_mb", peak_rss_mb()}};
+}
+
+Json prefill(const Options& options) {
+  const Model model = load_model(options.model);
+  const auto prompts = random_prompts(1, options.prompt_tokens, model.decoder->spec().vocab_size);
+  std::vector<double> one, all;
+  for (int64_t round = 0; round <= options.rounds; ++round)
+    for (const bool many : {false, true}) {
+      RolloutConfig config = fixed_length(options, 1, options.responses);
+      config.max_step_tokens = std::max(options.prompt_tokens, options.responses);
+      if (many) config.num_generations = options.responses;
+      Engine engine(*model.decoder, *model.tokenizer);
+      const double seconds = seconds_of(engine, prompts, config, round);
+      if (round > 0) (many ? all : one).push_back(seconds);
+    }
+  return {{"prompt_tokens_per_s", static_cast<double>(options.prompt_tokens) / median(one)},
+          {"ms_one_response", median(one) * 1e3},
+          {"ms_all_responses", median(all) * 1e3},
+          {"responses", options.responses},
+          {"ratio", median(all) / median(one)}};
+}
+
+Json products(const Options& options) {
+  const int64_t inner = options.inner, columns = options.columns;
+  std::vector<float> weights(static_cast<size_t>(inner * columns));
+  Rng rng(1, Stream::init);
+  for (float& weight : weights) weight = static_cast<float>(rng.next_uniform() - 0.5);
+  const double bandwidth = read_gb_per_s(), peak = peak_gflops();
+  Json rows = Json::array();
+  for (const char* name : {"fp32", "bf16", "int8"}) {
+    kernels::PackedMatrix packed;
+    kernels::pack_transposed(weights.data(), columns, inner, packed, format_of(name));
+    for (const int64_t count : {1, 2, 4, 8, 16, 32, 64, 128, 256}) {
+      std::vector<float> in(static_cast<size_t>(count * inner), 0.5f);
+      std::vector<float> out(static_cast<size_t>(count * columns));
+      double best = 1e9;
+      for (int64_t round = 0; round < options.rounds; ++round) {
+        const Clock clock;
+        kernels::gemm(in.data(), packed, out.data(), count);
+        best = std::min(best, clock.seconds());
+      }
+      const double gflops = 2.0 * static_cast<double>(count * inner * columns) / best / 1e9;
+      const double gb = static_cast<double>(packed.data.size()) / best / 1e9;
+      rows.push_back({{"weights", name},
+                      {"rows", count},
+                      {"ms", best * 1e3},
+                      {"gflops", gflops},
+                      {"gb_per_s", gb},
+                      {"share_of_bound", std::max(gflops / peak, gb / bandwidth)}});
+    }
+  }
+  return {{"inner", inner},
+          {"columns", columns},
+          {"read_gb_per_s", bandwidth},
+          {"peak_gflops", peak},
+          {"instruction_set", kernels::instruction_set()},
+          {"products", rows}};
+}
+
+void add_model(CLI::App* command, Options& options) {
+  command->add_option("--model", options.model, "Hugging Face folder or GGUF file")->required();
+  command->add_option("--weights", options.weights)->check(CLI::IsMember({"fp32", "bf16", "int8"}));
+  command->add_option("--prompt-tokens", options.prompt_tokens)->check(CLI::Range(1, 1 << 20));
+}
+
+int run(int argc, char** argv) {
+  Options options;
+  CLI::App app("times what Vernier is fast at", "vernier_bench");
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.add_option("--threads", options.threads, "0: one a core")->check(CLI::Range(0, 1024));
+  app.add_option("--rounds", options.rounds)->check(CLI::Range(1, 1000));
+  CLI::App* decoding = app.add_subcommand("rollout", "tokens a second of responses");
+  add_model(decoding, options);
+  decoding->add_option("--sequences", options.sequences)->check(CLI::Range(1, 1 << 16));
+  decoding->add_option("--tokens", options.tokens, "of each response")
+      ->check(CLI::Range(2, 1 << 20));
+  CLI::App* prompts = app.add_subcommand("prefill", "time of a prompt, and of one with responses");
+  add_model(prompts, options);
+  prompts->add_option("--responses", options.responses)->check(CLI::Range(1, 1 << 12));
+  CLI::App* kernels = app.add_subcommand("kernels", "products with packed weights");
+  kernels->add_option("--inner", options.inner)->check(CLI::Range(1, 1 << 16));
+  kernels->add_option("--columns", options.columns)->check(CLI::Range(1, 1 << 20));
+  CLI11_PARSE(app, argc, argv);
+  set_threads(options.threads);
+  const Json out = decoding->parsed()  ? rollout(options)
+                   : prompts->parsed() ? prefill(options)
+                                       : products(options);
+  std::printf("%s\n", dump_json(out).c_str());
+  return 0;
+}
+
+}  // namespace
+}  // namespace vernier
+
+int main(int argc, char** argv) {
+  try {
+    return vernier::run(argc, argv);
+  } catch (const vernier::Error& problem) {
+    std::fprintf(stderr, "%s\n", problem.what());
+    return 2;
+  }
+}
