@@ -645,6 +645,21 @@ class SmolLM2(Case):
         self.assertIn(f"tensor '{norm}': the value 70000 is beyond what F16 holds", half.stderr)
         self.assertEqual(sorted(path.name for path in self.folder.iterdir()), ["again", "folder"])
 
+    def test_convert_says_where_it_cannot_write(self):
+        for out, code, message in (("", 2, "--out: is empty"), ("/proc/no/folder", 1, "/proc/no/folder: cannot be written"),
+                                   ("/proc/no/m.gguf", 1, "/proc/no/m.gguf: cannot be written")):
+            done = run("convert", "--model", SMOLLM2, "--out", out, "--dtype", "f16")
+            self.assert_exit(done, code)
+            self.assertIn(message, done.stderr)
+        self.assert_exit(run("convert", "--model", SMOLLM2, "--out", self.folder / "new/m.gguf", "--dtype", "q8_0"), 0)
+
+    def test_a_pipe_is_no_model(self):
+        os.mkfifo(self.folder / "tokenizer.json")
+        (self.folder / "config.json").write_text("{}")
+        done = run("tokenize", "--model", self.folder, text='{"text": "a"}\n', timeout=20)
+        self.assert_exit(done, 2)
+        self.assertIn("is not a file", done.stderr)
+
     def test_doctor_says_what_it_recognised(self):
         found = json.loads(run("doctor", "--model", SMOLLM2, "--json").stdout)["model"]
         self.assertEqual(

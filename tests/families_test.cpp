@@ -199,6 +199,29 @@ TEST_CASE("sharded folders and half-precision weights load as what they are") {
 
 // What `transformers` sees of a saved folder is what it saw of the first: the same configuration
 // but for the name of the type, and the same bits under the same names.
+TEST_CASE("a tied head may be stored too, if it is the same") {
+  const testing::TemporaryFolder folder;
+  const Json one = case_named(golden("model/families.json"), "qwen2-default");
+  REQUIRE(!one["config"]["tie_word_embeddings"].get<bool>());
+  write_case(one, folder.path());
+  const std::string path = folder.path().string();
+  Model model = load_model(path);
+  const auto tie = [&] {
+    Json config = parse_json(read_file(folder.path() / "config.json"), "config.json");
+    config["tie_word_embeddings"] = true;
+    write_file(folder.path() / "config.json", config.dump());
+  };
+  tie();
+  CHECK(testing::usage_error([&] {
+          load_model(path);
+        }).find("tensor 'lm_head.weight' is not model.embed_tokens.weight") != std::string::npos);
+  for (Parameter& parameter : model.decoder->parameters())
+    if (parameter.name == "head") parameter.value.copy_(model.decoder->parameters()[0].value);
+  save_model(*model.decoder, *model.tokenizer, folder.path());
+  tie();
+  CHECK(load_model(path).decoder->spec().tie_word_embeddings);
+}
+
 TEST_CASE("a saved folder is the folder it came from, whatever the family, in shards too") {
   const Json cases = golden("model/families.json");
   for (const Json& one : cases.at("cases")) {

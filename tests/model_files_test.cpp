@@ -98,6 +98,11 @@ TEST_CASE("a class that is not the causal decoder of its family is refused by na
         std::vector<std::string>{"auto_map"});
 }
 
+TEST_CASE("attention that is not causal is refused") {
+  says(problem_of(config_of("llama", {{"is_causal", false}})), "config.json: is_causal: false");
+  CHECK(problem_of(config_of("llama", {{"is_causal", true}})).empty());
+}
+
 TEST_CASE("ids that only the tokenizer's files say are keys that nobody reads") {
   const Json ids = {{"bos_token_id", 1}, {"eos_token_id", 2}, {"pad_token_id", 0}};
   CHECK(spec_of(config_of("llama", ids)).unused_keys ==
@@ -238,6 +243,42 @@ TEST_CASE("what llama.cpp would compute otherwise is not written as GGUF") {
   CHECK(problem("llama", {{"mlp_bias", true}}).empty());
   says(problem("llama", {{"rope_scaling", {{"type", "dynamic"}, {"factor", 2}}}}),
        "RoPE kind \"dynamic\"");
+}
+
+TEST_CASE("keys of a GGUF file that change what is computed are refused, others are listed") {
+  for (const auto& [key, value] : GgufMetadata{{"llama.attention.causal", false},
+                                               {"llama.attn_logit_softcapping", 50.0},
+                                               {"llama.expert_count", int64_t{8}},
+                                               {"llama.attention.clamp_kqv", 1.0},
+                                               {"llama.logit_scale", 0.5},
+                                               {"llama.attention.scale", 0.1}})
+    says(gguf_problem("llama", GgufMetadata{{key, value}}),
+         cat(key, " is not supported; it changes what is computed"));
+  says(gguf_problem("llama", GgufMetadata{{"llama.attention.key_length", int64_t{4}},
+                                          {"llama.attention.value_length", int64_t{8}}}),
+       "llama.attention.value_length is not supported");
+  const ModelSpec spec = spec_of_gguf("llama", {{"llama.attention.causal", true},
+                                                {"llama.expert_count", int64_t{0}},
+                                                {"llama.mystery", int64_t{7}},
+                                                {"general.name", "x"}});
+  CHECK(spec.unused_keys == std::vector<std::string>{"llama.mystery"});
+}
+
+TEST_CASE("a GGUF file that says two things of one model is refused") {
+  const ModelSpec spec = spec_of(config_of("llama", {{"rope_theta", 5e5}}));
+  const GgufMetadata keys = gguf_metadata(spec, "m.gguf");
+  CHECK(spec_of_gguf("llama", keys).rope.theta == 5e5);
+  const auto changed = [&](const char* key, const GgufFile::Value& value) {
+    GgufMetadata other = keys;
+    for (auto& [name, old] : other)
+      if (name == key) old = value;
+    return gguf_problem("llama", other);
+  };
+  says(changed("llama.rope.freq_base", 1e4),
+       "llama.rope.freq_base is not what vernier.file.config.json in the same file says");
+  says(changed("llama.rope.freq_base", std::numeric_limits<double>::quiet_NaN()), "freq_base is");
+  says(changed("llama.block_count", int64_t{5}), "llama.block_count is not what");
+  says(changed("general.architecture", "gemma"), "general.architecture is not what");
 }
 
 // The families are rows of a table: what GGUF has no key for comes from there.

@@ -79,12 +79,18 @@ void write_folder(const ModelSource& source, const std::vector<NamedSlice>& slic
   fs::create_directories(draft);
   try {
     save_weights(source.spec(), slices, source.tokenizer(), read, draft, options);
+    sync_folder(draft);
+    fs::rename(draft, out);
+  } catch (const UsageError& problem) {
+    fs::remove_all(draft);
+    // The folder as the user named it.
+    std::string text = problem.what();
+    if (text.starts_with(draft.string())) text.replace(0, draft.string().size(), out.string());
+    fail(text);
   } catch (...) {
     fs::remove_all(draft);
     throw;
   }
-  sync_folder(draft);
-  fs::rename(draft, out);
 }
 
 }  // namespace
@@ -95,6 +101,7 @@ void convert_command(const ConvertOptions& options) {
   const std::vector<NamedSlice>& slices = names.slices();
   source.check(slices);
   const fs::path out(options.out);
+  if (options.out.empty()) fail("--out: is empty; it names a folder, or a file that ends in .gguf");
   if (fs::exists(out)) fail(options.out, ": is there already; convert overwrites nothing");
   const bool gguf = out.extension() == ".gguf";
   const bool asked = !options.dtype.empty();
@@ -115,10 +122,16 @@ void convert_command(const ConvertOptions& options) {
   const SaveOptions how{.dtype = type,
                         .dtype_of = dtype_of,
                         .shard_bytes = static_cast<int64_t>(options.shard_gb * 1e9)};
-  if (gguf)
-    save_gguf(source.spec(), slices, source.tokenizer(), read, out, dtype_of);
-  else
-    write_folder(source, slices, read, how, out);
+  try {
+    if (gguf) {
+      if (out.has_parent_path()) fs::create_directories(out.parent_path());
+      save_gguf(source.spec(), slices, source.tokenizer(), read, out, dtype_of);
+    } else {
+      write_folder(source, slices, read, how, out);
+    }
+  } catch (const fs::filesystem_error& problem) {
+    fail_run(options.out, ": cannot be written: ", problem.code().message());
+  }
   const auto others =
       std::count_if(kept.begin(), kept.end(), [&](const auto& one) { return one.second != type; });
   log::info(cat("wrote ", options.out, ": ", names.num_parameters(), " parameters as ",

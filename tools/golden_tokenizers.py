@@ -8,6 +8,9 @@
 writes it with ids and decoded texts. `compare` draws new texts and holds the program
 bench_tokenizer to the library; it prints what differs and how much was compared.
 
+Training breaks ties between merges in the order of a hash table: a second `write` gives other
+vocabularies of some kinds, and ids that fit them.
+
 The environment is golden.py's, whose pools of texts it uses, with tokenizers==0.23.3.
 """
 import argparse

@@ -43,7 +43,8 @@ std::string hex(XXH128_hash_t hash) {
 }  // namespace
 
 MappedFile::MappedFile(const fs::path& path) : path_(path.string()) {
-  const int descriptor = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  // O_NONBLOCK: to open a pipe would wait for a writer; it is refused below.
+  const int descriptor = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) fail(path_, ": cannot be opened: ", reason());
   struct stat info {};
   if (::fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {

@@ -158,6 +158,7 @@ void refuse_other_arithmetic(const JsonField& config) {
         "residual_multiplier", "attention_multiplier", "attn_logit_softcapping",
         "final_logit_softcapping", "clip_qkv", "query_pre_attn_scalar"})
     if (config.has(key)) config.at(key).refuse("is not supported; it changes what is computed");
+  config.needs("is_causal", true);
 }
 
 // Other classes of a family (for classification, say) have another head on the same decoder.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "core/base/errors.h"
 #include "core/model/family.h"
@@ -18,15 +19,71 @@ class Keys {
       : file_(file), architecture_(std::move(architecture)) {}
 
   std::string key(const char* rest) const { return cat(architecture_, ".", rest); }
-  bool has(const char* rest) const { return file_.has(key(rest)); }
-  int64_t integer(const char* rest) const { return file_.integer(key(rest)); }
-  double real(const char* rest) const { return file_.real(key(rest)); }
-  const std::string& text(const char* rest) const { return file_.text(key(rest)); }
+  bool has(const char* rest) const {
+    asked_.insert(key(rest));
+    return file_.has(key(rest));
+  }
+  /// Keys of the architecture that nobody asked for.
+  std::vector<std::string> unasked() const {
+    std::vector<std::string> out;
+    for (const auto& [name, value] : file_.metadata())
+      if (name.starts_with(architecture_ + ".") && !asked_.contains(name)) out.push_back(name);
+    return out;
+  }
+  int64_t integer(const char* rest) const { return file_.integer(asked(rest)); }
+  double real(const char* rest) const { return file_.real(asked(rest)); }
+  const std::string& text(const char* rest) const { return file_.text(asked(rest)); }
 
  private:
+  std::string asked(const char* rest) const { return *asked_.insert(key(rest)).first; }
+
   const GgufFile& file_;
   std::string architecture_;
+  mutable std::set<std::string> asked_;
 };
+
+// Keys of llama.cpp that change what is computed, beyond what config.json's own can say here.
+void refuse_other_arithmetic(const GgufFile& file, const Keys& keys) {
+  const auto refuse = [&](const char* key) {
+    fail(file.path(), ": ", keys.key(key), " is not supported; it changes what is computed");
+  };
+  for (const char* key :
+       {"attn_logit_softcapping", "final_logit_softcapping", "attention.clamp_kqv",
+        "attention.max_alibi_bias", "attention.scale", "attention.temperature_scale",
+        "attention.layer_norm_epsilon", "logit_scale", "residual_scale", "embedding_scale",
+        "pooling_type", "router_logit_softcapping"})
+    if (keys.has(key)) refuse(key);
+  for (const char* key : {"expert_count", "expert_used_count"})
+    if (keys.has(key) && keys.integer(key) != 0) refuse(key);
+  const auto flag = [&](const char* key, bool usual) {
+    if (!keys.has(key)) return;
+    const bool* value = std::get_if<bool>(&file.metadata().at(keys.key(key)));
+    if (value == nullptr || *value != usual) refuse(key);
+  };
+  flag("attention.causal", true);
+  flag("use_parallel_residual", false);
+  if (keys.has("attention.value_length") && keys.has("attention.key_length") &&
+      keys.integer("attention.value_length") != keys.integer("attention.key_length"))
+    refuse("attention.value_length");
+}
+
+bool same_value(const GgufFile::Value& a, const GgufFile::Value& b) {
+  const double *x = std::get_if<double>(&a), *y = std::get_if<double>(&b);
+  if (x == nullptr || y == nullptr) return a == b;
+  return static_cast<float>(*x) == static_cast<float>(*y);  // which is how the file has them
+}
+
+// A file with config.json inside says everything twice. Who changes one of the two would have
+// llama.cpp and Vernier read different models.
+void check_said_twice(const GgufFile& file, const ModelSpec& spec) {
+  for (const auto& [key, value] : gguf_metadata(spec, file.path())) {
+    if (key.starts_with("vernier.")) continue;
+    const auto found = file.metadata().find(key);
+    if (found == file.metadata().end() || !same_value(found->second, value))
+      fail(file.path(), ": ", key, " is not what ", gguf_file_key("config.json"),
+           " in the same file says; leave one of them out");
+  }
+}
 
 // Of the families that share an architecture, a window tells which it is.
 const Family& family_of_gguf(const GgufFile& file, int64_t window) {
@@ -197,6 +254,8 @@ ModelSpec spec_from_gguf_model(const GgufFile& file) {
   const std::string generation = gguf_file_key(kGenerationConfig);
   if (file.has(config)) {
     ModelSpec spec = spec_from_config_text(file.text(config), cat(file.path(), ": ", config));
+    refuse_other_arithmetic(file, Keys(file, family_of(spec.model_type, file.path()).gguf));
+    check_said_twice(file, spec);
     if (file.has(generation)) spec.generation_config_json = file.text(generation);
     return spec;
   }
@@ -225,7 +284,10 @@ ModelSpec spec_from_gguf_model(const GgufFile& file) {
                        {.rope = true, .window = window});
   read_gguf_rope(file, keys, spec);
   read_gguf_biases(file, family, spec);
+  refuse_other_arithmetic(file, keys);
   spec.check(file.path());
+  keys.has("vocab_size");  // the tokenizer's list says it
+  spec.unused_keys = keys.unasked();
   return spec;
 }
 

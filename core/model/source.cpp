@@ -24,6 +24,11 @@ void check_shape(const std::string& file, const TensorInfo& tensor, const NamedS
          "; weights and configuration come from different checkpoints");
 }
 
+bool is_file_name(const std::string& name) {
+  return !name.empty() && name != "." && name != ".." &&
+         name.find_first_of(std::string_view("/\0", 2)) == std::string::npos;
+}
+
 // The files of a folder: one, or the shards that the index names.
 std::vector<fs::path> weight_files(const fs::path& folder) {
   if (fs::exists(folder / kWeights)) return {folder / kWeights};
@@ -35,8 +40,7 @@ std::vector<fs::path> weight_files(const fs::path& folder) {
     fail(index_path.string(), ": weight_map: is missing or not an object");
   std::set<std::string> names;
   for (const auto& [tensor, file] : index["weight_map"].items()) {
-    if (!file.is_string() ||
-        fs::path(file.get<std::string>()).filename() != file.get<std::string>())
+    if (!file.is_string() || !is_file_name(file.get<std::string>()))
       fail(index_path.string(), ": weight_map.", tensor, ": ", dump_json(file),
            " is not the name of a file in this folder");
     names.insert(file.get<std::string>());
@@ -90,7 +94,25 @@ void ModelSource::check(const std::vector<NamedSlice>& slices) const {
       fail(path_, ": tensor '", tensor.name, "' is not part of this architecture");
 }
 
+// `transformers` does not tie a head that is stored with other values, whatever config.json says;
+// others do. Which of the two was trained is not ours to guess.
+void ModelSource::check_tied_head() const {
+  const auto head = places_.find("lm_head.weight");
+  const auto table = places_.find("model.embed_tokens.weight");
+  if (!spec_.tie_word_embeddings || head == places_.end() || table == places_.end()) return;
+  const Place &a = head->second, &b = table->second;
+  const auto values = [](const Place& place) {
+    std::vector<float> out(static_cast<size_t>(place.tensor->numel()));
+    place.file->read(*place.tensor, out.data());
+    return out;
+  };
+  if (a.tensor->shape != b.tensor->shape || values(a) != values(b))
+    fail(a.file->path(), ": tensor 'lm_head.weight' is not model.embed_tokens.weight, but ", path_,
+         "/config.json says tie_word_embeddings = true; set it to false, or leave the tensor out");
+}
+
 void ModelSource::check_shards(const std::vector<NamedSlice>& slices) const {
+  check_tied_head();
   std::set<std::string> used;
   for (const NamedSlice& slice : slices) {
     const auto found = places_.find(slice.name);

@@ -41,6 +41,7 @@ class ModelSource {
   };
 
   void open_shards();
+  void check_tied_head() const;
   void check_shards(const std::vector<NamedSlice>& slices) const;
 
   std::string path_;

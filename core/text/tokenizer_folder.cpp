@@ -87,6 +87,7 @@ void read_around(const Field& root, const char* key, const char* name, std::opti
 void read_config(const std::string& text, const std::string& path, TokenizerSpec& spec) {
   const Value file = parse_sorted_json(text, path);
   const Field root(file, path);
+  if (!file.is_object()) root.refuse("is not a JSON object");
   root.needs("split_special_tokens", false);
   read_listed_tokens(root, spec);
   spec.eos = named_token(root, "eos_token", spec);
@@ -156,7 +157,8 @@ TokenizerSpec spec_from_files(FileTexts files, const std::string& where) {
   if (const auto jinja = files.find("chat_template.jinja"); jinja != files.end())
     spec.chat_template = jinja->second;
   for (const std::string& name : end_files()) {
-    if (spec.ends.empty()) spec.ends = configured_ends(files, name, where, spec);
+    std::vector<int32_t> ends = configured_ends(files, name, where, spec);  // checked in either
+    if (spec.ends.empty()) spec.ends = std::move(ends);
     files.erase(name);  // the model's files, not the tokenizer's
   }
   if (spec.ends.empty() && spec.eos) spec.ends = {*spec.eos};
