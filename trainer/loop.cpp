@@ -351,8 +351,7 @@ class Run {
 
   // One for the whole run: its cache keeps its memory.
   Engine& engine() {
-    if (engine_ == nullptr)
-      engine_ = std::make_unique<Engine>(*model_.decoder, *model_.tokenizer);
+    if (engine_ == nullptr) engine_ = std::make_unique<Engine>(*model_.decoder, *model_.tokenizer);
     return *engine_;
   }
 
