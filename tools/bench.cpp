@@ -10,9 +10,9 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstdio>
 
+#include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/json.h"
 #include "core/base/pool.h"
@@ -28,16 +28,6 @@ struct Options {
   std::string model, weights = "fp32";
   int64_t sequences = 64, prompt_tokens = 16, tokens = 64, responses = 8;
   int64_t inner = 576, columns = 49152, rounds = 5, threads = 0;
-};
-
-class Clock {
- public:
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
 double median(std::vector<double> values) {

@@ -1,9 +1,9 @@
 // generate, eval: responses of a model to prompts.
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 
+#include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/log.h"
 #include "core/kernels/threads.h"
@@ -125,13 +125,12 @@ void generate_command(const DrawOptions& options) {
   Output output(options.out);
   Drawing drawing = prepare(options);
   Engine engine(*drawing.model.decoder, *drawing.model.tokenizer);
-  const auto begin = std::chrono::steady_clock::now();
+  const Clock clock;
   EngineStats stats;
   std::vector<Group> groups = draw_evaluation(engine, std::move(drawing.prompts), drawing.config,
                                               static_cast<uint64_t>(options.seed), nullptr, &stats);
   for (Group& group : groups) group.step = 0;
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double seconds = clock.seconds();
   output.write(rows_of(groups, kind_of(drawing.config)));
   output.commit();
   log::info(cat(stats.new_tokens, " tokens in ", fixed(seconds, 2), " s, ",

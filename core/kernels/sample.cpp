@@ -30,12 +30,11 @@ class Weights {
   Weights(const float* logits, int64_t vocabulary, int32_t banned, float scale)
       : logits_(logits), vocabulary_(vocabulary), banned_(banned), scale_(scale) {
     float top = kNever;
-    for_blocks([&](int64_t, const float* block, int64_t count) {
-      top = std::max(top, largest(block, count));
-    });
+    for_blocks(
+        [&](const float* block, int64_t count) { top = std::max(top, largest(block, count)); });
     top_ = top;
     sums().clear();
-    for_blocks([&](int64_t, const float* block, int64_t count) {
+    for_blocks([&](const float* block, int64_t count) {
       sums().push_back(weigh(block, top_, scale_, weights().data(), count));
       total_ += sums().back();
     });
@@ -107,7 +106,7 @@ class Weights {
   void for_blocks(const Body& body) const {
     for (int64_t first = 0; first < vocabulary_; first += kBlock) {
       const int64_t count = std::min(kBlock, vocabulary_ - first);
-      body(first, copied(first, count), count);
+      body(copied(first, count), count);
     }
   }
 

@@ -1,10 +1,9 @@
 #include "core/model/decoder.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cmath>
 
+#include "core/base/buffer.h"
 #include "core/base/errors.h"
 #include "core/base/rng.h"
 #include "core/kernels/device.h"
@@ -27,18 +26,14 @@ void check_device(at::Device device) {
   if (!at::globalContext().hasCUDA()) fail("--device cuda: torch finds no GPU here");
 }
 
-// Zeros that cost nothing until they are written: pages of the system, large ones where it has
-// them.
+// Zeros that cost nothing until they are written, on the CPU.
 at::Tensor zeros(int64_t count, at::ScalarType type, at::Device device) {
   const auto options = at::TensorOptions(type).device(device);
   if (!device.is_cpu() || count == 0) return at::zeros({count}, options);
-  const size_t bytes = static_cast<size_t>(count) * at::elementSize(type);
-  void* pages = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (pages == MAP_FAILED)
-    fail_run("no memory for ", human_bytes(static_cast<double>(bytes)), " of weights");
-  ::madvise(pages, bytes, MADV_HUGEPAGE);  // a wish: without it the pages are small
+  auto memory = std::make_shared<Buffer>(static_cast<size_t>(count) * at::elementSize(type));
+  auto* bytes = memory->as<std::byte>();
   return at::from_blob(
-      pages, {count}, [bytes](void* at) { ::munmap(at, bytes); }, options);
+      bytes, {count}, [memory](void*) {}, options);
 }
 
 }  // namespace
