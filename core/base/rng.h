@@ -42,6 +42,9 @@ class Rng {
   Rng(uint64_t seed, Stream stream, uint64_t a = 0, uint64_t b = 0, uint64_t c = 0)
       : key_(mix(mix(mix(mix(seed, static_cast<uint64_t>(stream)), a), b), c)) {}
 
+  /// What the numbers are drawn under besides their position, for a draw elsewhere (on a GPU).
+  uint64_t key() const { return key_; }
+
   /// 64 random bits at `position`.
   uint64_t bits(uint64_t position) const {
     const auto block =

@@ -11,13 +11,105 @@ namespace {
 
 bool built() { return false; }
 
-void rms_norm(const float*, const float*, float*, int64_t, int64_t, float, CUstream_st*) {
+template <class T>
+void embedding(const T*, const int32_t*, float*, int64_t, int64_t, CUstream_st*) {
   refuse();
 }
-void swiglu(const float*, float*, int64_t, int64_t, CUstream_st*) { refuse(); }
+template <class T>
+void rms_norm(const T*, const T*, T*, int64_t, int64_t, float, CUstream_st*) {
+  refuse();
+}
+template <class T>
+void add_rms_norm(float*, const T*, const T*, T*, int64_t, int64_t, float, CUstream_st*) {
+  refuse();
+}
+template <class T>
+void rms_norm_add(float*, const T*, const T*, T*, int64_t, int64_t, float, CUstream_st*) {
+  refuse();
+}
+template <class T>
+void swiglu(const T*, T*, int64_t, int64_t, CUstream_st*) {
+  refuse();
+}
 void log_softmax(const float*, const int32_t*, float, float*, float*, int64_t, int64_t,
                  CUstream_st*) {
   refuse();
 }
+template <class T>
+void qk_norm(T*, const T*, const T*, const AttentionShape&, QkNorm, int64_t, float, CUstream_st*) {
+  refuse();
+}
+template <class T>
+void copy_page(const Pages<T>&, int32_t, int32_t, CUstream_st*) {
+  refuse();
+}
+template <class T>
+void rope_append(T*, const int32_t*, const int32_t*, const float*, const float*, const Pages<T>&,
+                 const PageTable&, const AttentionShape&, int64_t, CUstream_st*) {
+  refuse();
+}
+void plan_decode(const int32_t*, const DecodePlan&, int64_t, CUstream_st*) { refuse(); }
+template <class T>
+void decode_attention(const T*, const int32_t*, const Pages<T>&, const PageTable&,
+                      const DecodePlan&, float*, T*, const AttentionShape&, int64_t, CUstream_st*) {
+  refuse();
+}
+template <class T>
+void chunk_attention(const T*, const ChunkSpan*, int64_t, const Pages<T>&, const PageTable&, T*,
+                     const AttentionShape&, int64_t, CUstream_st*) {
+  refuse();
+}
+void uniform(const uint64_t*, const int32_t*, double*, int64_t, CUstream_st*) { refuse(); }
+template <class T>
+void sample(const T*, const SlotSampling*, const int32_t*, const int32_t*, int32_t*, float*, float*,
+            int64_t, int64_t, CUstream_st*) {
+  refuse();
+}
+void advance(const StepState&, const int32_t*, const float*, const float*, int64_t, CUstream_st*) {
+  refuse();
+}
+
+template void embedding(const float*, const int32_t*, float*, int64_t, int64_t, CUstream_st*);
+template void embedding(const Bf16*, const int32_t*, float*, int64_t, int64_t, CUstream_st*);
+template void rms_norm(const float*, const float*, float*, int64_t, int64_t, float, CUstream_st*);
+template void rms_norm(const Bf16*, const Bf16*, Bf16*, int64_t, int64_t, float, CUstream_st*);
+template void add_rms_norm(float*, const float*, const float*, float*, int64_t, int64_t, float,
+                           CUstream_st*);
+template void add_rms_norm(float*, const Bf16*, const Bf16*, Bf16*, int64_t, int64_t, float,
+                           CUstream_st*);
+template void rms_norm_add(float*, const float*, const float*, float*, int64_t, int64_t, float,
+                           CUstream_st*);
+template void rms_norm_add(float*, const Bf16*, const Bf16*, Bf16*, int64_t, int64_t, float,
+                           CUstream_st*);
+template void swiglu(const float*, float*, int64_t, int64_t, CUstream_st*);
+template void swiglu(const Bf16*, Bf16*, int64_t, int64_t, CUstream_st*);
+template void qk_norm(float*, const float*, const float*, const AttentionShape&, QkNorm, int64_t,
+                      float, CUstream_st*);
+template void qk_norm(Bf16*, const Bf16*, const Bf16*, const AttentionShape&, QkNorm, int64_t,
+                      float, CUstream_st*);
+template void copy_page(const Pages<float>&, int32_t, int32_t, CUstream_st*);
+template void copy_page(const Pages<Bf16>&, int32_t, int32_t, CUstream_st*);
+template void rope_append(float*, const int32_t*, const int32_t*, const float*, const float*,
+                          const Pages<float>&, const PageTable&, const AttentionShape&, int64_t,
+                          CUstream_st*);
+template void rope_append(Bf16*, const int32_t*, const int32_t*, const float*, const float*,
+                          const Pages<Bf16>&, const PageTable&, const AttentionShape&, int64_t,
+                          CUstream_st*);
+template void decode_attention(const float*, const int32_t*, const Pages<float>&, const PageTable&,
+                               const DecodePlan&, float*, float*, const AttentionShape&, int64_t,
+                               CUstream_st*);
+template void decode_attention(const Bf16*, const int32_t*, const Pages<Bf16>&, const PageTable&,
+                               const DecodePlan&, float*, Bf16*, const AttentionShape&, int64_t,
+                               CUstream_st*);
+template void chunk_attention(const float*, const ChunkSpan*, int64_t, const Pages<float>&,
+                              const PageTable&, float*, const AttentionShape&, int64_t,
+                              CUstream_st*);
+template void chunk_attention(const Bf16*, const ChunkSpan*, int64_t, const Pages<Bf16>&,
+                              const PageTable&, Bf16*, const AttentionShape&, int64_t,
+                              CUstream_st*);
+template void sample(const float*, const SlotSampling*, const int32_t*, const int32_t*, int32_t*,
+                     float*, float*, int64_t, int64_t, CUstream_st*);
+template void sample(const Bf16*, const SlotSampling*, const int32_t*, const int32_t*, int32_t*,
+                     float*, float*, int64_t, int64_t, CUstream_st*);
 
 }  // namespace vernier::kernels::device
