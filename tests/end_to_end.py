@@ -342,8 +342,6 @@ class Smoke(Case):
         self.assert_exit(done, 0)
         self.assertEqual(len(done.stdout.strip().split("\n")), 3)
 
-
-class Mistakes(Case):
     def test_generate_stops(self):
         *_, folder = self.reference()
         command = ["generate", "--model", folder / "checkpoint-12", "--task", "chain_sum", "--limit", 20, "--n", 4,
@@ -388,6 +386,8 @@ class Mistakes(Case):
             self.assert_exit(done, 2)
             self.assertIn(message, done.stderr)
 
+
+class Mistakes(Case):
     def test_three_mistakes_three_lines(self):
         config = self.write("c.toml", '[run]\nsteps = -1\n[model]\npth = "x"\n[algo]\ntype = "gpro"\n')
         done = run("train", config, "--run", self.folder / "run")
