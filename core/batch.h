@@ -16,7 +16,8 @@ struct UpdateTotals {
   int64_t max_completion_length = 0;
 };
 
-/// T response tokens of B responses, one response after the other, none masked.
+/// T response tokens of B responses, one response after the other, none masked. Tokens that the
+/// engine forced are not among them.
 struct TokenBatch {
   at::Tensor logprob;    // [T], of the drawn token under the current policy; carries the gradient
   at::Tensor entropy;    // [T], nats, carries the gradient

@@ -1,5 +1,6 @@
 #include "core/types.h"
 
+#include <algorithm>
 #include <array>
 
 #include "core/base/errors.h"
@@ -15,6 +16,23 @@ FinishReason finish_reason_from(const std::string& name, const std::string& wher
   for (size_t i = 0; i < kNames.size(); ++i)
     if (name == kNames[i]) return static_cast<FinishReason>(i);
   fail(where, ": finish_reason '", name, "' is not one of stop, length, deadline, aborted");
+}
+
+int32_t drawn_tokens(const Response& response) {
+  const auto& forced = response.forced;
+  const auto past = std::lower_bound(forced.begin(), forced.end(), response.num_tokens);
+  return response.num_tokens - static_cast<int32_t>(past - forced.begin());
+}
+
+void keep_tokens(Response& response, int32_t tokens) {
+  const auto cut = [&](auto& list) {
+    list.resize(std::min(list.size(), static_cast<size_t>(tokens)));
+  };
+  cut(response.ids);
+  cut(response.logprobs);
+  cut(response.sampled_logprobs);
+  cut(response.plain_logprobs);
+  std::erase_if(response.forced, [&](int32_t place) { return place >= tokens; });
 }
 
 }  // namespace vernier

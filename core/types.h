@@ -33,6 +33,7 @@ struct Prompt {
   std::string verify;        // rule of correctness: final_digit, last_integer, exact; "" for none
   std::string task;          // task family, or data_source of the row
   std::optional<double> difficulty;
+  std::optional<int64_t> max_completion_length;  // the row's own limit, at most the configured one
   bool is_chat = false;  // `text` is a JSON list of messages until it is rendered
   // Columns that a length study keeps with every response, as JSON; "" where the row has none.
   std::string round, baseline, target_length;
@@ -53,7 +54,13 @@ struct Response {
   std::string text;
   std::vector<int32_t> ids;     // end token included
   std::vector<float> logprobs;  // of each drawn token, natural logarithm
+  // The same under the distribution that was drawn from, and under the model itself (temperature
+  // 1); where they were asked for. A forced token was certain: 0 in the first.
+  std::vector<float> sampled_logprobs, plain_logprobs;
+  std::vector<int32_t> forced;  // places of tokens that were not drawn, in order: no part of a loss
   FinishReason finish_reason = FinishReason::stop;
+  // What steered or ended it: "thinking_budget", "repetition", "stop_token:ID", "stop:TEXT".
+  std::vector<std::string> flags;
   int32_t num_tokens = 0;      // that count for loss and length; after any cut
   int32_t raw_num_tokens = 0;  // as generated
   TokenSpan think, answer_span;
@@ -78,6 +85,12 @@ inline bool policy_ended(const Response& response) {
   return response.finish_reason == FinishReason::stop ||
          response.finish_reason == FinishReason::length;
 }
+
+/// Tokens of the first num_tokens that the policy drew: those that a loss may hold.
+int32_t drawn_tokens(const Response& response);
+
+/// Keeps the first `tokens` of everything that is listed token by token.
+void keep_tokens(Response& response, int32_t tokens);
 
 /// All responses to one prompt.
 struct Group {

@@ -88,9 +88,7 @@ TokenSpan clamped(TokenSpan span, int32_t end) {
 }
 
 void shorten(Response& response, int32_t tokens) {
-  const auto size = static_cast<size_t>(tokens);
-  if (response.ids.size() > size) response.ids.resize(size);
-  if (response.logprobs.size() > size) response.logprobs.resize(size);
+  keep_tokens(response, tokens);
   response.num_tokens = tokens;
   response.think = clamped(response.think, tokens);
   response.answer_span = clamped(response.answer_span, tokens);

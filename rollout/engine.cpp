@@ -21,9 +21,23 @@ constexpr std::array<const char*, 3> kFormats = {"fp32", "bf16", "int8"};
 // A response that is being drawn.
 struct Running {
   size_t group = 0;
+  int64_t limit = 0;  // tokens
   Response response;
   Rng rng;
+  Endings::State ending;
+  std::vector<int32_t> seen;  // ids of prompt and response in rising order, each once; where wanted
 };
+
+std::vector<int32_t> distinct(std::vector<int32_t> ids) {
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  return ids;
+}
+
+void insert(std::vector<int32_t>& sorted, int32_t id) {
+  const auto place = std::lower_bound(sorted.begin(), sorted.end(), id);
+  if (place == sorted.end() || *place != id) sorted.insert(place, id);
+}
 
 }  // namespace
 
@@ -40,21 +54,29 @@ class Engine::Batch {
         weight_version_(weight_version),
         done_(done),
         banned_(tokenizer_.pad_id().value_or(-1)),
-        tags_(config, tokenizer_) {
+        penalizes_(config.sampling.repetition_penalty != 1.0),
+        records_sampled_(config.records("sampled")),
+        records_plain_(config.records("plain")),
+        tags_(config, tokenizer_),
+        endings_(config.ending, tags_.start, tags_.end, tokenizer_) {
     if (tokenizer_.ends(banned_)) banned_ = -1;  // some models pad with their end token
     for (Prompt& prompt : prompts) {
-      const int64_t first =
-          scheduler_.add(prompt.ids, config.num_generations, config.max_completion_length);
+      const int64_t limit = prompt.max_completion_length.value_or(config.max_completion_length);
+      const int64_t first = scheduler_.add(prompt.ids, config.num_generations, limit);
       for (int64_t i = 0; i < config.num_generations; ++i) {
         Running& one =
             running_
                 .emplace(first + i, Running{.group = groups_.size(),
+                                            .limit = limit,
                                             .response = {},
                                             .rng = Rng(key.seed, Stream::sampling, key.step,
                                                        static_cast<uint64_t>(prompt.index),
-                                                       static_cast<uint64_t>(i))})
+                                                       static_cast<uint64_t>(i)),
+                                            .ending = endings_.begin(prompt.ids),
+                                            .seen = {}})
                 .first->second;
         one.response.sample = i;
+        if (penalizes_) one.seen = distinct(prompt.ids);
       }
       Group group;
       group.id = std::ssize(groups_);
@@ -122,28 +144,59 @@ class Engine::Batch {
   }
 
   void draw(Running& one, const float* logits) {
-    thread_local std::vector<int32_t> scratch;
-    const double uniform = one.rng.uniform(one.response.ids.size());
-    const Drawn drawn = kernels::sample_token(logits, decoder_.spec().vocab_size, config_.sampling,
-                                              banned_, uniform, scratch);
+    Response& response = one.response;
+    const int64_t vocabulary = decoder_.spec().vocab_size;
+    const double temperature = config_.sampling.temperature;
+    const int32_t forced = endings_.forced(one.ending);
+    const Drawn drawn = forced >= 0 ? force(response, forced, logits) : sample(one, logits);
     if (std::isnan(drawn.logprob))
-      fail_run("the model's logits are not finite at token ", one.response.ids.size() + 1,
+      fail_run("the model's logits are not finite at token ", response.ids.size() + 1,
                " of a response to prompt ", groups_[one.group].prompt.id,
                "; nothing can be drawn from them");
-    one.response.ids.push_back(drawn.id);
-    one.response.logprobs.push_back(drawn.logprob);
+    response.ids.push_back(drawn.id);
+    response.logprobs.push_back(drawn.logprob);
+    if (records_sampled_) response.sampled_logprobs.push_back(drawn.sampled);
+    if (records_plain_)
+      response.plain_logprobs.push_back(
+          temperature == 0 || temperature == 1
+              ? drawn.logprob
+              : kernels::token_logprob(logits, vocabulary, drawn.id, 1.0));
+    if (penalizes_) insert(one.seen, drawn.id);
   }
 
-  bool ended(const Running& one) const {
-    return (!config_.ignore_eos && tokenizer_.ends(one.response.ids.back())) ||
-           static_cast<int64_t>(one.response.ids.size()) >= config_.max_completion_length;
+  Drawn sample(const Running& one, const float* logits) const {
+    thread_local std::vector<int32_t> scratch;
+    return kernels::sample_token(logits, decoder_.spec().vocab_size, config_.sampling, banned_,
+                                 one.rng.uniform(one.response.ids.size()), scratch, one.seen);
+  }
+
+  // The end of the thinking, with the log-probability that the model gives it.
+  Drawn force(Response& response, int32_t id, const float* logits) const {
+    response.forced.push_back(static_cast<int32_t>(response.ids.size()));
+    response.flags.emplace_back(kThinkingBudgetFlag);
+    return {.id = id,
+            .logprob = kernels::token_logprob(logits, decoder_.spec().vocab_size, id,
+                                              config_.sampling.temperature)};
+  }
+
+  // Takes in the newest token. The model's own end goes before every other.
+  bool ended(Running& one) {
+    Response& response = one.response;
+    const bool own = tokenizer_.ends(response.ids.back());
+    const std::optional<Endings::End> end = endings_.add(one.ending, response.ids);
+    const bool full = std::ssize(response.ids) >= one.limit;
+    if (own && (full || !config_.ignore_eos)) {
+      response.finish_reason = FinishReason::stop;
+      return true;
+    }
+    response.finish_reason = end ? end->reason : FinishReason::length;
+    if (end && !end->flag.empty()) response.flags.push_back(end->flag);
+    return end || full;
   }
 
   void finish(Running& one) {
     Response& response = one.response;
     stats_.new_tokens += static_cast<int64_t>(response.ids.size());
-    response.finish_reason =
-        tokenizer_.ends(response.ids.back()) ? FinishReason::stop : FinishReason::length;
     response.num_tokens = response.raw_num_tokens = static_cast<int32_t>(response.ids.size());
     response.text = tokenizer_.decode(response.ids);
     response.versions = {{weight_version_, response.num_tokens}};
@@ -165,7 +218,9 @@ class Engine::Batch {
   int64_t weight_version_;
   const std::function<void(Group&&)>& done_;
   int32_t banned_;
+  bool penalizes_, records_sampled_, records_plain_;
   ThinkTags tags_;
+  Endings endings_;
   std::vector<Group> groups_;
   std::vector<int64_t> left_;                     // responses of each group that have not ended
   std::unordered_map<int64_t, Running> running_;  // by the scheduler's number
@@ -185,6 +240,14 @@ void RolloutConfig::bind(Binder& config) {
   config.number("top_p", sampling.top_p, 1e-6, 1.0, "keep the fewest tokens with this probability");
   config.number("min_p", sampling.min_p, 0.0, 1.0,
                 "keep tokens of at least this share of the top token's probability");
+  config.number("repetition_penalty", sampling.repetition_penalty, 0.01, 100.0,
+                "divides positive and multiplies negative logits of the ids that prompt and "
+                "response have, before logit_bias and temperature; 1: none");
+  config.by_id("logit_bias", sampling.logit_bias, -100.0, 100.0,
+               "is added to the logits of token ids, before the temperature");
+  config.texts("record_logprobs", record_logprobs, {"sampled", "plain"},
+               "log-probabilities that rows have besides those under logits / temperature: of the "
+               "distribution that was drawn from, and of the model at temperature 1");
   config.number("max_running", max_running, 1, 1 << 20, "responses that are decoded together");
   config.number("max_step_tokens", max_step_tokens, 1, 1 << 24,
                 "tokens of one forward pass; a longer prompt comes in chunks");
@@ -201,6 +264,11 @@ void RolloutConfig::bind(Binder& config) {
               "tag that opens the thinking, one token; empty: the response starts inside it");
   config.text("think_end", think_end, "tag that ends the thinking, one token; empty: no thinking");
   config.only_if("think_start", !think_end.empty(), "think_end = \"\"");
+  ending.bind(config, max_completion_length, think_end);
+}
+
+bool RolloutConfig::records(const std::string& kind) const {
+  return std::find(record_logprobs.begin(), record_logprobs.end(), kind) != record_logprobs.end();
 }
 
 Engine::Engine(Decoder& decoder, const Tokenizer& tokenizer)
@@ -211,6 +279,7 @@ Engine::~Engine() = default;
 void Engine::prepare(const std::vector<Prompt>& prompts, const RolloutConfig& config) {
   constexpr int64_t kTokens = kernels::kKeyBlock;
   const auto pages_of = [](int64_t tokens) { return (tokens + kTokens - 1) / kTokens; };
+  check_ids(config, decoder_.spec());
   int64_t longest = 0;
   for (const Prompt& prompt : prompts) {
     check_fits(prompt, cat("prompt ", prompt.id), config, decoder_.spec());
@@ -260,10 +329,23 @@ EngineStats Engine::generate(std::vector<Prompt> prompts, const RolloutConfig& c
 void check_fits(const Prompt& prompt, const std::string& where, const RolloutConfig& config,
                 const ModelSpec& spec) {
   const auto length = static_cast<int64_t>(prompt.ids.size());
-  if (length + config.max_completion_length > spec.longest())
-    fail(where, ": its ", length,
-         " tokens and max_completion_length = ", config.max_completion_length,
+  const int64_t limit = prompt.max_completion_length.value_or(config.max_completion_length);
+  if (limit > config.max_completion_length)
+    fail(where, ": its max_completion_length: ", limit, " is outside the allowed range, 1 to ",
+         config.max_completion_length, " (the configured max_completion_length)");
+  if (length + limit > spec.longest())
+    fail(where, ": its ", length, " tokens and max_completion_length = ", limit,
          " do not fit the model's ", spec.longest(), " positions");
+}
+
+void check_ids(const RolloutConfig& config, const ModelSpec& spec) {
+  const auto check = [&](std::string_view key, int64_t id) {
+    if (id >= spec.vocab_size)
+      fail("rollout.", key, ": token id ", id, " is outside the model's vocabulary, 0 to ",
+           spec.vocab_size - 1);
+  };
+  for (const auto& [id, bias] : config.sampling.logit_bias) check("logit_bias", id);
+  for (const int64_t id : config.ending.stop_token_ids) check("stop_token_ids", id);
 }
 
 std::string temperature_problem(double temperature) {
@@ -306,9 +388,7 @@ void set_spans(Response& response, const std::vector<int32_t>& prompt_ids, const
   response.think = {};
   response.answer_span = {0, size};
   if (tags.end < 0) return;
-  bool open = tags.start < 0;
-  for (const int32_t id : prompt_ids) open = id == tags.start || (open && id != tags.end);
-  if (tags.start < 0) open = true;
+  const bool open = thinking_is_open(prompt_ids, tags.start, tags.end);
   const int32_t begin = open ? 0 : place_of(tags.start) + 1;
   if (begin > size) return;  // the response never starts to think
   const int32_t end = place_of(tags.end);

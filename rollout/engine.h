@@ -13,6 +13,7 @@
 #include "core/kernels/sample.h"
 #include "core/model/model.h"
 #include "core/types.h"
+#include "rollout/ending.h"
 #include "rollout/scheduler.h"
 
 namespace vernier {
@@ -29,8 +30,11 @@ struct RolloutConfig {
   bool ignore_eos = false;  // for benchmarks: responses of one length
   kernels::WeightFormat weights = kernels::WeightFormat::fp32;
   std::string think_start, think_end;
+  EndingConfig ending;
+  std::vector<std::string> record_logprobs;  // "sampled", "plain"
 
   void bind(Binder& config);
+  bool records(const std::string& kind) const;
 };
 
 /// What fixes a response besides the weights: with the prompt's index and the sample's number this
@@ -75,9 +79,12 @@ class Engine {
 };
 
 /// Throws UsageError, opened by `where`, where a rendered prompt with the longest response does not
-/// fit the model's positions.
+/// fit the model's positions, or asks for a longer response than the configuration allows.
 void check_fits(const Prompt& prompt, const std::string& where, const RolloutConfig& config,
                 const ModelSpec& spec);
+
+/// Throws UsageError where the configuration names a token id that the model does not have.
+void check_ids(const RolloutConfig& config, const ModelSpec& spec);
 
 /// Why a temperature is refused; "" where it is not. Near to 0 the scaled logits overflow.
 std::string temperature_problem(double temperature);

@@ -123,6 +123,13 @@ Prompt prompt_from_row(const Json& row, const DataConfig& config, int64_t index,
       fail(where, ": difficulty: ", dump_json(*difficulty).substr(0, 60), " is not a number");
     prompt.difficulty = difficulty->get<double>();
   }
+  if (const Json* limit = find_field(row, {"max_completion_length"})) {
+    constexpr int64_t kMost = 1 << 24;
+    if (!limit->is_number_integer() || *limit < 1 || *limit > kMost)
+      fail(where, ": max_completion_length: ", dump_json(*limit).substr(0, 60),
+           " is not an integer of 1 to ", kMost);
+    prompt.max_completion_length = limit->get<int64_t>();
+  }
   keep_columns(row, prompt);
   return prompt;
 }

@@ -86,9 +86,29 @@ Prompt prompt_of(const Json& row, const std::string& where) {
   prompt.task = field<std::string>(row, "task", "", where);
   if (row.contains("difficulty") && !row["difficulty"].is_null())
     prompt.difficulty = field<double>(row, "difficulty", 0, where);
+  if (row.contains("max_completion_length") && !row["max_completion_length"].is_null())
+    prompt.max_completion_length = integer_field<int64_t>(row, "max_completion_length", 0, where);
   prompt.row = dump_json(row);
   keep_columns(row, prompt);
   return prompt;
+}
+
+// Lists that go with the tokens are as long as they are, and forced places are among them.
+void check_tokens(const Response& response, const std::string& where) {
+  const auto check = [&](const char* key, const std::vector<float>& values) {
+    if (!values.empty() && values.size() < static_cast<size_t>(response.num_tokens))
+      fail(where, ": ", key, ": ", values.size(), " for ", response.num_tokens, " tokens");
+  };
+  check("logprobs", response.logprobs);
+  check("sampled_logprobs", response.sampled_logprobs);
+  check("plain_logprobs", response.plain_logprobs);
+  int32_t before = -1;
+  for (const int32_t place : response.forced) {
+    if (place <= before || place >= response.raw_num_tokens)
+      fail(where, ": forced: ", place, " is not a place of ", response.raw_num_tokens,
+           " tokens, in rising order");
+    before = place;
+  }
 }
 
 Response response_of(const Json& row, const std::string& where) {
@@ -97,6 +117,10 @@ Response response_of(const Json& row, const std::string& where) {
   response.text = field<std::string>(row, "response", "", where);
   response.ids = integers_field(row, "response_ids", where);
   response.logprobs = field<std::vector<float>>(row, "logprobs", {}, where);
+  response.sampled_logprobs = field<std::vector<float>>(row, "sampled_logprobs", {}, where);
+  response.plain_logprobs = field<std::vector<float>>(row, "plain_logprobs", {}, where);
+  response.forced = integers_field(row, "forced", where);
+  response.flags = field<std::vector<std::string>>(row, "flags", {}, where);
   response.finish_reason =
       finish_reason_from(field<std::string>(row, "finish_reason", "stop", where), where);
   const auto size = static_cast<int32_t>(response.ids.size());
@@ -107,9 +131,7 @@ Response response_of(const Json& row, const std::string& where) {
     fail(where, ": has neither response_ids nor num_tokens; a length cannot be guessed");
   response.raw_num_tokens =
       integer_field<int32_t>(row, "raw_num_tokens", response.num_tokens, where);
-  if (!response.logprobs.empty() &&
-      response.logprobs.size() < static_cast<size_t>(response.num_tokens))
-    fail(where, ": logprobs: ", response.logprobs.size(), " for ", response.num_tokens, " tokens");
+  check_tokens(response, where);
   response.think = span_field(row, "think", where);
   response.answer_span = span_field(row, "answer_span", where);
   if (row.contains("first_correct") && !row["first_correct"].is_null())
@@ -151,6 +173,7 @@ Json rollout_row(const Group& group, const Response& response, bool token_fields
               {"answer", prompt.answer},
               {"verify", prompt.verify},
               {"finish_reason", name_of(response.finish_reason)},
+              {"flags", response.flags},
               {"num_tokens", response.num_tokens},
               {"raw_num_tokens", response.raw_num_tokens},
               {"think", span_json(response.think)},
@@ -165,7 +188,11 @@ Json rollout_row(const Group& group, const Response& response, bool token_fields
     row["response_ids"] = response.ids;
     row["logprobs"] = response.logprobs;
     row["logprobs_kind"] = logprobs_kind;
+    if (!response.sampled_logprobs.empty()) row["sampled_logprobs"] = response.sampled_logprobs;
+    if (!response.plain_logprobs.empty()) row["plain_logprobs"] = response.plain_logprobs;
+    row["forced"] = response.forced;
   }
+  if (prompt.max_completion_length) row["max_completion_length"] = *prompt.max_completion_length;
   Json rewards = Json::object(), abstained = Json::object();
   for (const RewardPart& part : response.rewards) {
     if (part.abstained.empty())

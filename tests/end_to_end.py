@@ -342,6 +342,50 @@ class Smoke(Case):
         self.assert_exit(done, 0)
         self.assertEqual(len(done.stdout.strip().split("\n")), 3)
 
+    def test_generate_stops(self):
+        *_, folder = self.reference()
+        command = ["generate", "--model", folder / "checkpoint-12", "--task", "chain_sum", "--limit", 20, "--n", 4,
+                   "--think-end", "#", "--out", "-"]
+
+        def rows_of(*options):
+            done = run(*command, *options)
+            self.assert_exit(done, 0)
+            return [json.loads(line) for line in done.stdout.split("\n") if line]
+
+        free = rows_of()
+        self.assertTrue(all(row["flags"] == [] and row["forced"] == [] for row in free))
+        rows = rows_of("--stop", "=1", "--stop", "=2", "--stop-token-id", free[0]["response_ids"][0],
+                       "--record-logprobs", "sampled,plain")
+        flags = set()
+        for row, whole in zip(rows, free, strict=True):
+            self.assertEqual(row["num_tokens"], len(row["response_ids"]))
+            self.assertTrue(whole["response"].startswith(row["response"]))
+            self.assertEqual(row["logprobs"], whole["logprobs"][: row["num_tokens"]])
+            self.assertEqual(len(row["sampled_logprobs"]), row["num_tokens"])
+            self.assertEqual(row["plain_logprobs"], row["logprobs"])
+            flags.update(row["flags"])
+            for flag in row["flags"]:
+                self.assertEqual(row["finish_reason"], "stop")
+                if flag.startswith("stop:"):
+                    self.assertTrue(row["response"].endswith(flag[len("stop:"):]))
+                    self.assertEqual(whole["response"].find(flag[len("stop:"):]), len(row["response"]) - 2)
+        self.assertTrue(flags)
+        for row in rows_of("--thinking-budget", 3, "--logit-bias", f"{free[0]['response_ids'][0]}=-100",
+                           "--repetition-penalty", 1.1):
+            self.assertNotEqual(row["response_ids"][0], free[0]["response_ids"][0])
+            self.assertLessEqual(row["think"][1], 3)
+            self.assertEqual(row["forced"], [3] if "thinking_budget" in row["flags"] else [])
+        for wrong, message in ((["--stop", ""], "stop: \"\" in the list is empty"),
+                               (["--stop-token-id", 4000], "stop_token_ids: token id 4000 is outside"),
+                               (["--logit-bias", "x=1"], "'x' is not a token id, 0 to 2147483647"),
+                               (["--logit-bias", "7"], "--logit-bias: '7' is not ID=BIAS"),
+                               (["--thinking-budget", 4000], "thinking_budget: 4000 has no effect with max_compl"),
+                               (["--repetition-limit", 4], "repetition_limit: has no effect with repetition_ngram"),
+                               (["--record-logprobs", "all"], "is not sampled | plain")):
+            done = run(*command, *wrong)
+            self.assert_exit(done, 2)
+            self.assertIn(message, done.stderr)
+
 
 class Mistakes(Case):
     def test_three_mistakes_three_lines(self):

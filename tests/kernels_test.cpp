@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <map>
+
 #include "core/base/pool.h"
 #include "core/kernels/sample.h"
 #include "core/weights/weights.h"
@@ -429,6 +431,107 @@ TEST_CASE("temperature 0 takes the most probable token, never the banned one") {
   CHECK(sample_token(logits.data(), 4, greedy, 2, 0.99, scratch).id == 1);
   const Drawn drawn = sample_token(logits.data(), 4, greedy, -1, 0.5, scratch);
   CHECK(drawn.logprob == doctest::Approx(5 - std::log(1 + 2 * std::exp(3.0) + std::exp(5.0))));
+}
+
+// Every id once: what a distribution can draw, with its log-probabilities.
+std::map<int32_t, Drawn> all_drawn(const Floats& logits, const SamplingParams& params,
+                                   int32_t banned, const std::vector<int32_t>& seen) {
+  std::map<int32_t, Drawn> out;
+  std::vector<int32_t> scratch;
+  for (int i = 0; i < 20000; ++i) {
+    const Drawn drawn = sample_token(logits.data(), std::ssize(logits), params, banned,
+                                     (i + 0.5) / 20000, scratch, seen);
+    out.emplace(drawn.id, drawn);
+  }
+  return out;
+}
+
+TEST_CASE("penalty and bias change the logits that are drawn from, and no recorded probability") {
+  Floats logits = {2, -1, 0.5f, 0, 3};
+  const SamplingParams params{.repetition_penalty = 1.5, .logit_bias = {{0, 1.0}, {3, -2.0}}};
+  const std::vector<int32_t> seen = {0, 1, 3};
+  Floats adjusted = logits;
+  adjust_logits(adjusted.data(), params, seen);
+  CHECK(adjusted == Floats{2 / 1.5f + 1, -1.5f, 0.5f, -2, 3});
+  // As RepetitionPenaltyLogitsProcessor, for penalties below 1 too.
+  Floats rewarded = logits;
+  adjust_logits(rewarded.data(), {.repetition_penalty = 0.5}, seen);
+  CHECK(rewarded == Floats{4, -0.5f, 0.5f, 0, 3});
+  for (const SamplingParams& filters : {SamplingParams{}, SamplingParams{.temperature = 0.7},
+                                        SamplingParams{.temperature = 1.3, .top_k = 3},
+                                        SamplingParams{.top_p = 0.9, .min_p = 0.05}}) {
+    SamplingParams both = filters;
+    both.repetition_penalty = params.repetition_penalty;
+    both.logit_bias = params.logit_bias;
+    for (const int32_t banned : {-1, 4}) {
+      const std::vector<double> p =
+          ref::filtered_probabilities(adjusted.data(), 5, filters, banned);
+      const auto drawn = all_drawn(logits, both, banned, seen);
+      double sum = 0;
+      for (const auto& [id, one] : drawn) {
+        sum += std::exp(double{one.sampled});
+        CHECK(std::exp(double{one.sampled}) == doctest::Approx(p[static_cast<size_t>(id)]));
+        CHECK(one.logprob == token_logprob(logits.data(), 5, id, filters.temperature));
+      }
+      CHECK(sum == doctest::Approx(1));
+    }
+  }
+  std::vector<int32_t> scratch;
+  SamplingParams greedy{.temperature = 0, .logit_bias = {{1, 9.0}}};
+  const Drawn biased = sample_token(logits.data(), 5, greedy, -1, 0.5, scratch);
+  CHECK(biased.id == 1);
+  CHECK(biased.sampled == 0);
+  CHECK(biased.logprob == token_logprob(logits.data(), 5, 1, 1.0));
+  greedy = {.temperature = 0, .repetition_penalty = 10};
+  CHECK(sample_token(logits.data(), 5, greedy, -1, 0.5, scratch, std::vector{4}).id == 0);
+}
+
+TEST_CASE("penalty and bias change nothing where they are off") {
+  const Floats logits = normal(257, 31, 0, 3);
+  const std::vector<int32_t> seen = {0, 5, 200};
+  std::vector<int32_t> scratch;
+  for (const SamplingParams& params :
+       {SamplingParams{}, SamplingParams{.temperature = 0}, SamplingParams{.top_k = 9},
+        SamplingParams{.temperature = 0.6, .top_p = 0.9, .min_p = 0.01}})
+    for (uint64_t i = 0; i < 200; ++i) {
+      const double uniform = static_cast<double>(i) / 200;
+      SamplingParams off = params;
+      off.logit_bias = {{3, 0.0}};  // another path to the same numbers
+      const Drawn plain = sample_token(logits.data(), 257, params, 7, uniform, scratch);
+      for (const Drawn& other :
+           {sample_token(logits.data(), 257, params, 7, uniform, scratch, seen),
+            sample_token(logits.data(), 257, off, 7, uniform, scratch, seen)}) {
+        CHECK(other.id == plain.id);
+        CHECK(other.logprob == plain.logprob);
+        CHECK(other.sampled == plain.sampled);
+      }
+    }
+}
+
+TEST_CASE(
+    "the sampled log-probability sums to one over what is kept, and is the tempered one "
+    "without filters") {
+  for (uint64_t row = 0; row < 4; ++row) {
+    const Floats logits = normal(40, 40 + row, 0, 2);
+    for (const SamplingParams& params :
+         {SamplingParams{}, SamplingParams{.temperature = 0.6}, SamplingParams{.top_k = 7},
+          SamplingParams{.top_p = 0.8}, SamplingParams{.temperature = 0.8, .min_p = 0.05}})
+      for (const int32_t banned : {-1, 3}) {
+        const std::vector<double> p =
+            ref::filtered_probabilities(logits.data(), 40, params, banned);
+        const bool filters = params.top_k > 0 || params.top_p < 1 || params.min_p > 0;
+        double sum = 0, reached = 0;
+        for (const auto& [id, one] : all_drawn(logits, params, banned, {})) {
+          sum += std::exp(double{one.sampled});
+          reached += p[static_cast<size_t>(id)];
+          CHECK(std::exp(double{one.sampled}) == doctest::Approx(p[static_cast<size_t>(id)]));
+          if (!filters && banned < 0) CHECK(one.sampled == one.logprob);
+          if (filters || banned >= 0) CHECK(one.sampled > one.logprob);
+        }
+        CHECK(reached > 0.999);
+        CHECK(sum == doctest::Approx(reached));
+      }
+  }
 }
 
 TEST_CASE("logits that are no distribution draw a NaN log-probability") {

@@ -50,6 +50,37 @@ DataConfig data_of(const DrawOptions& options) {
   return data;
 }
 
+// The same for those that a [rollout] section has. `limit`: tokens of a response.
+RolloutConfig rollout_of(const DrawOptions& options, int64_t limit) {
+  std::string keys = cat("max_completion_length = ", limit, "\n");
+  const auto give = [&](const char* key, const Json& value) {
+    keys += cat(key, " = ", dump_json(value), "\n");
+  };
+  for (const std::string& text : options.stop)
+    if (!is_utf8(text)) fail("--stop: '", to_valid_utf8(text), "' is not UTF-8");
+  if (!options.think_end.empty()) give("think_end", options.think_end);
+  if (!options.stop.empty()) give("stop", options.stop);
+  if (!options.stop_token_ids.empty()) give("stop_token_ids", options.stop_token_ids);
+  if (!options.record_logprobs.empty()) give("record_logprobs", options.record_logprobs);
+  if (options.thinking_budget) give("thinking_budget", *options.thinking_budget);
+  if (options.repetition_ngram) give("repetition_ngram", *options.repetition_ngram);
+  if (options.repetition_limit) give("repetition_limit", *options.repetition_limit);
+  std::string biases;
+  for (const std::string& pair : options.logit_bias) {
+    const size_t equals = pair.find('=');
+    if (equals == std::string::npos || equals == 0 || equals + 1 == pair.size() ||
+        pair.find_first_not_of("+-.0123456789e", equals + 1) != std::string::npos)
+      fail("--logit-bias: '", pair, "' is not ID=BIAS, as in 1234=-2.5");
+    biases += cat(biases.empty() ? "" : ", ", dump_json(Json(pair.substr(0, equals))), " = ",
+                  pair.substr(equals + 1));
+  }
+  if (!biases.empty()) keys += cat("logit_bias = { ", biases, " }\n");
+  RolloutConfig config;
+  ConfigFile file = ConfigFile::parse(keys, "command line");
+  file.bind([&](Binder& root) { config.bind(root); });
+  return config;
+}
+
 Drawing prepare(const DrawOptions& options) {
   set_threads(options.threads);
   Drawing out;
@@ -65,18 +96,19 @@ Drawing prepare(const DrawOptions& options) {
       {.name = options.raw ? "none" : options.chat_format, .date = options.chat_date},
       out.model.tokenizer->chat_template(), options.model);
   for (Prompt& prompt : out.prompts) render_prompt(prompt, data, format, *out.model.tokenizer);
-  out.config.num_generations = options.n;
   size_t longest = 0;
   for (const Prompt& prompt : out.prompts) longest = std::max(longest, prompt.ids.size());
   const int64_t room = out.model.decoder->spec().longest() - static_cast<int64_t>(longest);
-  out.config.max_completion_length = options.max_completion_length > 0
-                                         ? options.max_completion_length
-                                         : std::clamp<int64_t>(room, 1, 256);
+  out.config =
+      rollout_of(options, options.max_completion_length > 0 ? options.max_completion_length
+                                                            : std::clamp<int64_t>(room, 1, 256));
+  out.config.num_generations = options.n;
   out.config.max_running = options.max_running;
   out.config.max_step_tokens = std::max(out.config.max_step_tokens, options.max_running);
+  const std::map<int64_t, double> biases = std::move(out.config.sampling.logit_bias);
   out.config.sampling = options.sampling;
-  out.config.think_end = options.think_end;
-  if (options.greedy) out.config.sampling = {.temperature = 0};
+  out.config.sampling.logit_bias = biases;
+  if (options.greedy) out.config.sampling.temperature = 0;
   return out;
 }
 

@@ -56,8 +56,9 @@ void score_command(const std::string& config_path, const std::vector<std::string
                               "rewards", "reward", "advantage", "transforms", "abstained"})
         row[key] = scored[key];
       // A cut changed these; a row that never had them does not get them.
-      for (const char* key : {"response", "response_ids", "logprobs", "first_correct", "think",
-                              "answer_span", "versions"})
+      for (const char* key :
+           {"response", "response_ids", "logprobs", "sampled_logprobs", "plain_logprobs", "forced",
+            "first_correct", "think", "answer_span", "versions"})
         if (row.contains(key) && scored.contains(key)) row[key] = scored[key];
       row.erase("explain");
       if (explain) {

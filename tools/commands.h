@@ -21,6 +21,11 @@ struct DrawOptions : ModelOptions {
   std::string verify, prompt_template, prompt_field, answer_field;  // "": as in [data]
   int64_t n = 1, max_completion_length = 0, seed = 1, limit = 0, max_running = 256;
   SamplingParams sampling;
+  std::vector<std::string> logit_bias;  // ID=BIAS
+  std::vector<std::string> stop, record_logprobs;
+  std::vector<int64_t> stop_token_ids;
+  // Unset: as in [rollout].
+  std::optional<int64_t> thinking_budget, repetition_ngram, repetition_limit;
   bool greedy = false, raw = false, json = false;
   std::vector<int64_t> budgets;
 };

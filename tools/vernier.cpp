@@ -42,6 +42,30 @@ void add_model(CLI::App* command, ModelOptions& options) {
       ->check(CLI::Range(0, 1 << 30));
 }
 
+// What is not the filters' doing: other logits, and other ends. One value an option: a stop text
+// may look like anything.
+void add_ending(CLI::App* command, DrawOptions& options) {
+  const auto each = [](CLI::Option* option) {
+    option->take_all()->expected(1)->allow_extra_args(false);
+  };
+  command
+      ->add_option("--repetition-penalty", options.sampling.repetition_penalty,
+                   "over the ids of prompt and response; 1: none")
+      ->check(CLI::Range(0.01, 100.0));
+  each(command->add_option("--logit-bias", options.logit_bias,
+                           "ID=BIAS, added to the logit of a token id; may come again"));
+  each(command->add_option("--stop", options.stop,
+                           "text that ends a response, which keeps it; may come again"));
+  each(command->add_option("--stop-token-id", options.stop_token_ids,
+                           "token that ends a response; may come again"));
+  command->add_option("--thinking-budget", options.thinking_budget,
+                      "tokens of thinking after which --think-end is forced");
+  command->add_option("--repetition-ngram", options.repetition_ngram,
+                      "end a response that repeats a block of at most so many tokens; 0: never");
+  command->add_option("--repetition-limit", options.repetition_limit,
+                      "blocks of --repetition-ngram tokens that are too many in a row");
+}
+
 void add_drawing(CLI::App* command, DrawOptions& options) {
   add_model(command, options);
   command->add_option("--data", options.data, "prompts, JSON Lines");
@@ -65,6 +89,7 @@ void add_drawing(CLI::App* command, DrawOptions& options) {
       command->add_option("--top-p", options.sampling.top_p)->check(CLI::Range(1e-6, 1.0));
   CLI::Option* min_p =
       command->add_option("--min-p", options.sampling.min_p)->check(CLI::Range(0.0, 1.0));
+  add_ending(command, options);
   command->add_option("--seed", options.seed)->check(CLI::NonNegativeNumber);
   command->add_option("--limit", options.limit, "use the first so many prompts; 0: all")
       ->check(CLI::Range(0, 1000000));
@@ -148,6 +173,11 @@ void add_drawers(CLI::App& app, Options& options) {
   add_drawing(command, options.generate);
   command->add_option("--out", options.generate.out, "JSONL file; - for standard output")
       ->required();
+  command
+      ->add_option("--record-logprobs", options.generate.record_logprobs,
+                   "sampled, plain: also those of the distribution that was drawn from, of the "
+                   "model at temperature 1; comma separated")
+      ->delimiter(',');
   command->callback([&options] { generate_command(options.generate); });
 
   command = app.add_subcommand("eval", "accuracy and length, at every token budget");

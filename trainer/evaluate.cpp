@@ -113,9 +113,12 @@ std::vector<Group> cut_groups(const std::vector<Group>& groups, int64_t budget,
   for (Group& group : out) {
     for (Response& response : group.responses) {
       if (response.num_tokens <= budget) continue;
-      response.ids.resize(static_cast<size_t>(budget));
-      response.logprobs.resize(std::min(response.logprobs.size(), static_cast<size_t>(budget)));
+      keep_tokens(response, static_cast<int32_t>(budget));
       response.num_tokens = static_cast<int32_t>(budget);
+      // What ended it came later; what steered it may have come before.
+      std::erase_if(response.flags, [&](const std::string& flag) {
+        return flag != kThinkingBudgetFlag || response.forced.empty();
+      });
       response.finish_reason = FinishReason::length;
       response.text = tokenizer.decode(response.ids);
       set_first_correct(response, group.prompt, tokenizer);

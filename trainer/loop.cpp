@@ -82,6 +82,7 @@ class Run {
       log::info(
           cat("resuming from ", found->string(), ": ", progress_.phase, " step ", progress_.step));
     const ThinkTags tags(config.rollout, *model_.tokenizer);  // names a tag that is not a token now
+    check_ids(config.rollout, model_.decoder->spec());
     log::info(cat("model: ", model_.decoder->num_parameters(), " parameters, tokenizer ",
                   model_.tokenizer->kind(), " of ", model_.tokenizer->size(), " ids, chat format ",
                   chat_format_.name));
@@ -356,6 +357,7 @@ class Run {
     RolloutConfig drawing = config_.rollout;
     drawing.num_generations = config_.eval.n;
     drawing.sampling = {.temperature = config_.eval.temperature};
+    drawing.record_logprobs.clear();  // its rows have none
     const int64_t count = std::min(eval_prompts_->size(), config_.data.eval_prompts);
     EngineStats stats;
     std::vector<Group> groups =

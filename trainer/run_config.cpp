@@ -197,6 +197,10 @@ void RunConfig::bind(Binder& root) {
       b.error("temperature", problem);
   });
   root.table("log", [&](Binder& b) { bind_log(b, *this); });
+  if (!rollout.record_logprobs.empty() && (log.rollouts_every == 0 || !log.token_fields))
+    root.error("rollout",
+               "record_logprobs: has no effect without log.rollouts.every and "
+               "log.rollouts.token_fields = true; leave it out");
   check_rewards(root, *this);
   check_sources(root, *this);
 }

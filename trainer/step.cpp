@@ -26,13 +26,26 @@ const MetricDocs docs{
 struct Sequence {
   const std::vector<int32_t>* prompt = nullptr;
   const int32_t* response = nullptr;
-  int64_t length = 0;  // response tokens
+  int64_t length = 0;                    // response tokens
+  std::span<const int32_t> forced = {};  // places of those that the loss leaves out, in order
 
   int64_t tokens() const { return static_cast<int64_t>(prompt->size()) + length; }
+
+  // Calls `body` with the place of every token that the loss holds.
+  template <class Body>
+  void for_drawn(const Body& body) const {
+    auto next = forced.begin();
+    for (int64_t t = 0; t < length; ++t) {
+      if (next != forced.end() && *next == t)
+        ++next;
+      else
+        body(t);
+    }
+  }
 };
 
-Sequence sequence_of(const Sample& sample) {
-  return {sample.prompt_ids, sample.response->ids.data(), sample.response->num_tokens};
+Sequence sequence_of(const Response& response, const std::vector<int32_t>* prompt) {
+  return {prompt, response.ids.data(), response.num_tokens, response.forced};
 }
 
 // Places of the sequences of each micro-batch, longest first.
@@ -55,8 +68,8 @@ std::vector<std::vector<size_t>> split(const std::vector<Sequence>& sequences, i
   return batches;
 }
 
-// Log-probability and entropy of the response tokens of some sequences, one after the other. The
-// last token of a response predicts nothing and does not run.
+// Log-probability and entropy of the drawn tokens of some sequences, one after the other. The last
+// token of a response predicts nothing and does not run.
 ops::TokenLogprobs forward(Decoder& decoder, const std::vector<Sequence>& sequences,
                            const std::vector<size_t>& which, double temperature) {
   PackedTokens tokens;
@@ -67,8 +80,10 @@ ops::TokenLogprobs forward(Decoder& decoder, const std::vector<Sequence>& sequen
     ids.assign(s.prompt->begin(), s.prompt->end());
     ids.insert(ids.end(), s.response, s.response + s.length - 1);
     const int64_t first = tokens.size() + static_cast<int64_t>(s.prompt->size()) - 1;
-    for (int64_t t = 0; t < s.length; ++t) rows.push_back(first + t);
-    targets.insert(targets.end(), s.response, s.response + s.length);
+    s.for_drawn([&](int64_t t) {
+      rows.push_back(first + t);
+      targets.push_back(s.response[t]);
+    });
     tokens.add(ids);
   }
   const at::Tensor hidden = decoder.hidden(tokens).index_select(0, at::tensor(rows));
@@ -93,10 +108,11 @@ TokenBatch make_batch(const Update& update, const std::vector<size_t>& which,
   for (const size_t i : which) {
     const Sample& sample = update.samples[i];
     const auto place = static_cast<int64_t>(batch.lengths.size());
-    batch.lengths.push_back(sample.response->num_tokens);
+    const int32_t drawn = drawn_tokens(*sample.response);
+    batch.lengths.push_back(drawn);
     batch.sequences.push_back(sample.place);
-    sequence.insert(sequence.end(), static_cast<size_t>(sample.response->num_tokens), place);
-    advantage.insert(advantage.end(), static_cast<size_t>(sample.response->num_tokens),
+    sequence.insert(sequence.end(), static_cast<size_t>(drawn), place);
+    advantage.insert(advantage.end(), static_cast<size_t>(drawn),
                      static_cast<float>(sample.advantage));
   }
   batch.logprob = forward.logprob;
@@ -113,7 +129,8 @@ TokenBatch make_batch(const Update& update, const std::vector<size_t>& which,
 
 std::vector<Sequence> sequences_of(const Update& update) {
   std::vector<Sequence> out;
-  for (const Sample& sample : update.samples) out.push_back(sequence_of(sample));
+  for (const Sample& sample : update.samples)
+    out.push_back(sequence_of(*sample.response, sample.prompt_ids));
   return out;
 }
 
@@ -128,15 +145,15 @@ struct Mismatch {
     for (const size_t i : which) {
       const Response& response = *update.samples[i].response;
       if (response.logprobs.empty()) {
-        now += response.num_tokens;
+        now += drawn_tokens(response);
         continue;
       }
-      for (int32_t t = 0; t < response.num_tokens; ++t) {
+      sequence_of(response, nullptr).for_drawn([&](int64_t t) {
         const double gap = std::abs(double{*now++} - response.logprobs[static_cast<size_t>(t)]);
         sum += gap;
         if (!(gap <= largest)) largest = gap;  // NaN stays
         ++count;
-      }
+      });
     }
   }
 };
@@ -171,7 +188,7 @@ SequenceScalars gather_scalars(Decoder& decoder, const Algorithm& algorithm, con
 }
 
 bool enters(const Response& response) {
-  return response.reward.has_value() && !response.masked && response.num_tokens > 0 &&
+  return response.reward.has_value() && !response.masked && drawn_tokens(response) > 0 &&
          policy_ended(response);
 }
 
@@ -185,11 +202,12 @@ GroupTable make_table(std::span<const Group> groups) {
       table.correct.push_back(response.correct ? (*response.correct ? 1 : 0) : -1);
       table.length.push_back(response.num_tokens);
       double sum = std::numeric_limits<double>::quiet_NaN();
-      if (!response.logprobs.empty() && response.num_tokens > 0) {
+      if (!response.logprobs.empty() && drawn_tokens(response) > 0) {
         sum = 0;
-        for (int32_t t = 0; t < response.num_tokens; ++t)
+        sequence_of(response, nullptr).for_drawn([&](int64_t t) {
           sum += response.logprobs[static_cast<size_t>(t)];
-        sum /= response.num_tokens;
+        });
+        sum /= drawn_tokens(response);
       }
       table.mean_logprob.push_back(sum);
       table.active.push_back(enters(response) ? 1 : 0);
@@ -214,7 +232,7 @@ Update make_update(const std::vector<Group>& groups, size_t first, size_t last,
                                 .place = place - 1,
                                 .old = {},
                                 .reference = {}});
-      update.totals.tokens += response.num_tokens;
+      update.totals.tokens += drawn_tokens(response);
       ++update.totals.sequences;
     }
   update.totals.max_completion_length = max_completion_length;
@@ -230,8 +248,9 @@ void fill_logprobs(Decoder& decoder, Update& update, double temperature, int64_t
     const float* next = logprob.const_data_ptr<float>();
     for (const size_t i : which) {
       Sample& sample = update.samples[i];
-      (reference ? sample.reference : sample.old).assign(next, next + sample.response->num_tokens);
-      next += sample.response->num_tokens;
+      const int32_t drawn = drawn_tokens(*sample.response);
+      (reference ? sample.reference : sample.old).assign(next, next + drawn);
+      next += drawn;
     }
   }
 }

@@ -12,10 +12,11 @@ namespace vernier {
 /// A response on its way into an update.
 struct Sample {
   const std::vector<int32_t>* prompt_ids = nullptr;
-  const Response* response = nullptr;  // its first num_tokens tokens enter
+  const Response* response = nullptr;  // its first num_tokens tokens enter, less forced ones
   double advantage = 0;
-  int64_t place = 0;                  // in the update's table
-  std::vector<float> old, reference;  // log-probabilities; empty: `old` is the current policy
+  int64_t place = 0;  // in the update's table
+  std::vector<float> old,
+      reference;  // log-probabilities of what enters; no `old`: the current policy's
 };
 
 /// The samples of one update with the table that credit and coupling read.

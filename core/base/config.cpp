@@ -5,6 +5,7 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 #include "core/base/errors.h"
@@ -64,6 +65,12 @@ std::string toml_value(const std::vector<T>& values) {
   for (const T& value : values) out += cat(out.size() > 1 ? ", " : "", toml_value(value));
   return out + "]";
 }
+std::string toml_value(const std::map<int64_t, double>& values) {
+  std::string out;
+  for (const auto& [id, value] : values)
+    out += cat(out.empty() ? " " : ", ", toml_value(cat(id)), " = ", toml_value(value));
+  return out.empty() ? "{}" : cat("{", out, " }");
+}
 
 std::string kind_of(const toml::node& node) {
   switch (node.type()) {
@@ -120,6 +127,14 @@ std::optional<double> as_number(const toml::node& node, double) {
   if (const auto* real = node.as_floating_point()) return real->get();
   if (const auto* whole = node.as_integer()) return static_cast<double>(whole->get());
   return std::nullopt;
+}
+
+// A token id as it is written, without sign or leading zeros.
+std::optional<int64_t> as_token_id(std::string_view text) {
+  int32_t id = 0;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), id);
+  if (problem != std::errc() || id < 0 || cat(id) != text) return std::nullopt;
+  return id;
 }
 
 std::vector<std::string> split_path(std::string_view path) {
@@ -417,6 +432,59 @@ void Binder::list(std::string_view key, std::vector<double>& field, double low, 
 void Binder::list(std::string_view key, std::vector<int64_t>& field, int64_t low, int64_t high,
                   std::string_view doc) {
   read_list(key, field, low, high, doc);
+}
+
+void Binder::texts(std::string_view key, std::vector<std::string>& field,
+                   const std::vector<std::string>& allowed, std::string_view doc) {
+  const std::string one = allowed.empty() ? "text" : join(allowed, " | ");
+  if (const auto* node = static_cast<const toml::node*>(find(key))) {
+    const auto* values = node->as_array();
+    std::vector<std::string> read;
+    if (values == nullptr) {
+      wrong_type(key, cat("a list of ", one));
+    } else {
+      for (const toml::node& item : *values) {
+        const auto* value = item.as_string();
+        const bool known =
+            value != nullptr && (allowed.empty() || std::find(allowed.begin(), allowed.end(),
+                                                              value->get()) != allowed.end());
+        if (!known)
+          error(key, cat(shown(item), " in the list is not ", allowed.empty() ? "a " : "", one,
+                         value == nullptr ? "" : suggestion(value->get(), allowed)));
+        else if (std::find(read.begin(), read.end(), value->get()) != read.end())
+          error(key, cat(shown(item), " is in the list twice"));
+        else
+          read.push_back(value->get());
+      }
+      if (read.size() == values->size()) field = std::move(read);
+    }
+  }
+  record(key, toml_value(field), cat("list of ", one), doc);
+}
+
+void Binder::by_id(std::string_view key, std::map<int64_t, double>& field, double low, double high,
+                   std::string_view doc) {
+  if (auto* node = static_cast<toml::node*>(find(key))) {
+    const auto* values = node->as_table();
+    if (values == nullptr) {
+      wrong_type(key, "a table of token ids, { \"1234\" = -2.5 }");
+    } else {
+      std::map<int64_t, double> read;
+      for (const auto& [name, item] : *values) {
+        const std::optional<int64_t> id = as_token_id(name.str());
+        const std::optional<double> value = as_number(item, double{});
+        if (!id)
+          error(key, cat("'", name.str(), "' is not a token id, 0 to ", INT32_MAX));
+        else if (!value || !(*value >= low && *value <= high))
+          error(key,
+                cat(shown(item), " of id ", *id, " is not a number of ", range_text(low, high)));
+        else
+          read.emplace(*id, *value);
+      }
+      if (read.size() == values->size()) field = std::move(read);
+    }
+  }
+  record(key, toml_value(field), cat("table from ids to ", range_text(low, high)), doc);
 }
 
 bool Binder::table(std::string_view key, const std::function<void(Binder&)>& bind, bool optional) {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -43,6 +44,12 @@ class Binder {
             std::string_view doc);
   void list(std::string_view key, std::vector<int64_t>& field, int64_t low, int64_t high,
             std::string_view doc);
+  /// A list of texts; where `allowed` has any, of those alone. None comes twice.
+  void texts(std::string_view key, std::vector<std::string>& field,
+             const std::vector<std::string>& allowed, std::string_view doc);
+  /// A table from token ids to numbers: { "1234" = -2.5 }.
+  void by_id(std::string_view key, std::map<int64_t, double>& field, double low, double high,
+             std::string_view doc);
 
   /// Binds the sub-table `key` where there is one; its keys are recorded either way.
   /// Returns whether the file has the table. One that is `optional` and left out has no effect, and

@@ -166,10 +166,10 @@ void apply_filters(const float* logits, const SamplingParams& params, const Weig
   std::sort(ids.begin(), ids.end());
 }
 
-// Draws from `ids` (in rising order) by their weights.
+// Draws from `ids` (in rising order) by their weights, whose sum it leaves in `total`.
 int32_t draw(const float* logits, const std::vector<int32_t>& ids, double top, double inverse,
-             double uniform) {
-  double total = 0;
+             double uniform, double& total) {
+  total = 0;
   for (const int32_t id : ids) total += std::exp((logits[id] - top) * inverse);
   const double target = uniform * total;
   double sum = 0;
@@ -180,28 +180,64 @@ int32_t draw(const float* logits, const std::vector<int32_t>& ids, double top, d
   return ids.back();  // rounding left nothing above the target
 }
 
+// The row that is drawn from: a copy where penalty or bias change it.
+const float* adjusted(const float* logits, int64_t vocabulary, const SamplingParams& params,
+                      std::span<const int32_t> seen) {
+  if (!params.adjusts()) return logits;
+  thread_local std::vector<float> copy;
+  copy.assign(logits, logits + vocabulary);
+  adjust_logits(copy.data(), params, seen);
+  return copy.data();
+}
+
 }  // namespace
 
-Drawn sample_token(const float* logits, int64_t vocabulary, const SamplingParams& params,
-                   int32_t banned, double uniform, std::vector<int32_t>& scratch) {
+void adjust_logits(float* logits, const SamplingParams& params, std::span<const int32_t> seen) {
+  if (params.repetition_penalty != 1.0) {
+    const auto penalty = static_cast<float>(params.repetition_penalty);
+    for (const int32_t id : seen)
+      logits[id] = logits[id] < 0 ? logits[id] * penalty : logits[id] / penalty;
+  }
+  for (const auto& [id, bias] : params.logit_bias) logits[id] += static_cast<float>(bias);
+}
+
+float token_logprob(const float* logits, int64_t vocabulary, int32_t id, double temperature) {
+  const float scale = temperature == 0 ? 1.0f : static_cast<float>(1.0 / temperature);
+  float log_sum = 0, logprob = 0;
+  log_softmax(logits, &id, scale, &log_sum, &logprob, nullptr, 1, vocabulary);
+  return logprob;
+}
+
+Drawn sample_token(const float* model_logits, int64_t vocabulary, const SamplingParams& params,
+                   int32_t banned, double uniform, std::vector<int32_t>& scratch,
+                   std::span<const int32_t> seen) {
+  const float* logits = adjusted(model_logits, vocabulary, params, seen);
   const bool greedy = params.temperature == 0;
   const float scale = greedy ? 1.0f : static_cast<float>(1.0 / params.temperature);
+  const double inverse = greedy ? 1.0 : 1.0 / params.temperature;
   const Weights row(logits, vocabulary, banned, scale);
+  const bool filters = params.top_k > 0 || params.top_p < 1.0 || params.min_p > 0;
   Drawn drawn;
+  double total = row.total();  // of the weights that were drawn from
   if (greedy) {
     drawn.id = row.most_probable();
-  } else if (!std::isfinite(row.total()) || row.total() <= 0) {
+  } else if (!std::isfinite(total) || total <= 0) {
     // NaN has no place in an order, and a sort by it is undefined. The engine stops at the NaN.
-    return {.id = row.most_probable(), .logprob = std::numeric_limits<float>::quiet_NaN()};
-  } else if (params.top_k > 0 || params.top_p < 1.0 || params.min_p > 0) {
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    return {.id = row.most_probable(), .logprob = nan, .sampled = nan};
+  } else if (filters) {
     collect(logits, vocabulary, params, banned, row, scratch);
     apply_filters(logits, params, row, scratch);
-    drawn.id = draw(logits, scratch, row.top(), 1.0 / params.temperature, uniform);
+    drawn.id = draw(logits, scratch, row.top(), inverse, uniform, total);
   } else {
-    drawn.id = row.at(uniform * row.total());
+    drawn.id = row.at(uniform * total);
   }
-  float log_sum = 0;
-  log_softmax(logits, &drawn.id, scale, &log_sum, &drawn.logprob, nullptr, 1, vocabulary);
+  drawn.logprob = token_logprob(model_logits, vocabulary, drawn.id, params.temperature);
+  if (greedy) return drawn;
+  drawn.sampled =
+      filters || params.adjusts() || banned >= 0
+          ? static_cast<float>((logits[drawn.id] - row.top()) * inverse - std::log(total))
+          : drawn.logprob;
   return drawn;
 }
 

@@ -1,7 +1,6 @@
 #include "core/text/decoder.h"
 
 #include <algorithm>
-#include <optional>
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
@@ -20,14 +19,6 @@ std::optional<int> hex_digit(char c) {
   return std::nullopt;
 }
 
-// The byte of "<0x0A>". Rust's parser of numbers takes "<0x+A>" too.
-std::optional<char> byte_of(const std::string& token) {
-  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return std::nullopt;
-  const auto high = token[3] == '+' ? 0 : hex_digit(token[3]), low = hex_digit(token[4]);
-  if (!high || !low) return std::nullopt;
-  return static_cast<char>(*high * 16 + *low);
-}
-
 Tokens joined_bytes(const Tokens& tokens) {
   Tokens out;
   std::string bytes;
@@ -40,7 +31,7 @@ Tokens joined_bytes(const Tokens& tokens) {
     bytes.clear();
   };
   for (const std::string& token : tokens) {
-    if (const auto byte = byte_of(token)) {
+    if (const auto byte = byte_of_token(token)) {
       bytes += *byte;
       continue;
     }
@@ -67,6 +58,14 @@ std::string fused(const Tokens& tokens) {
 }
 
 }  // namespace
+
+// Rust's parser of numbers takes "<0x+A>" too.
+std::optional<char> byte_of_token(const std::string& token) {
+  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return std::nullopt;
+  const auto high = token[3] == '+' ? 0 : hex_digit(token[3]), low = hex_digit(token[4]);
+  if (!high || !low) return std::nullopt;
+  return static_cast<char>(*high * 16 + *low);
+}
 
 std::string decode_tokens(const std::vector<DecoderStep>& steps, Tokens tokens) {
   using Kind = DecoderStep::Kind;
