@@ -57,6 +57,8 @@ struct Response {
   // The same under the distribution that was drawn from, and under the model itself (temperature
   // 1); where they were asked for. A forced token was certain: 0 in the first.
   std::vector<float> sampled_logprobs, plain_logprobs;
+  // The most probable tokens of each place, the first one first; where they were asked for.
+  std::vector<std::vector<std::pair<int32_t, float>>> top_logprobs;
   std::vector<int32_t> forced;  // places of tokens that were not drawn, in order: no part of a loss
   FinishReason finish_reason = FinishReason::stop;
   // What steered or ended it: "thinking_budget", "repetition", "stop_token:ID", "stop:TEXT".

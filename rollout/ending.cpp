@@ -94,7 +94,7 @@ int32_t Endings::forced(const State& state) const {
   return over ? think_end_ : -1;
 }
 
-std::optional<Endings::End> Endings::add(State& state, std::span<const int32_t> ids) {
+std::optional<Endings::End> Endings::add(State& state, std::span<const int32_t> ids) const {
   const int32_t id = ids.back();
   think(state, id);
   const bool repeated = repeats(state, ids);
@@ -132,7 +132,7 @@ bool Endings::repeats(State& state, std::span<const int32_t> ids) const {
 }
 
 // The stop text that is complete with this token, or -1.
-int32_t Endings::read(State& state, int32_t id) {
+int32_t Endings::read(State& state, int32_t id) const {
   const Piece& piece = pieces_->of(id, !state.begun);
   if (piece.nothing) return -1;
   state.begun = true;

@@ -51,7 +51,8 @@ class StopTexts {
 /// tag of the prompt opens it.
 bool thinking_is_open(std::span<const int32_t> prompt_ids, int32_t think_start, int32_t think_end);
 
-/// The rules of one call. What a token costs does not depend on the length of the response.
+/// The rules for responses that are drawn alike, on any thread. What a token costs does not depend
+/// on the length of the response.
 class Endings {
  public:
   /// The tags are token ids, negative where there is none. Throws UsageError where stop texts
@@ -82,12 +83,12 @@ class Endings {
   };
   /// Takes in the newest token of a response. What it ends by, if it does: a token of
   /// stop_token_ids, else the stop text that is complete first, else repetition.
-  std::optional<End> add(State& state, std::span<const int32_t> ids);
+  std::optional<End> add(State& state, std::span<const int32_t> ids) const;
 
  private:
   void think(State& state, int32_t id) const;
   bool repeats(State& state, std::span<const int32_t> ids) const;
-  int32_t read(State& state, int32_t id);
+  int32_t read(State& state, int32_t id) const;
   void read_byte(State& state, const Piece& piece) const;
 
   const EndingConfig& config_;

@@ -1,296 +1,35 @@
 #include "rollout/engine.h"
 
 #include <algorithm>
-#include <array>
-#include <cmath>
-#include <memory>
-#include <span>
-#include <unordered_map>
+#include <utility>
 
 #include "core/base/errors.h"
 #include "core/base/pool.h"
 #include "core/base/rng.h"
-#include "rewards/verify/judge.h"
 
 namespace vernier {
-namespace {
 
-// In the order of WeightFormat.
-constexpr std::array<const char*, 3> kFormats = {"fp32", "bf16", "int8"};
-
-// A response that is being drawn.
-struct Running {
-  size_t group = 0;
-  int64_t limit = 0;  // tokens
-  Response response;
-  Rng rng;
-  Endings::State ending;
-  std::vector<int32_t> seen;  // ids of prompt and response in rising order, each once; where wanted
-};
-
-std::vector<int32_t> distinct(std::vector<int32_t> ids) {
-  std::sort(ids.begin(), ids.end());
-  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
-  return ids;
-}
-
-void insert(std::vector<int32_t>& sorted, int32_t id) {
-  const auto place = std::lower_bound(sorted.begin(), sorted.end(), id);
-  if (place == sorted.end() || *place != id) sorted.insert(place, id);
-}
-
-}  // namespace
-
-// The responses to the prompts of one call.
-class Engine::Batch {
- public:
-  Batch(Engine& engine, std::vector<Prompt> prompts, const RolloutConfig& config, DrawKey key,
-        int64_t weight_version, const std::function<void(Group&&)>& done)
-      : decoder_(engine.decoder_),
-        tokenizer_(engine.tokenizer_),
-        cache_(*engine.cache_),
-        scheduler_(*engine.scheduler_),
-        config_(config),
-        weight_version_(weight_version),
-        done_(done),
-        banned_(tokenizer_.pad_id().value_or(-1)),
-        penalizes_(config.sampling.repetition_penalty != 1.0),
-        records_sampled_(config.records("sampled")),
-        records_plain_(config.records("plain")),
-        tags_(config, tokenizer_),
-        endings_(config.ending, tags_.start, tags_.end, tokenizer_) {
-    if (tokenizer_.ends(banned_)) banned_ = -1;  // some models pad with their end token
-    for (Prompt& prompt : prompts) {
-      const int64_t limit = prompt.max_completion_length.value_or(config.max_completion_length);
-      const int64_t first = scheduler_.add(prompt.ids, config.num_generations, limit);
-      for (int64_t i = 0; i < config.num_generations; ++i) {
-        Running& one =
-            running_
-                .emplace(first + i, Running{.group = groups_.size(),
-                                            .limit = limit,
-                                            .response = {},
-                                            .rng = Rng(key.seed, Stream::sampling, key.step,
-                                                       static_cast<uint64_t>(prompt.index),
-                                                       static_cast<uint64_t>(i)),
-                                            .ending = endings_.begin(prompt.ids),
-                                            .seen = {}})
-                .first->second;
-        one.response.sample = i;
-        if (penalizes_) one.seen = distinct(prompt.ids);
-      }
-      Group group;
-      group.id = std::ssize(groups_);
-      group.step = static_cast<int64_t>(key.step);
-      group.prompt = std::move(prompt);
-      group.responses.resize(static_cast<size_t>(config.num_generations));
-      groups_.push_back(std::move(group));
-      left_.push_back(config.num_generations);
-    }
-  }
-
-  // What is left when an exception ends the call must not run in the next.
-  ~Batch() {
-    for (const auto& [sequence, one] : running_) scheduler_.remove(sequence);
-  }
-  Batch(const Batch&) = delete;
-  Batch& operator=(const Batch&) = delete;
-
-  EngineStats run(const std::atomic<bool>* stop) {
-    while (!running_.empty()) {
-      if (stop != nullptr && stop->load(std::memory_order_relaxed)) throw Interrupted();
-      step();
-    }
-    return stats_;
-  }
-
- private:
-  void step() {
-    const StepPlan plan = scheduler_.plan();
-    for (const auto& [from, to, tokens] : plan.copies) cache_.copy(from, to, tokens);
-    CachedTokens pass;
-    std::vector<int64_t> drawing, rows;
-    for (const StepPlan::Span& span : plan.spans) {
-      const std::span<const int32_t> tokens = scheduler_.tokens(span.sequence);
-      pass.add(tokens.subspan(static_cast<size_t>(span.first), static_cast<size_t>(span.count)),
-               span.first, scheduler_.pages(span.sequence));
-      if (!span.draws) continue;
-      drawing.push_back(span.sequence);
-      rows.push_back(std::ssize(pass.ids) - 1);
-    }
-    const at::Tensor hidden = decoder_.cached(pass, cache_, config_.weights);
-    for (size_t first = 0; first < rows.size(); first += kRowsOfLogits)
-      draw(hidden, std::span(drawing).subspan(first), std::span(rows).subspan(first));
-  }
-
-  // Logits are made for some rows at a time: all of a large batch would be a table of gigabytes.
-  void draw(const at::Tensor& hidden, std::span<const int64_t> drawing,
-            std::span<const int64_t> rows) {
-    const size_t count = std::min(rows.size(), kRowsOfLogits);
-    const at::Tensor index = at::tensor(at::IntArrayRef(rows.data(), count));
-    const at::Tensor logits = decoder_.logits(hidden.index_select(0, index), config_.weights);
-    const int64_t vocabulary = logits.size(1);
-    std::vector<Running*> ones;
-    for (const int64_t sequence : drawing.first(count)) ones.push_back(&running_.at(sequence));
-    kernel_pool().run(static_cast<int64_t>(count), [&](int64_t b) {
-      draw(*ones[static_cast<size_t>(b)], logits.const_data_ptr<float>() + b * vocabulary);
-    });
-    for (size_t b = 0; b < count; ++b) {
-      scheduler_.append(drawing[b], std::span(&ones[b]->response.ids.back(), 1));
-      if (!ended(*ones[b])) continue;
-      scheduler_.remove(drawing[b]);
-      finish(*ones[b]);
-      running_.erase(drawing[b]);
-    }
-  }
-
-  void draw(Running& one, const float* logits) {
-    Response& response = one.response;
-    const int64_t vocabulary = decoder_.spec().vocab_size;
-    const double temperature = config_.sampling.temperature;
-    const int32_t forced = endings_.forced(one.ending);
-    const Drawn drawn = forced >= 0 ? force(response, forced, logits) : sample(one, logits);
-    if (std::isnan(drawn.logprob))
-      fail_run("the model's logits are not finite at token ", response.ids.size() + 1,
-               " of a response to prompt ", groups_[one.group].prompt.id,
-               "; nothing can be drawn from them");
-    response.ids.push_back(drawn.id);
-    response.logprobs.push_back(drawn.logprob);
-    if (records_sampled_) response.sampled_logprobs.push_back(drawn.sampled);
-    if (records_plain_)
-      response.plain_logprobs.push_back(
-          temperature == 0 || temperature == 1
-              ? drawn.logprob
-              : kernels::token_logprob(logits, vocabulary, drawn.id, 1.0));
-    if (penalizes_) insert(one.seen, drawn.id);
-  }
-
-  Drawn sample(const Running& one, const float* logits) const {
-    thread_local std::vector<int32_t> scratch;
-    return kernels::sample_token(logits, decoder_.spec().vocab_size, config_.sampling, banned_,
-                                 one.rng.uniform(one.response.ids.size()), scratch, one.seen);
-  }
-
-  // The end of the thinking, with the log-probability that the model gives it.
-  Drawn force(Response& response, int32_t id, const float* logits) const {
-    response.forced.push_back(static_cast<int32_t>(response.ids.size()));
-    response.flags.emplace_back(kThinkingBudgetFlag);
-    return {.id = id,
-            .logprob = kernels::token_logprob(logits, decoder_.spec().vocab_size, id,
-                                              config_.sampling.temperature)};
-  }
-
-  // Takes in the newest token. The model's own end goes before every other.
-  bool ended(Running& one) {
-    Response& response = one.response;
-    const bool own = tokenizer_.ends(response.ids.back());
-    const std::optional<Endings::End> end = endings_.add(one.ending, response.ids);
-    const bool full = std::ssize(response.ids) >= one.limit;
-    if (own && (full || !config_.ignore_eos)) {
-      response.finish_reason = FinishReason::stop;
-      return true;
-    }
-    response.finish_reason = end ? end->reason : FinishReason::length;
-    if (end && !end->flag.empty()) response.flags.push_back(end->flag);
-    return end || full;
-  }
-
-  void finish(Running& one) {
-    Response& response = one.response;
-    stats_.new_tokens += static_cast<int64_t>(response.ids.size());
-    response.num_tokens = response.raw_num_tokens = static_cast<int32_t>(response.ids.size());
-    response.text = tokenizer_.decode(response.ids);
-    response.versions = {{weight_version_, response.num_tokens}};
-    Group& group = groups_[one.group];
-    set_spans(response, group.prompt.ids, tags_);
-    set_first_correct(response, group.prompt, tokenizer_);
-    const auto place = static_cast<size_t>(response.sample);
-    group.responses[place] = std::move(response);
-    if (--left_[one.group] == 0) done_(std::move(group));
-  }
-
-  static constexpr size_t kRowsOfLogits = 64;
-
-  Decoder& decoder_;
-  const Tokenizer& tokenizer_;
-  KvCache& cache_;
-  Scheduler& scheduler_;
-  const RolloutConfig& config_;
-  int64_t weight_version_;
-  const std::function<void(Group&&)>& done_;
-  int32_t banned_;
-  bool penalizes_, records_sampled_, records_plain_;
-  ThinkTags tags_;
-  Endings endings_;
-  std::vector<Group> groups_;
-  std::vector<int64_t> left_;                     // responses of each group that have not ended
-  std::unordered_map<int64_t, Running> running_;  // by the scheduler's number
-  EngineStats stats_;
-};
-
-void RolloutConfig::bind(Binder& config) {
-  config.number("num_generations", num_generations, 1, 4096, "responses a prompt");
-  config.number("prompts_per_step", prompts_per_step, 1, 1000000, "prompts a step");
-  config.number("max_completion_length", max_completion_length, 1, 1 << 24,
-                "tokens of a response, end token included");
-  config.number("temperature", sampling.temperature, 0.0, 100.0,
-                "divides the logits; 0 takes the most probable token");
-  if (const std::string problem = temperature_problem(sampling.temperature); !problem.empty())
-    config.error("temperature", problem);
-  config.number("top_k", sampling.top_k, 0, 1 << 24, "keep the k most probable tokens; 0: all");
-  config.number("top_p", sampling.top_p, 1e-6, 1.0, "keep the fewest tokens with this probability");
-  config.number("min_p", sampling.min_p, 0.0, 1.0,
-                "keep tokens of at least this share of the top token's probability");
-  config.number("repetition_penalty", sampling.repetition_penalty, 0.01, 100.0,
-                "divides positive and multiplies negative logits of the ids that prompt and "
-                "response have, before logit_bias and temperature; 1: none");
-  config.by_id("logit_bias", sampling.logit_bias, -100.0, 100.0,
-               "is added to the logits of token ids, before the temperature");
-  config.texts("record_logprobs", record_logprobs, {"sampled", "plain"},
-               "log-probabilities that rows have besides those under logits / temperature: of the "
-               "distribution that was drawn from, and of the model at temperature 1");
-  config.number("max_running", max_running, 1, 1 << 20, "responses that are decoded together");
-  config.number("max_step_tokens", max_step_tokens, 1, 1 << 24,
-                "tokens of one forward pass; a longer prompt comes in chunks");
-  if (max_step_tokens < max_running)
-    config.error("max_step_tokens", cat(max_step_tokens, " is less than max_running = ",
-                                        max_running, ": every response takes one token a pass"));
-  config.number("kv_cache_gb", kv_cache_gb, 0.0, 1e6,
-                "most memory of the key-value cache in GB; 0: half of what the machine has free");
-  std::string format = kFormats[static_cast<size_t>(weights)];
-  config.choice("weights", format, {kFormats.begin(), kFormats.end()},
-                "format of the weights that responses are drawn with");
-  weights = static_cast<WeightFormat>(std::ranges::find(kFormats, format) - kFormats.begin());
-  config.text("think_start", think_start,
-              "tag that opens the thinking, one token; empty: the response starts inside it");
-  config.text("think_end", think_end, "tag that ends the thinking, one token; empty: no thinking");
-  config.only_if("think_start", !think_end.empty(), "think_end = \"\"");
-  ending.bind(config, max_completion_length, think_end);
-}
-
-bool RolloutConfig::records(const std::string& kind) const {
-  return std::find(record_logprobs.begin(), record_logprobs.end(), kind) != record_logprobs.end();
+EngineStats EngineStats::operator-(const EngineStats& before) const {
+  return {.new_tokens = new_tokens - before.new_tokens,
+          .passes = passes - before.passes,
+          .drafted_tokens = drafted_tokens - before.drafted_tokens,
+          .accepted_tokens = accepted_tokens - before.accepted_tokens,
+          .scheduler = scheduler - before.scheduler};
 }
 
 Engine::Engine(Decoder& decoder, const Tokenizer& tokenizer)
     : decoder_(decoder), tokenizer_(tokenizer) {}
 Engine::~Engine() = default;
 
-// A cache with room for this call: the one that is there, or a new one.
-void Engine::prepare(const std::vector<Prompt>& prompts, const RolloutConfig& config) {
+void Engine::open(const RolloutConfig& config, int64_t sequences, int64_t longest_prompt) {
+  ensure(idle(), "no open request");
   constexpr int64_t kTokens = kernels::kKeyBlock;
   const auto pages_of = [](int64_t tokens) { return (tokens + kTokens - 1) / kTokens; };
-  check_ids(config, decoder_.spec());
-  int64_t longest = 0;
-  for (const Prompt& prompt : prompts) {
-    check_fits(prompt, cat("prompt ", prompt.id), config, decoder_.spec());
-    longest = std::max<int64_t>(longest, std::ssize(prompt.ids));
-  }
-  const int64_t running =
-      std::min(config.max_running, std::ssize(prompts) * config.num_generations);
+  const int64_t running = std::min(config.max_running, sequences);
   // Everyone who runs at full length, with the page that a copy takes, and prompts for those to
   // come.
-  const int64_t wanted = running * (pages_of(longest + config.max_completion_length) + 1) +
-                         pages_of(longest) * (1 + running / config.num_generations);
+  const int64_t wanted = running * (pages_of(longest_prompt + config.max_completion_length) + 1) +
+                         pages_of(longest_prompt) * (1 + running / config.num_generations);
   const double limit = config.kv_cache_gb > 0 ? config.kv_cache_gb * 1e9
                                               : static_cast<double>(available_memory()) / 2;
   const int64_t page_bytes = KvCache::page_bytes(decoder_.spec());
@@ -303,6 +42,7 @@ void Engine::prepare(const std::vector<Prompt>& prompts, const RolloutConfig& co
                     limits_.max_step_tokens == limits.max_step_tokens &&
                     limits_.pages >= limits.pages && limits_.pages <= most;
   if (!kept) {
+    if (scheduler_ != nullptr) past_ = past_ + scheduler_->stats();
     scheduler_.reset();
     cache_.reset();  // before the new one takes its memory
     cache_ = std::make_unique<KvCache>(decoder_.spec(), limits.pages);
@@ -312,88 +52,207 @@ void Engine::prepare(const std::vector<Prompt>& prompts, const RolloutConfig& co
     scheduler_->forget_prefixes();
   }
   version_ = decoder_.version();
+  config_ = config;
+}
+
+int64_t Engine::submit(Request request) {
+  ensure(scheduler_ != nullptr, "an open engine");
+  const RolloutConfig& config = request.rules->config();
+  check_fits(request.prompt, cat("prompt ", request.prompt.id), config, decoder_.spec());
+  const int64_t count = config.num_generations, index = request.prompt.index;
+  const int64_t limit = request.prompt.max_completion_length.value_or(config.max_completion_length);
+  const auto length = std::ssize(request.prompt.ids);
+  const int64_t first = scheduler_->add(request.prompt.ids, count, limit,
+                                        std::min(limit, lengths_.expected(index, length)));
+  auto open = std::make_unique<Open>();
+  open->ticket = next_ticket_++;
+  open->group.prompt = std::move(request.prompt);
+  open->group.step = static_cast<int64_t>(request.key.step);
+  open->group.responses.resize(static_cast<size_t>(count));
+  open->request = std::move(request);
+  open->left = count;
+  open->first = first;
+  const Prompt& prompt = open->group.prompt;
+  if (config_.draft_tokens > 0)
+    open->drafts = std::make_unique<GroupDrafts>(prompt.ids, count, config_.draft_ngram);
+  const DrawKey& key = open->request.key;
+  for (int64_t i = 0; i < count; ++i)
+    drawings_.emplace(
+        first + i,
+        Drawing{.request = open.get(),
+                .draw = ResponseDraw(open->request.rules, prompt, i, limit,
+                                     Rng(key.seed, Stream::sampling, key.step,
+                                         static_cast<uint64_t>(index), static_cast<uint64_t>(i))),
+                .reach = std::min<int64_t>(2, config_.draft_tokens)});
+  const int64_t ticket = open->ticket;
+  requests_.emplace(ticket, std::move(open));
+  return ticket;
+}
+
+void Engine::cancel(int64_t ticket) {
+  const auto found = requests_.find(ticket);
+  if (found == requests_.end()) return;
+  const Open& one = *found->second;
+  for (int64_t i = 0; i < std::ssize(one.group.responses); ++i)
+    if (drawings_.erase(one.first + i) > 0) scheduler_->remove(one.first + i);
+  requests_.erase(found);
+}
+
+void Engine::step() {
+  try {
+    pass();
+  } catch (...) {
+    while (!requests_.empty()) cancel(requests_.begin()->first);
+    throw;
+  }
+}
+
+void Engine::pass() {
+  const StepPlan plan = scheduler_->plan();
+  for (const auto& [from, to, tokens] : plan.copies) cache_->copy(from, to, tokens);
+  CachedTokens pass;
+  std::vector<Rows> rows;
+  for (const StepPlan::Span& span : plan.spans) {
+    const std::span<const int32_t> tokens = scheduler_->tokens(span.sequence);
+    const std::vector<int32_t>& draft = scheduler_->draft(span.sequence);
+    const int64_t known = span.count - std::ssize(draft);
+    pass.add(tokens.subspan(static_cast<size_t>(span.first), static_cast<size_t>(known)), draft,
+             span.first, scheduler_->pages(span.sequence));
+    if (!span.draws) continue;
+    const int64_t count = 1 + std::ssize(draft);
+    rows.push_back({span.sequence, std::ssize(pass.ids) - count, count});
+  }
+  const at::Tensor hidden = decoder_.cached(pass, *cache_, config_.weights);
+  ++stats_.passes;
+  // Logits are made for some rows at a time: all of a large batch would be a table of gigabytes.
+  constexpr int64_t kRowsOfLogits = 64;
+  for (size_t first = 0, last = 0; first < rows.size(); first = last) {
+    int64_t count = 0;
+    for (; last < rows.size() && (last == first || count + rows[last].count <= kRowsOfLogits);
+         ++last)
+      count += rows[last].count;
+    draw(hidden, std::span(rows).subspan(first, last - first));
+  }
+  if (config_.draft_tokens > 0) guess();
+}
+
+void Engine::draw(const at::Tensor& hidden, std::span<const Rows> rows) {
+  std::vector<int64_t> places;
+  std::vector<size_t> begins;
+  std::vector<Drawing*> ones;
+  for (const Rows& one : rows) {
+    begins.push_back(places.size());
+    for (int64_t i = 0; i < one.count; ++i) places.push_back(one.first + i);
+    ones.push_back(&drawings_.at(one.sequence));
+  }
+  const at::Tensor logits =
+      decoder_.logits(hidden.index_select(0, at::tensor(places)), config_.weights);
+  const int64_t vocabulary = logits.size(1);
+  std::vector<int64_t> drawn(rows.size());
+  kernel_pool().run(std::ssize(rows), [&](int64_t task) {
+    const auto b = static_cast<size_t>(task);
+    drawn[b] = draw(*ones[b], scheduler_->draft(rows[b].sequence),
+                    logits.const_data_ptr<float>() + static_cast<int64_t>(begins[b]) * vocabulary);
+  });
+  for (size_t b = 0; b < rows.size(); ++b) take_in(rows[b], drawn[b]);
+}
+
+// The next token, and those behind it for as long as the guesses come true. Returns their number.
+int64_t Engine::draw(Drawing& one, std::span<const int32_t> draft, const float* logits) const {
+  for (size_t i = 0;; ++i) {
+    one.draw.draw(logits + static_cast<int64_t>(i) * decoder_.spec().vocab_size);
+    const bool true_guess = i < draft.size() && one.draw.response().ids.back() == draft[i];
+    if (one.draw.ended() || !true_guess) return static_cast<int64_t>(i) + 1;
+  }
+}
+
+// The newest tokens of a response, for the scheduler and for who listens.
+void Engine::take_in(const Rows& rows, int64_t drawn) {
+  Drawing& one = drawings_.at(rows.sequence);
+  Open& request = *one.request;
+  const Response& response = one.draw.response();
+  const auto tokens = std::span(response.ids).last(static_cast<size_t>(drawn));
+  const int64_t guessed = rows.count - 1;
+  stats_.new_tokens += drawn;
+  stats_.drafted_tokens += guessed;
+  stats_.accepted_tokens += drawn - 1;
+  if (guessed > 0)
+    one.reach = std::min(drawn > guessed ? 2 * guessed : drawn, config_.draft_tokens);
+  scheduler_->append(rows.sequence, tokens);
+  if (request.drafts != nullptr)
+    for (const int32_t id : tokens) request.drafts->add(response.sample, id);
+  const bool ended = one.draw.ended();
+  if (request.request.grown) request.request.grown(response, ended);
+  if (ended) finish(rows.sequence, one);
+}
+
+// Guesses for the next pass, as long as it stays small.
+void Engine::guess() {
+  int64_t room = config_.draft_rows - scheduler_->running();
+  for (auto& [sequence, one] : drawings_) {
+    if (room <= 0) return;
+    if (!scheduler_->draws(sequence)) continue;
+    std::vector<int32_t> draft =
+        one.request->drafts->guess(one.draw.response().sample, std::min(room, one.reach));
+    room -= std::ssize(draft);
+    scheduler_->set_draft(sequence, std::move(draft));
+  }
+}
+
+void Engine::finish(int64_t sequence, Drawing& one) {
+  Open& request = *one.request;
+  Response response = one.draw.finish(request.request.weight_version);
+  lengths_.add(request.group.prompt.index, std::ssize(request.group.prompt.ids),
+               response.num_tokens);
+  scheduler_->remove(sequence);
+  drawings_.erase(sequence);
+  const auto place = static_cast<size_t>(response.sample);
+  request.group.responses[place] = std::move(response);
+  if (--request.left > 0) return;
+  const auto over = requests_.extract(request.ticket);
+  Open& last = *over.mapped();
+  if (last.request.done) last.request.done(std::move(last.group));
+}
+
+EngineStats Engine::stats() const {
+  EngineStats out = stats_;
+  out.scheduler = scheduler_ != nullptr ? past_ + scheduler_->stats() : past_;
+  return out;
 }
 
 EngineStats Engine::generate(std::vector<Prompt> prompts, const RolloutConfig& config, DrawKey key,
                              int64_t weight_version, const std::atomic<bool>* stop,
                              const std::function<void(Group&&)>& done) {
   if (prompts.empty()) return {};
-  prepare(prompts, config);
-  const SchedulerStats before = scheduler_->stats();
-  Batch batch(*this, std::move(prompts), config, key, weight_version, done);
-  EngineStats stats = batch.run(stop);
-  stats.scheduler = scheduler_->stats() - before;
-  return stats;
-}
-
-void check_fits(const Prompt& prompt, const std::string& where, const RolloutConfig& config,
-                const ModelSpec& spec) {
-  const auto length = static_cast<int64_t>(prompt.ids.size());
-  const int64_t limit = prompt.max_completion_length.value_or(config.max_completion_length);
-  if (limit > config.max_completion_length)
-    fail(where, ": its max_completion_length: ", limit, " is outside the allowed range, 1 to ",
-         config.max_completion_length, " (the configured max_completion_length)");
-  if (length + limit > spec.longest())
-    fail(where, ": its ", length, " tokens and max_completion_length = ", limit,
-         " do not fit the model's ", spec.longest(), " positions");
-}
-
-void check_ids(const RolloutConfig& config, const ModelSpec& spec) {
-  const auto check = [&](std::string_view key, int64_t id) {
-    if (id >= spec.vocab_size)
-      fail("rollout.", key, ": token id ", id, " is outside the model's vocabulary, 0 to ",
-           spec.vocab_size - 1);
-  };
-  for (const auto& [id, bias] : config.sampling.logit_bias) check("logit_bias", id);
-  for (const int64_t id : config.ending.stop_token_ids) check("stop_token_ids", id);
-}
-
-std::string temperature_problem(double temperature) {
-  if (temperature == 0 || temperature >= 1e-3) return "";
-  return cat(temperature, " is neither 0 (the most probable token) nor at least 0.001");
-}
-
-ThinkTags::ThinkTags(const RolloutConfig& config, const Tokenizer& tokenizer) {
-  const auto id_of = [&](const std::string& tag, std::string_view key) {
-    if (tag.empty()) return -1;
-    const std::optional<int32_t> id = tokenizer.id_of(tag);
-    if (!id) fail("rollout.", key, ": '", tag, "' is not one token of this model's tokenizer");
-    return *id;
-  };
-  start = id_of(config.think_start, "think_start");
-  end = id_of(config.think_end, "think_end");
-}
-
-void set_first_correct(Response& response, const Prompt& prompt, const Tokenizer& tokenizer) {
-  response.first_correct.reset();
-  if (!has_rule(prompt)) return;
-  const std::optional<size_t> bytes = first_correct(prompt.verify, response.text, prompt.answer);
-  if (!bytes) return;
-  // The fewest tokens whose text holds these bytes: texts of prefixes grow.
-  const std::span<const int32_t> ids = response.ids;
-  size_t too_few = 0, enough = ids.size();
-  while (enough - too_few > 1) {
-    const size_t middle = (too_few + enough) / 2;
-    (tokenizer.decode(ids.first(middle)).size() < *bytes ? too_few : enough) = middle;
+  const auto rules = std::make_shared<const DrawRules>(config, tokenizer_, decoder_.spec());
+  int64_t longest = 0;
+  for (const Prompt& prompt : prompts) {
+    check_fits(prompt, cat("prompt ", prompt.id), config, decoder_.spec());
+    longest = std::max<int64_t>(longest, std::ssize(prompt.ids));
   }
-  response.first_correct = static_cast<int32_t>(enough);
-}
-
-void set_spans(Response& response, const std::vector<int32_t>& prompt_ids, const ThinkTags& tags) {
-  const auto size = static_cast<int32_t>(response.ids.size());
-  const auto place_of = [&](int32_t id) {
-    const auto found = std::find(response.ids.begin(), response.ids.end(), id);
-    return static_cast<int32_t>(found - response.ids.begin());
-  };
-  response.think = {};
-  response.answer_span = {0, size};
-  if (tags.end < 0) return;
-  const bool open = thinking_is_open(prompt_ids, tags.start, tags.end);
-  const int32_t begin = open ? 0 : place_of(tags.start) + 1;
-  if (begin > size) return;  // the response never starts to think
-  const int32_t end = place_of(tags.end);
-  response.think = {begin, std::max(begin, end)};
-  response.answer_span = {std::min(end + 1, size), size};
+  open(config, std::ssize(prompts) * config.num_generations, longest);
+  const EngineStats before = stats();
+  std::vector<int64_t> tickets;
+  try {
+    for (size_t i = 0; i < prompts.size(); ++i)
+      tickets.push_back(submit({.prompt = std::move(prompts[i]),
+                                .rules = rules,
+                                .key = key,
+                                .weight_version = weight_version,
+                                .grown = {},
+                                .done = [&done, i](Group&& group) {
+                                  group.id = static_cast<int64_t>(i);
+                                  done(std::move(group));
+                                }}));
+    while (!idle()) {
+      if (stop != nullptr && stop->load(std::memory_order_relaxed)) throw Interrupted();
+      step();
+    }
+  } catch (...) {
+    for (const int64_t ticket : tickets) cancel(ticket);
+    throw;
+  }
+  return stats() - before;
 }
 
 }  // namespace vernier

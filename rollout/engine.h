@@ -4,38 +4,21 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
-#include <string>
+#include <unordered_map>
 #include <vector>
 
-#include "core/base/config.h"
-#include "core/kernels/sample.h"
 #include "core/model/model.h"
 #include "core/types.h"
-#include "rollout/ending.h"
+#include "rollout/drafts.h"
+#include "rollout/lengths.h"
+#include "rollout/response_draw.h"
+#include "rollout/rollout_config.h"
 #include "rollout/scheduler.h"
 
 namespace vernier {
-
-/// [rollout]: how responses are drawn.
-struct RolloutConfig {
-  int64_t num_generations = 8;
-  int64_t prompts_per_step = 24;
-  int64_t max_completion_length = 120;
-  SamplingParams sampling;
-  int64_t max_running = 256;
-  int64_t max_step_tokens = 512;
-  double kv_cache_gb = 0;
-  bool ignore_eos = false;  // for benchmarks: responses of one length
-  kernels::WeightFormat weights = kernels::WeightFormat::fp32;
-  std::string think_start, think_end;
-  EndingConfig ending;
-  std::vector<std::string> record_logprobs;  // "sampled", "plain"
-
-  void bind(Binder& config);
-  bool records(const std::string& kind) const;
-};
 
 /// What fixes a response besides the weights: with the prompt's index and the sample's number this
 /// is the whole key of its random numbers.
@@ -46,13 +29,30 @@ struct DrawKey {
 
 struct EngineStats {
   int64_t new_tokens = 0;
-  SchedulerStats scheduler;  // of this call
+  int64_t passes = 0;
+  int64_t drafted_tokens = 0, accepted_tokens = 0;  // guesses that were computed, and came true
+  SchedulerStats scheduler;
+
+  EngineStats operator-(const EngineStats& before) const;
+};
+
+/// A prompt, and who waits for the responses to it.
+struct Request {
+  Prompt prompt;  // with its token ids
+  std::shared_ptr<const DrawRules> rules;
+  DrawKey key;
+  int64_t weight_version = 0;
+  /// After every pass that brought tokens: a response as it is so far (no text, no spans), and
+  /// whether it has ended. May be empty.
+  std::function<void(const Response&, bool ended)> grown;
+  /// When the last response has ended.
+  std::function<void(Group&&)> done;
 };
 
 /// Continuous batching over a paged key-value cache (scheduler.h): a response that ends leaves the
 /// batch, the next one enters; a prompt is computed once for all its responses, and for later
 /// prompts that begin alike. What a response becomes does not depend on its neighbours, on the size
-/// of the cache, or on what was shared, bit for bit.
+/// of the cache, on what was shared, or on guesses, bit for bit.
 class Engine {
  public:
   Engine(Decoder& decoder, const Tokenizer& tokenizer);
@@ -65,44 +65,63 @@ class Engine {
                        int64_t weight_version, const std::atomic<bool>* stop,
                        const std::function<void(Group&&)>& done);
 
- private:
-  class Batch;
+  /// The parts of generate(), for who has requests that come and go. All of them belong to one
+  /// thread.
+  ///
+  /// Makes the cache: for `sequences` responses at a time to prompts of up to `longest_prompt`
+  /// tokens, within the memory that the configuration allows. No request may be open.
+  void open(const RolloutConfig& config, int64_t sequences, int64_t longest_prompt);
+  /// Returns a ticket. UsageError where prompt and response do not fit the model or the cache.
+  int64_t submit(Request request);
+  /// Its listener hears nothing more. Nothing happens where the request is over.
+  void cancel(int64_t ticket);
+  bool idle() const { return requests_.empty(); }
+  /// One pass of the model over those who are there. Where it throws, all requests are cancelled.
+  void step();
 
-  void prepare(const std::vector<Prompt>& prompts, const RolloutConfig& config);
+  /// Of all time.
+  EngineStats stats() const;
+  int64_t running() const { return scheduler_ ? scheduler_->running() : 0; }
+  int64_t waiting() const { return scheduler_ ? scheduler_->waiting() : 0; }
+
+ private:
+  struct Open {  // a request
+    int64_t ticket = 0;
+    Request request;
+    Group group;
+    int64_t left = 0;                     // responses that have not ended
+    int64_t first = 0;                    // the scheduler's number of the first response
+    std::unique_ptr<GroupDrafts> drafts;  // where guesses are wanted
+  };
+  struct Drawing {  // a response
+    Open* request;
+    ResponseDraw draw;
+    int64_t reach;  // guesses that are worth a try
+  };
+  struct Rows {  // of one response in a pass: [first, first + count)
+    int64_t sequence, first, count;
+  };
+
+  void pass();
+  void draw(const at::Tensor& hidden, std::span<const Rows> rows);
+  int64_t draw(Drawing& one, std::span<const int32_t> draft, const float* logits) const;
+  void take_in(const Rows& rows, int64_t drawn);
+  void guess();
+  void finish(int64_t sequence, Drawing& one);
 
   Decoder& decoder_;
   const Tokenizer& tokenizer_;
+  RolloutConfig config_;
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<KvCache> cache_;
   SchedulerLimits limits_;
   int64_t version_ = -1;  // of the weights that made what the cache holds
+  LengthPredictor lengths_;
+  int64_t next_ticket_ = 0;
+  std::map<int64_t, std::unique_ptr<Open>> requests_;  // by ticket
+  std::unordered_map<int64_t, Drawing> drawings_;      // by the scheduler's number
+  EngineStats stats_;                                  // without the scheduler's
+  SchedulerStats past_;                                // of schedulers that are gone
 };
-
-/// Throws UsageError, opened by `where`, where a rendered prompt with the longest response does not
-/// fit the model's positions, or asks for a longer response than the configuration allows.
-void check_fits(const Prompt& prompt, const std::string& where, const RolloutConfig& config,
-                const ModelSpec& spec);
-
-/// Throws UsageError where the configuration names a token id that the model does not have.
-void check_ids(const RolloutConfig& config, const ModelSpec& spec);
-
-/// Why a temperature is refused; "" where it is not. Near to 0 the scaled logits overflow.
-std::string temperature_problem(double temperature);
-
-/// The tags around the thinking, as token ids; negative where there is none.
-struct ThinkTags {
-  int32_t start = -1, end = -1;
-
-  /// Throws UsageError where a tag is not one token of this tokenizer.
-  ThinkTags(const RolloutConfig& config, const Tokenizer& tokenizer);
-};
-
-/// Sets Response::first_correct by the row's rule.
-void set_first_correct(Response& response, const Prompt& prompt, const Tokenizer& tokenizer);
-
-/// Sets the spans of a response. Thinking runs from the start of the response where the prompt ends
-/// inside it (or where there is no start tag), else from the start tag, up to the end tag; never
-/// closed means all thinking and an empty answer. Without an end tag all of it is answer.
-void set_spans(Response& response, const std::vector<int32_t>& prompt_ids, const ThinkTags& tags);
 
 }  // namespace vernier

@@ -19,6 +19,13 @@ SchedulerStats SchedulerStats::operator-(const SchedulerStats& before) const {
           .peak_pages = peak_pages};
 }
 
+SchedulerStats SchedulerStats::operator+(const SchedulerStats& other) const {
+  return {.computed_tokens = computed_tokens + other.computed_tokens,
+          .shared_tokens = shared_tokens + other.shared_tokens,
+          .preemptions = preemptions + other.preemptions,
+          .peak_pages = std::max(peak_pages, other.peak_pages)};
+}
+
 Scheduler::Scheduler(const SchedulerLimits& limits)
     : limits_(limits), pool_(limits.pages, limits.page_tokens) {
   ensure(limits.max_running > 0 && limits.max_step_tokens >= limits.max_running,
@@ -250,9 +257,14 @@ void Scheduler::append(int64_t sequence, std::span<const int32_t> drawn) {
   one.draft.clear();
 }
 
+bool Scheduler::draws(int64_t sequence) const {
+  const Sequence& one = at(sequence);
+  return one.running && one.computed + 1 == size(one);
+}
+
 void Scheduler::set_draft(int64_t sequence, std::vector<int32_t> draft) {
   Sequence& one = at(sequence);
-  ensure(one.computed + 1 == size(one), "a sequence that draws in the next pass");
+  ensure(draws(sequence), "a sequence that draws in the next pass");
   one.draft = std::move(draft);
 }
 

@@ -46,6 +46,7 @@ struct SchedulerStats {
 
   /// What came since `before`; the peak stays the peak of all.
   SchedulerStats operator-(const SchedulerStats& before) const;
+  SchedulerStats operator+(const SchedulerStats& other) const;
 };
 
 /// Continuous batching over a paged cache. Who runs goes on running; the places that are left, and
@@ -80,6 +81,8 @@ class Scheduler {
   /// drawn as drafted, and the one after them.
   void append(int64_t sequence, std::span<const int32_t> drawn);
 
+  /// Whether a sequence holds its pages and the next pass draws from it.
+  bool draws(int64_t sequence) const;
   /// Guesses of the next tokens, computed along in the next pass where there is room.
   void set_draft(int64_t sequence, std::vector<int32_t> draft);
   const std::vector<int32_t>& draft(int64_t sequence) const { return at(sequence).draft; }

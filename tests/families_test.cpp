@@ -117,7 +117,7 @@ at::Tensor cached_pass(Decoder& decoder, const Ids& ids) {
   for (int64_t first = 0; first < count;) {
     const int64_t size = first == 0 ? std::min<int64_t>(5, count) : 1;
     CachedTokens pass;
-    pass.add({ids.data() + first, static_cast<size_t>(size)}, first, pages);
+    pass.add({ids.data() + first, static_cast<size_t>(size)}, {}, first, pages);
     rows.push_back(decoder.cached(pass, cache));
     first += size;
   }

@@ -217,7 +217,7 @@ TEST_CASE("the cached path equals the full pass, bit for bit, whatever else is i
       const int64_t count =
           std::min<int64_t>(1 + (round + std::ssize(which)) % 9, std::ssize(sequences[s]) - fed[s]);
       if (count == 0) continue;
-      pass.add({sequences[s].data() + fed[s], static_cast<size_t>(count)}, fed[s], pages[s]);
+      pass.add({sequences[s].data() + fed[s], static_cast<size_t>(count)}, {}, fed[s], pages[s]);
       which.push_back(s);
     }
     const at::Tensor hidden = decoder.cached(pass, cache);
@@ -235,7 +235,7 @@ TEST_CASE("a copied page goes on like the original") {
   KvCache cache(decoder.spec(), 3);
   const auto feed = [&](const std::vector<int32_t>& ids, int64_t first, const auto& pages) {
     CachedTokens pass;
-    pass.add(ids, first, pages);
+    pass.add(ids, {}, first, pages);
     return decoder.cached(pass, cache);
   };
   const std::vector<int32_t> original = {2}, copy = {0};
@@ -252,7 +252,7 @@ TEST_CASE("weights in bf16 are the model with rounded weights, int8 is close") {
   const auto logits = [&](Decoder& of, kernels::WeightFormat format) {
     KvCache cache(of.spec(), 1);
     CachedTokens pass;
-    pass.add(ids, 0, pages);
+    pass.add(ids, {}, 0, pages);
     return of.logits(of.cached(pass, cache, format), format);
   };
   Decoder rounded(decoder.spec(), false);

@@ -5,7 +5,7 @@
 
 namespace vernier::testing {
 
-inline Model tiny_model(bool trained, uint64_t seed = 3) {
+inline Model tiny_model(bool trained, uint64_t seed = 3, int64_t positions = 64) {
   NewModel config;
   config.characters = "0123456789abcdefgh+=#.?~";
   config.end_token = ".";
@@ -15,7 +15,7 @@ inline Model tiny_model(bool trained, uint64_t seed = 3) {
   config.spec.num_attention_heads = 4;
   config.spec.num_key_value_heads = 2;
   config.spec.head_dim = 8;
-  config.spec.max_position_embeddings = 64;
+  config.spec.max_position_embeddings = positions;
   return new_model(config, seed, trained);
 }
 

@@ -32,7 +32,13 @@ const MetricDocs docs{
     {"time/score", "s", "of rewards and transforms"},
     {"time/update", "s", "of forward, backward and optimizer"},
     {"time/eval", "s", "of the evaluation"},
-    {"perf/rollout_tokens_per_s", "tokens/s", "sampled, scoring included"}};
+    {"perf/rollout_tokens_per_s", "tokens/s", "sampled, scoring included"},
+    {"perf/rollout_passes", "passes", "of the model over the responses that were in the making"},
+    {"perf/rollout_computed_tokens", "tokens", "rows of these passes, prompts included"},
+    {"perf/rollout_shared_tokens", "tokens", "of prompts, that the cache held already"},
+    {"perf/rollout_preemptions", "responses",
+     "gave their place in the cache up for a while; more than a few: raise kv_cache_gb"},
+    {"perf/rollout_draft_acceptance", "share", "of the guessed tokens (draft_tokens) that came"}};
 
 std::atomic<bool> stop_requested{false};
 
@@ -81,8 +87,8 @@ class Run {
     if (found)
       log::info(
           cat("resuming from ", found->string(), ": ", progress_.phase, " step ", progress_.step));
-    const ThinkTags tags(config.rollout, *model_.tokenizer);  // names a tag that is not a token now
-    check_ids(config.rollout, model_.decoder->spec());
+    // Names what the model does not have now, and not after the warm start.
+    const DrawRules rules(config.rollout, *model_.tokenizer, model_.decoder->spec());
     log::info(cat("model: ", model_.decoder->num_parameters(), " parameters, tokenizer ",
                   model_.tokenizer->kind(), " of ", model_.tokenizer->size(), " ids, chat format ",
                   chat_format_.name));
@@ -416,6 +422,18 @@ class Run {
     metrics.set("time/score", scoring);
     metrics.set("perf/rollout_tokens_per_s",
                 static_cast<double>(stats.new_tokens) / clock.seconds());
+    metrics.set("perf/rollout_passes", Json(stats.passes));
+    metrics.set("perf/rollout_computed_tokens", Json(stats.scheduler.computed_tokens));
+    metrics.set("perf/rollout_shared_tokens", Json(stats.scheduler.shared_tokens));
+    metrics.set("perf/rollout_preemptions", Json(stats.scheduler.preemptions));
+    if (config_.rollout.draft_tokens > 0) {
+      const auto drafted = static_cast<double>(stats.drafted_tokens);
+      if (drafted > 0)
+        metrics.set("perf/rollout_draft_acceptance",
+                    static_cast<double>(stats.accepted_tokens) / drafted);
+      else
+        metrics.set_undefined("perf/rollout_draft_acceptance");
+    }
     return groups;
   }
 

@@ -208,6 +208,21 @@ float token_logprob(const float* logits, int64_t vocabulary, int32_t id, double 
   return logprob;
 }
 
+std::vector<std::pair<int32_t, float>> top_logprobs(const float* logits, int64_t vocabulary,
+                                                    int64_t count, double temperature) {
+  const float scale = temperature == 0 ? 1.0f : static_cast<float>(1.0 / temperature);
+  std::vector<int32_t> ids(static_cast<size_t>(vocabulary));
+  std::iota(ids.begin(), ids.end(), 0);
+  const auto kept = ids.begin() + std::min(count, vocabulary);
+  std::partial_sort(ids.begin(), kept, ids.end(), MoreProbable{logits});
+  float log_sum = 0;
+  log_softmax(logits, nullptr, scale, &log_sum, nullptr, nullptr, 1, vocabulary);
+  std::vector<std::pair<int32_t, float>> out;
+  for (auto id = ids.begin(); id != kept; ++id)
+    out.emplace_back(*id, logits[*id] * scale - log_sum);
+  return out;
+}
+
 Drawn sample_token(const float* model_logits, int64_t vocabulary, const SamplingParams& params,
                    int32_t banned, double uniform, std::vector<int32_t>& scratch,
                    std::span<const int32_t> seen) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace vernier {
@@ -42,6 +43,11 @@ Drawn sample_token(const float* logits, int64_t vocabulary, const SamplingParams
 /// Log-probability of `id` under softmax(logits / temperature), temperature 1 if 0: Drawn::logprob
 /// of a token that was not drawn.
 float token_logprob(const float* logits, int64_t vocabulary, int32_t id, double temperature);
+
+/// The `count` most probable tokens under the same (fewer where the vocabulary is smaller) with
+/// their log-probabilities, most probable first, the smaller id first among equals.
+std::vector<std::pair<int32_t, float>> top_logprobs(const float* logits, int64_t vocabulary,
+                                                    int64_t count, double temperature);
 
 /// Penalty and bias, in place. A penalty p makes a logit z of a seen id z / p where z > 0 and z p
 /// elsewhere. Source: arXiv:1909.05858, in the form that `transformers` gave it for z < 0.

@@ -241,11 +241,12 @@ at::Tensor Decoder::hidden(const PackedTokens& tokens) {
   return run(ops::embedding(tokens.ids, parameters_[embedding_]), attend, WeightFormat::fp32);
 }
 
-void CachedTokens::add(std::span<const int32_t> sequence, int64_t first,
-                       const std::vector<int32_t>& pages) {
-  const auto count = std::ssize(sequence);
+void CachedTokens::add(std::span<const int32_t> known, std::span<const int32_t> guessed,
+                       int64_t first, const std::vector<int32_t>& pages) {
+  const int64_t count = std::ssize(known) + std::ssize(guessed);
   spans.push_back({.pages = pages.data(), .first = first, .count = count, .row = std::ssize(ids)});
-  ids.insert(ids.end(), sequence.begin(), sequence.end());
+  ids.insert(ids.end(), known.begin(), known.end());
+  ids.insert(ids.end(), guessed.begin(), guessed.end());
   for (int64_t t = 0; t < count; ++t) positions.push_back(static_cast<int32_t>(first + t));
 }
 

@@ -31,9 +31,10 @@ struct CachedTokens {
   std::vector<int32_t> ids, positions;  // [rows]
   std::vector<kernels::PagedSpan> spans;
 
-  /// `sequence` are the tokens from `first` on of a sequence whose pages are `pages`, which has to
-  /// stay where it is until the pass is over.
-  void add(std::span<const int32_t> sequence, int64_t first, const std::vector<int32_t>& pages);
+  /// `known`, and behind them `guessed`, are the tokens from `first` on of a sequence whose pages
+  /// are `pages`, which has to stay where it is until the pass is over.
+  void add(std::span<const int32_t> known, std::span<const int32_t> guessed, int64_t first,
+           const std::vector<int32_t>& pages);
 };
 
 class Decoder {

@@ -26,7 +26,8 @@ TokenPieces::TokenPieces(const Tokenizer& tokenizer)
   }
 }
 
-const Piece& TokenPieces::of(int32_t id, bool first) {
+const Piece& TokenPieces::of(int32_t id, bool first) const {
+  const std::lock_guard hold(lock_);
   const int64_t key = 2 * int64_t{id} + (first ? 1 : 0);
   const auto found = known_.find(key);
   return found != known_.end() ? found->second : known_.emplace(key, make(id, first)).first->second;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <unordered_map>
 
@@ -22,15 +23,16 @@ class TokenPieces {
   /// Throws UsageError where the text of a token depends on more than whether it is the first.
   explicit TokenPieces(const Tokenizer& tokenizer);
 
-  /// `first`: no token of the text comes before it.
-  const Piece& of(int32_t id, bool first);
+  /// `first`: no token of the text comes before it. From any thread.
+  const Piece& of(int32_t id, bool first) const;
 
  private:
   Piece make(int32_t id, bool first) const;
 
   const Tokenizer& tokenizer_;
   bool joined_, byte_fallback_ = false;
-  std::unordered_map<int64_t, Piece> known_;  // those that were asked for
+  mutable std::mutex lock_;
+  mutable std::unordered_map<int64_t, Piece> known_;  // those that were asked for
 };
 
 }  // namespace vernier

@@ -1,0 +1,73 @@
+// One response in the making: from logits to the finished record.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/base/rng.h"
+#include "core/kernels/sample.h"
+#include "core/text/tokenizer.h"
+#include "core/types.h"
+#include "rollout/ending.h"
+#include "rollout/rollout_config.h"
+#include "rollout/spans.h"
+
+namespace vernier {
+
+/// How responses are drawn, checked against a model. Shared by all that are drawn alike.
+class DrawRules {
+ public:
+  /// Throws UsageError on a tag that is no token, an id that the model does not have, and stop
+  /// texts that cannot be followed in this tokenizer's text.
+  DrawRules(const RolloutConfig& config, const Tokenizer& tokenizer, const ModelSpec& spec);
+  DrawRules(const DrawRules&) = delete;
+  DrawRules& operator=(const DrawRules&) = delete;
+
+  const RolloutConfig& config() const { return config_; }
+
+ private:
+  friend class ResponseDraw;
+  RolloutConfig config_;
+  const Tokenizer& tokenizer_;
+  int64_t vocabulary_;
+  int32_t banned_;  // the pad token is never drawn; -1: none
+  bool penalizes_, records_sampled_, records_plain_;
+  ThinkTags tags_;
+  Endings endings_;
+};
+
+/// Tokens are drawn one after the other; different responses on different threads.
+class ResponseDraw {
+ public:
+  /// Sample number `sample` of a prompt: up to `limit` tokens, random numbers from `rng` by place.
+  ResponseDraw(std::shared_ptr<const DrawRules> rules, const Prompt& prompt, int64_t sample,
+               int64_t limit, const Rng& rng);
+
+  /// Draws the next token from logits [V] of the model. Throws RunError where they are not finite.
+  void draw(const float* logits);
+
+  bool ended() const { return ended_; }
+  const Response& response() const { return response_; }
+
+  /// The record of a response that has ended.
+  Response finish(int64_t weight_version);
+
+ private:
+  Drawn sample(const float* logits) const;
+  Drawn force(int32_t id, const float* logits);
+  void record(const Drawn& drawn, const float* logits);
+  void look_for_end();
+
+  std::shared_ptr<const DrawRules> rules_;
+  const Prompt& prompt_;
+  int64_t limit_;
+  Rng rng_;
+  Response response_;
+  Endings::State ending_;
+  std::vector<int32_t> seen_;  // ids of prompt and response in rising order, each once; if wanted
+  bool ended_ = false;
+};
+
+}  // namespace vernier

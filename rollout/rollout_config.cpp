@@ -1,0 +1,97 @@
+#include "rollout/rollout_config.h"
+
+#include <algorithm>
+#include <array>
+
+#include "core/base/errors.h"
+
+namespace vernier {
+
+using kernels::WeightFormat;
+
+namespace {
+// In the order of WeightFormat.
+constexpr std::array<const char*, 3> kFormats = {"fp32", "bf16", "int8"};
+}  // namespace
+
+void RolloutConfig::bind(Binder& config) {
+  config.number("num_generations", num_generations, 1, 4096, "responses a prompt");
+  config.number("prompts_per_step", prompts_per_step, 1, 1000000, "prompts a step");
+  config.number("max_completion_length", max_completion_length, 1, 1 << 24,
+                "tokens of a response, end token included");
+  config.number("temperature", sampling.temperature, 0.0, 100.0,
+                "divides the logits; 0 takes the most probable token");
+  if (const std::string problem = temperature_problem(sampling.temperature); !problem.empty())
+    config.error("temperature", problem);
+  config.number("top_k", sampling.top_k, 0, 1 << 24, "keep the k most probable tokens; 0: all");
+  config.number("top_p", sampling.top_p, 1e-6, 1.0, "keep the fewest tokens with this probability");
+  config.number("min_p", sampling.min_p, 0.0, 1.0,
+                "keep tokens of at least this share of the top token's probability");
+  config.number("repetition_penalty", sampling.repetition_penalty, 0.01, 100.0,
+                "divides positive and multiplies negative logits of the ids that prompt and "
+                "response have, before logit_bias and temperature; 1: none");
+  config.by_id("logit_bias", sampling.logit_bias, -100.0, 100.0,
+               "is added to the logits of token ids, before the temperature");
+  config.texts("record_logprobs", record_logprobs, {"sampled", "plain"},
+               "log-probabilities that rows have besides those under logits / temperature: of the "
+               "distribution that was drawn from, and of the model at temperature 1");
+  config.number("max_running", max_running, 1, 1 << 20, "responses that are decoded together");
+  config.number("max_step_tokens", max_step_tokens, 1, 1 << 24,
+                "tokens of one forward pass; a longer prompt comes in chunks");
+  if (max_step_tokens < max_running)
+    config.error("max_step_tokens", cat(max_step_tokens, " is less than max_running = ",
+                                        max_running, ": every response takes one token a pass"));
+  config.number("kv_cache_gb", kv_cache_gb, 0.0, 1e6,
+                "most memory of the key-value cache in GB; 0: half of what the machine has free");
+  std::string format = kFormats[static_cast<size_t>(weights)];
+  config.choice("weights", format, {kFormats.begin(), kFormats.end()},
+                "format of the weights that responses are drawn with");
+  weights = static_cast<WeightFormat>(std::ranges::find(kFormats, format) - kFormats.begin());
+  config.number("draft_tokens", draft_tokens, 0, 32,
+                "tokens of a response that are guessed from the texts of its group and computed "
+                "together; the responses stay the same; 0: none");
+  config.number("draft_ngram", draft_ngram, 1, 64,
+                "tokens that must have stood together before, for what followed to be a guess");
+  config.number("draft_rows", draft_rows, 1, 1 << 16,
+                "guesses fill a pass up to so many tokens: where a pass is small they cost little");
+  for (const char* key : {"draft_ngram", "draft_rows"})
+    config.only_if(key, draft_tokens > 0, "draft_tokens = 0");
+  config.text("think_start", think_start,
+              "tag that opens the thinking, one token; empty: the response starts inside it");
+  config.text("think_end", think_end, "tag that ends the thinking, one token; empty: no thinking");
+  config.only_if("think_start", !think_end.empty(), "think_end = \"\"");
+  ending.bind(config, max_completion_length, think_end);
+}
+
+bool RolloutConfig::records(const std::string& kind) const {
+  return std::find(record_logprobs.begin(), record_logprobs.end(), kind) != record_logprobs.end();
+}
+
+void check_fits(const Prompt& prompt, const std::string& where, const RolloutConfig& config,
+                const ModelSpec& spec) {
+  const auto length = static_cast<int64_t>(prompt.ids.size());
+  const int64_t limit = prompt.max_completion_length.value_or(config.max_completion_length);
+  if (limit > config.max_completion_length)
+    fail(where, ": its max_completion_length: ", limit, " is outside the allowed range, 1 to ",
+         config.max_completion_length, " (the configured max_completion_length)");
+  if (length + limit > spec.longest())
+    fail(where, ": its ", length, " tokens and max_completion_length = ", limit,
+         " do not fit the model's ", spec.longest(), " positions");
+}
+
+void check_ids(const RolloutConfig& config, const ModelSpec& spec) {
+  const auto check = [&](std::string_view key, int64_t id) {
+    if (id >= spec.vocab_size)
+      fail("rollout.", key, ": token id ", id, " is outside the model's vocabulary, 0 to ",
+           spec.vocab_size - 1);
+  };
+  for (const auto& [id, bias] : config.sampling.logit_bias) check("logit_bias", id);
+  for (const int64_t id : config.ending.stop_token_ids) check("stop_token_ids", id);
+}
+
+std::string temperature_problem(double temperature) {
+  if (temperature == 0 || temperature >= 1e-3) return "";
+  return cat(temperature, " is neither 0 (the most probable token) nor at least 0.001");
+}
+
+}  // namespace vernier
