@@ -6,28 +6,35 @@
 #include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace vernier {
 
+// A call is a generation. It is open while it has tasks to give; who joins it counts as inside, and
+// the caller waits for those alone: a thread that wakes too late has missed a call and holds up
+// nobody.
 struct Pool::Shared {
-  std::mutex lock;
-  std::condition_variable wake, finished;
-  // Written under the lock; a call is a new generation.
-  uint64_t generation = 0;
-  const std::function<void(int64_t)>* body = nullptr;
-  int64_t tasks = 0;
-  int busy = 0;
-  bool stop = false;
-  std::exception_ptr problem;
+  static constexpr uint64_t kOpen = 1 << 15, kInside = kOpen - 1;
+  static constexpr int kGenerationBit = 16;
+  static constexpr int kSpins = 2000;  // some tens of microseconds
 
-  std::atomic<int64_t> next{0};
-  std::atomic<uint64_t> published{0};  // generation, readable without the lock while spinning
+  std::atomic<uint64_t> state{0};  // generation, kOpen, threads inside
+  // Of the open call; body changes only while nobody is inside.
+  const std::function<void(int64_t)>* body = nullptr;
+  std::atomic<int64_t> tasks{0}, next{0};
+
+  std::mutex lock;  // of who sleeps, and of `problem`
+  std::condition_variable wake, finished;
+  std::atomic<int> sleepers{0};
+  std::atomic<bool> caller_sleeps{false}, stop{false};
+  std::exception_ptr problem;
   std::vector<std::thread> threads;
 
-  void work(const std::function<void(int64_t)>& run_one, int64_t count) {
+  void work() {
+    const int64_t count = tasks.load();
     try {
-      for (int64_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) run_one(i);
+      for (int64_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) (*body)(i);
     } catch (...) {
       const std::lock_guard hold(lock);
       if (!problem) problem = std::current_exception();
@@ -35,23 +42,69 @@ struct Pool::Shared {
     }
   }
 
-  void serve() {
-    uint64_t seen = 0;
-    while (true) {
-      // A kernel is often followed by the next one at once: look for it a moment before sleeping.
-      for (int spin = 0; spin < 2000 && published.load(std::memory_order_acquire) == seen; ++spin)
-        __builtin_ia32_pause();
-      std::unique_lock hold(lock);
-      wake.wait(hold, [&] { return stop || generation != seen; });
-      if (stop) return;
-      seen = generation;
-      const auto* run_one = body;
-      const int64_t count = tasks;
-      hold.unlock();
-      work(*run_one, count);
-      hold.lock();
-      if (--busy == 0) finished.notify_one();
+  // Joins the open call, if there is one.
+  bool join() {
+    uint64_t now = state.load();
+    while ((now & kOpen) != 0)
+      if (state.compare_exchange_weak(now, now + 1)) return true;
+    return false;
+  }
+
+  void leave() {
+    const uint64_t before = state.fetch_sub(1);
+    if ((before & (kOpen | kInside)) != 1 || !caller_sleeps.load()) return;
+    const std::lock_guard hold(lock);
+    finished.notify_one();
+  }
+
+  // Waits for a call that is open and still has tasks. False where the pool ends.
+  bool look() {
+    const auto ready = [&] {
+      return stop.load() || ((state.load() & kOpen) != 0 && next.load() < tasks.load());
+    };
+    // A kernel is often followed by the next one at once: look for it a moment before sleeping.
+    for (int spin = 0; spin < kSpins; ++spin) {
+      if (ready()) return !stop.load();
+      __builtin_ia32_pause();
     }
+    std::unique_lock hold(lock);
+    sleepers.fetch_add(1);
+    wake.wait(hold, ready);
+    sleepers.fetch_sub(1);
+    return !stop.load();
+  }
+
+  void serve() {
+    while (look()) {
+      if (!join()) continue;
+      work();
+      leave();
+    }
+  }
+
+  void open(int64_t count, const std::function<void(int64_t)>& run_one) {
+    body = &run_one;
+    tasks.store(count);
+    problem = nullptr;
+    next.store(0);
+    const uint64_t generation = (state.load() >> kGenerationBit) + 1;
+    state.store(generation << kGenerationBit | kOpen);
+    if (sleepers.load() == 0) return;
+    const std::lock_guard hold(lock);
+    wake.notify_all();
+  }
+
+  void close() {
+    state.fetch_and(~kOpen);
+    const auto alone = [&] { return (state.load() & kInside) == 0; };
+    for (int spin = 0; spin < kSpins; ++spin) {
+      if (alone()) return;
+      __builtin_ia32_pause();
+    }
+    std::unique_lock hold(lock);
+    caller_sleeps.store(true);
+    finished.wait(hold, alone);
+    caller_sleeps.store(false);
   }
 };
 
@@ -62,8 +115,7 @@ Pool::Pool(int threads) : threads_(std::max(threads, 1)), shared_(std::make_uniq
 Pool::~Pool() {
   {
     const std::lock_guard hold(shared_->lock);
-    shared_->stop = true;
-    shared_->published.fetch_add(1, std::memory_order_release);
+    shared_->stop.store(true);
   }
   shared_->wake.notify_all();
   for (std::thread& thread : shared_->threads) thread.join();
@@ -74,22 +126,10 @@ void Pool::run(int64_t tasks, const std::function<void(int64_t)>& body) {
     for (int64_t i = 0; i < tasks; ++i) body(i);
     return;
   }
-  Shared& shared = *shared_;
-  {
-    const std::lock_guard hold(shared.lock);
-    shared.body = &body;
-    shared.tasks = tasks;
-    shared.busy = threads_ - 1;
-    shared.problem = nullptr;
-    shared.next.store(0);
-    ++shared.generation;
-    shared.published.store(shared.generation, std::memory_order_release);
-  }
-  shared.wake.notify_all();
-  shared.work(body, tasks);
-  std::unique_lock hold(shared.lock);
-  shared.finished.wait(hold, [&] { return shared.busy == 0; });
-  if (shared.problem) std::rethrow_exception(shared.problem);
+  shared_->open(tasks, body);
+  shared_->work();
+  shared_->close();
+  if (shared_->problem) std::rethrow_exception(std::exchange(shared_->problem, nullptr));
 }
 
 namespace {

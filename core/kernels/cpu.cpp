@@ -40,7 +40,8 @@ const Build& build() {
 }
 const CpuTable& table() { return build().loops; }
 
-constexpr int64_t kRowsPerTask = 64;
+constexpr int64_t kRowsPerTask = 64;            // where pieces are added up
+constexpr int64_t kFloatsPerRowTask = 1 << 13;  // where rows are on their own
 constexpr int64_t kFloatsPerTask = 1 << 16;
 
 int64_t tasks_for(int64_t count, int64_t each) { return (count + each - 1) / each; }
@@ -50,6 +51,12 @@ template <class Body>
 void by_blocks(int64_t count, int64_t each, const Body& body) {
   kernel_pool().run(tasks_for(count, each),
                     [&](int64_t task) { body(task * each, std::min(count, (task + 1) * each)); });
+}
+
+// The same for rows that are on their own, of `width` numbers each.
+template <class Body>
+void by_rows(int64_t rows, int64_t width, const Body& body) {
+  by_blocks(rows, std::max<int64_t>(1, kFloatsPerRowTask / width), body);
 }
 
 // Keys (or values) of one head of a segment by columns: [size][stride], stride a multiple of 64,
@@ -212,7 +219,7 @@ void gemm_tn(const float* a, const float* b, float* c, int64_t rows, int64_t col
 
 void rms_norm(const float* x, const float* w, float* y, float* inverse_rms, int64_t rows,
               int64_t width, float eps) {
-  by_blocks(rows, kRowsPerTask, [&](int64_t first, int64_t last) {
+  by_rows(rows, width, [&](int64_t first, int64_t last) {
     table().rms_norm(x + first * width, w, y + first * width, inverse_rms + first, last - first,
                      width, eps);
   });
@@ -230,21 +237,21 @@ void rms_norm_backward(const float* dy, const float* x, const float* w, const fl
 }
 
 void swiglu(const float* gate_up, float* y, int64_t rows, int64_t width) {
-  by_blocks(rows, kRowsPerTask, [&](int64_t first, int64_t last) {
+  by_rows(rows, 2 * width, [&](int64_t first, int64_t last) {
     table().swiglu(gate_up + first * 2 * width, y + first * width, last - first, width);
   });
 }
 
 void swiglu_backward(const float* dy, const float* gate_up, float* d_gate_up, int64_t rows,
                      int64_t width) {
-  by_blocks(rows, kRowsPerTask, [&](int64_t first, int64_t last) {
+  by_rows(rows, 2 * width, [&](int64_t first, int64_t last) {
     table().swiglu_backward(dy + first * width, gate_up + first * 2 * width,
                             d_gate_up + first * 2 * width, last - first, width);
   });
 }
 
 void add_bias(float* y, const float* bias, int64_t rows, int64_t width) {
-  by_blocks(rows, kRowsPerTask, [&](int64_t first, int64_t last) {
+  by_rows(rows, width, [&](int64_t first, int64_t last) {
     ref::add_bias(y + first * width, bias, last - first, width);
   });
 }
@@ -284,7 +291,7 @@ void qk_norm(const float* qkv, const float* q_weight, const float* k_weight, flo
   const int64_t row = shape.row(), norms = qk_norms(shape, kind);
   const auto [q, k] = norm_parts(shape, kind);
   const int64_t values = k.offset + k.count * k.width;
-  by_blocks(rows, kRowsPerTask, [&](int64_t first, int64_t last) {
+  by_rows(rows, row, [&](int64_t first, int64_t last) {
     for (int64_t t = first; t < last; ++t) {
       const float* in = qkv + t * row;
       float *to = out + t * row, *means = inverse_rms + t * norms;
@@ -325,7 +332,7 @@ void qk_norm_backward(const float* d_out, const float* qkv, const float* q_weigh
 void rope(float* qkv, const int32_t* positions, const float* cosine, const float* sine,
           const AttentionShape& shape, int64_t rows, bool inverse) {
   // The rotation is cheap and has no sum in it: the reference serves as it is.
-  by_blocks(rows, kRowsPerTask, [&](int64_t first, int64_t last) {
+  by_rows(rows, shape.row(), [&](int64_t first, int64_t last) {
     ref::rope(qkv + first * shape.row(), positions + first, cosine, sine, shape, last - first,
               inverse);
   });
@@ -343,14 +350,13 @@ void attention(const float* qkv, const int32_t* starts, int64_t segments, float*
     const float* keys = qkv + first * row + (shape.heads + kv) * size;
     transpose_head(keys, row, count, size, columns, stride);
     dense_head(keys + shape.kv_heads * size, row, count, size, values);
-    scores.resize(static_cast<size_t>(stride + kKeyBlock));
-    for (int64_t h = kv * shape.group(); h < (kv + 1) * shape.group(); ++h)
-      for (int64_t t = 0; t < count; ++t) {
-        log_sum[(first + t) * shape.heads + h] =
-            table().attend(qkv + (first + t) * row + h * size, columns.data(), stride,
-                           values.data(), out + (first + t) * out_row + h * size, scores.data(),
-                           shape.first_seen(t), t + 1, size, scale);
-      }
+    scores.resize(static_cast<size_t>(kHeadsTogether * (stride + kKeyBlock)));
+    const int64_t h = kv * shape.group();
+    for (int64_t t = 0; t < count; ++t)
+      table().attend(qkv + (first + t) * row + h * size, shape.group(), columns.data(), stride,
+                     values.data(), out + (first + t) * out_row + h * size,
+                     log_sum + (first + t) * shape.heads + h, scores.data(), shape.first_seen(t),
+                     t + 1, size, scale);
   });
 }
 
@@ -390,33 +396,47 @@ void attention_backward(const float* d_out, const float* qkv, const float* out,
   });
 }
 
+namespace {
+
+// Spans in parts of at most `tokens`: one long prompt would hold up the others.
+std::vector<PagedSpan> parts_of(const PagedSpan* spans, int64_t count, int64_t tokens) {
+  std::vector<PagedSpan> parts;
+  for (int64_t s = 0; s < count; ++s)
+    for (int64_t t = 0; t < spans[s].count; t += tokens)
+      parts.push_back({.pages = spans[s].pages,
+                       .first = spans[s].first + t,
+                       .count = std::min(tokens, spans[s].count - t),
+                       .row = spans[s].row + t});
+  return parts;
+}
+
+}  // namespace
+
 void paged_append(const float* qkv, const PagedLayer& cache, const PagedSpan* spans, int64_t count,
                   const AttentionShape& shape) {
   const int64_t size = shape.head_size, values_at = shape.kv_heads * size * kKeyBlock;
-  for (int64_t s = 0; s < count; ++s)
-    for (int64_t t = 0; t < spans[s].count; ++t) {
-      const int64_t token = spans[s].first + t;
-      float* page = cache.base + spans[s].pages[token / kKeyBlock] * cache.stride;
-      const int64_t place = token % kKeyBlock;
-      const float* keys = qkv + (spans[s].row + t) * shape.row() + shape.heads * size;
-      const float* values = keys + shape.kv_heads * size;
-      for (int64_t e = 0; e < shape.kv_heads * size; ++e) page[e * kKeyBlock + place] = keys[e];
-      for (int64_t kv = 0; kv < shape.kv_heads; ++kv)
-        std::memcpy(page + values_at + (kv * kKeyBlock + place) * size, values + kv * size,
-                    sizeof(float) * size);
+  const auto parts = parts_of(spans, count, kKeyBlock);
+  by_blocks(std::ssize(parts), 4, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) {
+      const PagedSpan& part = parts[static_cast<size_t>(p)];
+      for (int64_t t = 0; t < part.count; ++t) {
+        const int64_t token = part.first + t;
+        float* page = cache.base + part.pages[token / kKeyBlock] * cache.stride;
+        const int64_t place = token % kKeyBlock;
+        const float* keys = qkv + (part.row + t) * shape.row() + shape.heads * size;
+        const float* values = keys + shape.kv_heads * size;
+        for (int64_t e = 0; e < shape.kv_heads * size; ++e) page[e * kKeyBlock + place] = keys[e];
+        for (int64_t kv = 0; kv < shape.kv_heads; ++kv)
+          std::memcpy(page + values_at + (kv * kKeyBlock + place) * size, values + kv * size,
+                      sizeof(float) * size);
+      }
     }
+  });
 }
 
 void paged_attention(const float* qkv, const PagedLayer& cache, const PagedSpan* spans,
                      int64_t count, float* out, const AttentionShape& shape) {
-  constexpr int64_t kTokensPerTask = 32;  // of a prompt: one task would hold up the others
-  std::vector<PagedSpan> parts;
-  for (int64_t s = 0; s < count; ++s)
-    for (int64_t t = 0; t < spans[s].count; t += kTokensPerTask)
-      parts.push_back({.pages = spans[s].pages,
-                       .first = spans[s].first + t,
-                       .count = std::min(kTokensPerTask, spans[s].count - t),
-                       .row = spans[s].row + t});
+  const auto parts = parts_of(spans, count, 32);
   const int64_t size = shape.head_size, values_at = shape.kv_heads * size * kKeyBlock;
   const float scale = 1.0f / std::sqrt(static_cast<float>(size));
   kernel_pool().run(std::ssize(parts), [&](int64_t task) {
@@ -426,16 +446,15 @@ void paged_attention(const float* qkv, const PagedLayer& cache, const PagedSpan*
     const int64_t blocks = tasks_for(part.first + part.count, kKeyBlock);
     pages.clear();
     for (int64_t i = 0; i < blocks; ++i) pages.push_back(cache.base + part.pages[i] * cache.stride);
-    scores.resize(static_cast<size_t>((blocks + 1) * kKeyBlock));
+    scores.resize(static_cast<size_t>(kHeadsTogether * (blocks + 1) * kKeyBlock));
     for (int64_t kv = 0; kv < shape.kv_heads; ++kv)
-      for (int64_t t = 0; t < part.count; ++t)
-        for (int64_t h = kv * shape.group(); h < (kv + 1) * shape.group(); ++h) {
-          const int64_t token = part.first + t;
-          table().attend_paged(qkv + (part.row + t) * shape.row() + h * size, pages.data(),
-                               kv * size * kKeyBlock, values_at,
-                               out + ((part.row + t) * shape.heads + h) * size, scores.data(),
-                               shape.first_seen(token), token + 1, size, scale);
-        }
+      for (int64_t t = 0; t < part.count; ++t) {
+        const int64_t token = part.first + t, h = kv * shape.group();
+        table().attend_paged(qkv + (part.row + t) * shape.row() + h * size, shape.group(),
+                             pages.data(), kv * size * kKeyBlock, values_at,
+                             out + ((part.row + t) * shape.heads + h) * size, scores.data(),
+                             shape.first_seen(token), token + 1, size, scale);
+      }
   });
 }
 

@@ -136,16 +136,26 @@ struct Paged {
   const float* values(long block) const { return pages[block] + at + values_at; }
 };
 
-// scores[j] = scale * query . column j, for the 64 columns of a block.
-inline void score_block(const float* query, const float* columns, long stride, float* scores,
-                        long size, float scale) {
-  constexpr long kParts = kBlockTokens / kLanes;
-  Vec sum[kParts] = {};
-  for (long e = 0; e < size; ++e) {
-    const Vec factor = all(query[e]);
-    for (long v = 0; v < kParts; ++v) sum[v] += factor * load(columns + e * stride + v * kLanes);
+// scores of kHeads queries [kHeads][size] against the 64 columns of a block: scale * query .
+// column.
+template <long kHeads>
+inline void score_block(const float* queries, const float* columns, long stride, float* scores,
+                        long row, long size, float scale) {
+  constexpr long kWide = kBlockTokens / kLanes < 4 ? kBlockTokens / kLanes : 4;
+  for (long part = 0; part < kBlockTokens; part += kWide * kLanes) {
+    Vec sum[kHeads][kWide] = {};
+    for (long e = 0; e < size; ++e) {
+      Vec column[kWide];
+      for (long v = 0; v < kWide; ++v) column[v] = load(columns + e * stride + part + v * kLanes);
+      for (long h = 0; h < kHeads; ++h) {
+        const Vec factor = all(queries[h * size + e]);
+        for (long v = 0; v < kWide; ++v) sum[h][v] += factor * column[v];
+      }
+    }
+    for (long h = 0; h < kHeads; ++h)
+      for (long v = 0; v < kWide; ++v)
+        store(scores + h * row + part + v * kLanes, sum[h][v] * scale);
   }
-  for (long v = 0; v < kParts; ++v) store(scores + v * kLanes, sum[v] * scale);
 }
 
 // The same for `keys` dense columns, in blocks; columns past `keys` are computed (the storage is
@@ -153,53 +163,66 @@ inline void score_block(const float* query, const float* columns, long stride, f
 inline void score_keys(const float* query, const float* columns, long stride, float* scores,
                        long keys, long size, float scale) {
   for (long j = 0; j < keys; j += kBlockTokens)
-    score_block(query, columns + j, stride, scores + j, size, scale);
+    score_block<1>(query, columns + j, stride, scores + j, 0, size, scale);
 }
 
-// out [size] = sum over the tokens [from, to) of weights[j - from] * values j, in order of j.
-template <class Source>
-inline void weighted_values(const float* weights, const Source& source, float* out, long from,
-                            long to, long size) {
+// out [kHeads][size] = sum over the tokens [from, to) of weights[j - from] * values j, in order of
+// j; weights of a head are `row` apart.
+template <long kHeads, class Source>
+inline void weighted_values(const float* weights, long row, const Source& source, float* out,
+                            long from, long to, long size) {
   const auto each = [&](auto add) __attribute__((always_inline)) {
     for (long j = from; j < to;) {
       const long block = j / kBlockTokens, end = (block + 1) * kBlockTokens;
       const float* rows = source.values(block) - block * kBlockTokens * size;
       for (const long stop = end < to ? end : to; j < stop; ++j)
-        add(weights[j - from], rows + j * size);
+        add(weights + (j - from), rows + j * size);
     }
   };
   constexpr long kWide = 4 * kLanes;
   long e = 0;
   for (; e + kWide <= size; e += kWide) {
-    Vec sum[4] = {};
-    each([&](float weight, const float* row) __attribute__((always_inline)) {
-      for (long v = 0; v < 4; ++v) sum[v] += weight * load(row + e + v * kLanes);
+    Vec sum[kHeads][4] = {};
+    each([&](const float* weight, const float* values) __attribute__((always_inline)) {
+      Vec value[4];
+      for (long v = 0; v < 4; ++v) value[v] = load(values + e + v * kLanes);
+      for (long h = 0; h < kHeads; ++h) {
+        const Vec factor = all(weight[h * row]);
+        for (long v = 0; v < 4; ++v) sum[h][v] += factor * value[v];
+      }
     });
-    for (long v = 0; v < 4; ++v) store(out + e + v * kLanes, sum[v]);
+    for (long h = 0; h < kHeads; ++h)
+      for (long v = 0; v < 4; ++v) store(out + h * size + e + v * kLanes, sum[h][v]);
   }
   for (; e + kLanes <= size; e += kLanes) {
-    Vec sum = {};
-    each([&](float weight, const float* row)
-             __attribute__((always_inline)) { sum += weight * load(row + e); });
-    store(out + e, sum);
+    Vec sum[kHeads] = {};
+    each([&](const float* weight, const float* values) __attribute__((always_inline)) {
+      const Vec value = load(values + e);
+      for (long h = 0; h < kHeads; ++h) sum[h] += weight[h * row] * value;
+    });
+    for (long h = 0; h < kHeads; ++h) store(out + h * size + e, sum[h]);
   }
-  for (; e < size; ++e) {
-    float sum = 0;
-    each([&](float weight, const float* row) { sum += weight * row[e]; });
-    out[e] = sum;
-  }
+  for (; e < size; ++e)
+    for (long h = 0; h < kHeads; ++h) {
+      float sum = 0;
+      each([&](const float* weight, const float* values) { sum += weight[h * row] * values[e]; });
+      out[h * size + e] = sum;
+    }
 }
 
 inline void weighted_rows(const float* weights, const float* rows, float* out, long count,
                           long size) {
-  weighted_values(weights, Dense{nullptr, rows, 0, size}, out, 0, count, size);
+  weighted_values<1>(weights, 0, Dense{nullptr, rows, 0, size}, out, 0, count, size);
 }
 
-// Scores become weights exp(score - top); returns their sum, and the top.
+// Scores become weights exp(score - top); returns their sum, and the top. There is room for whole
+// vectors.
 inline float soften(float* scores, long keys, float& top) {
-  top = scores[0];
-  for (long j = 1; j < keys; ++j) top = scores[j] > top ? scores[j] : top;
   for (long j = keys; j % kLanes != 0; ++j) scores[j] = -3.4e38f;
+  Vec tops = all(-3.4e38f);
+  for (long j = 0; j < keys; j += kLanes) tops = max_of(load(scores + j), tops);
+  top = tops[0];
+  for (long l = 1; l < kLanes; ++l) top = tops[l] > top ? tops[l] : top;
   Vec sums = {};
   for (long j = 0; j < keys; j += kLanes) {
     const Vec weight = exp_of(load(scores + j) - top);
@@ -209,30 +232,64 @@ inline float soften(float* scores, long keys, float& top) {
   return sum_of(sums);
 }
 
-template <class Source>
-inline float attend_to(const float* query, const Source& source, float* out, float* scores,
-                       long from, long to, long size, float scale) {
-  const long first = from / kBlockTokens;
-  for (long block = first; block * kBlockTokens < to; ++block)
-    score_block(query, source.keys(block), source.stride, scores + (block - first) * kBlockTokens,
-                size, scale);
+// kHeads heads of one token, which share keys and values: those are read once. Every head's numbers
+// are those of a head alone.
+template <long kHeads, class Source>
+inline void attend_heads(const float* queries, const Source& source, float* out, float* log_sums,
+                         float* scores, long from, long to, long size, float scale) {
+  const long first = from / kBlockTokens, last = (to + kBlockTokens - 1) / kBlockTokens;
+  const long row = (last - first + 1) * kBlockTokens;
+  for (long block = first; block < last; ++block)
+    score_block<kHeads>(queries, source.keys(block), source.stride,
+                        scores + (block - first) * kBlockTokens, row, size, scale);
   float* seen = scores + from - first * kBlockTokens;
-  float top = 0;
-  const float total = soften(seen, to - from, top);
-  weighted_values(seen, source, out, from, to, size);
-  const float inverse = 1.0f / total;
-  for (long e = 0; e < size; ++e) out[e] *= inverse;
-  return top + __builtin_logf(total);
+  float total[kHeads];
+  for (long h = 0; h < kHeads; ++h) {
+    float top = 0;
+    total[h] = soften(seen + h * row, to - from, top);
+    if (log_sums != nullptr) log_sums[h] = top + __builtin_logf(total[h]);
+  }
+  weighted_values<kHeads>(seen, row, source, out, from, to, size);
+  for (long h = 0; h < kHeads; ++h) {
+    const float inverse = 1.0f / total[h];
+    for (long e = 0; e < size; ++e) out[h * size + e] *= inverse;
+  }
 }
 
-float attend(const float* query, const float* k_columns, long k_stride, const float* v, float* out,
-             float* scores, long from, long to, long size, float scale) {
-  return attend_to(query, Dense{k_columns, v, k_stride, size}, out, scores, from, to, size, scale);
+template <class Source>
+inline void attend_group(const float* queries, long heads, const Source& source, float* out,
+                         float* log_sums, float* scores, long from, long to, long size,
+                         float scale) {
+  static_assert(kHeadsTogether == 3);
+  for (long h = 0; h < heads;) {
+    const long left = heads - h;
+    const long count = left == 3 || left > 4 ? 3 : left > 1 ? 2 : 1;
+    const auto run = [&](auto kernel) {
+      kernel(queries + h * size, source, out + h * size,
+             log_sums == nullptr ? nullptr : log_sums + h, scores, from, to, size, scale);
+    };
+    if (count == 3)
+      run(attend_heads<3, Source>);
+    else if (count == 2)
+      run(attend_heads<2, Source>);
+    else
+      run(attend_heads<1, Source>);
+    h += count;
+  }
 }
 
-void attend_paged(const float* query, const float* const* pages, long at, long values_at,
-                  float* out, float* scores, long from, long to, long size, float scale) {
-  attend_to(query, Paged{pages, at, values_at}, out, scores, from, to, size, scale);
+void attend(const float* queries, long heads, const float* k_columns, long k_stride, const float* v,
+            float* out, float* log_sums, float* scores, long from, long to, long size,
+            float scale) {
+  attend_group(queries, heads, Dense{k_columns, v, k_stride, size}, out, log_sums, scores, from, to,
+               size, scale);
+}
+
+void attend_paged(const float* queries, long heads, const float* const* pages, long at,
+                  long values_at, float* out, float* scores, long from, long to, long size,
+                  float scale) {
+  attend_group(queries, heads, Paged{pages, at, values_at}, out, nullptr, scores, from, to, size,
+               scale);
 }
 
 void attend_backward(const float* d_out, const float* query, const float* k_columns,

@@ -5,6 +5,9 @@
 
 namespace vernier::kernels {
 
+/// Heads that read keys and values together.
+constexpr long kHeadsTogether = 3;
+
 /// One build of gemm.cpp: c [rows, columns] = a times a panel, columns <= 32. A panel is `inner`
 /// rows of 32 columns, all of them readable, in the format of the function's name.
 struct GemmTable {
@@ -34,17 +37,21 @@ struct CpuTable {
   void (*swiglu_backward)(const float* dy, const float* gate_up, float* d_gate_up, long rows,
                           long width);
 
-  /// One query against the tokens [from, to). k_columns [size][k_stride] has a key a column, v
-  /// [to][size] a value a row; k_stride is a multiple of 64. `scores` has room for `to` and 64
-  /// more, rounded up to 64. Returns the log-sum-exp of the scaled scores.
-  float (*attend)(const float* query, const float* k_columns, long k_stride, const float* v,
-                  float* out, float* scores, long from, long to, long size, float scale);
+  /// Queries [heads][size] of one token against the tokens [from, to), whose keys and values all
+  /// the heads share. k_columns [size][k_stride] has a key a column, v [to][size] a value a row;
+  /// k_stride is a multiple of 64. `scores` has room for kHeadsTogether times (`to` rounded up to
+  /// 64, and 64 more). out [heads][size], log_sums [heads]: the log-sum-exp of the scaled scores.
+  void (*attend)(const float* queries, long heads, const float* k_columns, long k_stride,
+                 const float* v, float* out, float* log_sums, float* scores, long from, long to,
+                 long size, float scale);
   /// The same from pages of 64 tokens: at pages[i] + at lie keys [size][64], and values_at floats
   /// on values [64][size].
-  void (*attend_paged)(const float* query, const float* const* pages, long at, long values_at,
-                       float* out, float* scores, long from, long to, long size, float scale);
-  /// The gradient of the same. `k` [keys][size] by rows too; v_columns like k_columns. dk, dv
-  /// [keys][size] are added to, dq written. `scores`, `d_scores`: room as above.
+  void (*attend_paged)(const float* queries, long heads, const float* const* pages, long at,
+                       long values_at, float* out, float* scores, long from, long to, long size,
+                       float scale);
+  /// The gradient of one head of the first of them. `k` [keys][size] by rows too; v_columns like
+  /// k_columns. dk, dv [keys][size] are added to, dq written. `scores`, `d_scores`: room for the
+  /// keys, rounded up to 64.
   void (*attend_backward)(const float* d_out, const float* query, const float* k_columns,
                           const float* v_columns, long stride, const float* k, const float* out,
                           float log_sum, float* dq, float* dk, float* dv, float* scores,
