@@ -6,6 +6,7 @@
 #include "core/base/errors.h"
 #include "core/base/pool.h"
 #include "core/base/rng.h"
+#include "rollout/device_steps.h"
 
 namespace vernier {
 
@@ -17,12 +18,15 @@ EngineStats EngineStats::operator-(const EngineStats& before) const {
           .scheduler = scheduler - before.scheduler};
 }
 
-Engine::Engine(Decoder& decoder, const Tokenizer& tokenizer)
-    : decoder_(decoder), tokenizer_(tokenizer) {}
+Engine::Engine(Decoder& decoder, const Tokenizer& tokenizer, MakeStepRunner make_runner)
+    : decoder_(decoder), tokenizer_(tokenizer), make_runner_(std::move(make_runner)) {
+  if (!make_runner_ && decoder.weights().is_cuda()) make_runner_ = make_device_steps;
+}
 Engine::~Engine() = default;
 
 void Engine::open(const RolloutConfig& config, int64_t sequences, int64_t longest_prompt) {
   ensure(idle(), "no open request");
+  if (make_runner_) return open_steps(config, sequences, longest_prompt);
   constexpr int64_t kTokens = kernels::kKeyBlock;
   const auto pages_of = [](int64_t tokens) { return (tokens + kTokens - 1) / kTokens; };
   const int64_t running = std::min(config.max_running, sequences);
@@ -59,6 +63,7 @@ int64_t Engine::submit(Request request) {
   ensure(scheduler_ != nullptr, "an open engine");
   const RolloutConfig& config = request.rules->config();
   check_fits(request.prompt, cat("prompt ", request.prompt.id), config, decoder_.spec());
+  if (steps_ != nullptr) check_steps(request);
   const int64_t count = config.num_generations, index = request.prompt.index;
   const int64_t limit = request.prompt.max_completion_length.value_or(config.max_completion_length);
   const auto length = std::ssize(request.prompt.ids);
@@ -108,6 +113,10 @@ void Engine::step() {
 }
 
 void Engine::pass() {
+  if (steps_ != nullptr) {
+    ++stats_.passes;
+    return steps_->step();
+  }
   const StepPlan plan = scheduler_->plan();
   for (const auto& [from, to, tokens] : plan.copies) cache_->copy(from, to, tokens);
   CachedTokens pass;

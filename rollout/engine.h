@@ -17,6 +17,8 @@
 #include "rollout/response_draw.h"
 #include "rollout/rollout_config.h"
 #include "rollout/scheduler.h"
+#include "rollout/step_pipeline.h"
+#include "rollout/step_runner.h"
 
 namespace vernier {
 
@@ -53,9 +55,14 @@ struct Request {
 /// batch, the next one enters; a prompt is computed once for all its responses, and for later
 /// prompts that begin alike. What a response becomes does not depend on its neighbours, on the size
 /// of the cache, on what was shared, or on guesses, bit for bit.
+///
+/// On a GPU the tokens are drawn there, and the host is a step behind (step_pipeline.h): the same
+/// rules, guarantees as the products keep them (kernels::device::Linear).
 class Engine {
  public:
-  Engine(Decoder& decoder, const Tokenizer& tokenizer);
+  /// `make_runner`: what computes the passes in place of the decoder; by default, where that lies
+  /// on a GPU, what serves it there.
+  Engine(Decoder& decoder, const Tokenizer& tokenizer, MakeStepRunner make_runner = {});
   ~Engine();
 
   /// Draws `num_generations` responses to every prompt and hands each group over when its last
@@ -102,6 +109,11 @@ class Engine {
     int64_t sequence, first, count;
   };
 
+  void open_steps(const RolloutConfig& config, int64_t sequences, int64_t longest_prompt);
+  void check_steps(const Request& request) const;
+  StepPipeline::Listener listener();
+  void take(int64_t sequence, const Drawn& drawn, float plain);
+
   void pass();
   void draw(const at::Tensor& hidden, std::span<const Rows> rows);
   int64_t draw(Drawing& one, std::span<const int32_t> draft, const float* logits) const;
@@ -115,6 +127,11 @@ class Engine {
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<KvCache> cache_;
   SchedulerLimits limits_;
+  // In place of the cache, where a runner computes the passes.
+  MakeStepRunner make_runner_;
+  StepLimits step_limits_;  // that the runner was made for
+  std::unique_ptr<StepRunner> runner_;
+  std::unique_ptr<StepPipeline> steps_;
   int64_t version_ = -1;  // of the weights that made what the cache holds
   LengthPredictor lengths_;
   int64_t next_ticket_ = 0;

@@ -50,11 +50,42 @@ ResponseDraw::ResponseDraw(std::shared_ptr<const DrawRules> rules, const Prompt&
 void ResponseDraw::draw(const float* logits) {
   const int32_t forced = rules_->endings_.forced(ending_);
   const Drawn drawn = forced >= 0 ? force(forced, logits) : sample(logits);
+  check_finite(drawn);
+  record(drawn);
+  const RolloutConfig& config = rules_->config_;
+  const double temperature = config.sampling.temperature;
+  if (rules_->records_plain_)
+    response_.plain_logprobs.push_back(
+        temperature == 0 || temperature == 1
+            ? drawn.logprob
+            : kernels::token_logprob(logits, rules_->vocabulary_, drawn.id, 1.0));
+  if (config.top_logprobs > 0)
+    response_.top_logprobs.push_back(
+        kernels::top_logprobs(logits, rules_->vocabulary_, config.top_logprobs, temperature));
+  look_for_end();
+}
+
+kernels::device::SlotSampling ResponseDraw::slot() const {
+  const SamplingParams& params = rules_->config_.sampling;
+  return {.temperature = params.temperature,
+          .top_p = params.top_p,
+          .min_p = params.min_p,
+          .top_k = static_cast<int32_t>(params.top_k),
+          .banned = rules_->banned_,
+          .key = rng_.key()};
+}
+
+void ResponseDraw::take(const Drawn& drawn, float plain) {
+  check_finite(drawn);
+  record(drawn);
+  if (rules_->records_plain_) response_.plain_logprobs.push_back(plain);
+  look_for_end();
+}
+
+void ResponseDraw::check_finite(const Drawn& drawn) const {
   if (std::isnan(drawn.logprob))
     fail_run("the model's logits are not finite at token ", response_.ids.size() + 1,
              " of a response to prompt ", prompt_.id, "; nothing can be drawn from them");
-  record(drawn, logits);
-  look_for_end();
 }
 
 Drawn ResponseDraw::sample(const float* logits) const {
@@ -72,20 +103,10 @@ Drawn ResponseDraw::force(int32_t id, const float* logits) {
                                             rules_->config_.sampling.temperature)};
 }
 
-void ResponseDraw::record(const Drawn& drawn, const float* logits) {
-  const RolloutConfig& config = rules_->config_;
-  const double temperature = config.sampling.temperature;
+void ResponseDraw::record(const Drawn& drawn) {
   response_.ids.push_back(drawn.id);
   response_.logprobs.push_back(drawn.logprob);
   if (rules_->records_sampled_) response_.sampled_logprobs.push_back(drawn.sampled);
-  if (rules_->records_plain_)
-    response_.plain_logprobs.push_back(
-        temperature == 0 || temperature == 1
-            ? drawn.logprob
-            : kernels::token_logprob(logits, rules_->vocabulary_, drawn.id, 1.0));
-  if (config.top_logprobs > 0)
-    response_.top_logprobs.push_back(
-        kernels::top_logprobs(logits, rules_->vocabulary_, config.top_logprobs, temperature));
   if (rules_->penalizes_) insert(seen_, drawn.id);
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/base/rng.h"
+#include "core/kernels/device.h"
 #include "core/kernels/sample.h"
 #include "core/text/tokenizer.h"
 #include "core/types.h"
@@ -48,6 +49,13 @@ class ResponseDraw {
   /// Draws the next token from logits [V] of the model. Throws RunError where they are not finite.
   void draw(const float* logits);
 
+  /// How a GPU draws its tokens, by the number that each has in the response; and takes in the next
+  /// one that it drew, with its log-probability under the logits as they are. The configuration
+  /// passed check_device_draw(). Throws as draw().
+  kernels::device::SlotSampling slot() const;
+  void take(const Drawn& drawn, float plain);
+
+  int64_t limit() const { return limit_; }
   bool ended() const { return ended_; }
   const Response& response() const { return response_; }
 
@@ -57,7 +65,8 @@ class ResponseDraw {
  private:
   Drawn sample(const float* logits) const;
   Drawn force(int32_t id, const float* logits);
-  void record(const Drawn& drawn, const float* logits);
+  void check_finite(const Drawn& drawn) const;
+  void record(const Drawn& drawn);
   void look_for_end();
 
   std::shared_ptr<const DrawRules> rules_;

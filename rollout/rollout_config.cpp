@@ -89,6 +89,26 @@ void check_ids(const RolloutConfig& config, const ModelSpec& spec) {
   for (const int64_t id : config.ending.stop_token_ids) check("stop_token_ids", id);
 }
 
+void check_device_draw(const RolloutConfig& config) {
+  const SamplingParams& sampling = config.sampling;
+  std::string problems;
+  const auto refuse = [&](bool asked, const std::string& what) {
+    if (asked) problems += cat(problems.empty() ? "" : "\n", "rollout.", what);
+  };
+  const char* reason = ": a GPU does not draw with it yet; use the CPU, or ";
+  refuse(sampling.repetition_penalty != 1.0,
+         cat("repetition_penalty = ", sampling.repetition_penalty, reason, "1"));
+  refuse(!sampling.logit_bias.empty(), cat("logit_bias", reason, "no bias"));
+  refuse(config.top_logprobs > 0, cat("top_logprobs = ", config.top_logprobs, reason, "0"));
+  refuse(config.records("sampled"), cat("record_logprobs = \"sampled\"", reason, "\"plain\""));
+  refuse(config.ending.thinking_budget > 0,
+         cat("thinking_budget = ", config.ending.thinking_budget, reason, "0"));
+  refuse(config.draft_tokens > 0, cat("draft_tokens = ", config.draft_tokens, reason, "0"));
+  refuse(config.weights == WeightFormat::int8,
+         cat("weights = \"int8\"", reason, "\"bf16\" or \"fp32\""));
+  if (!problems.empty()) fail(problems);
+}
+
 std::string temperature_problem(double temperature) {
   if (temperature == 0 || temperature >= 1e-3) return "";
   return cat(temperature, " is neither 0 (the most probable token) nor at least 0.001");

@@ -42,6 +42,9 @@ void check_fits(const Prompt& prompt, const std::string& where, const RolloutCon
 /// Throws UsageError where the configuration names a token id that the model does not have.
 void check_ids(const RolloutConfig& config, const ModelSpec& spec);
 
+/// Throws UsageError on what a GPU does not draw with: one line for each key.
+void check_device_draw(const RolloutConfig& config);
+
 /// Why a temperature is refused; "" where it is not. Near to 0 the scaled logits overflow.
 std::string temperature_problem(double temperature);
 

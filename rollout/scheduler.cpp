@@ -94,6 +94,7 @@ void Scheduler::schedule(int64_t sequence, int64_t& room, StepPlan& plan) {
   Sequence& one = at(sequence);
   const int64_t pending = size(one) - one.computed;
   const int64_t count = std::min(room, pending + static_cast<int64_t>(one.draft.size()));
+  if (pending == 0 && one.awaits) return;  // its last token is on the way
   ensure(pending > 0, "a token to compute: what the last pass drew was appended");
   if (count <= 0) return;
   if (!make_room(sequence, one.computed + count, plan)) return give_up(sequence);
@@ -216,6 +217,7 @@ void Scheduler::take_over(Sequence& one, StepPlan& plan) {
 int64_t Scheduler::next_waiting() const {
   const auto may_start = [&](int64_t sequence) {
     const Sequence& one = at(sequence);
+    if (one.awaits) return false;
     return one.started || !one.family->pages.empty() || one.family->computing < 0;
   };
   if (passed_ >= limits_.max_running && may_start(*arrivals_.begin())) return *arrivals_.begin();
@@ -249,12 +251,28 @@ void Scheduler::release_pages(std::vector<int32_t>& pages) {
 
 void Scheduler::append(int64_t sequence, std::span<const int32_t> drawn) {
   Sequence& one = at(sequence);
+  if (one.awaits) {
+    ensure(drawn.size() == 1, "one token that was waited for");
+    one.awaits = false;
+    if (one.tokens.back() == kUnknown)
+      one.tokens.back() = drawn[0];
+    else
+      one.tokens.push_back(drawn[0]);
+    return;
+  }
   ensure(one.planned && one.computed == size(one) + static_cast<int64_t>(one.draft.size()) &&
              !drawn.empty() && drawn.size() <= one.draft.size() + 1,
          "tokens that the last pass was drawn for");
   one.computed = size(one) + static_cast<int64_t>(drawn.size()) - 1;
   one.tokens.insert(one.tokens.end(), drawn.begin(), drawn.end());
   one.draft.clear();
+}
+
+void Scheduler::expect(int64_t sequence, bool last) {
+  Sequence& one = at(sequence);
+  ensure(one.planned && !one.awaits && one.computed == size(one), "a sequence that draws");
+  one.awaits = true;
+  if (!last) one.tokens.push_back(kUnknown);
 }
 
 bool Scheduler::draws(int64_t sequence) const {

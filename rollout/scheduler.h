@@ -81,6 +81,15 @@ class Scheduler {
   /// drawn as drafted, and the one after them.
   void append(int64_t sequence, std::span<const int32_t> drawn);
 
+  /// For who draws elsewhere and hears of it a pass later: the last pass draws a token for this
+  /// sequence that append() brings after the next plan(). Until then passes are planned as if it
+  /// were known (its id stands as kUnknown), or, where it is the last one of its response, without
+  /// the sequence. One that gave up its pages waits for the token too.
+  void expect(int64_t sequence, bool last);
+  static constexpr int32_t kUnknown = -1;
+  /// Whether there is such a sequence.
+  bool knows(int64_t sequence) const { return sequences_.count(sequence) > 0; }
+
   /// Whether a sequence holds its pages and the next pass draws from it.
   bool draws(int64_t sequence) const;
   /// Guesses of the next tokens, computed along in the next pass where there is room.
@@ -113,6 +122,7 @@ class Scheduler {
     bool started = false;  // has run at some time
     bool running = false;
     bool planned = false;  // in this pass
+    bool awaits = false;   // a token that was drawn, for append()
   };
   struct Place {  // in the order of admission
     int64_t expected, sequence;

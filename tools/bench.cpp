@@ -25,7 +25,7 @@ namespace vernier {
 namespace {
 
 struct Options {
-  std::string model, weights = "fp32";
+  std::string model, weights = "fp32", device = "cpu";
   int64_t sequences = 64, prompt_tokens = 16, tokens = 64, responses = 8;
   int64_t inner = 576, columns = 49152, rounds = 5, threads = 0;
 };
@@ -156,7 +156,7 @@ double seconds_of(Engine& engine, const std::vector<Prompt>& prompts, const Roll
 }
 
 Json rollout(const Options& options) {
-  const Model model = load_model(options.model);
+  const Model model = load_model(options.model, {.device = at::Device(options.device)});
   const ModelSpec& spec = model.decoder->spec();
   const auto prompts = random_prompts(options.sequences, options.prompt_tokens, spec.vocab_size);
   const RolloutConfig all = fixed_length(options, options.tokens, options.sequences);
@@ -173,6 +173,10 @@ Json rollout(const Options& options) {
     decode.push_back(static_cast<double>(options.sequences * (options.tokens - 1)) /
                      (seconds - prompt_seconds));
   }
+  // An engine on a GPU records its graphs when it opens, so there the rate of decoding alone
+  // counts: it is of a difference.
+  if (options.device == "cuda")
+    return {{"tokens_per_s", median(whole)}, {"decode_tokens_per_s", median(decode)}};
   const double bandwidth = read_gb_per_s() * 1e9, peak = peak_gflops() * 1e9;
   const auto weights = static_cast<double>(multiplied(spec, model.decoder->num_parameters()));
   const double step = std::max(weights * static_cast<double>(bytes_of(all.weights)) / bandwidth,
@@ -190,7 +194,7 @@ Json rollout(const Options& options) {
 }
 
 Json prefill(const Options& options) {
-  const Model model = load_model(options.model);
+  const Model model = load_model(options.model, {.device = at::Device(options.device)});
   const auto prompts = random_prompts(1, options.prompt_tokens, model.decoder->spec().vocab_size);
   std::vector<double> one, all;
   for (int64_t round = 0; round <= options.rounds; ++round)
@@ -249,6 +253,7 @@ Json products(const Options& options) {
 void add_model(CLI::App* command, Options& options) {
   command->add_option("--model", options.model, "Hugging Face folder or GGUF file")->required();
   command->add_option("--weights", options.weights)->check(CLI::IsMember({"fp32", "bf16", "int8"}));
+  command->add_option("--device", options.device)->check(CLI::IsMember({"cpu", "cuda"}));
   command->add_option("--prompt-tokens", options.prompt_tokens)->check(CLI::Range(1, 1 << 20));
 }
 

@@ -58,6 +58,7 @@ RolloutConfig rollout_of(const DrawOptions& options, int64_t limit) {
   };
   for (const std::string& text : options.stop)
     if (!is_utf8(text)) fail("--stop: '", to_valid_utf8(text), "' is not UTF-8");
+  give("weights", options.weights);
   if (!options.think_end.empty()) give("think_end", options.think_end);
   if (!options.stop.empty()) give("stop", options.stop);
   if (!options.stop_token_ids.empty()) give("stop_token_ids", options.stop_token_ids);
@@ -91,7 +92,8 @@ Drawing prepare(const DrawOptions& options) {
   int64_t count = source->size();
   if (options.limit > 0) count = std::min(count, options.limit);
   out.prompts = source->take(0, count);
-  out.model = load_model(options.model, {.max_length = options.max_length});
+  out.model = load_model(options.model,
+                         {.max_length = options.max_length, .device = at::Device(options.device)});
   const ChatFormat format = choose_chat_format(
       {.name = options.raw ? "none" : options.chat_format, .date = options.chat_date},
       out.model.tokenizer->chat_template(), options.model);

@@ -27,6 +27,7 @@ struct DrawOptions : ModelOptions {
   // Unset: as in [rollout].
   std::optional<int64_t> thinking_budget, repetition_ngram, repetition_limit;
   bool greedy = false, raw = false, json = false;
+  std::string device = "cpu", weights = "fp32";
   std::vector<int64_t> budgets;
 };
 

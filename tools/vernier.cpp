@@ -95,6 +95,10 @@ void add_drawing(CLI::App* command, DrawOptions& options) {
       ->check(CLI::Range(0, 1000000));
   command->add_option("--max-running", options.max_running, "responses decoded together")
       ->check(CLI::Range(1, 1 << 20));
+  command->add_option("--device", options.device, "cpu, or cuda in a build of the cuda preset")
+      ->check(CLI::IsMember({"cpu", "cuda"}));
+  command->add_option("--weights", options.weights, "format of the weights that are drawn with")
+      ->check(CLI::IsMember({"fp32", "bf16", "int8"}));
   CLI::Option* chat_format =
       command->add_option("--chat-format", options.chat_format,
                           cat("how a prompt becomes text; auto: as the model's own chat template; ",

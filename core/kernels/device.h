@@ -10,9 +10,11 @@
 // Letters are those of kernels.h; B slots of a step, one sequence each, of which some may be idle.
 // A row of every result is computed from its own inputs by one sequence of operations, whatever the
 // batch around it: no result depends on its neighbours, on B, or on how a prompt was cut in chunks.
+// Products are the library's and promise less: see Linear.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "core/kernels/kernels.h"
 
@@ -65,6 +67,37 @@ void log_softmax(const float* logits, const int32_t* targets, float scale, float
 template <class T>
 void qk_norm(T* qkv, const T* q_weight, const T* k_weight, const AttentionShape& shape, QkNorm kind,
              int64_t rows, float eps, CUstream_st* stream);
+
+// ---- Products -----------------------------------------------------------------------------------
+
+/// Products with weights, by cuBLASLt. Sums are fp32; fp32 numbers are multiplied as they are,
+/// never rounded to TF32. A bias is added in the epilogue. Belongs to one stream: calls share a
+/// workspace, which is taken when the object is made. A call takes no memory on the GPU and does
+/// not wait.
+///
+/// Row counts fall into classes, up to 64, 256, 1024 and so on. The algorithm of a shape is chosen
+/// once for a class, among those that sum the inner dimension in one piece (no split-K), and serves
+/// all row counts of the class that it can. The same call then gives the same bits on the same kind
+/// of GPU with the same cuBLAS. That a row does not depend on the number of rows within a class
+/// follows from how these algorithms work, but NVIDIA does not promise it; over classes it need not
+/// hold.
+class Linear {
+ public:
+  Linear();
+  ~Linear();
+  Linear(const Linear&) = delete;
+  Linear& operator=(const Linear&) = delete;
+
+  /// y [rows, columns] = x [rows, inner] W^T + bias, W [columns, inner], bias [columns] or null.
+  /// T and Y: both float, both Bf16, or Bf16 and float. Arrays begin at multiples of 16 bytes.
+  template <class T, class Y>
+  void operator()(const T* x, const T* w, const Y* bias, Y* y, int64_t rows, int64_t inner,
+                  int64_t columns, CUstream_st* stream);
+
+ private:
+  struct Plans;
+  std::unique_ptr<Plans> plans_;
+};
 
 // ---- The cache --------------------------------------------------------------------------------
 
@@ -218,6 +251,18 @@ struct StepState {
 void advance(const StepState& state, const int32_t* drawn, const float* logprob, const float* plain,
              int64_t batch, CUstream_st* stream);
 
+/// A word of the slots' state that the host sets, or takes over from another place.
+struct WordWrite {
+  int32_t to = 0, value = 0;
+};
+struct WordCopy {
+  int32_t to = 0, from = 0;
+};
+
+/// All copies, none of which reads what another one writes; then all writes.
+void write_words(int32_t* words, const WordCopy* copies, int64_t num_copies,
+                 const WordWrite* writes, int64_t num_writes, CUstream_st* stream);
+
 }  // namespace vernier::kernels::device
 
 namespace vernier::kernels::ref {
@@ -225,5 +270,9 @@ namespace vernier::kernels::ref {
 /// device::advance() on host memory.
 void advance(const device::StepState& state, const int32_t* drawn, const float* logprob,
              const float* plain, int64_t batch);
+
+/// device::write_words() on host memory.
+void write_words(int32_t* words, const device::WordCopy* copies, int64_t num_copies,
+                 const device::WordWrite* writes, int64_t num_writes);
 
 }  // namespace vernier::kernels::ref

@@ -1,6 +1,7 @@
 // The GPU kernels of a build without CUDA.
 #include "core/base/errors.h"
 #include "core/kernels/device.h"
+#include "core/kernels/device_runtime.h"
 
 namespace vernier::kernels::device {
 namespace {
@@ -69,6 +70,41 @@ void advance(const StepState&, const int32_t*, const float*, const float*, int64
   refuse();
 }
 
+void write_words(int32_t*, const WordCopy*, int64_t, const WordWrite*, int64_t, CUstream_st*) {
+  refuse();
+}
+
+struct Linear::Plans {};
+Linear::Linear() { refuse(); }
+Linear::~Linear() = default;
+template <class T, class Y>
+void Linear::operator()(const T*, const T*, const Y*, Y*, int64_t, int64_t, int64_t, CUstream_st*) {
+  refuse();
+}
+
+void Memory::Release::operator()(std::byte*) const {}
+Memory::Memory(Kind, int64_t) { refuse(); }
+Stream::Stream() { refuse(); }
+Stream::~Stream() = default;
+void Stream::wait() const { refuse(); }
+Event::Event() { refuse(); }
+Event::~Event() = default;
+void Event::record(const Stream&) { refuse(); }
+void Event::wait() const { refuse(); }
+Graph::Graph(const Stream&, const std::function<void()>&) { refuse(); }
+Graph::~Graph() = default;
+void Graph::launch(const Stream&) const { refuse(); }
+void copy(void*, const void*, int64_t, const Stream&) { refuse(); }
+void zero(void*, int64_t, CUstream_st*) { refuse(); }
+void wait_for_device() { refuse(); }
+int64_t free_memory() { refuse(); }
+
+template void Linear::operator()(const float*, const float*, const float*, float*, int64_t, int64_t,
+                                 int64_t, CUstream_st*);
+template void Linear::operator()(const Bf16*, const Bf16*, const Bf16*, Bf16*, int64_t, int64_t,
+                                 int64_t, CUstream_st*);
+template void Linear::operator()(const Bf16*, const Bf16*, const float*, float*, int64_t, int64_t,
+                                 int64_t, CUstream_st*);
 template void embedding(const float*, const int32_t*, float*, int64_t, int64_t, CUstream_st*);
 template void embedding(const Bf16*, const int32_t*, float*, int64_t, int64_t, CUstream_st*);
 template void rms_norm(const float*, const float*, float*, int64_t, int64_t, float, CUstream_st*);

@@ -34,4 +34,10 @@ void advance(const device::StepState& state, const int32_t* drawn, const float* 
   }
 }
 
+void write_words(int32_t* words, const device::WordCopy* copies, int64_t num_copies,
+                 const device::WordWrite* writes, int64_t num_writes) {
+  for (int64_t i = 0; i < num_copies; ++i) words[copies[i].to] = words[copies[i].from];
+  for (int64_t i = 0; i < num_writes; ++i) words[writes[i].to] = writes[i].value;
+}
+
 }  // namespace vernier::kernels::ref

@@ -41,6 +41,16 @@ __global__ void advance_kernel(StepState state, const int32_t* drawn, const floa
   if (slot == 0) *state.running = runs;
 }
 
+// One block: copies have to be over before the writes begin, and there are few of both.
+__global__ void write_words_kernel(int32_t* words, const WordCopy* copies, int64_t num_copies,
+                                   const WordWrite* writes, int64_t num_writes) {
+  for (int64_t i = threadIdx.x; i < num_copies; i += kMostSlots)
+    words[copies[i].to] = words[copies[i].from];
+  __syncthreads();
+  for (int64_t i = threadIdx.x; i < num_writes; i += kMostSlots)
+    words[writes[i].to] = writes[i].value;
+}
+
 }  // namespace
 
 void advance(const StepState& state, const int32_t* drawn, const float* logprob, const float* plain,
@@ -49,6 +59,13 @@ void advance(const StepState& state, const int32_t* drawn, const float* logprob,
     throw DeviceError(cat("advance: ", batch, " slots; a step has at most ", kMostSlots));
   launch("advance", {batch}, advance_kernel, 1, kMostSlots, stream, state, drawn, logprob, plain,
          batch);
+}
+
+void write_words(int32_t* words, const WordCopy* copies, int64_t num_copies,
+                 const WordWrite* writes, int64_t num_writes, cudaStream_t stream) {
+  launch("write_words", {num_copies, num_writes}, write_words_kernel,
+         num_copies + num_writes > 0 ? 1 : 0, kMostSlots, stream, words, copies, num_copies, writes,
+         num_writes);
 }
 
 }  // namespace vernier::kernels::device

@@ -1,0 +1,16 @@
+// The steps of the engine on a GPU.
+#pragma once
+
+#include <memory>
+
+#include "rollout/step_runner.h"
+
+namespace vernier {
+
+/// MakeStepRunner for a decoder that lies on a GPU. A step is recorded once for each batch and
+/// launched as one graph; everything that a step needs from the host is copied from pinned memory
+/// in the order of the same stream, and what was drawn is copied back the same way: the host waits
+/// for nothing but the event behind a step. DeviceError where the build has no CUDA.
+std::unique_ptr<StepRunner> make_device_steps(Decoder& decoder, const StepLimits& limits);
+
+}  // namespace vernier
