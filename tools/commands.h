@@ -17,7 +17,8 @@ struct ModelOptions {
 };
 
 struct DrawOptions : ModelOptions {
-  std::string data, task, out, chat_format = "auto", chat_date, think_end;
+  std::string data, task, out, chat_format = "auto", chat_date, think_start, think_end;
+  std::string weights = "fp32";
   std::string verify, prompt_template, prompt_field, answer_field;  // "": as in [data]
   int64_t n = 1, max_completion_length = 0, seed = 1, limit = 0, max_running = 256;
   SamplingParams sampling;
@@ -26,6 +27,8 @@ struct DrawOptions : ModelOptions {
   std::vector<int64_t> stop_token_ids;
   // Unset: as in [rollout].
   std::optional<int64_t> thinking_budget, repetition_ngram, repetition_limit;
+  std::optional<int64_t> draft_tokens, draft_ngram, draft_rows;
+  std::optional<double> kv_cache_gb;
   bool greedy = false, raw = false, json = false;
   std::vector<int64_t> budgets;
 };

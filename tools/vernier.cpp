@@ -66,6 +66,24 @@ void add_ending(CLI::App* command, DrawOptions& options) {
                       "blocks of --repetition-ngram tokens that are too many in a row");
 }
 
+// What the engine does it with; the responses are the same but for --weights.
+void add_engine(CLI::App* command, DrawOptions& options) {
+  command->add_option("--max-running", options.max_running, "responses decoded together")
+      ->check(CLI::Range(1, 1 << 20));
+  command
+      ->add_option("--weights", options.weights,
+                   "format of the weights that responses are drawn with")
+      ->check(CLI::IsMember({"fp32", "bf16", "int8"}));
+  command->add_option("--kv-cache-gb", options.kv_cache_gb,
+                      "most memory of the key-value cache in GB; 0: half of what is free");
+  command->add_option("--draft-tokens", options.draft_tokens,
+                      "tokens that are guessed from the texts of a group and computed together");
+  command->add_option("--draft-ngram", options.draft_ngram,
+                      "tokens that must have stood together before for a guess");
+  command->add_option("--draft-rows", options.draft_rows,
+                      "guesses fill a pass of the model up to so many tokens");
+}
+
 void add_drawing(CLI::App* command, DrawOptions& options) {
   add_model(command, options);
   command->add_option("--data", options.data, "prompts, JSON Lines");
@@ -93,8 +111,7 @@ void add_drawing(CLI::App* command, DrawOptions& options) {
   command->add_option("--seed", options.seed)->check(CLI::NonNegativeNumber);
   command->add_option("--limit", options.limit, "use the first so many prompts; 0: all")
       ->check(CLI::Range(0, 1000000));
-  command->add_option("--max-running", options.max_running, "responses decoded together")
-      ->check(CLI::Range(1, 1 << 20));
+  add_engine(command, options);
   CLI::Option* chat_format =
       command->add_option("--chat-format", options.chat_format,
                           cat("how a prompt becomes text; auto: as the model's own chat template; ",
@@ -102,6 +119,8 @@ void add_drawing(CLI::App* command, DrawOptions& options) {
   CLI::Option* chat_date = command->add_option(
       "--chat-date", options.chat_date,
       "day, YYYY-MM-DD, that smollm3, llama3.1 and llama3.2 write into prompts");
+  command->add_option("--think-start", options.think_start,
+                      "tag that opens the thinking; none: a response starts inside it");
   command->add_option("--think-end", options.think_end, "tag that ends the thinking");
   CLI::Option* greedy =
       command->add_flag("--greedy", options.greedy, "always the most probable token");
