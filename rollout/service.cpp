@@ -56,7 +56,7 @@ struct Service::Worker {
   void start(int64_t number, Generation& generation, Listener& listener);
   void grown(int64_t number, int64_t choice, bool stepwise, const Response& response, bool ended);
   void drop(int64_t number);
-  void fail_all(const std::string& message);
+  void fail_all(Failure failure, const std::string& message);
   void publish();
 
   struct Mail {
@@ -86,11 +86,11 @@ void Service::Worker::run() {
       if (!engine.idle()) engine.step();
     } catch (const std::exception& problem) {
       log::warn(cat("a pass failed, and with it all that ran: ", problem.what()));
-      fail_all(problem.what());
+      fail_all(Failure::machine, problem.what());
     }
     publish();
   }
-  fail_all("the endpoint is stopping");
+  fail_all(Failure::stopping, "the endpoint is stopping");
   publish();
 }
 
@@ -138,7 +138,7 @@ void Service::Worker::start(int64_t number, Generation& generation, Listener& li
     const bool usage = dynamic_cast<const UsageError*>(&problem) != nullptr;
     const Listener told = std::move(one.listener);
     drop(number);
-    told.failed(problem.what(), usage);
+    told.failed(usage ? Failure::usage : Failure::machine, problem.what());
   }
 }
 
@@ -177,7 +177,7 @@ void Service::Worker::drop(int64_t number) {
   sizes.erase(size);
 }
 
-void Service::Worker::fail_all(const std::string& message) {
+void Service::Worker::fail_all(Failure failure, const std::string& message) {
   std::vector<Listener> told;
   while (!open.empty()) {
     told.push_back(std::move(open.begin()->second.listener));
@@ -192,7 +192,7 @@ void Service::Worker::fail_all(const std::string& message) {
     drop(one.number);
     if (one.generation) told.push_back(std::move(one.listener));
   }
-  for (const Listener& one : told) one.failed(message, false);
+  for (const Listener& one : told) one.failed(failure, message);
 }
 
 void Service::Worker::publish() {

@@ -38,11 +38,14 @@ struct Progress {
   std::vector<std::string> flags;
 };
 
+/// Why a generation came to no end: the request was wrong, a pass failed, the service stops.
+enum class Failure { usage, machine, stopping };
+
 /// Who waits for a generation. Called on the engine's thread.
 struct Listener {
   std::function<void(Progress&&)> progress;
-  /// It is over, and not finished. `usage`: the request was wrong, not the machine.
-  std::function<void(const std::string& message, bool usage)> failed;
+  /// It is over, and not finished.
+  std::function<void(Failure failure, const std::string& message)> failed;
 };
 
 struct ServiceConfig {

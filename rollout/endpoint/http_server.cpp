@@ -129,8 +129,8 @@ void HttpServer::State::wait_for_signal() {
     if (error) return;
     if (stopping) return give_up();
     log::info("stopping: what is under way may end; another signal ends it at once");
-    stop();
     wait_for_signal();
+    stop();
   });
 }
 

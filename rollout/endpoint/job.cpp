@@ -75,8 +75,8 @@ void Job::submit(const std::string& body) {
              post([progress = std::move(progress)](Job& job) { job.hear(progress); });
            },
        .failed =
-           [post](const std::string& message, bool usage) {
-             post([message, usage](Job& job) { job.fail(message, usage); });
+           [post](Failure failure, const std::string& message) {
+             post([failure, message](Job& job) { job.fail(failure, message); });
            }});
   if (number_) return endpoint_.counters_.prompt_tokens(answer_->prompt_tokens());
   endpoint_.counters_.rejected("queue");
@@ -171,9 +171,9 @@ void Job::refuse(int status, const std::string& message, const std::string& para
 }
 
 // The engine gave it up.
-void Job::fail(const std::string& message, bool usage) {
+void Job::fail(Failure failure, const std::string& message) {
   if (over_) return;
-  const int status = usage ? 400 : 503;
+  const int status = failure == Failure::usage ? 400 : failure == Failure::machine ? 500 : 503;
   if (!begun_) return refuse(status, message);
   over_ = true;
   endpoint_.counters_.answered(route_, status);

@@ -29,7 +29,7 @@ class Job : public std::enable_shared_from_this<Job> {
   void finish();
   void refuse(int status, const std::string& message, const std::string& param = "",
               const std::string& code = "");
-  void fail(const std::string& message, bool usage);
+  void fail(Failure failure, const std::string& message);
 
   Endpoint& endpoint_;
   const std::string route_;

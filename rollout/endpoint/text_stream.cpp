@@ -1,6 +1,7 @@
 #include "rollout/endpoint/text_stream.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/base/text.h"
 
@@ -25,6 +26,7 @@ void TextStream::add(int32_t id, bool shown) {
   part_.erase(0, whole);
   if (piece.byte) {
     run_ += piece.text;
+    ++run_tokens_;
     return;
   }
   end_run();
@@ -59,13 +61,11 @@ void TextStream::append(const std::string& bytes) {
 }
 
 void TextStream::end_run() {
-  if (run_.empty()) return;
-  std::string text = std::move(run_);
-  run_.clear();
+  std::string text = std::exchange(run_, "");
+  const int64_t tokens = std::exchange(run_tokens_, 0);
   if (!is_utf8(text)) {
-    const size_t count = text.size();
     text.clear();
-    for (size_t i = 0; i < count; ++i) text += "\uFFFD";
+    for (int64_t i = 0; i < tokens; ++i) text += "\uFFFD";
   }
   append(text);
 }

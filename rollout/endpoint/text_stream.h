@@ -46,7 +46,7 @@ class TextStream {
   std::string part_;  // bytes of a character that is not complete, for offset_
   std::string bytes_;
   bool begun_ = false, newest_is_first_ = true, ended_ = false;
-  int64_t characters_ = 0, offset_ = 0;
+  int64_t run_tokens_ = 0, characters_ = 0, offset_ = 0;
 };
 
 }  // namespace vernier
