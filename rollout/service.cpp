@@ -31,10 +31,12 @@ Progress news(const Response& response, size_t heard, int64_t choice, bool ended
                .logprobs = from(response.logprobs),
                .top_logprobs = from(response.top_logprobs),
                .ended = ended,
-               .flags = {}};
+               .flags = {},
+               .forced = {}};
   if (ended) {
     out.finish_reason = response.finish_reason;
     out.flags = response.flags;
+    out.forced = response.forced;
   }
   return out;
 }

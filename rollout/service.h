@@ -34,8 +34,10 @@ struct Progress {
   std::vector<float> logprobs;
   std::vector<std::vector<std::pair<int32_t, float>>> top_logprobs;
   bool ended = false;
-  FinishReason finish_reason = FinishReason::length;  // and flags: where it has ended
+  // Where it has ended:
+  FinishReason finish_reason = FinishReason::length;
   std::vector<std::string> flags;
+  std::vector<int32_t> forced;  // of the whole response
 };
 
 /// Why a generation came to no end: the request was wrong, a pass failed, the service stops.

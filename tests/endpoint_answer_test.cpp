@@ -120,7 +120,8 @@ Progress progress_of(const Ids& ids, bool ended, FinishReason reason = FinishRea
                .top_logprobs = {},
                .ended = ended,
                .finish_reason = reason,
-               .flags = std::move(flags)};
+               .flags = std::move(flags),
+               .forced = {}};
   for (const int32_t id : ids) {
     out.logprobs.push_back(-0.5F);
     out.top_logprobs.push_back({{id, -0.5F}, {2, -1.5F}});
@@ -138,13 +139,14 @@ TEST_CASE("the shape of a completion, whole and in chunks") {
   CHECK(!whole.complete());
   whole.add(progress_of({1, 3}, true, FinishReason::stop));
   CHECK(whole.complete());
-  CHECK(whole.whole() ==
-        R"({"id":"id-1","object":"text_completion","created":7,"model":"tiny","weight_version":3,)"
-        R"("seed":5,"choices":[{"index":0,"text":"0é1","logprobs":{"tokens":["0","é","1","."],)"
-        R"("token_logprobs":[-0.5,-0.5,-0.5,-0.5],"top_logprobs":[{"0":-0.5,"é":-1.5},)"
-        R"({"é":-0.5},{"1":-0.5,"é":-1.5},{".":-0.5,"é":-1.5}],"text_offset":[0,1,2,3]},)"
-        R"("finish_reason":"stop","prompt_token_ids":[0,1],"token_ids":[0,2,1,3],"flags":[]}],)"
-        R"("usage":{"prompt_tokens":2,"completion_tokens":4,"total_tokens":6}})");
+  CHECK(
+      whole.whole() ==
+      R"({"id":"id-1","object":"text_completion","created":7,"model":"tiny","weight_version":3,)"
+      R"("seed":5,"choices":[{"index":0,"text":"0é1","logprobs":{"tokens":["0","é","1","."],)"
+      R"("token_logprobs":[-0.5,-0.5,-0.5,-0.5],"top_logprobs":[{"0":-0.5,"é":-1.5},)"
+      R"({"é":-0.5},{"1":-0.5,"é":-1.5},{".":-0.5,"é":-1.5}],"text_offset":[0,1,2,3]},)"
+      R"("finish_reason":"stop","prompt_token_ids":[0,1],"token_ids":[0,2,1,3],"flags":[],"forced":[]}],)"
+      R"("usage":{"prompt_tokens":2,"completion_tokens":4,"total_tokens":6}})");
   scene.request.stream = scene.request.include_usage = true;
   scene.request.logprobs = false;
   Answer parts = scene.answer();
@@ -155,7 +157,7 @@ TEST_CASE("the shape of a completion, whole and in chunks") {
                R"("prompt_token_ids":[0,1],"token_ids":[0]}],"usage":null})");
   CHECK(parts.add(progress_of({1, 3}, true, FinishReason::stop)) ==
         head + R"("choices":[{"index":0,"text":"1","logprobs":null,"finish_reason":"stop",)"
-               R"("token_ids":[1,3],"flags":[]}],"usage":null})");
+               R"("token_ids":[1,3],"flags":[],"forced":[]}],"usage":null})");
   CHECK(parts.usage_chunk() == head + R"("choices":[],"usage":{"prompt_tokens":2,)"
                                       R"("completion_tokens":3,"total_tokens":5}})");
 }

@@ -158,6 +158,14 @@ TEST_CASE("several prompts, chat, and what is refused") {
   const Json chat = endpoint.complete(
       R"("messages":[{"role":"user","content":"1+1="}],"max_tokens":3)", "/v1/chat/completions");
   CHECK(chat["choices"][0]["message"]["role"] == "assistant");
+  const Json thought = endpoint.complete(
+      R"("prompt":"1+1=","max_tokens":8,"think_end":"#","thinking_budget":2,"return_token_ids":true,)"
+      R"("ignore_eos":true,"logit_bias":{"20":-100})");
+  INFO(thought.dump());
+  const Json& choice = thought["choices"][0];
+  CHECK(choice["flags"] == Json::array({"thinking_budget"}));
+  CHECK(choice["forced"] == Json::array({2}));
+  CHECK(choice["token_ids"][2] == *endpoint.model.tokenizer->id_of("#"));
   const auto message = [&](const std::string& fields) {
     return endpoint.complete(fields)["error"]["message"].get<std::string>();
   };
@@ -165,6 +173,8 @@ TEST_CASE("several prompts, chat, and what is refused") {
         "max_tokens: 512 is outside the allowed range, 1 to 511");
   CHECK(message(cat(R"("prompt":")", std::string(500, '1'), "\"")) ==
         "prompt: its 500 tokens and max_tokens = 16 do not fit the model's 512 positions");
+  CHECK(message(R"("prompt":"1","think_end":"#","thinking_budget":16)") ==
+        "thinking_budget: 16 has no effect: the response has room for 16 tokens");
   CHECK(message(R"("prompt":"é")").starts_with("prompt: "));
   CHECK(message(R"("prompt":"1","think_end":"nope","thinking_budget":3)").find("think_end") !=
         std::string::npos);
@@ -225,7 +235,7 @@ TEST_CASE("with a token, every route but /health asks for it") {
     CHECK(with(route, "Authorization: Basic secret") == 401);
   }
   CHECK(with("/metrics", "Authorization: Bearer secret") == 200);
-  CHECK(with("/v1/models", "authorization: Bearer secret") == 200);
+  CHECK(with("/v1/models", "authorization: bearer secret") == 200);
   CHECK(with("/no", "Authorization: Bearer secret") == 404);
 }
 

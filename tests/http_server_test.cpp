@@ -167,6 +167,8 @@ TEST_CASE("garbage and what is too large get an error each, and the server stays
   says(cat("POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\na00000\r\n", large,
            "\r\n0\r\n\r\n"),
        "the body is larger than the 4194304 bytes");
+  says(cat("POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;", large), "431");
+  says(cat("POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nx: ", large), "431");
   Rng rng(5, Stream::init);
   for (int i = 0; i < 200; ++i) {
     std::string noise(1 + static_cast<size_t>(rng.next_uniform() * 300), ' ');

@@ -33,7 +33,7 @@ def completes(client, model, prompt):
     assert chunks[-1].usage == whole.usage
     ids = client.completions.create(**asked | {"prompt": choice.prompt_token_ids})
     assert ids.choices[0].text == choice.text
-    two = client.completions.create(model=model, prompt=[prompt, prompt + " "], n=2, max_tokens=3)
+    two = client.completions.create(model=model, prompt=[prompt, prompt * 2], n=2, max_tokens=3)
     assert [c.index for c in two.choices] == [0, 1, 2, 3]
     return {"text": choice.text, "weight_version": whole.weight_version}
 

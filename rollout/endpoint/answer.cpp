@@ -94,6 +94,7 @@ std::string Answer::add(const Progress& progress) {
   if (progress.ended) {
     choice.part["finish_reason"] = name_of(progress.finish_reason);
     choice.part["flags"] = progress.flags;
+    if (ids_) choice.part["forced"] = progress.forced;
     --left_;
   }
   if (!stream_) return "";

@@ -21,6 +21,15 @@ bool same_secret(const std::string& given, const std::string& wanted) {
   return differences == 0;
 }
 
+// The token of an Authorization header; none where it is of another kind.
+std::optional<std::string> bearer_token(const std::string& header) {
+  std::string scheme = header.substr(0, 7);
+  for (char& letter : scheme)
+    if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
+  if (scheme != "bearer ") return std::nullopt;
+  return header.substr(scheme.size());
+}
+
 // What a route is called in the counters, and the methods that it takes; "" where there is none.
 struct Route {
   std::string name, methods;
@@ -74,12 +83,11 @@ HttpReply Endpoint::count(const std::string& route, HttpReply reply) {
 std::optional<HttpReply> Endpoint::refuse(const HttpRequest& request) {
   const auto [name, methods] = route_of(request.path);
   if (!config_.token.empty() && name != "/health") {
-    constexpr std::string_view kScheme = "Bearer ";
-    const bool bearer = request.authorization.starts_with(kScheme);
-    if (!bearer || !same_secret(request.authorization.substr(kScheme.size()), config_.token)) {
+    const std::optional<std::string> given = bearer_token(request.authorization);
+    if (!given || !same_secret(*given, config_.token)) {
       HttpReply reply = error_reply(
           401,
-          bearer
+          given
               ? "Authorization: this token is not the one of --token-file"
               : "Authorization: is missing; it is \"Bearer TOKEN\", with the token of --token-file",
           "invalid_api_key");

@@ -200,6 +200,10 @@ void HttpSession::parse_body() {
     if (parser_->is_done()) break;
     if (bytes > 0 && buffer_.size() > 0 && !error) continue;
     if (at_end_) return problem(400, "the connection ended in the middle of a request");
+    // Bytes of the body are taken as they come; what stays is the head of a chunk, or a trailer.
+    if (buffer_.size() > host_.limits.header_bytes)
+      return problem(431, cat("the head of a chunk is larger than the ", host_.limits.header_bytes,
+                              " bytes that are allowed"));
     return read();
   }
   request_.body = std::move(parser_->get().body());

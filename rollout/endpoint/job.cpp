@@ -131,6 +131,12 @@ RolloutConfig Job::rollout(const ApiRequest& request, const std::vector<Prompt>&
   RolloutConfig config = request.rollout;
   config.max_completion_length =
       request.max_tokens.value_or(std::min(room, endpoint_.config_.max_completion_length));
+  if (config.ending.thinking_budget >= config.max_completion_length)
+    throw ApiError(
+        400,
+        cat("thinking_budget: ", config.ending.thinking_budget,
+            " has no effect: the response has room for ", config.max_completion_length, " tokens"),
+        "thinking_budget");
   return config;
 }
 

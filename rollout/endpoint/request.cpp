@@ -159,10 +159,6 @@ void read_length(Fields& fields, const ApiLimits& limits, ApiRequest& request) {
   }
   if (!request.max_tokens && !request.chat)
     request.max_tokens = std::min(kDefaultCompletion, limits.max_completion_length);
-  const int64_t budget = request.rollout.ending.thinking_budget;
-  if (request.max_tokens && budget >= *request.max_tokens)
-    refuse_field("thinking_budget", cat(budget, " has no effect with max_tokens = ",
-                                        *request.max_tokens, ": the response ends before"));
 }
 
 void read_logprobs(Fields& fields, ApiRequest& request) {
