@@ -1,7 +1,6 @@
 #include "rollout/endpoint/endpoint.h"
 
 #include <algorithm>
-#include <boost/asio/post.hpp>
 #include <ctime>
 
 #include "rollout/endpoint/api_error.h"
@@ -60,7 +59,7 @@ Endpoint::Endpoint(EndpointConfig config, const Tokenizer& tokenizer, const Mode
 
 Endpoint::~Endpoint() {
   service_.stop();
-  thread_.join();
+  thread_.finish();
 }
 
 HttpHandlers Endpoint::handlers() {
@@ -112,8 +111,8 @@ void Endpoint::answer(HttpRequest&& request, const std::shared_ptr<Exchange>& ex
   const std::string name = route_of(request.path).name;
   if (name == "/v1/completions" || name == "/v1/chat/completions") {
     const auto job = std::make_shared<Job>(*this, name, exchange);
-    exchange->when_left([this, job] { boost::asio::post(thread_, [job] { job->leave(); }); });
-    boost::asio::post(thread_, [job, body = std::move(request.body)] { job->start(body); });
+    exchange->when_left([this, job] { thread_.post([job] { job->leave(); }); });
+    thread_.post([job, body = std::move(request.body)] { job->start(body); });
     return;
   }
   HttpReply reply;

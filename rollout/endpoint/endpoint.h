@@ -1,7 +1,6 @@
 // The routes of `vernier endpoint`: HTTP requests to generations, and back.
 #pragma once
 
-#include <boost/asio/thread_pool.hpp>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -13,6 +12,7 @@
 #include "rollout/endpoint/counters.h"
 #include "rollout/endpoint/http.h"
 #include "rollout/endpoint/request.h"
+#include "rollout/endpoint/task_thread.h"
 #include "rollout/service.h"
 
 namespace vernier {
@@ -53,7 +53,7 @@ class Endpoint {
   const int64_t created_;  // seconds since 1970
   TokenPieces pieces_;
   Counters counters_;
-  boost::asio::thread_pool thread_{1};
+  TaskThread thread_;
 };
 
 }  // namespace vernier

@@ -1,7 +1,7 @@
 #include "rollout/endpoint/job.h"
 
 #include <algorithm>
-#include <boost/asio/post.hpp>
+#include <charconv>
 #include <ctime>
 #include <random>
 
@@ -66,7 +66,7 @@ void Job::submit(const std::string& body) {
                  .seed = generation.seed},
       std::move(ids), endpoint_.pieces_);
   const auto post = [self = shared_from_this()](auto call) {
-    boost::asio::post(self->endpoint_.thread_, [self, call = std::move(call)] { call(*self); });
+    self->endpoint_.thread_.post([self, call = std::move(call)] { call(*self); });
   };
   number_ = endpoint_.service_.submit(
       std::move(generation),
@@ -142,6 +142,15 @@ RolloutConfig Job::rollout(const ApiRequest& request, const std::vector<Prompt>&
 
 void Job::hear(const Progress& progress) {
   if (over_) return;
+  try {
+    take_in(progress);
+  } catch (const std::exception& problem) {
+    endpoint_.service_.cancel(*number_);
+    fail(Failure::machine, problem.what());
+  }
+}
+
+void Job::take_in(const Progress& progress) {
   if (!heard_) endpoint_.counters_.first_token(clock_.seconds());
   heard_ = true;
   const std::string chunk = answer_->add(progress);
@@ -157,10 +166,13 @@ void Job::hear(const Progress& progress) {
 }
 
 void Job::finish() {
-  over_ = true;
   endpoint_.counters_.finished(clock_.seconds());
-  if (!stream_)
-    return exchange_->reply(endpoint_.count(route_, {.status = 200, .body = answer_->whole()}));
+  if (!stream_) {
+    exchange_->reply(endpoint_.count(route_, {.status = 200, .body = answer_->whole()}));
+    over_ = true;
+    return;
+  }
+  over_ = true;
   endpoint_.counters_.answered(route_, 200);
   if (const std::string usage = answer_->usage_chunk(); !usage.empty())
     exchange_->write(cat("data: ", usage, "\n\n"));

@@ -26,6 +26,7 @@ class Job : public std::enable_shared_from_this<Job> {
   std::vector<Prompt> prompts(const ApiRequest& request) const;
   RolloutConfig rollout(const ApiRequest& request, const std::vector<Prompt>& prompts) const;
   void hear(const Progress& progress);
+  void take_in(const Progress& progress);
   void finish();
   void refuse(int status, const std::string& message, const std::string& param = "",
               const std::string& code = "");
