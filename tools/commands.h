@@ -33,6 +33,15 @@ struct DrawOptions : ModelOptions {
   std::vector<int64_t> budgets;
 };
 
+struct EndpointOptions : ModelOptions {
+  std::string host = "127.0.0.1", token_file, model_name, chat_format = "auto", chat_date;
+  std::string weights = "fp32";
+  int64_t port = 8000, max_running = 64, max_queue = 256, max_completion_length = 0;
+  int64_t draft_tokens = 0, weight_version = 0;
+  int64_t max_body_mb = 4, max_connections = 512;
+  double kv_cache_gb = 0;
+};
+
 struct ConvertOptions {
   std::string model, out, dtype;  // dtype "": that of most weights
   double shard_gb = 5;            // of a safetensors file, where there are several
@@ -43,6 +52,7 @@ void tokenize_command(const std::string& model, bool decode, bool add_special);
 void logprobs_command(const ModelOptions& options, double temperature, const std::string& device);
 void generate_command(const DrawOptions& options);
 void eval_command(const DrawOptions& options);
+void endpoint_command(const EndpointOptions& options);
 void score_command(const std::string& config, const std::vector<std::string>& overrides,
                    const std::string& rollouts, const std::string& out, bool explain);
 void reference_command(const std::string& topic, bool json);

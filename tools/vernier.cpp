@@ -130,6 +130,57 @@ void add_drawing(CLI::App* command, DrawOptions& options) {
       ->excludes(chat_date);
 }
 
+void add_endpoint(CLI::App& app, EndpointOptions& options) {
+  CLI::App* command = app.add_subcommand("endpoint", "completions over HTTP, in OpenAI's shape");
+  add_model(command, options);
+  command
+      ->add_option("--host", options.host,
+                   "address to listen on; other than loopback needs a token")
+      ->capture_default_str();
+  command->add_option("--port", options.port, "0: one that is free; it is printed")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 65535));
+  command->add_option("--token-file", options.token_file,
+                      "file with the token that requests must bear: Authorization: Bearer TOKEN");
+  command->add_option("--model-name", options.model_name,
+                      "what requests call the model; that of its file or folder if not given");
+  command->add_option("--weight-version", options.weight_version, "is said in every answer")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--max-running", options.max_running, "responses decoded together")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
+  command->add_option("--max-queue", options.max_queue, "responses that wait beside them; then 429")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 20));
+  command
+      ->add_option("--max-completion-length", options.max_completion_length,
+                   "most tokens that a request may ask for; 0: what the model has room for")
+      ->check(CLI::Range(0, 1 << 24));
+  command
+      ->add_option("--kv-cache-gb", options.kv_cache_gb,
+                   "most memory of the key-value cache in GB; 0: half of what the machine has free")
+      ->check(CLI::Range(0.0, 1e6));
+  command->add_option("--weights", options.weights, "format that responses are drawn with")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"fp32", "bf16", "int8"}));
+  command
+      ->add_option("--draft-tokens", options.draft_tokens,
+                   "tokens that are guessed and computed together; the answers stay the same")
+      ->check(CLI::Range(0, 32));
+  command->add_option("--chat-format", options.chat_format,
+                      cat("how messages become text; auto: as the model's own chat template; ",
+                          join(chat_formats())));
+  command->add_option("--chat-date", options.chat_date,
+                      "day, YYYY-MM-DD, that smollm3, llama3.1 and llama3.2 write into prompts");
+  command->add_option("--max-body-mb", options.max_body_mb, "largest body of a request; then 413")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
+  command->add_option("--max-connections", options.max_connections, "open at once; then 503")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 16));
+  command->callback([&options] { endpoint_command(options); });
+}
+
 void add_convert(CLI::App& app, ConvertOptions& options) {
   CLI::App* command =
       app.add_subcommand("convert", "a model between Hugging Face folders and GGUF files");
@@ -150,6 +201,7 @@ struct Options {
   DrawOptions generate, eval;
   ModelOptions logprobs;
   ConvertOptions convert;
+  EndpointOptions endpoint;
   double logprobs_temperature = 1.0;
   std::string logprobs_device = "cpu";
   std::string tokenize_model;
@@ -273,6 +325,7 @@ int run(int argc, char** argv) {
   add_train(app, options.train);
   add_drawers(app, options);
   add_text(app, options);
+  add_endpoint(app, options.endpoint);
   add_convert(app, options.convert);
   add_offline(app, options);
   try {
