@@ -118,30 +118,10 @@ template <long kRows, long kWide, bool kDense, class Panel>
   }
 }
 
-// The panel behind this one comes from memory while the rows pass: with each tile its share.
-template <class Panel>
-struct Ahead {
-  const char* next;
-  long left, share;
-
-  Ahead(const Panel& panel, long rows, long inner)
-      : next(reinterpret_cast<const char*>(panel.b + inner * kPanelWidth)),
-        left(inner * kPanelWidth * static_cast<long>(sizeof(*panel.b))),
-        share((left * VERNIER_ROWS / rows + 63) / 64 * 64) {}
-  void fetch() {
-    const long count = share < left ? share : left;
-    for (long i = 0; i < count; i += 64) __builtin_prefetch(next + i, 0, 2);
-    next += count;
-    left -= count;
-  }
-};
-
 template <bool kDense, class Panel>
 void strip(Rows<kDense> in, const Panel& panel, Target out, long rows, long inner) {
-  Ahead<Panel> ahead(panel, rows, inner);
   const auto pass = [&](auto kernel, long count) {
     for (; rows >= count; rows -= count) {
-      if (kDense && count > 2) ahead.fetch();
       kernel(in, panel, out, inner);
       in.a += count * in.row;
       out.c += count * out.row;
