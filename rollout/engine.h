@@ -90,6 +90,9 @@ class Engine {
   EngineStats stats() const;
   int64_t running() const { return scheduler_ ? scheduler_->running() : 0; }
   int64_t waiting() const { return scheduler_ ? scheduler_->waiting() : 0; }
+  /// Of the cache: all, and those that a response holds.
+  int64_t pages() const { return scheduler_ ? scheduler_->pool().pages() : 0; }
+  int64_t pages_in_use() const { return scheduler_ ? scheduler_->pool().in_use() : 0; }
 
  private:
   struct Open {  // a request

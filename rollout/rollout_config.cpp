@@ -11,7 +11,7 @@ using kernels::WeightFormat;
 
 namespace {
 // In the order of WeightFormat.
-constexpr std::array<const char*, 3> kFormats = {"fp32", "bf16", "int8"};
+constexpr std::array<const char*, 4> kFormats = {"fp32", "bf16", "int8", "bf16"};
 }  // namespace
 
 void RolloutConfig::bind(Binder& config) {
@@ -44,9 +44,11 @@ void RolloutConfig::bind(Binder& config) {
   config.number("kv_cache_gb", kv_cache_gb, 0.0, 1e6,
                 "most memory of the key-value cache in GB; 0: half of what the machine has free");
   std::string format = kFormats[static_cast<size_t>(weights)];
-  config.choice("weights", format, {kFormats.begin(), kFormats.end()},
-                "format of the weights that responses are drawn with");
+  config.choice("weights", format, {kFormats.begin(), kFormats.begin() + 3},
+                "format of the weights that responses are drawn with; with bf16, a processor that "
+                "multiplies pairs of bf16 numbers rounds what they multiply too");
   weights = static_cast<WeightFormat>(std::ranges::find(kFormats, format) - kFormats.begin());
+  if (weights == WeightFormat::bf16) weights = kernels::bf16_format();
   config.number("draft_tokens", draft_tokens, 0, 32,
                 "tokens of a response that are guessed from the texts of its group and computed "
                 "together; the responses stay the same; 0: none");

@@ -654,6 +654,20 @@ class SmolLM2(Case):
         texts = run("tokenize", "--model", SMOLLM2, "--decode", text=text).stdout.split("\n")[:-1]
         self.assertEqual([json.loads(line)["text"] for line in texts], [row["text"] for row in rows])
 
+    def test_greedy_equals_transformers(self):
+        """50 answers of up to 128 tokens, token for token; with guesses too."""
+        versions, *rows = lines_of(ROOT / "tests/cases/model/smollm2_greedy.jsonl")
+        self.assertEqual(len(rows), 50)
+        data = self.write("prompts.jsonl", "".join(json.dumps({"prompt": row["prompt"]}) + "\n" for row in rows))
+        options = ("--model", SMOLLM2, "--data", data, "--greedy", "--max-completion-length", versions["tokens"])
+        for more in ((), ("--limit", 5, "--max-running", 2, "--draft-tokens", 6, "--draft-ngram", 2)):
+            out = self.folder / "rows.jsonl"
+            self.assert_exit(run("generate", *options, "--out", out, *more), 0)
+            found = {tuple(row["prompt_ids"]): row["response_ids"] for row in lines_of(out)}
+            self.assertEqual(len(found), 5 if more else 50)
+            for row in rows[:len(found)]:
+                self.assertEqual(found[tuple(row["prompt_ids"])], row["ids"], row["prompt"])
+
     def test_convert_and_back(self):
         """GGUF to a folder, to GGUF, and to a folder in shards: the same bits and the same ids."""
         folder, again, shards = self.folder / "folder", self.folder / "again.gguf", self.folder / "shards"

@@ -84,7 +84,8 @@ void check_same(const Drawn& found, const Drawn& want) {
 
 TEST_CASE("the same responses at every batch limit, chunked, preempted, shared and guessed") {
   Model model = tiny_model(false, 3, kPositions);
-  for (const auto format : {WeightFormat::fp32, WeightFormat::bf16, WeightFormat::int8}) {
+  for (const auto format :
+       {WeightFormat::fp32, WeightFormat::bf16, WeightFormat::int8, WeightFormat::bf16_pairs}) {
     RolloutConfig config = base();
     config.ignore_eos = true;  // all of them grow over several pages
     config.max_completion_length = 150;

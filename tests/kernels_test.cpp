@@ -66,6 +66,33 @@ TEST_CASE("a product with bf16 weights is that of fp32 weights rounded before, b
     }
 }
 
+TEST_CASE("a product of pairs is that of numbers rounded to bf16 on both sides") {
+  for (const int64_t inner : kSizes)
+    for (const int64_t columns : kSizes) {
+      CAPTURE(inner);
+      CAPTURE(columns);
+      Floats w = normal(columns * inner, 6), x = normal(257 * inner, 7);
+      PackedMatrix pairs;
+      pack_transposed(w.data(), columns, inner, pairs, WeightFormat::bf16_pairs);
+      const Floats exact = x;
+      for (Floats* values : {&w, &x})
+        for (float& value : *values) value = from_bf16(to_bf16(value));
+      for (const int64_t rows : kSizes) {
+        Floats found(rows * columns), want(rows * columns), last(columns);
+        gemm(exact.data(), pairs, found.data(), rows);
+        ref::matmul(x.data(), false, w.data(), true, want.data(), rows, inner, columns, false);
+        CHECK(worst(found, want) < 1e-5);
+        gemm(exact.data() + (rows - 1) * inner, pairs, last.data(), 1);
+        CHECK(std::equal(last.begin(), last.end(), found.end() - columns));
+        set_kernel_threads(2);
+        Floats threaded(rows * columns);
+        gemm(exact.data(), pairs, threaded.data(), rows);
+        set_kernel_threads(1);
+        CHECK(threaded == found);
+      }
+    }
+}
+
 TEST_CASE("int8 weights: a scale an output, the rest rounded to 127 steps") {
   for (const int64_t inner : kSizes)
     for (const int64_t columns : kSizes) {
@@ -98,7 +125,8 @@ TEST_CASE("int8 weights: a scale an output, the rest rounded to 127 steps") {
 }
 
 TEST_CASE("NaN in a weight is NaN in its output, in every format") {
-  for (const WeightFormat format : {WeightFormat::fp32, WeightFormat::bf16, WeightFormat::int8}) {
+  for (const WeightFormat format :
+       {WeightFormat::fp32, WeightFormat::bf16, WeightFormat::int8, WeightFormat::bf16_pairs}) {
     Floats w = normal(33 * 31, 10);
     w[31 * 5 + 7] = std::numeric_limits<float>::quiet_NaN();
     const Floats x = normal(31, 11);

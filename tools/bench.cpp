@@ -3,14 +3,21 @@
 //   vernier_bench rollout --model M --sequences B --prompt-tokens P --tokens N [--weights F]
 //   vernier_bench prefill --model M --prompt-tokens P [--responses R] [--weights F]
 //   vernier_bench kernels [--inner K --columns N] [--weights F]
+//   vernier_bench soak --model M --requests N [--kv-cache-gb X]
 //
 // One JSON object to standard output.
 #include <sys/resource.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <fstream>
+#include <map>
 
 #include "core/base/clock.h"
 #include "core/base/errors.h"
@@ -27,7 +34,8 @@ namespace {
 struct Options {
   std::string model, weights = "fp32", device = "cpu";
   int64_t sequences = 64, prompt_tokens = 16, tokens = 64, responses = 8;
-  int64_t inner = 576, columns = 49152, rounds = 5, threads = 0;
+  int64_t inner = 576, columns = 49152, rounds = 5, threads = 0, requests = 10000;
+  double kv_cache_gb = 0;
 };
 
 double median(std::vector<double> values) {
@@ -36,11 +44,12 @@ double median(std::vector<double> values) {
 }
 
 kernels::WeightFormat format_of(const std::string& name) {
-  if (name == "bf16") return kernels::WeightFormat::bf16;
+  if (name == "bf16") return kernels::bf16_format();
   return name == "int8" ? kernels::WeightFormat::int8 : kernels::WeightFormat::fp32;
 }
 int64_t bytes_of(kernels::WeightFormat format) {
-  return format == kernels::WeightFormat::fp32 ? 4 : format == kernels::WeightFormat::bf16 ? 2 : 1;
+  if (format == kernels::WeightFormat::fp32) return 4;
+  return format == kernels::WeightFormat::int8 ? 1 : 2;
 }
 
 // Best of several passes over more than the last-level cache holds.
@@ -82,6 +91,18 @@ typedef float Vec16 __attribute__((vector_size(64)));
 [[gnu::target("avx512f")]] float multiply_add_16(int64_t count) {
   return multiply_add<Vec16>(count);
 }
+// Pairs of bf16 numbers: twice as many a vector.
+[[gnu::target("avx512f,avx512bf16")]] float multiply_pairs(int64_t count) {
+  const __m512i ones = _mm512_set1_epi32(0x3F803F80);
+  Vec16 sums[kChains] = {};
+  for (int64_t i = 0; i < count; ++i)
+    for (Vec16& sum : sums)
+      sum = _mm512_dpbf16_ps(sum, reinterpret_cast<const __m512bh&>(ones),
+                             reinterpret_cast<const __m512bh&>(ones));
+  float total = 0;
+  for (const Vec16& sum : sums) total += sum[0];
+  return total;
+}
 #endif
 
 struct Peak {
@@ -89,17 +110,18 @@ struct Peak {
   int64_t lanes;
 };
 
-Peak widest() {
+Peak widest(kernels::WeightFormat format) {
 #if defined(__x86_64__)
+  if (format == kernels::WeightFormat::bf16_pairs) return {multiply_pairs, 32};
   if (std::string(kernels::instruction_set()) == "avx512") return {multiply_add_16, 16};
   if (std::string(kernels::instruction_set()) == "avx2") return {multiply_add_8, 8};
 #endif
   return {multiply_add_4, 4};
 }
 
-double peak_gflops() {
+double peak_gflops(kernels::WeightFormat format) {
   constexpr int64_t kCount = 4'000'000;
-  const Peak peak = widest();
+  const Peak peak = widest(format);
   const int threads = kernel_pool().threads();
   std::atomic<float> sink = 0;
   double best = 0;
@@ -118,10 +140,12 @@ double peak_rss_mb() {
   return static_cast<double>(usage.ru_maxrss) / 1024;
 }
 
-std::vector<Prompt> random_prompts(int64_t count, int64_t tokens, int64_t vocabulary) {
+// Others in every round, so that none is found in the cache.
+std::vector<Prompt> random_prompts(int64_t count, int64_t tokens, int64_t vocabulary,
+                                   int64_t round) {
   std::vector<Prompt> prompts(static_cast<size_t>(count));
   for (int64_t i = 0; i < count; ++i) {
-    Rng rng(7, Stream::task, static_cast<uint64_t>(i));
+    Rng rng(7, Stream::task, static_cast<uint64_t>(round), static_cast<uint64_t>(i));
     Prompt& prompt = prompts[static_cast<size_t>(i)];
     prompt.id = cat(i);
     prompt.index = i;
@@ -147,28 +171,28 @@ RolloutConfig fixed_length(const Options& options, int64_t tokens, int64_t seque
   return config;
 }
 
-double seconds_of(Engine& engine, const std::vector<Prompt>& prompts, const RolloutConfig& config,
+double seconds_of(Engine& engine, std::vector<Prompt> prompts, const RolloutConfig& config,
                   int64_t round) {
   const Clock clock;
-  engine.generate(prompts, config, {.seed = 1, .step = static_cast<uint64_t>(round)}, 0, nullptr,
-                  [](Group&&) {});
+  engine.generate(std::move(prompts), config, {.seed = 1, .step = static_cast<uint64_t>(round)}, 0,
+                  nullptr, [](Group&&) {});
   return clock.seconds();
 }
 
 Json rollout(const Options& options) {
   const Model model = load_model(options.model, {.device = at::Device(options.device)});
   const ModelSpec& spec = model.decoder->spec();
-  const auto prompts = random_prompts(options.sequences, options.prompt_tokens, spec.vocab_size);
+  const auto prompts = [&](int64_t round) {
+    return random_prompts(options.sequences, options.prompt_tokens, spec.vocab_size, round);
+  };
   const RolloutConfig all = fixed_length(options, options.tokens, options.sequences);
   const RolloutConfig first = fixed_length(options, 1, options.sequences);
   std::vector<double> whole, decode;
+  Engine engine(*model.decoder, *model.tokenizer);
   for (int64_t round = 0; round <= options.rounds; ++round) {
-    // A new engine, so that no round finds the prompts of the one before.
-    Engine engine(*model.decoder, *model.tokenizer);
-    const double prompt_seconds = seconds_of(engine, prompts, first, round);
-    Engine fresh(*model.decoder, *model.tokenizer);
-    const double seconds = seconds_of(fresh, prompts, all, round);
-    if (round == 0) continue;  // packs the weights
+    const double seconds = seconds_of(engine, prompts(2 * round), all, round);
+    const double prompt_seconds = seconds_of(engine, prompts(2 * round + 1), first, round);
+    if (round == 0) continue;  // packs the weights, makes the cache
     whole.push_back(static_cast<double>(options.sequences * options.tokens) / seconds);
     decode.push_back(static_cast<double>(options.sequences * (options.tokens - 1)) /
                      (seconds - prompt_seconds));
@@ -177,7 +201,7 @@ Json rollout(const Options& options) {
   // counts: it is of a difference.
   if (options.device == "cuda")
     return {{"tokens_per_s", median(whole)}, {"decode_tokens_per_s", median(decode)}};
-  const double bandwidth = read_gb_per_s() * 1e9, peak = peak_gflops() * 1e9;
+  const double bandwidth = read_gb_per_s() * 1e9, peak = peak_gflops(all.weights) * 1e9;
   const auto weights = static_cast<double>(multiplied(spec, model.decoder->num_parameters()));
   const double step = std::max(weights * static_cast<double>(bytes_of(all.weights)) / bandwidth,
                                2 * weights * static_cast<double>(options.sequences) / peak);
@@ -195,15 +219,17 @@ Json rollout(const Options& options) {
 
 Json prefill(const Options& options) {
   const Model model = load_model(options.model, {.device = at::Device(options.device)});
-  const auto prompts = random_prompts(1, options.prompt_tokens, model.decoder->spec().vocab_size);
+  const int64_t vocabulary = model.decoder->spec().vocab_size;
   std::vector<double> one, all;
+  Engine engine(*model.decoder, *model.tokenizer);
   for (int64_t round = 0; round <= options.rounds; ++round)
-    for (const bool many : {false, true}) {
+    for (const bool many : {true, false}) {
       RolloutConfig config = fixed_length(options, 1, options.responses);
       config.max_step_tokens = std::max(options.prompt_tokens, options.responses);
       if (many) config.num_generations = options.responses;
-      Engine engine(*model.decoder, *model.tokenizer);
-      const double seconds = seconds_of(engine, prompts, config, round);
+      const double seconds = seconds_of(
+          engine, random_prompts(1, options.prompt_tokens, vocabulary, 2 * round + (many ? 1 : 0)),
+          config, round);
       if (round > 0) (many ? all : one).push_back(seconds);
     }
   return {{"prompt_tokens_per_s", static_cast<double>(options.prompt_tokens) / median(one)},
@@ -218,11 +244,12 @@ Json products(const Options& options) {
   std::vector<float> weights(static_cast<size_t>(inner * columns));
   Rng rng(1, Stream::init);
   for (float& weight : weights) weight = static_cast<float>(rng.next_uniform() - 0.5);
-  const double bandwidth = read_gb_per_s(), peak = peak_gflops();
+  const double bandwidth = read_gb_per_s();
   Json rows = Json::array();
   for (const char* name : {"fp32", "bf16", "int8"}) {
     kernels::PackedMatrix packed;
     kernels::pack_transposed(weights.data(), columns, inner, packed, format_of(name));
+    const double peak = peak_gflops(format_of(name));
     for (const int64_t count : {1, 2, 4, 8, 16, 32, 64, 128, 256}) {
       std::vector<float> in(static_cast<size_t>(count * inner), 0.5f);
       std::vector<float> out(static_cast<size_t>(count * columns));
@@ -239,16 +266,112 @@ Json products(const Options& options) {
                       {"ms", best * 1e3},
                       {"gflops", gflops},
                       {"gb_per_s", gb},
+                      {"peak_gflops", peak},
                       {"share_of_bound", std::max(gflops / peak, gb / bandwidth)}});
     }
   }
   return {{"inner", inner},
           {"columns", columns},
           {"read_gb_per_s", bandwidth},
-          {"peak_gflops", peak},
           {"instruction_set", kernels::instruction_set()},
           {"products", rows}};
 }
+
+double rss_mb() {
+  std::ifstream statm("/proc/self/statm");
+  double size = 0, resident = 0;
+  statm >> size >> resident;
+  return resident * static_cast<double>(::sysconf(_SC_PAGESIZE)) / (1 << 20);
+}
+
+// Requests of random prompts (half of them begin like others), groups and lengths, that come while
+// others run; some leave. Memory is measured after each tenth of them.
+class Soak {
+ public:
+  explicit Soak(const Options& options) : model_(load_model(options.model)), options_(options) {
+    config_.max_completion_length = kLongest;
+    config_.max_running = 32;
+    config_.max_step_tokens = 128;
+    config_.kv_cache_gb = options.kv_cache_gb;
+    config_.weights = format_of(options.weights);
+    for (const int64_t count : {1, 2, 5}) {
+      RolloutConfig config = config_;
+      config.num_generations = count;
+      rules_.push_back(
+          std::make_shared<const DrawRules>(config, *model_.tokenizer, model_.decoder->spec()));
+    }
+  }
+
+  Json run() {
+    Engine engine(*model_.decoder, *model_.tokenizer);
+    engine.open(config_, 64, kLongest);
+    Json memory = Json::array();
+    const Clock clock;
+    while (ended_ + cancelled_ < options_.requests) {
+      while (submitted_ < options_.requests && engine.waiting() < 16) submit(engine);
+      engine.step();
+      if (rng_.next_below(64) == 0 && !open_.empty()) leave(engine);
+      const int64_t tenth = std::max<int64_t>(1, options_.requests / 10);
+      if ((ended_ + cancelled_) / tenth > std::ssize(memory)) memory.push_back(rss_mb());
+    }
+    const EngineStats stats = engine.stats();
+    const int64_t pages = stats.scheduler.peak_pages;
+    return {{"requests", options_.requests},
+            {"ended", ended_},
+            {"cancelled", cancelled_},
+            {"tokens", stats.new_tokens},
+            {"tokens_per_s", static_cast<double>(stats.new_tokens) / clock.seconds()},
+            {"preemptions", stats.scheduler.preemptions},
+            {"shared_tokens", stats.scheduler.shared_tokens},
+            {"cache_pages", engine.pages()},
+            {"peak_pages", pages},
+            {"pages_left_in_use", engine.pages_in_use()},
+            {"cache_mb",
+             static_cast<double>(engine.pages() * KvCache::page_bytes(model_.decoder->spec())) /
+                 (1 << 20)},
+            {"rss_mb", memory}};
+  }
+
+ private:
+  static constexpr int64_t kLongest = 48;
+
+  void submit(Engine& engine) {
+    Prompt prompt;
+    prompt.index = submitted_++;
+    prompt.id = cat(prompt.index);
+    const int64_t size = 1 + rng_.next_below(kLongest), alike = rng_.next_below(2) * size / 2;
+    for (int64_t i = 0; i < size; ++i)
+      prompt.ids.push_back(
+          i < alike ? static_cast<int32_t>(i % 7)
+                    : static_cast<int32_t>(rng_.next_below(model_.decoder->spec().vocab_size)));
+    prompt.max_completion_length = 1 + rng_.next_below(kLongest);
+    const int64_t index = prompt.index;
+    open_[index] = engine.submit({.prompt = std::move(prompt),
+                                  .rules = rules_[static_cast<size_t>(rng_.next_below(3))],
+                                  .key = {.seed = 1, .step = 0},
+                                  .weight_version = 0,
+                                  .grown = {},
+                                  .done = [this, index](Group&&) {
+                                    ++ended_;
+                                    open_.erase(index);
+                                  }});
+  }
+
+  void leave(Engine& engine) {
+    const auto one = open_.begin();
+    engine.cancel(one->second);
+    open_.erase(one);
+    ++cancelled_;
+  }
+
+  Model model_;
+  Options options_;
+  RolloutConfig config_;
+  std::vector<std::shared_ptr<const DrawRules>> rules_;
+  Rng rng_{7, Stream::task};
+  int64_t submitted_ = 0, ended_ = 0, cancelled_ = 0;
+  std::map<int64_t, int64_t> open_;  // prompt to ticket
+};
 
 void add_model(CLI::App* command, Options& options) {
   command->add_option("--model", options.model, "Hugging Face folder or GGUF file")->required();
@@ -275,10 +398,15 @@ int run(int argc, char** argv) {
   CLI::App* kernels = app.add_subcommand("kernels", "products with packed weights");
   kernels->add_option("--inner", options.inner)->check(CLI::Range(1, 1 << 16));
   kernels->add_option("--columns", options.columns)->check(CLI::Range(1, 1 << 20));
+  CLI::App* soak = app.add_subcommand("soak", "many random requests, and what memory they take");
+  add_model(soak, options);
+  soak->add_option("--requests", options.requests)->check(CLI::Range(1, 1 << 30));
+  soak->add_option("--kv-cache-gb", options.kv_cache_gb)->check(CLI::Range(0.0, 1e6));
   CLI11_PARSE(app, argc, argv);
   set_threads(options.threads);
   const Json out = decoding->parsed()  ? rollout(options)
                    : prompts->parsed() ? prefill(options)
+                   : soak->parsed()    ? Soak(options).run()
                                        : products(options);
   std::printf("%s\n", dump_json(out).c_str());
   return 0;

@@ -32,6 +32,7 @@ breach "torch where it does not belong:" "$(git grep -nE '#include <(torch|ATen|
 breach "torch/torch.h is banned:" "$(git grep -nE '#include <torch/torch.h>' -- '*.cpp' '*.h')"
 breach "spdlog outside log.cpp:" "$(git grep -nl 'spdlog/' -- '*.cpp' '*.h' | grep -v core/base/log.cpp)"
 breach "toml++ outside config.cpp:" "$(git grep -nl 'toml++/' -- '*.cpp' '*.h' | grep -v core/base/config.cpp)"
+breach "Boost outside the HTTP server:" "$(git grep -nl 'boost/' -- '*.cpp' '*.h' | grep -v rollout/endpoint/http_)"
 breach "files over 600 lines:" "$(echo "$sources" | xargs wc -l | awk '$1 > 600 && $2 != "total" {print $2": "$1}')"
 
 [ $failed = 0 ] && echo "check: formatting, includes and sizes are in order"

@@ -59,6 +59,11 @@ RolloutConfig rollout_of(const DrawOptions& options, int64_t limit) {
   for (const std::string& text : options.stop)
     if (!is_utf8(text)) fail("--stop: '", to_valid_utf8(text), "' is not UTF-8");
   give("weights", options.weights);
+  if (options.kv_cache_gb) give("kv_cache_gb", *options.kv_cache_gb);
+  if (options.draft_tokens) give("draft_tokens", *options.draft_tokens);
+  if (options.draft_ngram) give("draft_ngram", *options.draft_ngram);
+  if (options.draft_rows) give("draft_rows", *options.draft_rows);
+  if (!options.think_start.empty()) give("think_start", options.think_start);
   if (!options.think_end.empty()) give("think_end", options.think_end);
   if (!options.stop.empty()) give("stop", options.stop);
   if (!options.stop_token_ids.empty()) give("stop_token_ids", options.stop_token_ids);
@@ -167,8 +172,11 @@ void generate_command(const DrawOptions& options) {
   const double seconds = clock.seconds();
   output.write(rows_of(groups, kind_of(drawing.config)));
   output.commit();
-  log::info(cat(stats.new_tokens, " tokens in ", fixed(seconds, 2), " s, ",
-                fixed(static_cast<double>(stats.new_tokens) / seconds, 0), " tok/s"));
+  std::string said = cat(stats.new_tokens, " tokens in ", fixed(seconds, 2), " s, ",
+                         fixed(static_cast<double>(stats.new_tokens) / seconds, 0), " tok/s");
+  if (drawing.config.draft_tokens > 0)
+    said += cat("; of ", stats.drafted_tokens, " guessed tokens ", stats.accepted_tokens, " came");
+  log::info(said);
 }
 
 void eval_command(const DrawOptions& options) {

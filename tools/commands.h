@@ -17,7 +17,8 @@ struct ModelOptions {
 };
 
 struct DrawOptions : ModelOptions {
-  std::string data, task, out, chat_format = "auto", chat_date, think_end;
+  std::string data, task, out, chat_format = "auto", chat_date, think_start, think_end;
+  std::string weights = "fp32";
   std::string verify, prompt_template, prompt_field, answer_field;  // "": as in [data]
   int64_t n = 1, max_completion_length = 0, seed = 1, limit = 0, max_running = 256;
   SamplingParams sampling;
@@ -26,9 +27,20 @@ struct DrawOptions : ModelOptions {
   std::vector<int64_t> stop_token_ids;
   // Unset: as in [rollout].
   std::optional<int64_t> thinking_budget, repetition_ngram, repetition_limit;
+  std::optional<int64_t> draft_tokens, draft_ngram, draft_rows;
+  std::optional<double> kv_cache_gb;
   bool greedy = false, raw = false, json = false;
-  std::string device = "cpu", weights = "fp32";
+  std::string device = "cpu";
   std::vector<int64_t> budgets;
+};
+
+struct EndpointOptions : ModelOptions {
+  std::string host = "127.0.0.1", token_file, model_name, chat_format = "auto", chat_date;
+  std::string weights = "fp32";
+  int64_t port = 8000, max_running = 64, max_queue = 256, max_completion_length = 0;
+  int64_t draft_tokens = 0, weight_version = 0;
+  int64_t max_body_mb = 4, max_connections = 512;
+  double kv_cache_gb = 0;
 };
 
 struct ConvertOptions {
@@ -41,6 +53,7 @@ void tokenize_command(const std::string& model, bool decode, bool add_special);
 void logprobs_command(const ModelOptions& options, double temperature, const std::string& device);
 void generate_command(const DrawOptions& options);
 void eval_command(const DrawOptions& options);
+void endpoint_command(const EndpointOptions& options);
 void score_command(const std::string& config, const std::vector<std::string>& overrides,
                    const std::string& rollouts, const std::string& out, bool explain);
 void reference_command(const std::string& topic, bool json);

@@ -66,6 +66,24 @@ void add_ending(CLI::App* command, DrawOptions& options) {
                       "blocks of --repetition-ngram tokens that are too many in a row");
 }
 
+// What the engine does it with; the responses are the same but for --weights.
+void add_engine(CLI::App* command, DrawOptions& options) {
+  command->add_option("--max-running", options.max_running, "responses decoded together")
+      ->check(CLI::Range(1, 1 << 20));
+  command
+      ->add_option("--weights", options.weights,
+                   "format of the weights that responses are drawn with")
+      ->check(CLI::IsMember({"fp32", "bf16", "int8"}));
+  command->add_option("--kv-cache-gb", options.kv_cache_gb,
+                      "most memory of the key-value cache in GB; 0: half of what is free");
+  command->add_option("--draft-tokens", options.draft_tokens,
+                      "tokens that are guessed from the texts of a group and computed together");
+  command->add_option("--draft-ngram", options.draft_ngram,
+                      "tokens that must have stood together before for a guess");
+  command->add_option("--draft-rows", options.draft_rows,
+                      "guesses fill a pass of the model up to so many tokens");
+}
+
 void add_drawing(CLI::App* command, DrawOptions& options) {
   add_model(command, options);
   command->add_option("--data", options.data, "prompts, JSON Lines");
@@ -93,12 +111,9 @@ void add_drawing(CLI::App* command, DrawOptions& options) {
   command->add_option("--seed", options.seed)->check(CLI::NonNegativeNumber);
   command->add_option("--limit", options.limit, "use the first so many prompts; 0: all")
       ->check(CLI::Range(0, 1000000));
-  command->add_option("--max-running", options.max_running, "responses decoded together")
-      ->check(CLI::Range(1, 1 << 20));
   command->add_option("--device", options.device, "cpu, or cuda in a build of the cuda preset")
       ->check(CLI::IsMember({"cpu", "cuda"}));
-  command->add_option("--weights", options.weights, "format of the weights that are drawn with")
-      ->check(CLI::IsMember({"fp32", "bf16", "int8"}));
+  add_engine(command, options);
   CLI::Option* chat_format =
       command->add_option("--chat-format", options.chat_format,
                           cat("how a prompt becomes text; auto: as the model's own chat template; ",
@@ -106,6 +121,8 @@ void add_drawing(CLI::App* command, DrawOptions& options) {
   CLI::Option* chat_date = command->add_option(
       "--chat-date", options.chat_date,
       "day, YYYY-MM-DD, that smollm3, llama3.1 and llama3.2 write into prompts");
+  command->add_option("--think-start", options.think_start,
+                      "tag that opens the thinking; none: a response starts inside it");
   command->add_option("--think-end", options.think_end, "tag that ends the thinking");
   CLI::Option* greedy =
       command->add_flag("--greedy", options.greedy, "always the most probable token");
@@ -113,6 +130,57 @@ void add_drawing(CLI::App* command, DrawOptions& options) {
   command->add_flag("--raw", options.raw, "the prompt's text as it is, no chat format")
       ->excludes(chat_format)
       ->excludes(chat_date);
+}
+
+void add_endpoint(CLI::App& app, EndpointOptions& options) {
+  CLI::App* command = app.add_subcommand("endpoint", "completions over HTTP, in OpenAI's shape");
+  add_model(command, options);
+  command
+      ->add_option("--host", options.host,
+                   "address to listen on; other than loopback needs a token")
+      ->capture_default_str();
+  command->add_option("--port", options.port, "0: one that is free; it is printed")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 65535));
+  command->add_option("--token-file", options.token_file,
+                      "file with the token that requests must bear: Authorization: Bearer TOKEN");
+  command->add_option("--model-name", options.model_name,
+                      "what requests call the model; that of its file or folder if not given");
+  command->add_option("--weight-version", options.weight_version, "is said in every answer")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--max-running", options.max_running, "responses decoded together")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
+  command->add_option("--max-queue", options.max_queue, "responses that wait beside them; then 429")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 20));
+  command
+      ->add_option("--max-completion-length", options.max_completion_length,
+                   "most tokens that a request may ask for; 0: what the model has room for")
+      ->check(CLI::Range(0, 1 << 24));
+  command
+      ->add_option("--kv-cache-gb", options.kv_cache_gb,
+                   "most memory of the key-value cache in GB; 0: half of what the machine has free")
+      ->check(CLI::Range(0.0, 1e6));
+  command->add_option("--weights", options.weights, "format that responses are drawn with")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"fp32", "bf16", "int8"}));
+  command
+      ->add_option("--draft-tokens", options.draft_tokens,
+                   "tokens that are guessed and computed together; the answers stay the same")
+      ->check(CLI::Range(0, 32));
+  command->add_option("--chat-format", options.chat_format,
+                      cat("how messages become text; auto: as the model's own chat template; ",
+                          join(chat_formats())));
+  command->add_option("--chat-date", options.chat_date,
+                      "day, YYYY-MM-DD, that smollm3, llama3.1 and llama3.2 write into prompts");
+  command->add_option("--max-body-mb", options.max_body_mb, "largest body of a request; then 413")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
+  command->add_option("--max-connections", options.max_connections, "open at once; then 503")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 16));
+  command->callback([&options] { endpoint_command(options); });
 }
 
 void add_convert(CLI::App& app, ConvertOptions& options) {
@@ -135,6 +203,7 @@ struct Options {
   DrawOptions generate, eval;
   ModelOptions logprobs;
   ConvertOptions convert;
+  EndpointOptions endpoint;
   double logprobs_temperature = 1.0;
   std::string logprobs_device = "cpu";
   std::string tokenize_model;
@@ -258,6 +327,7 @@ int run(int argc, char** argv) {
   add_train(app, options.train);
   add_drawers(app, options);
   add_text(app, options);
+  add_endpoint(app, options.endpoint);
   add_convert(app, options.convert);
   add_offline(app, options);
   try {

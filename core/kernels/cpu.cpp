@@ -21,17 +21,21 @@ namespace {
 struct Build {
   const CpuTable& loops;
   const GemmTable& gemm;
+  PairsProduct* pairs;
+  bool multiplies_pairs;  // in one instruction
 };
 
 Build choose_build() {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
-    return {kTableAvx512, kGemmAvx512};
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")) {
+    const bool pairs = __builtin_cpu_supports("avx512bf16");
+    return {kTableAvx512, kGemmAvx512, pairs ? pairs_avx512bf16 : pairs_avx512, pairs};
+  }
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    return {kTableAvx2, kGemmAvx2};
+    return {kTableAvx2, kGemmAvx2, pairs_avx2, false};
 #endif
-  return {kTableBase, kGemmBase};
+  return {kTableBase, kGemmBase, pairs_base, false};
 }
 
 const Build& build() {
@@ -79,7 +83,12 @@ void dense_head(const float* rows, int64_t row_stride, int64_t count, int64_t si
 
 const char* instruction_set() { return table().name; }
 
+WeightFormat bf16_format() {
+  return build().multiplies_pairs ? WeightFormat::bf16_pairs : WeightFormat::bf16;
+}
+
 int64_t PackedMatrix::stride() const {
+  if (format == WeightFormat::bf16_pairs) return (inner + 1) / 2 * kPanel * 4;
   const int64_t element = format == WeightFormat::int8 ? 1 : format == WeightFormat::bf16 ? 2 : 4;
   return inner * kPanel * element;
 }
@@ -101,6 +110,14 @@ void pack_column(const float* w, int64_t inner, float* panel) {
 
 void pack_column(const float* w, int64_t inner, uint16_t* panel) {
   for (int64_t k = 0; k < inner; ++k) panel[k * kPanel] = to_bf16(w[k]);
+}
+
+uint32_t pair_of(const float* values, int64_t count) {
+  return to_bf16(values[0]) | (count > 1 ? uint32_t{to_bf16(values[1])} << 16 : 0);
+}
+
+void pack_pairs(const float* w, int64_t inner, uint32_t* out, int64_t step) {
+  for (int64_t k = 0; k < inner; k += 2) out[k / 2 * step] = pair_of(w + k, inner - k);
 }
 
 // Returns the scale. Numbers that are not finite have none: NaN, which every product shows.
@@ -128,6 +145,8 @@ void pack_transposed(const float* w, int64_t columns, int64_t inner, PackedMatri
         pack_column(from, inner, out.data.as<float>() + bytes / 4 + j);
       else if (format == WeightFormat::bf16)
         pack_column(from, inner, out.data.as<uint16_t>() + bytes / 2 + j);
+      else if (format == WeightFormat::bf16_pairs)
+        pack_pairs(from, inner, out.data.as<uint32_t>() + bytes / 4 + j, kPanel);
       else
         out.scales[static_cast<size_t>(column)] =
             pack_column(from, inner, out.data.as<int8_t>() + bytes + j);
@@ -147,8 +166,10 @@ void pack_plain(const float* w, int64_t inner, int64_t columns, PackedMatrix& ou
 
 namespace {
 
-// Rows of a, all of them, times one panel.
-void gemm_panel(const float* a, const PackedMatrix& b, int64_t panel, float* c, int64_t rows) {
+// Rows of a, all of them, times one panel. `pairs` are the rows in bf16, where the panel wants
+// them.
+void gemm_panel(const float* a, const uint32_t* pairs, const PackedMatrix& b, int64_t panel,
+                float* c, int64_t rows) {
   const int64_t first = panel * kPanel, width = std::min(kPanel, b.columns - first);
   const int64_t bytes = panel * b.stride();
   const GemmTable& strips = build().gemm;
@@ -162,7 +183,22 @@ void gemm_panel(const float* a, const PackedMatrix& b, int64_t panel, float* c, 
     case WeightFormat::int8:
       return strips.int8(a, b.inner, b.data.as<int8_t>() + bytes, &b.scales[first], c + first,
                          b.columns, rows, b.inner, width);
+    case WeightFormat::bf16_pairs: {
+      const int64_t count = (b.inner + 1) / 2;
+      return build().pairs(pairs, count, b.data.as<uint32_t>() + bytes / 4, c + first, b.columns,
+                           rows, count, width);
+    }
   }
+}
+
+// Rows in words of two bf16 numbers.
+std::vector<uint32_t> pairs_of(const float* a, int64_t rows, int64_t inner) {
+  const int64_t count = (inner + 1) / 2;
+  std::vector<uint32_t> out(static_cast<size_t>(rows * count));
+  by_rows(rows, inner, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) pack_pairs(a + i * inner, inner, &out[i * count], 1);
+  });
+  return out;
 }
 
 }  // namespace
@@ -178,13 +214,17 @@ void gemm(const float* a, const PackedMatrix& b, float* c, int64_t rows) {
                                   ? panels
                                   : std::max<int64_t>(1, (kFloatsPerTask / kPanel) / inner);
   const int64_t panel_tasks = tasks_for(panels, panel_block);
+  std::vector<uint32_t> pairs;
+  if (b.format == WeightFormat::bf16_pairs) pairs = pairs_of(a, rows, inner);
+  const int64_t words = (inner + 1) / 2;
   kernel_pool().run(row_tasks * panel_tasks, [&](int64_t task) {
     const int64_t first_row = task / panel_tasks * row_block;
     const int64_t last_row = std::min(rows, first_row + row_block);
     const int64_t first_panel = task % panel_tasks * panel_block;
     const int64_t last_panel = std::min(panels, first_panel + panel_block);
     for (int64_t panel = first_panel; panel < last_panel; ++panel)
-      gemm_panel(a + first_row * inner, b, panel, c + first_row * columns, last_row - first_row);
+      gemm_panel(a + first_row * inner, pairs.data() + (pairs.empty() ? 0 : first_row * words), b,
+                 panel, c + first_row * columns, last_row - first_row);
   });
 }
 

@@ -28,12 +28,16 @@ inline constexpr int64_t round_up(int64_t value, int64_t unit) {
 /// How the numbers of a packed matrix are stored. Products are summed in fp32 in each of them.
 enum class WeightFormat {
   fp32,
-  bf16,  // rounded to nearest, ties to even
-  int8,  // w = scale * q, |q| <= 127, one scale for all that one output is summed from
+  bf16,        // rounded to nearest, ties to even
+  int8,        // w = scale * q, |q| <= 127, one scale for all that one output is summed from
+  bf16_pairs,  // bf16, and the rows they multiply are rounded too: AVX512-BF16's own products
 };
 
-/// A matrix B [inner, columns] in panels of 32 columns, [inner][32] each, the last one filled up
-/// with zeros.
+/// The format of weights in bf16 that this processor multiplies fastest.
+WeightFormat bf16_format();
+
+/// A matrix B [inner, columns] in panels of 32 columns, [inner][32] each (bf16_pairs:
+/// [inner / 2][32][2], `inner` rounded up), the last one filled up with zeros.
 struct PackedMatrix {
   WeightFormat format = WeightFormat::fp32;
   int64_t inner = 0, columns = 0;

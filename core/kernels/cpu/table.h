@@ -25,6 +25,13 @@ struct GemmTable {
 
 extern const GemmTable kGemmAvx512, kGemmAvx2, kGemmBase;
 
+/// One build of pairs.cpp: c [rows, columns] = a times a panel, columns <= 32, both in words of two
+/// bf16 numbers, that of an even k in the low half: a(i, k) is in a[i * a_row + k / 2], b(k, j) in
+/// b[k / 2 * 32 + j]. Sums are fp32.
+using PairsProduct = void(const unsigned* a, long a_row, const unsigned* b, float* c, long c_row,
+                          long rows, long pairs, long columns);
+PairsProduct pairs_avx512bf16, pairs_avx512, pairs_avx2, pairs_base;
+
 /// One build of loops.cpp. Sizes are longs, all arrays fp32.
 struct CpuTable {
   const char* name;

@@ -1,0 +1,88 @@
+// endpoint: completions over HTTP.
+#include <algorithm>
+#include <cstdio>
+
+#include "core/base/errors.h"
+#include "core/base/files.h"
+#include "core/base/log.h"
+#include "core/kernels/threads.h"
+#include "core/model/model.h"
+#include "rollout/endpoint/endpoint.h"
+#include "rollout/endpoint/http_server.h"
+#include "tools/commands.h"
+
+namespace vernier {
+namespace {
+
+// The token in `path`, "" where there is no file. A header carries it: visible ASCII alone.
+std::string token_of(const std::string& path) {
+  if (path.empty()) return "";
+  std::string token = placed("--token-file", [&] { return read_file(path); });
+  while (!token.empty() && (token.back() == '\n' || token.back() == '\r')) token.pop_back();
+  if (token.empty()) fail("--token-file: ", path, ": holds no token; it is one line of text");
+  for (const char byte : token)
+    if (byte <= ' ' || byte > '~')
+      fail("--token-file: ", path, ": a token is one line of visible ASCII characters, no spaces");
+  return token;
+}
+
+std::string name_of_model(const EndpointOptions& options) {
+  if (!options.model_name.empty()) return options.model_name;
+  const fs::path path = fs::weakly_canonical(options.model);
+  return path.extension() == ".gguf" ? path.stem().string() : path.filename().string();
+}
+
+// How the engine runs, through the keys of [rollout], so that they are refused alike.
+RolloutConfig engine_of(const EndpointOptions& options, int64_t positions) {
+  if (options.max_completion_length >= positions)
+    fail("--max-completion-length: ", options.max_completion_length,
+         " leaves no room for a prompt in the model's ", positions, " positions");
+  const int64_t longest =
+      options.max_completion_length > 0 ? options.max_completion_length : positions - 1;
+  const int64_t step = std::max<int64_t>(RolloutConfig{}.max_step_tokens, options.max_running);
+  RolloutConfig config;
+  ConfigFile file = ConfigFile::parse(
+      cat("max_completion_length = ", longest, "\nmax_running = ", options.max_running,
+          "\nmax_step_tokens = ", step, "\nkv_cache_gb = ", options.kv_cache_gb, "\nweights = \"",
+          options.weights, "\"\ndraft_tokens = ", options.draft_tokens, "\n"),
+      "command line");
+  file.bind([&](Binder& root) { config.bind(root); });
+  return config;
+}
+
+}  // namespace
+
+void endpoint_command(const EndpointOptions& options) {
+  const std::string token = token_of(options.token_file);
+  check_listening(options.host, !token.empty());
+  set_threads(options.threads);
+  HttpLimits limits;
+  limits.body_bytes = static_cast<size_t>(options.max_body_mb) << 20;
+  limits.connections = static_cast<size_t>(options.max_connections);
+  HttpServer server(limits);
+  const int port = server.listen(options.host, static_cast<int>(options.port));
+  const Model model = load_model(options.model, {.max_length = options.max_length});
+  const ChatFormat format =
+      choose_chat_format({.name = options.chat_format, .date = options.chat_date},
+                         model.tokenizer->chat_template(), options.model);
+  const ModelSpec& spec = model.decoder->spec();
+  const RolloutConfig engine = engine_of(options, spec.longest());
+  Service service(
+      *model.decoder, *model.tokenizer,
+      {.engine = engine, .max_queue = options.max_queue, .weight_version = options.weight_version});
+  const std::string name = name_of_model(options);
+  Endpoint endpoint({.model_name = name,
+                     .token = token,
+                     .chat_format = format,
+                     .max_completion_length = engine.max_completion_length,
+                     .weight_version = options.weight_version},
+                    *model.tokenizer, spec, service);
+  const bool v6 = options.host.find(':') != std::string::npos;
+  std::printf("listening on http://%s%s%s:%d, model %s\n", v6 ? "[" : "", options.host.c_str(),
+              v6 ? "]" : "", port, name.c_str());
+  std::fflush(stdout);
+  server.run(endpoint.handlers(), true);
+  log::info("stopped");
+}
+
+}  // namespace vernier
