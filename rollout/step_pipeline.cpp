@@ -78,10 +78,11 @@ std::vector<StepPipeline::Place> StepPipeline::seats(const StepPlan& plan, StepI
   close_ranks(std::ssize(places), input);
   int32_t last = -1;
   for (Place& place : places) {
-    place.slot = slot_of_.at(place.sequence);
+    if (!input.moves.empty()) place.slot = slot_of_.at(place.sequence);
     last = std::max(last, place.slot);
     ++at(place.slot).drawn;
     write_pages(place.slot, input);
+    ++at(place.slot).position;
   }
   for (const int32_t slot : left_)
     if (at(slot).sequence < 0) input.stops.push_back(slot);
@@ -105,6 +106,7 @@ int32_t StepPipeline::enter(int64_t sequence, StepInput& input) {
   at(slot) = {.sequence = sequence,
               .drawn = rules.drawn,
               .limit = rules.limit,
+              .position = std::ssize(tokens) - 1,
               .step = step_,
               .fresh = true,
               .pages = {}};
@@ -139,9 +141,8 @@ void StepPipeline::write_pages(int32_t slot, StepInput& input) {
   Slot& one = at(slot);
   const std::vector<int32_t>& pages = scheduler_.pages(one.sequence);
   const int64_t page_tokens = scheduler_.pool().page_tokens();
-  const auto position = std::ssize(scheduler_.tokens(one.sequence)) - 1;
   const bool grows = pages.size() != one.pages.size();
-  size_t place = one.fresh ? 0 : static_cast<size_t>(position / page_tokens);
+  size_t place = one.fresh ? 0 : static_cast<size_t>(one.position / page_tokens);
   for (; place < pages.size(); ++place) {
     if (!one.fresh && place < one.pages.size() && one.pages[place] == pages[place]) continue;
     input.pages.push_back({slot, static_cast<int32_t>(place), pages[place]});
@@ -149,7 +150,7 @@ void StepPipeline::write_pages(int32_t slot, StepInput& input) {
   if (grows)
     input.rooms.push_back({.slot = slot,
                            .tokens = static_cast<int32_t>(std::ssize(pages) * page_tokens),
-                           .position = static_cast<int32_t>(position)});
+                           .position = static_cast<int32_t>(one.position)});
   if (grows || one.fresh)
     one.pages = pages;
   else

@@ -44,6 +44,7 @@ class StepPipeline {
   struct Slot {
     int64_t sequence = -1;         // -1: idle
     int64_t drawn = 0, limit = 0;  // tokens after the newest step
+    int64_t position = 0;          // of the token that it computes next
     int64_t step = 0;              // the newest that it is in
     bool fresh = false;            // the runner knows nothing of its pages
     std::vector<int32_t> pages;    // as the runner knows them
