@@ -92,7 +92,8 @@ TEST_CASE("the same responses at every batch limit, chunked, preempted, shared a
     config.weights = format;
     const Drawn want = draw(model, config);
     CHECK(want.size() == 36);
-    for (const int64_t max_running : {1, 7, 64})
+    const bool all = format == WeightFormat::fp32;
+    for (const int64_t max_running : all ? std::vector<int64_t>{1, 7, 64} : std::vector<int64_t>{7})
       for (const bool tight : {false, true})
         for (const int64_t draft_tokens : {0, 5}) {
           RolloutConfig other = config;
