@@ -11,15 +11,14 @@
 
 namespace vernier {
 
-// A call is a generation. It is open while it has tasks to give; who joins it counts as inside, and
-// the caller waits for those alone: a thread that wakes too late has missed a call and holds up
-// nobody.
+// A call is open while it has tasks to give; who joins it counts as inside, and the caller waits
+// for those alone: a thread that wakes too late has missed a call, or joins the one that is open
+// then, and holds up nobody.
 struct Pool::Shared {
-  static constexpr uint64_t kOpen = 1 << 15, kInside = kOpen - 1;
-  static constexpr int kGenerationBit = 16;
+  static constexpr uint32_t kOpen = uint32_t{1} << 31, kInside = kOpen - 1;
   static constexpr int kSpins = 2000;  // some tens of microseconds
 
-  std::atomic<uint64_t> state{0};  // generation, kOpen, threads inside
+  std::atomic<uint32_t> state{0};  // kOpen, threads inside
   // Of the open call; body changes only while nobody is inside.
   const std::function<void(int64_t)>* body = nullptr;
   std::atomic<int64_t> tasks{0}, next{0};
@@ -42,17 +41,27 @@ struct Pool::Shared {
     }
   }
 
+  // Whether it comes true in a moment that is not worth sleeping for.
+  template <class Condition>
+  static bool soon(const Condition& condition) {
+    for (int spin = 0; spin < kSpins; ++spin) {
+      if (condition()) return true;
+      __builtin_ia32_pause();
+    }
+    return false;
+  }
+
   // Joins the open call, if there is one.
   bool join() {
-    uint64_t now = state.load();
+    uint32_t now = state.load();
     while ((now & kOpen) != 0)
       if (state.compare_exchange_weak(now, now + 1)) return true;
     return false;
   }
 
   void leave() {
-    const uint64_t before = state.fetch_sub(1);
-    if ((before & (kOpen | kInside)) != 1 || !caller_sleeps.load()) return;
+    const uint32_t before = state.fetch_sub(1);
+    if (before != 1 || !caller_sleeps.load()) return;
     const std::lock_guard hold(lock);
     finished.notify_one();
   }
@@ -63,10 +72,7 @@ struct Pool::Shared {
       return stop.load() || ((state.load() & kOpen) != 0 && next.load() < tasks.load());
     };
     // A kernel is often followed by the next one at once: look for it a moment before sleeping.
-    for (int spin = 0; spin < kSpins; ++spin) {
-      if (ready()) return !stop.load();
-      __builtin_ia32_pause();
-    }
+    if (soon(ready)) return !stop.load();
     std::unique_lock hold(lock);
     sleepers.fetch_add(1);
     wake.wait(hold, ready);
@@ -87,8 +93,7 @@ struct Pool::Shared {
     tasks.store(count);
     problem = nullptr;
     next.store(0);
-    const uint64_t generation = (state.load() >> kGenerationBit) + 1;
-    state.store(generation << kGenerationBit | kOpen);
+    state.store(kOpen);
     if (sleepers.load() == 0) return;
     const std::lock_guard hold(lock);
     wake.notify_all();
@@ -97,10 +102,7 @@ struct Pool::Shared {
   void close() {
     state.fetch_and(~kOpen);
     const auto alone = [&] { return (state.load() & kInside) == 0; };
-    for (int spin = 0; spin < kSpins; ++spin) {
-      if (alone()) return;
-      __builtin_ia32_pause();
-    }
+    if (soon(alone)) return;
     std::unique_lock hold(lock);
     caller_sleeps.store(true);
     finished.wait(hold, alone);
