@@ -10,6 +10,7 @@
 
 #include "rollout/drafts.h"
 #include "rollout/lengths.h"
+#include "tests/engine_cases.h"
 #include "tests/testing.h"
 #include "tests/tiny_model.h"
 
@@ -17,11 +18,14 @@ namespace vernier {
 namespace {
 
 using kernels::WeightFormat;
+using testing::check_same;
+using testing::draw;
+using testing::Key;
+using testing::Responses;
+using testing::set_pages;
 using testing::tiny_model;
 using testing::usage_error;
 using Ids = std::vector<int32_t>;
-using Key = std::pair<int64_t, int64_t>;  // prompt, sample
-using Drawn = std::map<Key, Response>;
 
 constexpr int64_t kPositions = 512;
 
@@ -49,37 +53,9 @@ RolloutConfig base() {
   return config;
 }
 
-void set_pages(RolloutConfig& config, const Model& model, int64_t pages) {
-  config.kv_cache_gb = (static_cast<double>(pages) + 0.5) *
-                       static_cast<double>(KvCache::page_bytes(model.decoder->spec())) / 1e9;
-}
-
-Drawn draw(Engine& engine, std::vector<Prompt> prompts, const RolloutConfig& config,
-           EngineStats* stats = nullptr) {
-  Drawn out;
-  const EngineStats found = engine.generate(
-      std::move(prompts), config, {.seed = 5, .step = 2}, 7, nullptr, [&](Group&& group) {
-        for (Response& response : group.responses)
-          out[{group.prompt.index, response.sample}] = std::move(response);
-      });
-  if (stats != nullptr) *stats = found;
-  return out;
-}
-Drawn draw(Model& model, const RolloutConfig& config, EngineStats* stats = nullptr) {
+Responses draw(Model& model, const RolloutConfig& config, EngineStats* stats = nullptr) {
   Engine engine(*model.decoder, *model.tokenizer);
   return draw(engine, prompts_of(model, 9), config, stats);
-}
-
-void check_same(const Drawn& found, const Drawn& want) {
-  REQUIRE(found.size() == want.size());
-  for (const auto& [key, response] : want) {
-    const Response& other = found.at(key);
-    CHECK(other.ids == response.ids);
-    CHECK(other.logprobs == response.logprobs);
-    CHECK(other.text == response.text);
-    CHECK(other.finish_reason == response.finish_reason);
-    CHECK(other.flags == response.flags);
-  }
 }
 
 TEST_CASE("the same responses at every batch limit, chunked, preempted, shared and guessed") {
@@ -90,7 +66,7 @@ TEST_CASE("the same responses at every batch limit, chunked, preempted, shared a
     config.ignore_eos = true;  // all of them grow over several pages
     config.max_completion_length = 150;
     config.weights = format;
-    const Drawn want = draw(model, config);
+    const Responses want = draw(model, config);
     CHECK(want.size() == 36);
     const bool all = format == WeightFormat::fp32;
     for (const int64_t max_running : all ? std::vector<int64_t>{1, 7, 64} : std::vector<int64_t>{7})
@@ -129,11 +105,11 @@ TEST_CASE("guesses change nothing where rules end or steer a response") {
   config.ending.repetition_ngram = 4;
   config.record_logprobs = {"sampled", "plain"};
   config.top_logprobs = 3;
-  const Drawn want = draw(model, config);
+  const Responses want = draw(model, config);
   config.draft_tokens = 8;
   config.draft_ngram = 1;
   EngineStats stats;
-  const Drawn found = draw(model, config, &stats);
+  const Responses found = draw(model, config, &stats);
   check_same(found, want);
   CHECK(stats.drafted_tokens > 0);
   for (const auto& [key, response] : want) {
@@ -147,7 +123,7 @@ TEST_CASE("guesses change nothing where rules end or steer a response") {
 TEST_CASE("an engine that remembers prompts gives what a new one gives") {
   Model model = tiny_model(false, 3, kPositions);
   Engine engine(*model.decoder, *model.tokenizer);
-  const Drawn want = draw(model, base());
+  const Responses want = draw(model, base());
   EngineStats first, second;
   check_same(draw(engine, prompts_of(model, 9), base(), &first), want);
   check_same(draw(engine, prompts_of(model, 9), base(), &second), want);
@@ -156,7 +132,7 @@ TEST_CASE("an engine that remembers prompts gives what a new one gives") {
   // New weights: nothing that the old ones made may serve.
   model.decoder->weights().mul_(1.01);
   model.decoder->weights_changed();
-  const Drawn changed = draw(model, base());
+  const Responses changed = draw(model, base());
   CHECK(changed.at({0, 0}).logprobs != want.at({0, 0}).logprobs);
   check_same(draw(engine, prompts_of(model, 9), base()), changed);
 }
@@ -185,11 +161,11 @@ TEST_CASE("requests come and go: listeners hear every token, a cancelled one not
   Model model = tiny_model(false, 3, kPositions);
   Engine engine(*model.decoder, *model.tokenizer);
   const RolloutConfig config = base();
-  const Drawn want = draw(model, config);
+  const Responses want = draw(model, config);
   const auto rules =
       std::make_shared<const DrawRules>(config, *model.tokenizer, model.decoder->spec());
   engine.open(config, 16, 300);
-  Drawn found;
+  Responses found;
   std::map<Key, Ids> heard;
   std::map<Key, int64_t> ends;
   std::vector<int64_t> tickets;

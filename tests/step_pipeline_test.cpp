@@ -9,6 +9,7 @@
 #include <map>
 
 #include "rollout/engine.h"
+#include "tests/engine_cases.h"
 #include "tests/host_steps.h"
 #include "tests/testing.h"
 #include "tests/tiny_model.h"
@@ -17,11 +18,14 @@ namespace vernier {
 namespace {
 
 using kernels::WeightFormat;
+using testing::check_same;
+using testing::draw;
 using testing::HostSteps;
+using testing::Key;
+using testing::Responses;
+using testing::set_pages;
 using testing::tiny_model;
 using testing::usage_error;
-using Key = std::pair<int64_t, int64_t>;  // prompt, sample
-using Responses = std::map<Key, Response>;
 using Seen = HostSteps::Seen;
 
 constexpr int64_t kPositions = 512;
@@ -50,51 +54,21 @@ RolloutConfig base() {
   return config;
 }
 
-void set_pages(RolloutConfig& config, const Model& model, int64_t pages) {
-  config.kv_cache_gb = (static_cast<double>(pages) + 0.5) *
-                       static_cast<double>(KvCache::page_bytes(model.decoder->spec())) / 1e9;
-}
-
 MakeStepRunner on_host(Seen& seen) {
   return [&seen](Decoder& decoder, const StepLimits& limits) {
     return std::make_unique<HostSteps>(decoder, limits, seen);
   };
 }
 
-Responses draw(Engine& engine, const Model& model, const RolloutConfig& config,
-               EngineStats* stats = nullptr) {
-  Responses out;
-  const EngineStats found = engine.generate(
-      prompts_of(model, 9), config, {.seed = 5, .step = 2}, 7, nullptr, [&](Group&& group) {
-        for (Response& response : group.responses)
-          out[{group.prompt.index, response.sample}] = std::move(response);
-      });
-  if (stats != nullptr) *stats = found;
-  return out;
-}
-
 Responses draw_alone(Model& model, const RolloutConfig& config) {
   Engine engine(*model.decoder, *model.tokenizer);
-  return draw(engine, model, config);
+  return draw(engine, prompts_of(model, 9), config);
 }
 
 Responses draw_in_steps(Model& model, const RolloutConfig& config, Seen& seen,
                         EngineStats* stats = nullptr) {
   Engine engine(*model.decoder, *model.tokenizer, on_host(seen));
-  return draw(engine, model, config, stats);
-}
-
-void check_same(const Responses& found, const Responses& want) {
-  REQUIRE(found.size() == want.size());
-  for (const auto& [key, response] : want) {
-    const Response& other = found.at(key);
-    CHECK(other.ids == response.ids);
-    CHECK(other.logprobs == response.logprobs);
-    CHECK(other.plain_logprobs == response.plain_logprobs);
-    CHECK(other.text == response.text);
-    CHECK(other.finish_reason == response.finish_reason);
-    CHECK(other.flags == response.flags);
-  }
+  return draw(engine, prompts_of(model, 9), config, stats);
 }
 
 TEST_CASE("steps heard of late give the same responses, chunked, shared and preempted") {
@@ -174,15 +148,15 @@ TEST_CASE("a runner is kept from one generate to the next, and hears of new weig
   Engine engine(*model.decoder, *model.tokenizer, on_host(seen));
   const Responses want = draw_alone(model, base());
   EngineStats first, second;
-  check_same(draw(engine, model, base(), &first), want);
-  check_same(draw(engine, model, base(), &second), want);
+  check_same(draw(engine, prompts_of(model, 9), base(), &first), want);
+  check_same(draw(engine, prompts_of(model, 9), base(), &second), want);
   CHECK(second.scheduler.shared_tokens > first.scheduler.shared_tokens);
   model.decoder->weights().mul_(1.01);
   model.decoder->weights_changed();
-  check_same(draw(engine, model, base()), draw_alone(model, base()));
+  check_same(draw(engine, prompts_of(model, 9), base()), draw_alone(model, base()));
   RolloutConfig wider = base();
   wider.max_completion_length = 200;
-  check_same(draw(engine, model, wider), draw_alone(model, wider));
+  check_same(draw(engine, prompts_of(model, 9), wider), draw_alone(model, wider));
 }
 
 TEST_CASE("a request that is cancelled leaves its slots to others") {
@@ -232,19 +206,19 @@ TEST_CASE("logits that are not finite end the steps with the prompt's name") {
   Model model = tiny_model(false, 3, kPositions);
   Seen seen;
   Engine engine(*model.decoder, *model.tokenizer, on_host(seen));
-  const Responses want = draw(engine, model, base());
+  const Responses want = draw(engine, prompts_of(model, 9), base());
   const at::Tensor weights = model.decoder->weights().clone();
   model.decoder->weights().mul_(std::nan(""));
   model.decoder->weights_changed();
   CHECK_THROWS_WITH_AS(
-      draw(engine, model, base()),
+      draw(engine, prompts_of(model, 9), base()),
       doctest::Contains("logits are not finite at token 1 of a response to prompt"), RunError);
   CHECK(engine.idle());
   CHECK(engine.running() + engine.waiting() == 0);
   // What was under way is nobody's.
   model.decoder->weights().copy_(weights);
   model.decoder->weights_changed();
-  check_same(draw(engine, model, base()), want);
+  check_same(draw(engine, prompts_of(model, 9), base()), want);
 }
 
 TEST_CASE("what a GPU does not draw with is refused by name, all of it at once") {
