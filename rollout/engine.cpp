@@ -24,16 +24,20 @@ Engine::Engine(Decoder& decoder, const Tokenizer& tokenizer, MakeStepRunner make
 }
 Engine::~Engine() = default;
 
+// Everyone who runs at full length, with the page that a copy takes, and prompts for those to come.
+int64_t Engine::pages_wanted(const RolloutConfig& config, int64_t running, int64_t longest_prompt) {
+  const auto pages_of = [](int64_t tokens) {
+    return kernels::round_up(tokens, kernels::kKeyBlock) / kernels::kKeyBlock;
+  };
+  return running * (pages_of(longest_prompt + config.max_completion_length) + 1) +
+         pages_of(longest_prompt) * (1 + running / config.num_generations);
+}
+
 void Engine::open(const RolloutConfig& config, int64_t sequences, int64_t longest_prompt) {
   ensure(idle(), "no open request");
   if (make_runner_) return open_steps(config, sequences, longest_prompt);
-  constexpr int64_t kTokens = kernels::kKeyBlock;
-  const auto pages_of = [](int64_t tokens) { return (tokens + kTokens - 1) / kTokens; };
-  const int64_t running = std::min(config.max_running, sequences);
-  // Everyone who runs at full length, with the page that a copy takes, and prompts for those to
-  // come.
-  const int64_t wanted = running * (pages_of(longest_prompt + config.max_completion_length) + 1) +
-                         pages_of(longest_prompt) * (1 + running / config.num_generations);
+  const int64_t wanted =
+      pages_wanted(config, std::min(config.max_running, sequences), longest_prompt);
   const double limit = config.kv_cache_gb > 0 ? config.kv_cache_gb * 1e9
                                               : static_cast<double>(available_memory()) / 2;
   const int64_t page_bytes = KvCache::page_bytes(decoder_.spec());
@@ -41,7 +45,7 @@ void Engine::open(const RolloutConfig& config, int64_t sequences, int64_t longes
   const SchedulerLimits limits = {.max_running = config.max_running,
                                   .max_step_tokens = config.max_step_tokens,
                                   .pages = std::min(wanted, most),
-                                  .page_tokens = kTokens};
+                                  .page_tokens = kernels::kKeyBlock};
   const bool kept = scheduler_ != nullptr && limits_.max_running == limits.max_running &&
                     limits_.max_step_tokens == limits.max_step_tokens &&
                     limits_.pages >= limits.pages && limits_.pages <= most;
@@ -65,7 +69,7 @@ int64_t Engine::submit(Request request) {
   check_fits(request.prompt, cat("prompt ", request.prompt.id), config, decoder_.spec());
   if (steps_ != nullptr) check_steps(request);
   const int64_t count = config.num_generations, index = request.prompt.index;
-  const int64_t limit = request.prompt.max_completion_length.value_or(config.max_completion_length);
+  const int64_t limit = completion_limit(request.prompt, config);
   const auto length = std::ssize(request.prompt.ids);
   const int64_t first = scheduler_->add(request.prompt.ids, count, limit,
                                         std::min(limit, lengths_.expected(index, length)));
@@ -163,7 +167,14 @@ void Engine::draw(const at::Tensor& hidden, std::span<const Rows> rows) {
     drawn[b] = draw(*ones[b], scheduler_->draft(rows[b].sequence),
                     logits.const_data_ptr<float>() + static_cast<int64_t>(begins[b]) * vocabulary);
   });
-  for (size_t b = 0; b < rows.size(); ++b) take_in(rows[b], drawn[b]);
+  for (size_t b = 0; b < rows.size(); ++b) {
+    const int64_t guessed = rows[b].count - 1;
+    stats_.drafted_tokens += guessed;
+    stats_.accepted_tokens += drawn[b] - 1;
+    if (guessed > 0)
+      ones[b]->reach = std::min(drawn[b] > guessed ? 2 * guessed : drawn[b], config_.draft_tokens);
+  }
+  for (size_t b = 0; b < rows.size(); ++b) take_in(rows[b].sequence, drawn[b]);
 }
 
 // The next token, and those behind it for as long as the guesses come true. Returns their number.
@@ -176,23 +187,18 @@ int64_t Engine::draw(Drawing& one, std::span<const int32_t> draft, const float* 
 }
 
 // The newest tokens of a response, for the scheduler and for who listens.
-void Engine::take_in(const Rows& rows, int64_t drawn) {
-  Drawing& one = drawings_.at(rows.sequence);
+void Engine::take_in(int64_t sequence, int64_t drawn) {
+  Drawing& one = drawings_.at(sequence);
   Open& request = *one.request;
   const Response& response = one.draw.response();
   const auto tokens = std::span(response.ids).last(static_cast<size_t>(drawn));
-  const int64_t guessed = rows.count - 1;
   stats_.new_tokens += drawn;
-  stats_.drafted_tokens += guessed;
-  stats_.accepted_tokens += drawn - 1;
-  if (guessed > 0)
-    one.reach = std::min(drawn > guessed ? 2 * guessed : drawn, config_.draft_tokens);
-  scheduler_->append(rows.sequence, tokens);
+  scheduler_->append(sequence, tokens);
   if (request.drafts != nullptr)
     for (const int32_t id : tokens) request.drafts->add(response.sample, id);
   const bool ended = one.draw.ended();
   if (request.request.grown) request.request.grown(response, ended);
-  if (ended) finish(rows.sequence, one);
+  if (ended) finish(sequence, one);
 }
 
 // Guesses for the next pass, as long as it stays small.

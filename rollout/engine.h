@@ -112,6 +112,7 @@ class Engine {
     int64_t sequence, first, count;
   };
 
+  static int64_t pages_wanted(const RolloutConfig& config, int64_t running, int64_t longest_prompt);
   void open_steps(const RolloutConfig& config, int64_t sequences, int64_t longest_prompt);
   void check_steps(const Request& request) const;
   StepPipeline::Listener listener();
@@ -120,7 +121,7 @@ class Engine {
   void pass();
   void draw(const at::Tensor& hidden, std::span<const Rows> rows);
   int64_t draw(Drawing& one, std::span<const int32_t> draft, const float* logits) const;
-  void take_in(const Rows& rows, int64_t drawn);
+  void take_in(int64_t sequence, int64_t drawn);
   void guess();
   void finish(int64_t sequence, Drawing& one);
 

@@ -8,19 +8,14 @@ namespace vernier {
 
 void Engine::open_steps(const RolloutConfig& config, int64_t sequences, int64_t longest_prompt) {
   check_device_draw(config);
-  constexpr int64_t kTokens = kernels::kKeyBlock;
-  const auto pages_of = [](int64_t tokens) { return (tokens + kTokens - 1) / kTokens; };
   const int64_t slots = std::min(config.max_running, sequences);
   const int64_t longest = longest_prompt + config.max_completion_length;
-  // As open() has it.
-  const StepLimits wanted = {
-      .slots = slots,
-      .step_tokens = config.max_step_tokens,
-      .longest = longest,
-      .pages = slots * (pages_of(longest) + 1) +
-               pages_of(longest_prompt) * (1 + slots / config.num_generations),
-      .cache_gb = config.kv_cache_gb,
-      .weights = config.weights};
+  const StepLimits wanted = {.slots = slots,
+                             .step_tokens = config.max_step_tokens,
+                             .longest = longest,
+                             .pages = pages_wanted(config, slots, longest_prompt),
+                             .cache_gb = config.kv_cache_gb,
+                             .weights = config.weights};
   const bool kept = runner_ != nullptr && step_limits_.cover(wanted) &&
                     runner_->slots() <= config.max_running &&
                     step_limits_.step_tokens == wanted.step_tokens;
@@ -40,7 +35,7 @@ void Engine::open_steps(const RolloutConfig& config, int64_t sequences, int64_t 
     scheduler_ = std::make_unique<Scheduler>(SchedulerLimits{.max_running = runner_->slots(),
                                                              .max_step_tokens = wanted.step_tokens,
                                                              .pages = runner_->pages(),
-                                                             .page_tokens = kTokens});
+                                                             .page_tokens = kernels::kKeyBlock});
     steps_ = std::make_unique<StepPipeline>(*scheduler_, *runner_, listener());
     step_limits_ = wanted;
   }
@@ -52,7 +47,7 @@ void Engine::check_steps(const Request& request) const {
   const RolloutConfig& config = request.rules->config();
   check_device_draw(config);
   const auto length = std::ssize(request.prompt.ids);
-  const int64_t limit = request.prompt.max_completion_length.value_or(config.max_completion_length);
+  const int64_t limit = completion_limit(request.prompt, config);
   if (length + limit > step_limits_.longest)
     fail("prompt ", request.prompt.id, ": its ", length, " tokens and ", limit,
          " more are longer than the ", step_limits_.longest,
@@ -72,13 +67,8 @@ StepPipeline::Listener Engine::listener() {
 }
 
 void Engine::take(int64_t sequence, const Drawn& drawn, float plain) {
-  Drawing& one = drawings_.at(sequence);
-  one.draw.take(drawn, plain);
-  ++stats_.new_tokens;
-  scheduler_->append(sequence, std::span(&drawn.id, 1));
-  const bool ended = one.draw.ended();
-  if (one.request->request.grown) one.request->request.grown(one.draw.response(), ended);
-  if (ended) finish(sequence, one);
+  drawings_.at(sequence).draw.take(drawn, plain);
+  take_in(sequence, 1);
 }
 
 }  // namespace vernier

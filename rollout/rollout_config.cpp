@@ -72,7 +72,7 @@ bool RolloutConfig::records(const std::string& kind) const {
 void check_fits(const Prompt& prompt, const std::string& where, const RolloutConfig& config,
                 const ModelSpec& spec) {
   const auto length = static_cast<int64_t>(prompt.ids.size());
-  const int64_t limit = prompt.max_completion_length.value_or(config.max_completion_length);
+  const int64_t limit = completion_limit(prompt, config);
   if (limit > config.max_completion_length)
     fail(where, ": its max_completion_length: ", limit, " is outside the allowed range, 1 to ",
          config.max_completion_length, " (the configured max_completion_length)");

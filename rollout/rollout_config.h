@@ -34,6 +34,11 @@ struct RolloutConfig {
   bool records(const std::string& kind) const;
 };
 
+/// Tokens that a response to the prompt has at most: the row's own limit, else the configured one.
+inline int64_t completion_limit(const Prompt& prompt, const RolloutConfig& config) {
+  return prompt.max_completion_length.value_or(config.max_completion_length);
+}
+
 /// Throws UsageError, opened by `where`, where a rendered prompt with the longest response does not
 /// fit the model's positions, or asks for a longer response than the configuration allows.
 void check_fits(const Prompt& prompt, const std::string& where, const RolloutConfig& config,
