@@ -6,15 +6,67 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "core/base/errors.h"
 
 namespace vernier {
 namespace {
 constexpr size_t kLine = 64;
-constexpr size_t kLarge = size_t{1} << 21;  // a large page of x86-64
+constexpr size_t kPage = size_t{1} << 21;  // a large page of x86-64
+constexpr size_t kSmall = size_t{1} << 16, kShared = 16 * kPage;
+
+size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
+
+// Large pages of the system, zeros.
+class Pages {
+ public:
+  explicit Pages(size_t bytes) : mapped_(round_up(bytes, kPage) + kPage) {
+    void* at = ::mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED) return;
+    ::madvise(at, mapped_, MADV_HUGEPAGE);  // a wish: without it the pages are small
+    mapping_ = static_cast<std::byte*>(at);
+    free_ = reinterpret_cast<std::byte*>(round_up(reinterpret_cast<uintptr_t>(at), kPage));
+    left_ = round_up(bytes, kPage);
+  }
+  Pages(const Pages&) = delete;
+  Pages& operator=(const Pages&) = delete;
+  ~Pages() {
+    if (mapping_ != nullptr) ::munmap(mapping_, mapped_);
+  }
+
+  size_t left() const { return left_; }
+  // From the front, and never twice: what is given out is zero.
+  std::byte* take(size_t bytes) {
+    left_ -= bytes;
+    return std::exchange(free_, free_ + bytes);
+  }
+
+ private:
+  size_t mapped_, left_ = 0;
+  std::byte *mapping_ = nullptr, *free_ = nullptr;
+};
+
+// The matrices of a model are often smaller than a large page: they share some. Those that are
+// written again and again for as long as a job lasts keep their place, so little is lost of pages
+// that wait for the last of their buffers.
+std::shared_ptr<std::byte> take_pages(size_t bytes) {
+  static std::mutex mutex;
+  static std::weak_ptr<Pages> shared;
+  const std::lock_guard lock(mutex);
+  bytes = round_up(bytes, kLine);
+  auto pages = shared.lock();
+  if (pages == nullptr || pages->left() < bytes) {
+    pages = std::make_shared<Pages>(std::max(bytes, kShared));
+    if (pages->left() < bytes) return nullptr;
+    if (bytes < kShared) shared = pages;
+  }
+  std::byte* at = pages->take(bytes);
+  return {std::move(pages), at};
+}
 
 // The number in a file of the system; nothing where there is none ("max").
 std::optional<int64_t> number_in(const char* path, const std::string& after = "") {
@@ -39,26 +91,14 @@ int64_t available_memory() {
 
 Buffer::Buffer(size_t bytes) : size_(bytes) {
   if (bytes == 0) return;
-  if (bytes < kLarge) {
-    const size_t rounded = (bytes + kLine - 1) / kLine * kLine;
-    bytes_ = {static_cast<std::byte*>(std::aligned_alloc(kLine, rounded)), Release{0}};
+  if (bytes < kSmall) {
+    const size_t rounded = round_up(bytes, kLine);
+    bytes_.reset(static_cast<std::byte*>(std::aligned_alloc(kLine, rounded)), std::free);
     if (bytes_ != nullptr) std::memset(bytes_.get(), 0, rounded);
   } else {
-    void* pages =
-        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (pages != MAP_FAILED) {
-      ::madvise(pages, bytes, MADV_HUGEPAGE);  // a wish: without it the pages are small
-      bytes_ = {static_cast<std::byte*>(pages), Release{bytes}};
-    }
+    bytes_ = take_pages(bytes);
   }
   if (bytes_ == nullptr) fail_run("no memory for ", human_bytes(static_cast<double>(bytes)));
-}
-
-void Buffer::Release::operator()(std::byte* bytes) const {
-  if (mapped > 0)
-    ::munmap(bytes, mapped);
-  else
-    std::free(bytes);
 }
 
 }  // namespace vernier

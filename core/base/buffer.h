@@ -11,14 +11,16 @@ namespace vernier {
 /// limited.
 int64_t available_memory();
 
-/// Bytes that begin on a cache line and are zero at first. Large ones are pages of the system, of
-/// the large kind where it has them: they cost nothing until they are written, and reading them in
-/// order meets a page table seldom.
+/// Bytes that begin on a cache line and are zero at first. All but small ones lie in pages of the
+/// system of the large kind, where it has them: they cost nothing until they are written, and
+/// reading them in order meets a page table seldom.
 class Buffer {
  public:
   Buffer() = default;
   /// Throws Error where there is no memory.
   explicit Buffer(size_t bytes);
+  Buffer(Buffer&&) = default;
+  Buffer& operator=(Buffer&&) = default;
 
   size_t size() const { return size_; }
   template <class T>
@@ -31,12 +33,8 @@ class Buffer {
   }
 
  private:
-  struct Release {
-    size_t mapped;  // bytes taken as pages; 0: from the heap
-    void operator()(std::byte* bytes) const;
-  };
   size_t size_ = 0;
-  std::unique_ptr<std::byte, Release> bytes_;
+  std::shared_ptr<std::byte> bytes_;  // of pages that other buffers lie in too
 };
 
 }  // namespace vernier

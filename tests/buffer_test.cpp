@@ -1,0 +1,33 @@
+// What the kernels rely on in their memory.
+#include "core/base/buffer.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <vector>
+
+namespace vernier {
+namespace {
+
+TEST_CASE("a buffer is zero, begins on a cache line and shares no byte with another") {
+  for (int round = 0; round < 3; ++round) {  // what a round wrote is not found by the next
+    std::vector<Buffer> buffers;
+    for (const size_t bytes : {size_t{1}, size_t{63}, size_t{1} << 16, size_t{100'001},
+                               size_t{3'000'000}, size_t{31'000'000}, size_t{40'000'000}}) {
+      Buffer& buffer = buffers.emplace_back(bytes);
+      REQUIRE(buffer.size() == bytes);
+      CHECK(reinterpret_cast<uintptr_t>(buffer.as<char>()) % 64 == 0);
+      CHECK(
+          std::all_of(buffer.as<char>(), buffer.as<char>() + bytes, [](char c) { return c == 0; }));
+      std::fill_n(buffer.as<char>(), bytes, static_cast<char>(buffers.size()));
+    }
+    for (size_t i = 0; i < buffers.size(); ++i) {
+      const char* at = buffers[i].as<char>();
+      CHECK(std::all_of(at, at + buffers[i].size(),
+                        [&](char c) { return c == static_cast<char>(i + 1); }));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace vernier
