@@ -93,6 +93,22 @@ TEST_CASE("a product of pairs is that of numbers rounded to bf16 on both sides")
     }
 }
 
+TEST_CASE("rows of a product of pairs are rounded as to_bf16 rounds") {
+  Floats x = normal(31, 12);
+  for (const uint32_t bits : {0x3F808000U, 0x3F818000U, 0x3F808001U, 0x3F807FFFU, 0x7F7FFFFFU,
+                              0xFF800000U, 0x7F800001U, 0x7FFFFFFFU, 0x80000000U})
+    x.push_back(std::bit_cast<float>(bits));  // ties, the largest, infinity, NaN, -0
+  const float one = 1.0f;
+  PackedMatrix pairs;
+  pack_transposed(&one, 1, 1, pairs, WeightFormat::bf16_pairs);
+  for (const float value : x) {
+    float found = 0;
+    gemm(&value, pairs, &found, 1);
+    const float want = from_bf16(to_bf16(value));
+    CHECK((found == want || (std::isnan(found) && std::isnan(want))));
+  }
+}
+
 TEST_CASE("int8 weights: a scale an output, the rest rounded to 127 steps") {
   for (const int64_t inner : kSizes)
     for (const int64_t columns : kSizes) {

@@ -94,7 +94,8 @@ typedef float Vec16 __attribute__((vector_size(64)));
 // Pairs of bf16 numbers: twice as many a vector.
 [[gnu::target("avx512f,avx512bf16")]] float multiply_pairs(int64_t count) {
   const __m512i ones = _mm512_set1_epi32(0x3F803F80);
-  Vec16 sums[kChains] = {};
+  Vec16 sums[kChains];
+  for (int c = 0; c < kChains; ++c) sums[c] = Vec16{} + static_cast<float>(c);
   for (int64_t i = 0; i < count; ++i)
     for (Vec16& sum : sums)
       sum = _mm512_dpbf16_ps(sum, reinterpret_cast<const __m512bh&>(ones),
@@ -103,20 +104,41 @@ typedef float Vec16 __attribute__((vector_size(64)));
   for (const Vec16& sum : sums) total += sum[0];
   return total;
 }
+// Four products of tiles, each of 16 rows with 16 columns of 32 numbers.
+[[gnu::target("amx-tile,amx-bf16")]] float multiply_tiles(int64_t count) {
+  struct alignas(64) {
+    uint8_t palette = 1, start = 0, reserved[14] = {};
+    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  } shapes;
+  __asm__ volatile("" : : "m"(shapes));  // the intrinsic says that it reads 8 bytes; it reads all
+  _tile_loadconfig(&shapes);
+  for (int64_t i = 0; i < count; ++i) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_release();
+  return 0;
+}
 #endif
 
 struct Peak {
   float (*run)(int64_t count);
-  int64_t lanes;
+  int64_t multiplied;  // numbers a count
 };
 
 Peak widest(kernels::WeightFormat format) {
 #if defined(__x86_64__)
-  if (format == kernels::WeightFormat::bf16_pairs) return {multiply_pairs, 32};
-  if (std::string(kernels::instruction_set()) == "avx512") return {multiply_add_16, 16};
-  if (std::string(kernels::instruction_set()) == "avx2") return {multiply_add_8, 8};
+  const std::string set = kernels::instruction_set();
+  const bool pairs = format == kernels::WeightFormat::bf16_pairs;
+  if (pairs && set == "avx512+amx") return {multiply_tiles, 4 * 16 * 16 * 32};
+  if (pairs) return {multiply_pairs, kChains * 32};
+  if (set.starts_with("avx512")) return {multiply_add_16, kChains * 16};
+  if (set == "avx2") return {multiply_add_8, kChains * 8};
 #endif
-  return {multiply_add_4, 4};
+  return {multiply_add_4, kChains * 4};
 }
 
 double peak_gflops(kernels::WeightFormat format) {
@@ -128,7 +150,7 @@ double peak_gflops(kernels::WeightFormat format) {
   for (int pass = 0; pass < 7; ++pass) {
     const Clock clock;
     kernel_pool().run(threads, [&](int64_t) { sink = peak.run(kCount); });
-    const auto operations = static_cast<double>(2 * kChains * peak.lanes * kCount * threads);
+    const auto operations = static_cast<double>(2 * peak.multiplied * kCount * threads);
     best = std::max(best, operations / clock.seconds() / 1e9);
   }
   return best;

@@ -2,6 +2,9 @@
 //
 // However the work is cut, a number of the result comes from one thread, or from pieces that sizes
 // alone define and that are added in order: the same bits with one thread or with many.
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -22,20 +25,34 @@ struct Build {
   const CpuTable& loops;
   const GemmTable& gemm;
   PairsProduct* pairs;
-  bool multiplies_pairs;  // in one instruction
+  const char* name;
+  bool prefers_pairs;  // to bf16 weights and fp32 rows
 };
+
+#if defined(__x86_64__)
+// The registers of tiles are lent on request, to all threads of the process.
+bool may_use_tiles() {
+  constexpr int kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
+         ::syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+}
+#endif
 
 Build choose_build() {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")) {
-    const bool pairs = __builtin_cpu_supports("avx512bf16");
-    return {kTableAvx512, kGemmAvx512, pairs ? pairs_avx512bf16 : pairs_avx512, pairs};
+    if (may_use_tiles()) return {kTableAvx512, kGemmAvx512, pairs_amx, "avx512+amx", true};
+    if (!__builtin_cpu_supports("avx512bf16"))
+      return {kTableAvx512, kGemmAvx512, pairs_avx512, "avx512", false};
+    // AMD's processors do twice the sums of fp32 with it, Intel's half.
+    const bool fast = __builtin_cpu_is("amd");
+    return {kTableAvx512, kGemmAvx512, pairs_avx512bf16, "avx512+bf16", fast};
   }
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    return {kTableAvx2, kGemmAvx2, pairs_avx2, false};
+    return {kTableAvx2, kGemmAvx2, pairs_avx2, "avx2", false};
 #endif
-  return {kTableBase, kGemmBase, pairs_base, false};
+  return {kTableBase, kGemmBase, pairs_base, "x86-64", false};
 }
 
 const Build& build() {
@@ -63,13 +80,13 @@ void by_rows(int64_t rows, int64_t width, const Body& body) {
   by_blocks(rows, std::max<int64_t>(1, kFloatsPerRowTask / width), body);
 }
 
-// Keys (or values) of one head of a segment by columns: [size][stride], stride a multiple of 64,
-// and a block of zeros behind them: a window that begins inside a block is read past its end.
+// Keys (or values) of one head of a segment by columns, in tiles of kKeyTile tokens; zeros behind
+// them.
 void transpose_head(const float* rows, int64_t row_stride, int64_t count, int64_t size,
-                    std::vector<float>& columns, int64_t stride) {
-  columns.assign(static_cast<size_t>(size * stride + kKeyBlock), 0.0f);
+                    std::vector<float>& columns) {
+  columns.assign(static_cast<size_t>(round_up(count, kKeyTile) * size), 0.0f);
   for (int64_t j = 0; j < count; ++j)
-    for (int64_t e = 0; e < size; ++e) columns[e * stride + j] = rows[j * row_stride + e];
+    for (int64_t e = 0; e < size; ++e) columns[key_at(j, e, size)] = rows[j * row_stride + e];
 }
 
 void dense_head(const float* rows, int64_t row_stride, int64_t count, int64_t size,
@@ -81,14 +98,14 @@ void dense_head(const float* rows, int64_t row_stride, int64_t count, int64_t si
 
 }  // namespace
 
-const char* instruction_set() { return table().name; }
+const char* instruction_set() { return build().name; }
 
 WeightFormat bf16_format() {
-  return build().multiplies_pairs ? WeightFormat::bf16_pairs : WeightFormat::bf16;
+  return build().prefers_pairs ? WeightFormat::bf16_pairs : WeightFormat::bf16;
 }
 
 int64_t PackedMatrix::stride() const {
-  if (format == WeightFormat::bf16_pairs) return (inner + 1) / 2 * kPanel * 4;
+  if (format == WeightFormat::bf16_pairs) return words() * kPanel * 4;
   const int64_t element = format == WeightFormat::int8 ? 1 : format == WeightFormat::bf16 ? 2 : 4;
   return inner * kPanel * element;
 }
@@ -112,12 +129,9 @@ void pack_column(const float* w, int64_t inner, uint16_t* panel) {
   for (int64_t k = 0; k < inner; ++k) panel[k * kPanel] = to_bf16(w[k]);
 }
 
-uint32_t pair_of(const float* values, int64_t count) {
-  return to_bf16(values[0]) | (count > 1 ? uint32_t{to_bf16(values[1])} << 16 : 0);
-}
-
-void pack_pairs(const float* w, int64_t inner, uint32_t* out, int64_t step) {
-  for (int64_t k = 0; k < inner; k += 2) out[k / 2 * step] = pair_of(w + k, inner - k);
+void pack_column(const float* w, int64_t inner, uint32_t* panel) {
+  for (int64_t k = 0; k < inner; k += 2)
+    panel[k / 2 * kPanel] = to_bf16(w[k]) | (k + 1 < inner ? uint32_t{to_bf16(w[k + 1])} << 16 : 0);
 }
 
 // Returns the scale. Numbers that are not finite have none: NaN, which every product shows.
@@ -146,7 +160,7 @@ void pack_transposed(const float* w, int64_t columns, int64_t inner, PackedMatri
       else if (format == WeightFormat::bf16)
         pack_column(from, inner, out.data.as<uint16_t>() + bytes / 2 + j);
       else if (format == WeightFormat::bf16_pairs)
-        pack_pairs(from, inner, out.data.as<uint32_t>() + bytes / 4 + j, kPanel);
+        pack_column(from, inner, out.data.as<uint32_t>() + bytes / 4 + j);
       else
         out.scales[static_cast<size_t>(column)] =
             pack_column(from, inner, out.data.as<int8_t>() + bytes + j);
@@ -183,22 +197,24 @@ void gemm_panel(const float* a, const uint32_t* pairs, const PackedMatrix& b, in
     case WeightFormat::int8:
       return strips.int8(a, b.inner, b.data.as<int8_t>() + bytes, &b.scales[first], c + first,
                          b.columns, rows, b.inner, width);
-    case WeightFormat::bf16_pairs: {
-      const int64_t count = (b.inner + 1) / 2;
-      return build().pairs(pairs, count, b.data.as<uint32_t>() + bytes / 4, c + first, b.columns,
-                           rows, count, width);
-    }
+    case WeightFormat::bf16_pairs:
+      return build().pairs(pairs, b.words(), b.data.as<uint32_t>() + bytes / 4, c + first,
+                           b.columns, rows, b.words(), width);
   }
 }
 
-// Rows in words of two bf16 numbers.
-std::vector<uint32_t> pairs_of(const float* a, int64_t rows, int64_t inner) {
-  const int64_t count = (inner + 1) / 2;
-  std::vector<uint32_t> out(static_cast<size_t>(rows * count));
-  by_rows(rows, inner, [&](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i) pack_pairs(a + i * inner, inner, &out[i * count], 1);
+// Rows [rows, inner] in words of two bf16 numbers, filled up with zeros to `words` a row. Lasts
+// until the thread asks again.
+const uint32_t* pairs_of(const float* a, int64_t rows, int64_t inner, int64_t words) {
+  thread_local std::vector<uint16_t> halves;
+  halves.resize(static_cast<size_t>(2 * words * rows));
+  by_rows(rows, inner, [&, out = halves.data()](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      table().round_bf16(a + i * inner, out + 2 * words * i, inner);
+      std::fill(out + 2 * words * i + inner, out + 2 * words * (i + 1), uint16_t{0});
+    }
   });
-  return out;
+  return reinterpret_cast<const uint32_t*>(halves.data());
 }
 
 }  // namespace
@@ -214,17 +230,16 @@ void gemm(const float* a, const PackedMatrix& b, float* c, int64_t rows) {
                                   ? panels
                                   : std::max<int64_t>(1, (kFloatsPerTask / kPanel) / inner);
   const int64_t panel_tasks = tasks_for(panels, panel_block);
-  std::vector<uint32_t> pairs;
-  if (b.format == WeightFormat::bf16_pairs) pairs = pairs_of(a, rows, inner);
-  const int64_t words = (inner + 1) / 2;
+  const int64_t words = b.words();
+  const uint32_t* pairs = words > 0 ? pairs_of(a, rows, inner, words) : nullptr;
   kernel_pool().run(row_tasks * panel_tasks, [&](int64_t task) {
     const int64_t first_row = task / panel_tasks * row_block;
     const int64_t last_row = std::min(rows, first_row + row_block);
     const int64_t first_panel = task % panel_tasks * panel_block;
     const int64_t last_panel = std::min(panels, first_panel + panel_block);
     for (int64_t panel = first_panel; panel < last_panel; ++panel)
-      gemm_panel(a + first_row * inner, pairs.data() + (pairs.empty() ? 0 : first_row * words), b,
-                 panel, c + first_row * columns, last_row - first_row);
+      gemm_panel(a + first_row * inner, pairs + first_row * words, b, panel,
+                 c + first_row * columns, last_row - first_row);
   });
 }
 
@@ -386,14 +401,13 @@ void attention(const float* qkv, const int32_t* starts, int64_t segments, float*
     thread_local std::vector<float> columns, values, scores;
     const int64_t segment = task / shape.kv_heads, kv = task % shape.kv_heads;
     const int64_t first = starts[segment], count = starts[segment + 1] - first;
-    const int64_t stride = round_up(count, kKeyBlock);
     const float* keys = qkv + first * row + (shape.heads + kv) * size;
-    transpose_head(keys, row, count, size, columns, stride);
+    transpose_head(keys, row, count, size, columns);
     dense_head(keys + shape.kv_heads * size, row, count, size, values);
-    scores.resize(static_cast<size_t>(kHeadsTogether * (stride + kKeyBlock)));
+    scores.resize(static_cast<size_t>(kHeadsTogether * (count + 3 * kKeyTile)));
     const int64_t h = kv * shape.group();
     for (int64_t t = 0; t < count; ++t)
-      table().attend(qkv + (first + t) * row + h * size, shape.group(), columns.data(), stride,
+      table().attend(qkv + (first + t) * row + h * size, shape.group(), columns.data(),
                      values.data(), out + (first + t) * out_row + h * size,
                      log_sum + (first + t) * shape.heads + h, scores.data(), shape.first_seen(t),
                      t + 1, size, scale);
@@ -409,29 +423,27 @@ void attention_backward(const float* d_out, const float* qkv, const float* out,
     thread_local std::vector<float> k_columns, v_columns, k_rows, dk, dv, scores, d_scores;
     const int64_t segment = task / shape.kv_heads, kv = task % shape.kv_heads;
     const int64_t first = starts[segment], count = starts[segment + 1] - first;
-    const int64_t stride = round_up(count, kKeyBlock);
-    const int64_t key_at = (shape.heads + kv) * size, value_at = key_at + shape.kv_heads * size;
-    transpose_head(qkv + first * row + key_at, row, count, size, k_columns, stride);
-    transpose_head(qkv + first * row + value_at, row, count, size, v_columns, stride);
-    dense_head(qkv + first * row + key_at, row, count, size, k_rows);
+    const int64_t keys_at = (shape.heads + kv) * size, values_at = keys_at + shape.kv_heads * size;
+    transpose_head(qkv + first * row + keys_at, row, count, size, k_columns);
+    transpose_head(qkv + first * row + values_at, row, count, size, v_columns);
+    dense_head(qkv + first * row + keys_at, row, count, size, k_rows);
     dk.assign(static_cast<size_t>(count * size), 0.0f);
     dv.assign(static_cast<size_t>(count * size), 0.0f);
-    scores.resize(static_cast<size_t>(stride));
-    d_scores.resize(static_cast<size_t>(stride));
+    scores.resize(static_cast<size_t>(count + 3 * kKeyTile));
+    d_scores.resize(scores.size());
     for (int64_t h = kv * shape.group(); h < (kv + 1) * shape.group(); ++h)
       for (int64_t t = 0; t < count; ++t) {
-        const int64_t at = (first + t) * out_row + h * size, from = shape.first_seen(t);
+        const int64_t at = (first + t) * out_row + h * size;
         table().attend_backward(
-            d_out + at, qkv + (first + t) * row + h * size, k_columns.data() + from,
-            v_columns.data() + from, stride, k_rows.data() + from * size, out + at,
-            log_sum[(first + t) * shape.heads + h], d_qkv + (first + t) * row + h * size,
-            dk.data() + from * size, dv.data() + from * size, scores.data(), d_scores.data(),
-            t + 1 - from, size, scale);
+            d_out + at, qkv + (first + t) * row + h * size, k_columns.data(), v_columns.data(),
+            k_rows.data(), out + at, log_sum[(first + t) * shape.heads + h],
+            d_qkv + (first + t) * row + h * size, dk.data(), dv.data(), scores.data(),
+            d_scores.data(), shape.first_seen(t), t + 1, size, scale);
       }
     for (int64_t t = 0; t < count; ++t) {
       float* to = d_qkv + (first + t) * row;
-      std::memcpy(to + key_at, &dk[t * size], sizeof(float) * size);
-      std::memcpy(to + value_at, &dv[t * size], sizeof(float) * size);
+      std::memcpy(to + keys_at, &dk[t * size], sizeof(float) * size);
+      std::memcpy(to + values_at, &dv[t * size], sizeof(float) * size);
     }
   });
 }
@@ -465,10 +477,11 @@ void paged_append(const float* qkv, const PagedLayer& cache, const PagedSpan* sp
         const int64_t place = token % kKeyBlock;
         const float* keys = qkv + (part.row + t) * shape.row() + shape.heads * size;
         const float* values = keys + shape.kv_heads * size;
-        for (int64_t e = 0; e < shape.kv_heads * size; ++e) page[e * kKeyBlock + place] = keys[e];
-        for (int64_t kv = 0; kv < shape.kv_heads; ++kv)
-          std::memcpy(page + values_at + (kv * kKeyBlock + place) * size, values + kv * size,
-                      sizeof(float) * size);
+        for (int64_t kv = 0; kv < shape.kv_heads; ++kv) {
+          float* head = page + kv * kKeyBlock * size;
+          for (int64_t e = 0; e < size; ++e) head[key_at(place, e, size)] = keys[kv * size + e];
+          std::memcpy(head + values_at + place * size, values + kv * size, sizeof(float) * size);
+        }
       }
     }
   });

@@ -18,8 +18,14 @@ namespace vernier::kernels {
 
 /// Columns of one panel of a packed matrix, a multiple of every vector width.
 inline constexpr int64_t kPanel = 32;
-/// Tokens of a page of the cache; keys that lie by columns are padded to a multiple of it.
+/// Tokens of a page of the cache.
 inline constexpr int64_t kKeyBlock = 64;
+/// Tokens of a tile of keys that lie by columns: [E][kKeyTile]. A token that is added to it writes
+/// one number into each cache line of the tile, all of them side by side.
+inline constexpr int64_t kKeyTile = 16;
+inline constexpr int64_t key_at(int64_t token, int64_t e, int64_t head_size) {
+  return (token / kKeyTile * head_size + e) * kKeyTile + token % kKeyTile;
+}
 
 inline constexpr int64_t round_up(int64_t value, int64_t unit) {
   return (value + unit - 1) / unit * unit;
@@ -30,14 +36,14 @@ enum class WeightFormat {
   fp32,
   bf16,        // rounded to nearest, ties to even
   int8,        // w = scale * q, |q| <= 127, one scale for all that one output is summed from
-  bf16_pairs,  // bf16, and the rows they multiply are rounded too: AVX512-BF16's own products
+  bf16_pairs,  // bf16, and the rows they multiply are rounded too: what AMX and AVX512-BF16 do
 };
 
 /// The format of weights in bf16 that this processor multiplies fastest.
 WeightFormat bf16_format();
 
 /// A matrix B [inner, columns] in panels of 32 columns, [inner][32] each (bf16_pairs:
-/// [inner / 2][32][2], `inner` rounded up), the last one filled up with zeros.
+/// [words][32][2], numbers and words filled up with zeros), the last one filled up with zeros.
 struct PackedMatrix {
   WeightFormat format = WeightFormat::fp32;
   int64_t inner = 0, columns = 0;
@@ -45,6 +51,10 @@ struct PackedMatrix {
   std::vector<float> scales;  // int8: [columns rounded up to 32]
 
   int64_t panels() const { return (columns + kPanel - 1) / kPanel; }
+  /// bf16_pairs: the words that one output is summed from, two numbers each. Otherwise 0.
+  int64_t words() const {
+    return format == WeightFormat::bf16_pairs ? round_up((inner + 1) / 2, 16) : 0;
+  }
   /// Bytes of one panel.
   int64_t stride() const;
 };
@@ -55,8 +65,8 @@ void pack_transposed(const float* w, int64_t columns, int64_t inner, PackedMatri
 /// Packs W for dx = dy W: W is [inner, columns].
 void pack_plain(const float* w, int64_t inner, int64_t columns, PackedMatrix& out);
 
-/// c [rows, columns] = a [rows, inner] B. Accumulates in fp32, over `inner` in order; a scale
-/// multiplies the sum.
+/// c [rows, columns] = a [rows, inner] B. Accumulates in fp32, over `inner` in order (with AMX over
+/// blocks of 32, cpu/tiles.cpp); a scale multiplies the sum. A row does not depend on the others.
 void gemm(const float* a, const PackedMatrix& b, float* c, int64_t rows);
 
 /// c [columns_a, columns_b] += a^T b, for a [rows, columns_a], b [rows, columns_b]: the gradient of
@@ -125,7 +135,7 @@ void attention_backward(const float* d_out, const float* qkv, const float* out,
                         const AttentionShape& shape);
 
 /// One layer of a cache in pages of kKeyBlock tokens: page i begins at base + i * stride, with keys
-/// [G][E][kKeyBlock] (a key a column) and behind them values [G][kKeyBlock][E].
+/// [G][kKeyBlock / kKeyTile] tiles and behind them values [G][kKeyBlock][E].
 struct PagedLayer {
   float* base = nullptr;
   int64_t stride = 0;  // floats from one page to the next
@@ -183,7 +193,8 @@ bool all_finite(const float* values, int64_t count);
 /// Sum of squares, in double, in one fixed order.
 double sum_of_squares(const float* values, int64_t count);
 
-/// "avx512", "avx2" or "x86-64": which build of the kernels this processor runs.
+/// "avx512+amx", "avx512+bf16", "avx512", "avx2" or "x86-64": which build of the kernels this
+/// processor runs.
 const char* instruction_set();
 
 /// The same functions as plain loops a reader can check, double accumulation; T is float or double.

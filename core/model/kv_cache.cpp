@@ -27,17 +27,16 @@ kernels::PagedLayer KvCache::layer(int64_t index) {
 }
 
 void KvCache::copy(int32_t from, int32_t to, int64_t tokens) {
-  const int64_t rows = shape_.kv_heads * shape_.head_size;
+  const int64_t size = shape_.head_size, head = kernels::kKeyBlock * size;
+  const int64_t values = shape_.kv_heads * head;
   for (int64_t index = 0; index < layers_; ++index) {
     const kernels::PagedLayer one = layer(index);
     const float* source = one.base + from * one.stride;
     float* target = one.base + to * one.stride;
-    for (int64_t row = 0; row < rows; ++row)
-      std::copy_n(source + row * kernels::kKeyBlock, tokens, target + row * kernels::kKeyBlock);
-    const int64_t values = rows * kernels::kKeyBlock, head = kernels::kKeyBlock * shape_.head_size;
-    for (int64_t kv = 0; kv < shape_.kv_heads; ++kv)
-      std::copy_n(source + values + kv * head, tokens * shape_.head_size,
-                  target + values + kv * head);
+    for (int64_t kv = 0; kv < shape_.kv_heads; ++kv, source += head, target += head) {
+      std::copy_n(source, kernels::round_up(tokens, kernels::kKeyTile) * size, target);
+      std::copy_n(source + values, tokens * size, target + values);
+    }
   }
 }
 

@@ -41,11 +41,14 @@ inline Vec floats_of(const unsigned short* halves) {
   return reinterpret_cast<const Vec&>(bits);
 }
 
-// A panel gives vector v of its row k.
+// A panel gives vector v of its row k. With a row or two the memory sets the pace: what comes after
+// is asked for early.
+constexpr long kAhead = 8192;  // bytes
 struct FloatPanel {
   const float* b;
   long step;
   Vec column(long k, long v) const { return load(b + k * step + v * kLanes); }
+  void fetch(long) const {}
   FloatPanel from(long v) const { return {b + v * kLanes, step}; }
 };
 
@@ -53,6 +56,7 @@ template <class Stored>
 struct SmallPanel {
   const Stored* b;
   Vec column(long k, long v) const { return floats_of(b + k * kPanelWidth + v * kLanes); }
+  void fetch(long k) const { __builtin_prefetch(b + k * kPanelWidth + kAhead / sizeof(Stored)); }
   SmallPanel from(long v) const { return {b + v * kLanes}; }
 };
 
@@ -95,6 +99,7 @@ inline void tile(const Rows<kDense>& in, const Panel& panel, const Target& out, 
   for (long k = 0; k < inner; ++k) {
     Vec column[kWide];
     for (long v = 0; v < kWide; ++v) column[v] = panel.column(k, v);
+    if (kRows <= 2) panel.fetch(k);
     for (long i = 0; i < kRows; ++i) {
       const Vec factor = all(at[i / 3][i % 3 * row]);
       for (long v = 0; v < kWide; ++v) sum[i][v] += factor * column[v];

@@ -116,54 +116,67 @@ void swiglu_backward(const float* dy, const float* gate_up, float* d_gate_up, lo
   }
 }
 
-// Keys (or values) of a sequence in blocks of 64 tokens. Where they lie, in one array or in pages
-// of a cache, changes no number: a score is one chain over the head, a value one chain over the
-// tokens.
-constexpr long kBlockTokens = 64;
+// Keys and values of a sequence: keys (by columns) in tiles of 16 tokens, values (by rows) in
+// blocks of 64. Where they lie, in one array or in pages of a cache, changes no number: a score is
+// one chain over the head, a value one chain over the tokens.
+constexpr long kBlockTokens = 64, kTileTokens = 16;
 
 struct Dense {
   const float *columns, *rows;
-  long stride, size;
-  const float* keys(long block) const { return columns + block * kBlockTokens; }
+  long size;
+  const float* keys(long tile) const { return columns + tile * kTileTokens * size; }
   const float* values(long block) const { return rows + block * kBlockTokens * size; }
 };
 
 struct Paged {
   const float* const* pages;
-  long at, values_at;
-  static constexpr long stride = kBlockTokens;
-  const float* keys(long block) const { return pages[block] + at; }
+  long at, values_at, size;
+  const float* keys(long tile) const {
+    constexpr long kTiles = kBlockTokens / kTileTokens;
+    return pages[tile / kTiles] + at + tile % kTiles * kTileTokens * size;
+  }
   const float* values(long block) const { return pages[block] + at + values_at; }
 };
 
-// scores of kHeads queries [kHeads][size] against the 64 columns of a block: scale * query .
-// column.
-template <long kHeads>
-inline void score_block(const float* queries, const float* columns, long stride, float* scores,
+constexpr long kTileVectors = kTileTokens / kLanes, kTilesTogether = 4 / kTileVectors;
+
+// scores of kHeads queries [kHeads][size] against `count` <= kTiles tiles: scale * query . column.
+// Tiles are taken together so that there are chains enough to hide the latency of one.
+template <long kHeads, long kTiles>
+inline void score_tiles(const float* queries, const float* const* tiles, long count, float* scores,
                         long row, long size, float scale) {
-  constexpr long kWide = kBlockTokens / kLanes < 4 ? kBlockTokens / kLanes : 4;
-  for (long part = 0; part < kBlockTokens; part += kWide * kLanes) {
-    Vec sum[kHeads][kWide] = {};
-    for (long e = 0; e < size; ++e) {
-      Vec column[kWide];
-      for (long v = 0; v < kWide; ++v) column[v] = load(columns + e * stride + part + v * kLanes);
-      for (long h = 0; h < kHeads; ++h) {
-        const Vec factor = all(queries[h * size + e]);
-        for (long v = 0; v < kWide; ++v) sum[h][v] += factor * column[v];
-      }
+  if constexpr (kTiles > 1)
+    if (count < kTiles)
+      return score_tiles<kHeads, kTiles - 1>(queries, tiles, count, scores, row, size, scale);
+  constexpr long kWide = kTiles * kTileVectors;
+  Vec sum[kHeads][kWide] = {};
+  for (long e = 0; e < size; ++e) {
+    Vec column[kWide];
+    for (long v = 0; v < kWide; ++v)
+      column[v] = load(tiles[v / kTileVectors] + e * kTileTokens + v % kTileVectors * kLanes);
+    for (long h = 0; h < kHeads; ++h) {
+      const Vec factor = all(queries[h * size + e]);
+      for (long v = 0; v < kWide; ++v) sum[h][v] += factor * column[v];
     }
-    for (long h = 0; h < kHeads; ++h)
-      for (long v = 0; v < kWide; ++v)
-        store(scores + h * row + part + v * kLanes, sum[h][v] * scale);
   }
+  for (long h = 0; h < kHeads; ++h)
+    for (long v = 0; v < kWide; ++v) store(scores + h * row + v * kLanes, sum[h][v] * scale);
 }
 
-// The same for `keys` dense columns, in blocks; columns past `keys` are computed (the storage is
-// padded) and ignored.
-inline void score_keys(const float* query, const float* columns, long stride, float* scores,
-                       long keys, long size, float scale) {
-  for (long j = 0; j < keys; j += kBlockTokens)
-    score_block<1>(query, columns + j, stride, scores + j, 0, size, scale);
+// The scores of the tokens [from, to), of a head from where it says and `row` apart. Whole tiles
+// are computed: there is room for one before and one behind.
+template <long kHeads, class Source>
+inline float* score_keys(const float* queries, const Source& source, float* scores, long row,
+                         long from, long to, long size, float scale) {
+  const long first = from / kTileTokens, last = (to + kTileTokens - 1) / kTileTokens;
+  for (long tile = first; tile < last; tile += kTilesTogether) {
+    const long count = last - tile < kTilesTogether ? last - tile : kTilesTogether;
+    const float* tiles[kTilesTogether];
+    for (long i = 0; i < count; ++i) tiles[i] = source.keys(tile + i);
+    score_tiles<kHeads, kTilesTogether>(queries, tiles, count,
+                                        scores + (tile - first) * kTileTokens, row, size, scale);
+  }
+  return scores + (from - first * kTileTokens);
 }
 
 // out [kHeads][size] = sum over the tokens [from, to) of weights[j - from] * values j, in order of
@@ -212,7 +225,7 @@ inline void weighted_values(const float* weights, long row, const Source& source
 
 inline void weighted_rows(const float* weights, const float* rows, float* out, long count,
                           long size) {
-  weighted_values<1>(weights, 0, Dense{nullptr, rows, 0, size}, out, 0, count, size);
+  weighted_values<1>(weights, 0, Dense{nullptr, rows, size}, out, 0, count, size);
 }
 
 // Scores become weights exp(score - top); returns their sum, and the top. There is room for whole
@@ -237,12 +250,8 @@ inline float soften(float* scores, long keys, float& top) {
 template <long kHeads, class Source>
 inline void attend_heads(const float* queries, const Source& source, float* out, float* log_sums,
                          float* scores, long from, long to, long size, float scale) {
-  const long first = from / kBlockTokens, last = (to + kBlockTokens - 1) / kBlockTokens;
-  const long row = (last - first + 1) * kBlockTokens;
-  for (long block = first; block < last; ++block)
-    score_block<kHeads>(queries, source.keys(block), source.stride,
-                        scores + (block - first) * kBlockTokens, row, size, scale);
-  float* seen = scores + from - first * kBlockTokens;
+  const long row = to - from + 3 * kTileTokens;
+  float* seen = score_keys<kHeads>(queries, source, scores, row, from, to, size, scale);
   float total[kHeads];
   for (long h = 0; h < kHeads; ++h) {
     float top = 0;
@@ -278,40 +287,39 @@ inline void attend_group(const float* queries, long heads, const Source& source,
   }
 }
 
-void attend(const float* queries, long heads, const float* k_columns, long k_stride, const float* v,
-            float* out, float* log_sums, float* scores, long from, long to, long size,
-            float scale) {
-  attend_group(queries, heads, Dense{k_columns, v, k_stride, size}, out, log_sums, scores, from, to,
-               size, scale);
+void attend(const float* queries, long heads, const float* k_columns, const float* v, float* out,
+            float* log_sums, float* scores, long from, long to, long size, float scale) {
+  attend_group(queries, heads, Dense{k_columns, v, size}, out, log_sums, scores, from, to, size,
+               scale);
 }
 
 void attend_paged(const float* queries, long heads, const float* const* pages, long at,
                   long values_at, float* out, float* scores, long from, long to, long size,
                   float scale) {
-  attend_group(queries, heads, Paged{pages, at, values_at}, out, nullptr, scores, from, to, size,
-               scale);
+  attend_group(queries, heads, Paged{pages, at, values_at, size}, out, nullptr, scores, from, to,
+               size, scale);
 }
 
 void attend_backward(const float* d_out, const float* query, const float* k_columns,
-                     const float* v_columns, long stride, const float* k, const float* out,
-                     float log_sum, float* dq, float* dk, float* dv, float* scores, float* d_scores,
-                     long keys, long size, float scale) {
-  score_keys(query, k_columns, stride, scores, keys, size, scale);
-  score_keys(d_out, v_columns, stride, d_scores, keys, size, 1.0f);
+                     const float* v_columns, const float* k, const float* out, float log_sum,
+                     float* dq, float* dk, float* dv, float* scores, float* d_scores, long from,
+                     long to, long size, float scale) {
+  const Dense keys{k_columns, nullptr, size}, values{v_columns, nullptr, size};
+  float* p = score_keys<1>(query, keys, scores, 0, from, to, size, scale);
+  float* ds = score_keys<1>(d_out, values, d_scores, 0, from, to, size, 1.0f);
   float shared = 0;  // sum over j of p_j dp_j
   for (long e = 0; e < size; ++e) shared += d_out[e] * out[e];
-  for (long j = 0; j < keys; j += kLanes) {
-    const Vec p = exp_of(load(scores + j) - log_sum);
-    store(scores + j, p);
-    store(d_scores + j, p * (load(d_scores + j) - shared) * scale);
+  for (long j = 0; j < to - from; j += kLanes) {
+    const Vec weight = exp_of(load(p + j) - log_sum);
+    store(p + j, weight);
+    store(ds + j, weight * (load(ds + j) - shared) * scale);
   }
-  weighted_rows(d_scores, k, dq, keys, size);
-  for (long j = 0; j < keys; ++j) {
-    const float p = scores[j], ds = d_scores[j];
-    float *dk_row = dk + j * size, *dv_row = dv + j * size;
+  weighted_rows(ds, k + from * size, dq, to - from, size);
+  for (long j = 0; j < to - from; ++j) {
+    float *dk_row = dk + (from + j) * size, *dv_row = dv + (from + j) * size;
     for (long e = 0; e < size; ++e) {
-      dk_row[e] += ds * query[e];
-      dv_row[e] += p * d_out[e];
+      dk_row[e] += ds[j] * query[e];
+      dv_row[e] += p[j] * d_out[e];
     }
   }
 }
@@ -345,6 +353,16 @@ float weigh(const float* logits, float top, float scale, float* weights, long co
     sums += load(lane);
   }
   return sum_of(sums);
+}
+
+void round_bf16(const float* values, unsigned short* out, long count) {
+  for (long i = 0; i < count; ++i) {
+    unsigned bits;
+    __builtin_memcpy(&bits, values + i, sizeof bits);
+    const unsigned rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
+    const unsigned nan = bits >> 16 | 0x0040;  // rounding could carry it into infinity
+    out[i] = static_cast<unsigned short>((bits & 0x7FFFFFFF) > 0x7F800000 ? nan : rounded);
+  }
 }
 
 float log_sum_exp(const float* logits, float scale, float* entropy, long count) {
@@ -425,7 +443,6 @@ double sum_of_squares(const float* values, long count) {
 }  // namespace
 
 const CpuTable VERNIER_TABLE = {
-    .name = VERNIER_TABLE_NAME,
     .rms_norm = rms_norm,
     .rms_norm_backward = rms_norm_backward,
     .swiglu = swiglu,
@@ -435,6 +452,7 @@ const CpuTable VERNIER_TABLE = {
     .attend_backward = attend_backward,
     .largest = largest,
     .weigh = weigh,
+    .round_bf16 = round_bf16,
     .log_sum_exp = log_sum_exp,
     .log_softmax_backward = log_softmax_backward,
     .adamw = adamw,

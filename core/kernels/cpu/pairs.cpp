@@ -33,14 +33,18 @@ template <long kRows>
 inline void tile(const unsigned* a, long a_row, const unsigned* b, float* c, long c_row, long pairs,
                  long columns) {
   constexpr long kWide = 2;
+  constexpr long kThird = (kRows + 2) / 3;  // one address serves three rows
+  const unsigned* at[kThird];
+  for (long i = 0; i < kThird; ++i) at[i] = a + 3 * i * a_row;
   Vec sum[kRows][kWide] = {};
   for (long k = 0; k < pairs; ++k) {
     IntVec column[kWide];
     for (long v = 0; v < kWide; ++v) column[v] = load_words(b + k * kPanelWidth + v * kLanes);
     for (long i = 0; i < kRows; ++i) {
-      const IntVec factor = static_cast<int>(a[i * a_row + k]) - IntVec{};
+      const IntVec factor = static_cast<int>(at[i / 3][i % 3 * a_row]) - IntVec{};
       for (long v = 0; v < kWide; ++v) sum[i][v] = add_pairs(sum[i][v], factor, column[v]);
     }
+    for (long i = 0; i < kThird; ++i) ++at[i];
   }
   for (long i = 0; i < kRows; ++i)
     for (long v = 0; v < kWide; ++v) {

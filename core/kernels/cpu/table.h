@@ -27,15 +27,13 @@ extern const GemmTable kGemmAvx512, kGemmAvx2, kGemmBase;
 
 /// One build of pairs.cpp: c [rows, columns] = a times a panel, columns <= 32, both in words of two
 /// bf16 numbers, that of an even k in the low half: a(i, k) is in a[i * a_row + k / 2], b(k, j) in
-/// b[k / 2 * 32 + j]. Sums are fp32.
+/// b[k / 2 * 32 + j]. Sums are fp32. `pairs` is a multiple of 16, and a row has as many words.
 using PairsProduct = void(const unsigned* a, long a_row, const unsigned* b, float* c, long c_row,
                           long rows, long pairs, long columns);
-PairsProduct pairs_avx512bf16, pairs_avx512, pairs_avx2, pairs_base;
+PairsProduct pairs_amx, pairs_avx512bf16, pairs_avx512, pairs_avx2, pairs_base;
 
 /// One build of loops.cpp. Sizes are longs, all arrays fp32.
 struct CpuTable {
-  const char* name;
-
   void (*rms_norm)(const float* x, const float* w, float* y, float* inverse_rms, long rows,
                    long width, float eps);
   void (*rms_norm_backward)(const float* dy, const float* x, const float* w,
@@ -45,29 +43,32 @@ struct CpuTable {
                           long width);
 
   /// Queries [heads][size] of one token against the tokens [from, to), whose keys and values all
-  /// the heads share. k_columns [size][k_stride] has a key a column, v [to][size] a value a row;
-  /// k_stride is a multiple of 64. `scores` has room for kHeadsTogether times (`to` rounded up to
-  /// 64, and 64 more). out [heads][size], log_sums [heads]: the log-sum-exp of the scaled scores.
-  void (*attend)(const float* queries, long heads, const float* k_columns, long k_stride,
-                 const float* v, float* out, float* log_sums, float* scores, long from, long to,
-                 long size, float scale);
-  /// The same from pages of 64 tokens: at pages[i] + at lie keys [size][64], and values_at floats
-  /// on values [64][size].
+  /// the heads share. k_columns is tiles of 16 tokens, [size][16] each, v [to][size] a value a row.
+  /// `scores` has room for kHeadsTogether times (`to` - `from` + 48). out [heads][size], log_sums
+  /// [heads]: the log-sum-exp of the scaled scores.
+  void (*attend)(const float* queries, long heads, const float* k_columns, const float* v,
+                 float* out, float* log_sums, float* scores, long from, long to, long size,
+                 float scale);
+  /// The same from pages of 64 tokens: at pages[i] + at lie four tiles of keys, and values_at
+  /// floats on values [64][size].
   void (*attend_paged)(const float* queries, long heads, const float* const* pages, long at,
                        long values_at, float* out, float* scores, long from, long to, long size,
                        float scale);
-  /// The gradient of one head of the first of them. `k` [keys][size] by rows too; v_columns like
-  /// k_columns. dk, dv [keys][size] are added to, dq written. `scores`, `d_scores`: room for the
-  /// keys, rounded up to 64.
+  /// The gradient of one head of the first of them. `k` [to][size] by rows too; v_columns like
+  /// k_columns. dk, dv [to][size] are added to, dq written. `scores`, `d_scores`: room for the
+  /// tokens and 48 more.
   void (*attend_backward)(const float* d_out, const float* query, const float* k_columns,
-                          const float* v_columns, long stride, const float* k, const float* out,
-                          float log_sum, float* dq, float* dk, float* dv, float* scores,
-                          float* d_scores, long keys, long size, float scale);
+                          const float* v_columns, const float* k, const float* out, float log_sum,
+                          float* dq, float* dk, float* dv, float* scores, float* d_scores,
+                          long from, long to, long size, float scale);
 
   /// The largest of `count` numbers, NaN left out; -3.4e38 where there is none.
   float (*largest)(const float* values, long count);
   /// weights = exp((logits - top) * scale), and their sum; NaN where a logit is.
   float (*weigh)(const float* logits, float top, float scale, float* weights, long count);
+
+  /// Rounded to bf16, to nearest and ties to even; a NaN stays one.
+  void (*round_bf16)(const float* values, unsigned short* out, long count);
 
   /// One row: log-sum-exp of logits * scale; where `entropy` is not null, the entropy too.
   float (*log_sum_exp)(const float* logits, float scale, float* entropy, long count);
