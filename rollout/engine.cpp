@@ -150,22 +150,24 @@ void Engine::pass() {
 }
 
 void Engine::draw(const at::Tensor& hidden, std::span<const Rows> rows) {
-  std::vector<int64_t> places;
-  std::vector<size_t> begins;
+  int64_t count = 0;
+  std::vector<int64_t> begins;
   std::vector<Drawing*> ones;
   for (const Rows& one : rows) {
-    begins.push_back(places.size());
-    for (int64_t i = 0; i < one.count; ++i) places.push_back(one.first + i);
+    begins.push_back(count);
+    count += one.count;
     ones.push_back(&drawings_.at(one.sequence));
   }
-  const at::Tensor logits =
-      decoder_.logits(hidden.index_select(0, at::tensor(places)), config_.weights);
-  const int64_t vocabulary = logits.size(1);
+  const int64_t width = hidden.size(1), vocabulary = decoder_.spec().vocab_size;
+  float *last = last_hidden_.take(count * width), *logits = logits_.take(count * vocabulary);
+  for (size_t b = 0; b < rows.size(); ++b)
+    std::copy_n(hidden.const_data_ptr<float>() + rows[b].first * width, rows[b].count * width,
+                last + begins[b] * width);
+  decoder_.logits(last, count, config_.weights, logits);
   std::vector<int64_t> drawn(rows.size());
   kernel_pool().run(std::ssize(rows), [&](int64_t task) {
     const auto b = static_cast<size_t>(task);
-    drawn[b] = draw(*ones[b], scheduler_->draft(rows[b].sequence),
-                    logits.const_data_ptr<float>() + static_cast<int64_t>(begins[b]) * vocabulary);
+    drawn[b] = draw(*ones[b], scheduler_->draft(rows[b].sequence), logits + begins[b] * vocabulary);
   });
   for (size_t b = 0; b < rows.size(); ++b) {
     const int64_t guessed = rows[b].count - 1;

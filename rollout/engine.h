@@ -141,6 +141,7 @@ class Engine {
   int64_t next_ticket_ = 0;
   std::map<int64_t, std::unique_ptr<Open>> requests_;  // by ticket
   std::unordered_map<int64_t, Drawing> drawings_;      // by the scheduler's number
+  Room<float> last_hidden_, logits_;                   // of the rows that are drawn from
   EngineStats stats_;                                  // without the scheduler's
   SchedulerStats past_;                                // of schedulers that are gone
 };

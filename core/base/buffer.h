@@ -1,6 +1,7 @@
 // Large arrays for the kernels.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -35,6 +36,20 @@ class Buffer {
  private:
   size_t size_ = 0;
   std::shared_ptr<std::byte> bytes_;  // of pages that other buffers lie in too
+};
+
+/// An array that grows: room for `count` numbers, whose values are lost when it has to grow.
+template <class T>
+class Room {
+ public:
+  T* take(int64_t count) {
+    const auto bytes = static_cast<size_t>(count) * sizeof(T);
+    if (bytes > buffer_.size()) buffer_ = Buffer(std::max(bytes, 2 * buffer_.size()));
+    return buffer_.as<T>();
+  }
+
+ private:
+  Buffer buffer_;
 };
 
 }  // namespace vernier

@@ -180,27 +180,34 @@ void pack_plain(const float* w, int64_t inner, int64_t columns, PackedMatrix& ou
 
 namespace {
 
-// Rows of a, all of them, times one panel. `pairs` are the rows in bf16, where the panel wants
-// them.
+// Rows times one panel; c is [rows, 32] inside rows of `c_row`. `pairs` are the rows in bf16, where
+// the panel wants them.
 void gemm_panel(const float* a, const uint32_t* pairs, const PackedMatrix& b, int64_t panel,
-                float* c, int64_t rows) {
+                float* c, int64_t c_row, int64_t rows) {
   const int64_t first = panel * kPanel, width = std::min(kPanel, b.columns - first);
   const int64_t bytes = panel * b.stride();
   const GemmTable& strips = build().gemm;
   switch (b.format) {
     case WeightFormat::fp32:
-      return strips.fp32(a, b.inner, 1, b.data.as<float>() + bytes / 4, kPanel, c + first,
-                         b.columns, rows, b.inner, width, false);
+      return strips.fp32(a, b.inner, 1, b.data.as<float>() + bytes / 4, kPanel, c, c_row, rows,
+                         b.inner, width, false);
     case WeightFormat::bf16:
-      return strips.bf16(a, b.inner, b.data.as<uint16_t>() + bytes / 2, c + first, b.columns, rows,
-                         b.inner, width);
+      return strips.bf16(a, b.inner, b.data.as<uint16_t>() + bytes / 2, c, c_row, rows, b.inner,
+                         width);
     case WeightFormat::int8:
-      return strips.int8(a, b.inner, b.data.as<int8_t>() + bytes, &b.scales[first], c + first,
-                         b.columns, rows, b.inner, width);
+      return strips.int8(a, b.inner, b.data.as<int8_t>() + bytes, &b.scales[first], c, c_row, rows,
+                         b.inner, width);
     case WeightFormat::bf16_pairs:
-      return build().pairs(pairs, b.words(), b.data.as<uint32_t>() + bytes / 4, c + first,
-                           b.columns, rows, b.words(), width);
+      return build().pairs(pairs, b.words(), b.data.as<uint32_t>() + bytes / 4, c, c_row, rows,
+                           b.words(), width);
   }
+}
+
+// to += from, row by row; a row that serves all of them has a step of 0.
+void add_rows(float* to, int64_t to_row, const float* from, int64_t from_row, int64_t rows,
+              int64_t width) {
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < width; ++j) to[i * to_row + j] += from[i * from_row + j];
 }
 
 // Rows [rows, inner] in words of two bf16 numbers, filled up with zeros to `words` a row. Lasts
@@ -217,30 +224,73 @@ const uint32_t* pairs_of(const float* a, int64_t rows, int64_t inner, int64_t wo
   return reinterpret_cast<const uint32_t*>(halves.data());
 }
 
-}  // namespace
-
-void gemm(const float* a, const PackedMatrix& b, float* c, int64_t rows) {
-  const int64_t inner = b.inner, columns = b.columns, panels = b.panels();
+// Calls body(rows of a, the same in bf16, first row, rows, panel) for all rows and the first
+// `panels` panels of b.
+template <class Body>
+void by_panels(const float* a, const PackedMatrix& b, int64_t rows, int64_t panels,
+               const Body& body) {
   // Few rows: threads share the panels, which are read once. Many rows: they share the rows, in
   // blocks that stay in the second-level cache while the panels pass.
-  const int64_t row_block =
-      std::clamp<int64_t>((int64_t{96} << 10) / std::max<int64_t>(inner, 1), 24, 240);
+  const int64_t inner = std::max<int64_t>(b.inner, 1);
+  const int64_t row_block = std::clamp<int64_t>((int64_t{96} << 10) / inner, 24, 240);
   const int64_t row_tasks = tasks_for(rows, row_block);
   const int64_t panel_block = row_tasks >= 2 * kernel_pool().threads()
                                   ? panels
                                   : std::max<int64_t>(1, (kFloatsPerTask / kPanel) / inner);
   const int64_t panel_tasks = tasks_for(panels, panel_block);
   const int64_t words = b.words();
-  const uint32_t* pairs = words > 0 ? pairs_of(a, rows, inner, words) : nullptr;
+  const uint32_t* pairs = words > 0 ? pairs_of(a, rows, b.inner, words) : nullptr;
   kernel_pool().run(row_tasks * panel_tasks, [&](int64_t task) {
     const int64_t first_row = task / panel_tasks * row_block;
-    const int64_t last_row = std::min(rows, first_row + row_block);
+    const int64_t count = std::min(row_block, rows - first_row);
     const int64_t first_panel = task % panel_tasks * panel_block;
     const int64_t last_panel = std::min(panels, first_panel + panel_block);
     for (int64_t panel = first_panel; panel < last_panel; ++panel)
-      gemm_panel(a + first_row * inner, pairs + first_row * words, b, panel,
-                 c + first_row * columns, last_row - first_row);
+      body(a + first_row * b.inner, pairs + first_row * words, first_row, count, panel);
   });
+}
+
+}  // namespace
+
+void gemm(const float* a, const PackedMatrix& b, float* c, int64_t rows, const float* bias,
+          bool accumulate) {
+  const auto panel_of = [&](const float* in, const uint32_t* pairs, int64_t first, int64_t count,
+                            int64_t panel) {
+    thread_local std::vector<float> sums;
+    const int64_t column = panel * kPanel, width = std::min(kPanel, b.columns - column);
+    float *out = c + first * b.columns + column, *to = out;
+    if (accumulate) {
+      sums.resize(static_cast<size_t>(count * kPanel));
+      to = sums.data();
+    }
+    const int64_t to_row = accumulate ? kPanel : b.columns;
+    gemm_panel(in, pairs, b, panel, to, to_row, count);
+    if (bias != nullptr) add_rows(to, to_row, bias + column, 0, count, width);
+    if (accumulate) add_rows(out, b.columns, to, kPanel, count, width);
+  };
+  by_panels(a, b, rows, b.panels(), panel_of);
+}
+
+void gemm_swiglu(const float* a, const PackedMatrix& b, float* y, int64_t rows, const float* bias) {
+  const int64_t width = b.columns / 2, half = width / kPanel;
+  if (width % kPanel != 0) {  // a panel has columns of both halves
+    std::vector<float> gate_up(static_cast<size_t>(rows * b.columns));
+    gemm(a, b, gate_up.data(), rows, bias);
+    return swiglu(gate_up.data(), y, rows, width);
+  }
+  const auto panel_of = [&](const float* in, const uint32_t* pairs, int64_t first, int64_t count,
+                            int64_t panel) {
+    thread_local std::vector<float> gate_up;
+    gate_up.resize(static_cast<size_t>(count * 2 * kPanel));
+    for (const int64_t part : {0, 1}) {
+      float* to = gate_up.data() + part * kPanel;
+      gemm_panel(in, pairs, b, part * half + panel, to, 2 * kPanel, count);
+      if (bias != nullptr)
+        add_rows(to, 2 * kPanel, bias + part * width + panel * kPanel, 0, count, kPanel);
+    }
+    table().swiglu(gate_up.data(), y + first * width + panel * kPanel, width, count, kPanel);
+  };
+  by_panels(a, b, rows, half, panel_of);
 }
 
 void gemm_tn(const float* a, const float* b, float* c, int64_t rows, int64_t columns_a,
@@ -293,7 +343,7 @@ void rms_norm_backward(const float* dy, const float* x, const float* w, const fl
 
 void swiglu(const float* gate_up, float* y, int64_t rows, int64_t width) {
   by_rows(rows, 2 * width, [&](int64_t first, int64_t last) {
-    table().swiglu(gate_up + first * 2 * width, y + first * width, last - first, width);
+    table().swiglu(gate_up + first * 2 * width, y + first * width, width, last - first, width);
   });
 }
 

@@ -67,7 +67,14 @@ void pack_plain(const float* w, int64_t inner, int64_t columns, PackedMatrix& ou
 
 /// c [rows, columns] = a [rows, inner] B. Accumulates in fp32, over `inner` in order (with AMX over
 /// blocks of 32, cpu/tiles.cpp); a scale multiplies the sum. A row does not depend on the others.
-void gemm(const float* a, const PackedMatrix& b, float* c, int64_t rows);
+/// `bias` [columns] is added to it where there is one, then it to c where `accumulate`.
+void gemm(const float* a, const PackedMatrix& b, float* c, int64_t rows,
+          const float* bias = nullptr, bool accumulate = false);
+
+/// swiglu() of the product and its bias: y [rows, columns / 2]. The same bits as one after the
+/// other; the product is never in memory.
+void gemm_swiglu(const float* a, const PackedMatrix& b, float* y, int64_t rows,
+                 const float* bias = nullptr);
 
 /// c [columns_a, columns_b] += a^T b, for a [rows, columns_a], b [rows, columns_b]: the gradient of
 /// a weight. Accumulates in fp32, over `rows` in order.

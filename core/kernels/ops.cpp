@@ -44,14 +44,6 @@ const kernels::PackedMatrix& backward_pack(Parameter& weight) {
   return weight.backward;
 }
 
-const kernels::PackedMatrix& rounded_pack(Parameter& weight, kernels::WeightFormat format) {
-  if (!weight.rounded_packed || weight.rounded.format != format)
-    kernels::pack_transposed(weight.value.const_data_ptr<float>(), weight.value.size(0),
-                             weight.value.size(1), weight.rounded, format);
-  weight.rounded_packed = true;
-  return weight.rounded;
-}
-
 // y = x W^T, for raw rows.
 template <class T>
 void apply_linear(const T* x, Parameter& weight, T* y, int64_t rows) {
@@ -442,28 +434,30 @@ void PackedTokens::add(const std::vector<int32_t>& sequence) {
 
 namespace ops {
 
-at::Tensor embedding(const std::vector<int32_t>& ids, Parameter& table) {
+const kernels::PackedMatrix& packed(Parameter& weight, kernels::WeightFormat format) {
+  if (format == kernels::WeightFormat::fp32) return forward_pack(weight);
+  if (!weight.rounded_packed || weight.rounded.format != format)
+    kernels::pack_transposed(weight.value.const_data_ptr<float>(), weight.value.size(0),
+                             weight.value.size(1), weight.rounded, format);
+  weight.rounded_packed = true;
+  return weight.rounded;
+}
+
+void check_ids(const std::vector<int32_t>& ids, const Parameter& table) {
   const int64_t rows = table.value.size(0);
   for (const int32_t id : ids)
     if (id < 0 || id >= rows) fail("token id ", id, " is outside the model's vocabulary of ", rows);
+}
+
+at::Tensor embedding(const std::vector<int32_t>& ids, Parameter& table) {
+  check_ids(ids, table);
   if (table.value.is_cuda()) return device::embedding(ids, table);
   return Embedding::apply(table.value, to_tensor(ids), address(&table));
 }
 
-at::Tensor linear(const at::Tensor& x, Parameter& weight, Parameter* bias,
-                  kernels::WeightFormat format) {
+at::Tensor linear(const at::Tensor& x, Parameter& weight, Parameter* bias) {
   ensure(x.is_contiguous() && x.size(1) == weight.value.size(1), "a dense [T, in] input");
   ensure(bias == nullptr || bias->value.size(0) == weight.value.size(0), "a bias [out]");
-  if (format != kernels::WeightFormat::fp32) {
-    ensure(!x.requires_grad() && x.is_cpu(), "rows on the CPU that need no gradient");
-    at::Tensor y = at::empty({x.size(0), weight.value.size(0)}, x.options());
-    kernels::gemm(x.const_data_ptr<float>(), rounded_pack(weight, format), y.data_ptr<float>(),
-                  x.size(0));
-    if (bias != nullptr)
-      kernels::add_bias(y.data_ptr<float>(), bias->value.const_data_ptr<float>(), y.size(0),
-                        y.size(1));
-    return y;
-  }
   if (x.is_cuda()) return device::linear(x, weight, bias);
   return Linear::apply(x, weight.value, address(&weight), bias == nullptr ? 0 : address(bias));
 }

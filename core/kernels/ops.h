@@ -53,13 +53,17 @@ struct PackedTokens {
 
 namespace ops {
 
+/// The weight as the kernels read it, packed where it was changed.
+const kernels::PackedMatrix& packed(Parameter& weight, kernels::WeightFormat format);
+
+/// Throws UsageError on an id that the table [V, D] has no row for.
+void check_ids(const std::vector<int32_t>& ids, const Parameter& table);
+
 /// [T, D] rows of the table. Throws UsageError on an id outside it.
 at::Tensor embedding(const std::vector<int32_t>& ids, Parameter& table);
 
-/// [T, in] -> [T, out], plus `bias` [out] where there is one. Weights that are rounded to another
-/// format have no gradient.
-at::Tensor linear(const at::Tensor& x, Parameter& weight, Parameter* bias = nullptr,
-                  kernels::WeightFormat format = kernels::WeightFormat::fp32);
+/// [T, in] -> [T, out], plus `bias` [out] where there is one.
+at::Tensor linear(const at::Tensor& x, Parameter& weight, Parameter* bias = nullptr);
 
 at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps);
 

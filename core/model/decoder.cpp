@@ -178,42 +178,24 @@ void Decoder::randomize(uint64_t seed, double embedding_std, double residual_sca
   weights_changed();
 }
 
-at::Tensor Decoder::linear(const at::Tensor& x, size_t weight, std::optional<size_t> bias,
-                           WeightFormat format) {
-  return ops::linear(x, parameters_[weight], bias ? &parameters_[*bias] : nullptr, format);
+at::Tensor Decoder::linear(const at::Tensor& x, size_t weight, std::optional<size_t> bias) {
+  return ops::linear(x, parameters_[weight], bias ? &parameters_[*bias] : nullptr);
 }
 
-at::Tensor Decoder::attention_block(const at::Tensor& x, int64_t index, const Attend& attend,
-                                    WeightFormat format) {
+at::Tensor Decoder::attention_block(const at::Tensor& x, int64_t index,
+                                    const PackedTokens& tokens) {
   const Layer& layer = layers_[static_cast<size_t>(index)];
-  at::Tensor qkv = linear(x, layer.qkv, layer.qkv_bias, format);
+  const auto shape = spec_.attention(index);
+  at::Tensor qkv = linear(x, layer.qkv, layer.qkv_bias);
   if (layer.q_norm)
-    qkv = ops::qk_norm(qkv, parameters_[*layer.q_norm], parameters_[*layer.k_norm],
-                       spec_.attention(index), spec_.qk_norm, spec_.rms_norm_eps);
-  return linear(attend(index, qkv), layer.output, layer.output_bias, format);
+    qkv = ops::qk_norm(qkv, parameters_[*layer.q_norm], parameters_[*layer.k_norm], shape,
+                       spec_.qk_norm, spec_.rms_norm_eps);
+  return linear(ops::rope_attention(qkv, tokens, rope_, shape), layer.output, layer.output_bias);
 }
 
-at::Tensor Decoder::mlp_block(const at::Tensor& x, const Layer& layer, WeightFormat format) {
-  const at::Tensor inner = ops::swiglu(linear(x, layer.gate_up, layer.gate_up_bias, format));
-  return linear(inner, layer.down, layer.down_bias, format);
-}
-
-at::Tensor Decoder::run(at::Tensor x, const Attend& attend, WeightFormat format) {
-  const auto norm = [&](const at::Tensor& h, size_t weight) {
-    return ops::rms_norm(h, parameters_[weight], spec_.rms_norm_eps);
-  };
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    const Layer& layer = layers_[i];
-    const auto index = static_cast<int64_t>(i);
-    if (spec_.norm_after) {
-      x = x + norm(attention_block(x, index, attend, format), layer.attention_norm);
-      x = x + norm(mlp_block(x, layer, format), layer.mlp_norm);
-    } else {
-      x = x + attention_block(norm(x, layer.attention_norm), index, attend, format);
-      x = x + mlp_block(norm(x, layer.mlp_norm), layer, format);
-    }
-  }
-  return norm(x, final_norm_);
+at::Tensor Decoder::mlp_block(const at::Tensor& x, const Layer& layer) {
+  const at::Tensor inner = ops::swiglu(linear(x, layer.gate_up, layer.gate_up_bias));
+  return linear(inner, layer.down, layer.down_bias);
 }
 
 // For a sequence of this many tokens, or an error.
@@ -235,42 +217,35 @@ int64_t longest_of(const PackedTokens& tokens) {
 
 at::Tensor Decoder::hidden(const PackedTokens& tokens) {
   make_room(longest_of(tokens));
-  const auto attend = [&](int64_t layer, const at::Tensor& qkv) {
-    return ops::rope_attention(qkv, tokens, rope_, spec_.attention(layer));
+  const auto norm = [&](const at::Tensor& h, size_t weight) {
+    return ops::rms_norm(h, parameters_[weight], spec_.rms_norm_eps);
   };
-  return run(ops::embedding(tokens.ids, parameters_[embedding_]), attend, WeightFormat::fp32);
-}
-
-void CachedTokens::add(std::span<const int32_t> known, std::span<const int32_t> guessed,
-                       int64_t first, const std::vector<int32_t>& pages) {
-  const int64_t count = std::ssize(known) + std::ssize(guessed);
-  spans.push_back({.pages = pages.data(), .first = first, .count = count, .row = std::ssize(ids)});
-  ids.insert(ids.end(), known.begin(), known.end());
-  ids.insert(ids.end(), guessed.begin(), guessed.end());
-  for (int64_t t = 0; t < count; ++t) positions.push_back(static_cast<int32_t>(first + t));
-}
-
-at::Tensor Decoder::cached(const CachedTokens& tokens, KvCache& cache, WeightFormat format) {
-  const at::NoGradGuard no_grad;
-  for (const kernels::PagedSpan& span : tokens.spans) make_room(span.first + span.count);
-  const auto spans = std::ssize(tokens.spans);
-  const auto attend = [&](int64_t layer, const at::Tensor& qkv) {
-    const auto shape = spec_.attention(layer);
-    const kernels::PagedLayer pages = cache.layer(layer);
-    auto* rows = qkv.data_ptr<float>();
-    kernels::rope(rows, tokens.positions.data(), rope_.cosine.const_data_ptr<float>(),
-                  rope_.sine.const_data_ptr<float>(), shape, qkv.size(0), false);
-    kernels::paged_append(rows, pages, tokens.spans.data(), spans, shape);
-    at::Tensor out = at::empty({qkv.size(0), shape.heads * shape.head_size}, qkv.options());
-    kernels::paged_attention(rows, pages, tokens.spans.data(), spans, out.data_ptr<float>(), shape);
-    return out;
-  };
-  return run(ops::embedding(tokens.ids, parameters_[embedding_]), attend, format);
+  at::Tensor x = ops::embedding(tokens.ids, parameters_[embedding_]);
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const Layer& layer = layers_[i];
+    const auto index = static_cast<int64_t>(i);
+    if (spec_.norm_after) {
+      x = x + norm(attention_block(x, index, tokens), layer.attention_norm);
+      x = x + norm(mlp_block(x, layer), layer.mlp_norm);
+    } else {
+      x = x + attention_block(norm(x, layer.attention_norm), index, tokens);
+      x = x + mlp_block(norm(x, layer.mlp_norm), layer);
+    }
+  }
+  return norm(x, final_norm_);
 }
 
 at::Tensor Decoder::logits(const at::Tensor& hidden, WeightFormat format) {
   const at::NoGradGuard no_grad;
-  return ops::linear(hidden.contiguous(), head(), nullptr, format);
+  if (format == WeightFormat::fp32) return ops::linear(hidden.contiguous(), head());
+  const at::Tensor rows = hidden.contiguous();
+  at::Tensor out = at::empty({rows.size(0), spec_.vocab_size}, rows.options());
+  logits(rows.const_data_ptr<float>(), rows.size(0), format, out.data_ptr<float>());
+  return out;
+}
+
+void Decoder::logits(const float* hidden, int64_t rows, WeightFormat format, float* out) {
+  kernels::gemm(hidden, ops::packed(head(), format), out, rows);
 }
 
 Parameter& Decoder::head() { return parameters_[head_]; }

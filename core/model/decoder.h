@@ -1,12 +1,12 @@
 // The decoder: one transformer, driven by ModelSpec, on flat buffers.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
 #include <vector>
 
+#include "core/base/buffer.h"
 #include "core/kernels/ops.h"
 #include "core/model/kv_cache.h"
 #include "core/model/spec.h"
@@ -79,6 +79,8 @@ class Decoder {
 
   /// hidden [T, D] -> logits [T, V].
   at::Tensor logits(const at::Tensor& hidden, WeightFormat format = WeightFormat::fp32);
+  /// The same from rows and into an array, in fp32 on the CPU.
+  void logits(const float* hidden, int64_t rows, WeightFormat format, float* out);
 
   /// The head: the token embedding where they are tied.
   Parameter& head();
@@ -88,19 +90,31 @@ class Decoder {
     size_t attention_norm, qkv, output, mlp_norm, gate_up, down;
     std::optional<size_t> qkv_bias, output_bias, gate_up_bias, down_bias, q_norm, k_norm;
   };
-  using Attend = std::function<at::Tensor(int64_t layer, const at::Tensor& qkv)>;
+  /// Arrays of a pass over a cache, kept for the next one.
+  struct PassArrays {
+    Room<float> residual, normed, qkv, qkv_normed, attended, inner, block, inverse;
+  };
+  /// One pass over a cache.
+  struct Pass {
+    const CachedTokens& tokens;
+    KvCache& cache;
+    WeightFormat format;
+    int64_t rows;
+  };
 
   size_t add(const std::string& name, std::vector<int64_t> shape);
   void add_slice(const std::string& name, size_t parameter, int64_t first_row, int64_t rows);
   Layer add_layer(int64_t index);
   void allocate(bool trained, at::ScalarType type, at::Device device);
-  at::Tensor run(at::Tensor x, const Attend& attend, WeightFormat format);
-  at::Tensor attention_block(const at::Tensor& x, int64_t index, const Attend& attend,
-                             WeightFormat format);
-  at::Tensor mlp_block(const at::Tensor& x, const Layer& layer, WeightFormat format);
-  at::Tensor linear(const at::Tensor& x, size_t weight, std::optional<size_t> bias,
-                    WeightFormat format);
+  at::Tensor attention_block(const at::Tensor& x, int64_t index, const PackedTokens& tokens);
+  at::Tensor mlp_block(const at::Tensor& x, const Layer& layer);
+  at::Tensor linear(const at::Tensor& x, size_t weight, std::optional<size_t> bias);
   void make_room(int64_t tokens);
+  // What a block of layer `index` gives for the rows `in` [rows, D] is written to `out` [rows, D],
+  // or added to it.
+  void attention_pass(const Pass& pass, int64_t index, const float* in, float* out, bool add);
+  void mlp_pass(const Pass& pass, const Layer& layer, const float* in, float* out, bool add);
+  const float* bias_of(std::optional<size_t> bias) const;
 
   ModelSpec spec_;
   int64_t num_parameters_ = 0, version_ = 0;
@@ -111,6 +125,7 @@ class Decoder {
   std::vector<Layer> layers_;
   size_t embedding_ = 0, final_norm_ = 0, head_ = 0;
   RopeTable rope_;
+  PassArrays arrays_;
 };
 
 }  // namespace vernier

@@ -84,10 +84,10 @@ void rms_norm_backward(const float* dy, const float* x, const float* w, const fl
 
 inline Vec sigmoid_of(Vec x) { return 1.0f / (1.0f + exp_of(-x)); }
 
-void swiglu(const float* gate_up, float* y, long rows, long width) {
+void swiglu(const float* gate_up, float* y, long y_row, long rows, long width) {
   for (long t = 0; t < rows; ++t) {
     const float *gate = gate_up + t * 2 * width, *up = gate + width;
-    float* out = y + t * width;
+    float* out = y + t * y_row;
     long i = 0;
     for (; i + kLanes <= width; i += kLanes) {
       const Vec g = load(gate + i);

@@ -38,7 +38,7 @@ struct CpuTable {
                    long width, float eps);
   void (*rms_norm_backward)(const float* dy, const float* x, const float* w,
                             const float* inverse_rms, float* dx, float* dw, long rows, long width);
-  void (*swiglu)(const float* gate_up, float* y, long rows, long width);
+  void (*swiglu)(const float* gate_up, float* y, long y_row, long rows, long width);
   void (*swiglu_backward)(const float* dy, const float* gate_up, float* d_gate_up, long rows,
                           long width);
 
