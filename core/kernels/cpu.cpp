@@ -131,7 +131,8 @@ void pack_column(const float* w, int64_t inner, uint16_t* panel) {
 
 void pack_column(const float* w, int64_t inner, uint32_t* panel) {
   for (int64_t k = 0; k < inner; k += 2)
-    panel[k / 2 * kPanel] = to_bf16(w[k]) | (k + 1 < inner ? uint32_t{to_bf16(w[k + 1])} << 16 : 0);
+    panel[k / 2 * kPairColumns] =
+        to_bf16(w[k]) | (k + 1 < inner ? uint32_t{to_bf16(w[k + 1])} << 16 : 0);
 }
 
 // Returns the scale. Numbers that are not finite have none: NaN, which every product shows.
@@ -160,7 +161,9 @@ void pack_transposed(const float* w, int64_t columns, int64_t inner, PackedMatri
       else if (format == WeightFormat::bf16)
         pack_column(from, inner, out.data.as<uint16_t>() + bytes / 2 + j);
       else if (format == WeightFormat::bf16_pairs)
-        pack_column(from, inner, out.data.as<uint32_t>() + bytes / 4 + j);
+        pack_column(from, inner,
+                    out.data.as<uint32_t>() + bytes / 4 + j % kPairColumns +
+                        j / kPairColumns * kPairColumns * out.words());
       else
         out.scales[static_cast<size_t>(column)] =
             pack_column(from, inner, out.data.as<int8_t>() + bytes + j);
@@ -231,14 +234,15 @@ void by_panels(const float* a, const PackedMatrix& b, int64_t rows, int64_t pane
                const Body& body) {
   // Few rows: threads share the panels, which are read once. Many rows: they share the rows, in
   // blocks that stay in the second-level cache while the panels pass.
-  const int64_t inner = std::max<int64_t>(b.inner, 1);
-  const int64_t row_block = std::clamp<int64_t>((int64_t{96} << 10) / inner, 24, 240);
+  const int64_t inner = std::max<int64_t>(b.inner, 1), words = b.words();
+  const int64_t fitting = (int64_t{96} << 10) / inner;  // rows of fp32
+  const int64_t row_block = words > 0 ? std::clamp<int64_t>(2 * fitting, 64, 256) / 64 * 64
+                                      : std::clamp<int64_t>(fitting, 24, 240);
   const int64_t row_tasks = tasks_for(rows, row_block);
   const int64_t panel_block = row_tasks >= 2 * kernel_pool().threads()
                                   ? panels
                                   : std::max<int64_t>(1, (kFloatsPerTask / kPanel) / inner);
   const int64_t panel_tasks = tasks_for(panels, panel_block);
-  const int64_t words = b.words();
   const uint32_t* pairs = words > 0 ? pairs_of(a, rows, b.inner, words) : nullptr;
   kernel_pool().run(row_tasks * panel_tasks, [&](int64_t task) {
     const int64_t first_row = task / panel_tasks * row_block;

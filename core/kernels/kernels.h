@@ -43,7 +43,7 @@ enum class WeightFormat {
 WeightFormat bf16_format();
 
 /// A matrix B [inner, columns] in panels of 32 columns, [inner][32] each (bf16_pairs:
-/// [words][32][2], numbers and words filled up with zeros), the last one filled up with zeros.
+/// [2][words][16][2], numbers and words filled up with zeros), the last one filled up with zeros.
 struct PackedMatrix {
   WeightFormat format = WeightFormat::fp32;
   int64_t inner = 0, columns = 0;

@@ -29,6 +29,11 @@ inline Vec add_pairs(Vec sum, IntVec a, IntVec b) {
 
 inline IntVec load_words(const unsigned* p) { return *reinterpret_cast<const IntVec*>(p); }
 
+// Where column j of a panel begins.
+inline const unsigned* column_at(const unsigned* b, long j, long pairs) {
+  return b + j / kPairColumns * kPairColumns * pairs + j % kPairColumns;
+}
+
 template <long kRows>
 inline void tile(const unsigned* a, long a_row, const unsigned* b, float* c, long c_row, long pairs,
                  long columns) {
@@ -39,7 +44,8 @@ inline void tile(const unsigned* a, long a_row, const unsigned* b, float* c, lon
   Vec sum[kRows][kWide] = {};
   for (long k = 0; k < pairs; ++k) {
     IntVec column[kWide];
-    for (long v = 0; v < kWide; ++v) column[v] = load_words(b + k * kPanelWidth + v * kLanes);
+    for (long v = 0; v < kWide; ++v)
+      column[v] = load_words(column_at(b, v * kLanes, pairs) + k * kPairColumns);
     for (long i = 0; i < kRows; ++i) {
       const IntVec factor = static_cast<int>(at[i / 3][i % 3 * a_row]) - IntVec{};
       for (long v = 0; v < kWide; ++v) sum[i][v] = add_pairs(sum[i][v], factor, column[v]);
@@ -61,7 +67,7 @@ template <long kRows>
 [[gnu::noinline]] void across(const unsigned* a, long a_row, const unsigned* b, float* c,
                               long c_row, long pairs, long columns) {
   for (long at = 0; at < columns; at += 2 * kLanes)
-    tile<kRows>(a, a_row, b + at, c + at, c_row, pairs, columns - at);
+    tile<kRows>(a, a_row, column_at(b, at, pairs), c + at, c_row, pairs, columns - at);
 }
 
 }  // namespace

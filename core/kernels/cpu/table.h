@@ -25,9 +25,13 @@ struct GemmTable {
 
 extern const GemmTable kGemmAvx512, kGemmAvx2, kGemmBase;
 
+/// Columns of a panel of pairs that lie together.
+constexpr long kPairColumns = 16;
+
 /// One build of pairs.cpp: c [rows, columns] = a times a panel, columns <= 32, both in words of two
 /// bf16 numbers, that of an even k in the low half: a(i, k) is in a[i * a_row + k / 2], b(k, j) in
-/// b[k / 2 * 32 + j]. Sums are fp32. `pairs` is a multiple of 16, and a row has as many words.
+/// b[(j / 16 * pairs + k / 2) * 16 + j % 16]. Sums are fp32. `pairs` is a multiple of 16, and a row
+/// has as many words.
 using PairsProduct = void(const unsigned* a, long a_row, const unsigned* b, float* c, long c_row,
                           long rows, long pairs, long columns);
 PairsProduct pairs_amx, pairs_avx512bf16, pairs_avx512, pairs_avx2, pairs_base;

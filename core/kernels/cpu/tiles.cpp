@@ -10,8 +10,9 @@
 namespace vernier::kernels {
 namespace {
 
-constexpr long kPanelWidth = 32, kTile = 16;  // columns; rows, and words a row
-constexpr long kLine = 16, kAhead = 1024;     // words of a cache line; fetched before they are used
+constexpr long kTile = kPairColumns;       // rows, and words a row
+constexpr long kMost = 4;                  // tiles of rows that are summed together
+constexpr long kLine = 16, kAhead = 1024;  // words of a cache line; fetched before they are used
 
 struct alignas(64) TileShapes {
   unsigned char palette = 1, start_row = 0, reserved[14] = {};
@@ -19,69 +20,84 @@ struct alignas(64) TileShapes {
   unsigned char rows[16] = {};
 };
 
-// Tiles: sums of the upper rows in 0 (left columns) and 1, of the lower rows in 2 and 3; rows of a
-// in 4 and 5; the panel's in 6 and 7.
-void shape_tiles(long upper, long lower) {
+// Tiles: sums in 0 to 3; rows of a in 4, the last of them, which may be fewer, in 5; the panel's
+// in 6.
+void shape_tiles(long rows) {
+  const long last = (rows - 1) / kTile, left = rows - last * kTile;
   TileShapes shapes;
-  const long rows[8] = {upper, upper, lower, lower, upper, lower, kTile, kTile};
-  for (int i = 0; i < 8; ++i) {
-    shapes.rows[i] = static_cast<unsigned char>(rows[i]);
-    shapes.row_bytes[i] = rows[i] > 0 ? 64 : 0;
+  for (long i = 0; i < 7; ++i) {
+    shapes.rows[i] = static_cast<unsigned char>(i == last || i == 5 ? left : kTile);
+    shapes.row_bytes[i] = 64;
   }
   __asm__ volatile("" : : "m"(shapes));  // the intrinsic says that it reads 8 bytes; it reads all
   _tile_loadconfig(&shapes);
 }
 
-template <bool kLower>
-void block(const unsigned* a, long a_row, const unsigned* b, float* c, long c_row, long pairs) {
+// 16 columns for kTiles tiles of rows, all of them at once: the panel is read once.
+template <long kTiles>
+void sum_columns(const unsigned* a, long a_row, const unsigned* b, float* c, long c_row,
+                 long pairs) {
+  const long a_tile = kTile * a_row, c_tile = kTile * c_row;
   _tile_zero(0);
-  _tile_zero(1);
-  if constexpr (kLower) {
-    _tile_zero(2);
-    _tile_zero(3);
-  }
-  for (long k = 0; k < pairs; k += kTile, b += kTile * kPanelWidth) {
-    for (long word = 0; word < kTile * kPanelWidth; word += kLine)
-      __builtin_prefetch(b + kAhead + word);
-    _tile_loadd(6, b, kPanelWidth * 4);
-    _tile_loadd(7, b + kTile, kPanelWidth * 4);
-    _tile_loadd(4, a + k, a_row * 4);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    if constexpr (kLower) {
-      _tile_loadd(5, a + kTile * a_row + k, a_row * 4);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
+  if constexpr (kTiles > 1) _tile_zero(1);
+  if constexpr (kTiles > 2) _tile_zero(2);
+  if constexpr (kTiles > 3) _tile_zero(3);
+  for (long k = 0; k < pairs; k += kTile, a += kTile, b += kTile * kTile) {
+    for (long word = 0; word < kTile * kTile; word += kLine) __builtin_prefetch(b + kAhead + word);
+    _tile_loadd(6, b, kTile * 4);
+    if constexpr (kTiles > 1) {
+      _tile_loadd(4, a, a_row * 4);
+      _tile_dpbf16ps(0, 4, 6);
     }
+    if constexpr (kTiles > 2) {
+      _tile_loadd(4, a + a_tile, a_row * 4);
+      _tile_dpbf16ps(1, 4, 6);
+    }
+    if constexpr (kTiles > 3) {
+      _tile_loadd(4, a + 2 * a_tile, a_row * 4);
+      _tile_dpbf16ps(2, 4, 6);
+    }
+    _tile_loadd(5, a + (kTiles - 1) * a_tile, a_row * 4);
+    if constexpr (kTiles == 1) _tile_dpbf16ps(0, 5, 6);
+    if constexpr (kTiles == 2) _tile_dpbf16ps(1, 5, 6);
+    if constexpr (kTiles == 3) _tile_dpbf16ps(2, 5, 6);
+    if constexpr (kTiles == 4) _tile_dpbf16ps(3, 5, 6);
   }
   _tile_stored(0, c, c_row * 4);
-  _tile_stored(1, c + kTile, c_row * 4);
-  if constexpr (kLower) {
-    _tile_stored(2, c + kTile * c_row, c_row * 4);
-    _tile_stored(3, c + kTile * c_row + kTile, c_row * 4);
-  }
+  if constexpr (kTiles > 1) _tile_stored(1, c + c_tile, c_row * 4);
+  if constexpr (kTiles > 2) _tile_stored(2, c + 2 * c_tile, c_row * 4);
+  if constexpr (kTiles > 3) _tile_stored(3, c + 3 * c_tile, c_row * 4);
 }
 
 }  // namespace
 
 void pairs_amx(const unsigned* a, long a_row, const unsigned* b, float* c, long c_row, long rows,
                long pairs, long columns) {
+  constexpr long kRows = kMost * kTile;
   long shaped = 0;
-  for (long i = 0; i < rows; i += 2 * kTile, a += 2 * kTile * a_row, c += 2 * kTile * c_row) {
-    const long count = rows - i < 2 * kTile ? rows - i : 2 * kTile;
-    if (count != shaped)
-      shape_tiles(count < kTile ? count : kTile, count > kTile ? count - kTile : 0);
+  for (long i = 0; i < rows; i += kRows, a += kRows * a_row, c += kRows * c_row) {
+    const long count = rows - i < kRows ? rows - i : kRows;
+    if (count != shaped) shape_tiles(count);
     shaped = count;
-    float whole[2 * kTile * kPanelWidth];
-    float* to = columns == kPanelWidth ? c : whole;
-    const long to_row = columns == kPanelWidth ? c_row : kPanelWidth;
-    if (count > kTile)
-      block<true>(a, a_row, b, to, to_row, pairs);
-    else
-      block<false>(a, a_row, b, to, to_row, pairs);
-    if (to == c) continue;
-    for (long row = 0; row < count; ++row)
-      for (long j = 0; j < columns; ++j) c[row * c_row + j] = whole[row * kPanelWidth + j];
+    for (long column = 0; column < columns; column += kTile) {
+      float whole[kRows * kTile];
+      const bool direct = columns - column >= kTile;
+      float* to = direct ? c + column : whole;
+      const long to_row = direct ? c_row : kTile;
+      const unsigned* from = b + column * pairs;
+      if (count > 3 * kTile)
+        sum_columns<4>(a, a_row, from, to, to_row, pairs);
+      else if (count > 2 * kTile)
+        sum_columns<3>(a, a_row, from, to, to_row, pairs);
+      else if (count > kTile)
+        sum_columns<2>(a, a_row, from, to, to_row, pairs);
+      else
+        sum_columns<1>(a, a_row, from, to, to_row, pairs);
+      if (direct) continue;
+      for (long row = 0; row < count; ++row)
+        for (long j = column; j < columns; ++j)
+          c[row * c_row + j] = whole[row * kTile + j - column];
+    }
   }
   _tile_release();
 }
