@@ -278,7 +278,8 @@ void gemm(const float* a, const PackedMatrix& b, float* c, int64_t rows, const f
 void gemm_swiglu(const float* a, const PackedMatrix& b, float* y, int64_t rows, const float* bias) {
   const int64_t width = b.columns / 2, half = width / kPanel;
   if (width % kPanel != 0) {  // a panel has columns of both halves
-    std::vector<float> gate_up(static_cast<size_t>(rows * b.columns));
+    thread_local std::vector<float> gate_up;
+    gate_up.resize(static_cast<size_t>(rows * b.columns));
     gemm(a, b, gate_up.data(), rows, bias);
     return swiglu(gate_up.data(), y, rows, width);
   }
