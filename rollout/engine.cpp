@@ -38,10 +38,7 @@ void Engine::open(const RolloutConfig& config, int64_t sequences, int64_t longes
   if (make_runner_) return open_steps(config, sequences, longest_prompt);
   const int64_t wanted =
       pages_wanted(config, std::min(config.max_running, sequences), longest_prompt);
-  const double limit = config.kv_cache_gb > 0 ? config.kv_cache_gb * 1e9
-                                              : static_cast<double>(available_memory()) / 2;
-  const int64_t page_bytes = KvCache::page_bytes(decoder_.spec());
-  const auto most = std::max<int64_t>(1, static_cast<int64_t>(limit) / page_bytes);
+  const int64_t most = KvCache::pages_within(config.kv_cache_gb, decoder_.spec());
   const SchedulerLimits limits = {.max_running = config.max_running,
                                   .max_step_tokens = config.max_step_tokens,
                                   .pages = std::min(wanted, most),
@@ -56,7 +53,7 @@ void Engine::open(const RolloutConfig& config, int64_t sequences, int64_t longes
     cache_ = std::make_unique<KvCache>(decoder_.spec(), limits.pages);
     scheduler_ = std::make_unique<Scheduler>(limits);
     limits_ = limits;
-  } else if (version_ != decoder_.version()) {
+  } else if (version_ != decoder_.version() || config_.weights != config.weights) {
     scheduler_->forget_prefixes();
   }
   version_ = decoder_.version();
@@ -112,6 +109,7 @@ void Engine::step() {
     pass();
   } catch (...) {
     while (!requests_.empty()) cancel(requests_.begin()->first);
+    scheduler_->forget_prefixes();  // what the pass was to compute is not there
     throw;
   }
 }
@@ -209,8 +207,10 @@ void Engine::guess() {
   for (auto& [sequence, one] : drawings_) {
     if (room <= 0) return;
     if (!scheduler_->draws(sequence)) continue;
+    // The pass draws one token more than it has guesses.
+    const int64_t last = one.draw.limit() - std::ssize(one.draw.response().ids) - 1;
     std::vector<int32_t> draft =
-        one.request->drafts->guess(one.draw.response().sample, std::min(room, one.reach));
+        one.request->drafts->guess(one.draw.response().sample, std::min({room, one.reach, last}));
     room -= std::ssize(draft);
     scheduler_->set_draft(sequence, std::move(draft));
   }

@@ -58,6 +58,9 @@ void RolloutConfig::bind(Binder& config) {
                 "guesses fill a pass up to so many tokens: where a pass is small they cost little");
   for (const char* key : {"draft_ngram", "draft_rows"})
     config.only_if(key, draft_tokens > 0, "draft_tokens = 0");
+  if (draft_tokens > 0 && draft_rows > max_step_tokens)
+    config.error("draft_rows",
+                 cat(draft_rows, " is more than max_step_tokens = ", max_step_tokens));
   config.text("think_start", think_start,
               "tag that opens the thinking, one token; empty: the response starts inside it");
   config.text("think_end", think_end, "tag that ends the thinking, one token; empty: no thinking");

@@ -38,7 +38,8 @@ int64_t Scheduler::add(std::vector<int32_t> prompt, int64_t count, int64_t max_n
   const auto longest = static_cast<int64_t>(prompt.size()) + max_new_tokens;
   if (pool_.pages_for(longest) > pool_.pages())
     fail("a prompt of ", prompt.size(), " tokens and ", max_new_tokens, " more need ",
-         pool_.pages_for(longest), " pages of the key-value cache, which has ", pool_.pages());
+         pool_.pages_for(longest), " pages of the key-value cache, which has ", pool_.pages(),
+         ": raise kv_cache_gb or lower max_completion_length");
   auto family = std::make_shared<Family>();
   family->prompt_size = static_cast<int64_t>(prompt.size());
   family->unstarted = count;
@@ -79,7 +80,8 @@ void Scheduler::publish(int64_t sequence) {
   Sequence& one = at(sequence);
   Family& family = *one.family;
   const int64_t page_tokens = pool_.page_tokens();
-  for (; (one.remembered + 1) * page_tokens <= one.computed; ++one.remembered)
+  const int64_t known = std::min(one.computed, size(one));  // guesses come to nothing
+  for (; (one.remembered + 1) * page_tokens <= known; ++one.remembered)
     pool_.remember(std::span<const int32_t>(one.tokens)
                        .first(static_cast<size_t>((one.remembered + 1) * page_tokens)),
                    one.pages[static_cast<size_t>(one.remembered)]);

@@ -250,6 +250,67 @@ TEST_CASE("guesses: what followed the last time, in any text of the group") {
   CHECK(short_prompt.guess(0, 2) == Ids{4, 5});
 }
 
+TEST_CASE("an engine does not read what another format of the weights left in the cache") {
+  Model model = tiny_model(false, 3, kPositions);
+  RolloutConfig rounded = base();
+  rounded.weights = WeightFormat::int8;
+  const Responses want = draw(model, rounded);
+  Engine engine(*model.decoder, *model.tokenizer);
+  draw(engine, prompts_of(model, 9), base());
+  check_same(draw(engine, prompts_of(model, 9), rounded), want);
+}
+
+TEST_CASE("guesses stop where a response must: at its limit, and at the last position") {
+  Model model = tiny_model(false, 3, 160);
+  RolloutConfig config = base();
+  config.ignore_eos = true;
+  config.max_completion_length = 120;
+  config.sampling.temperature = 0;  // the greedy text goes in circles
+  std::vector<Prompt> prompts(1);
+  prompts[0].id = "0";
+  prompts[0].ids.assign(40, 3);
+  Engine plain(*model.decoder, *model.tokenizer), guessing(*model.decoder, *model.tokenizer);
+  const Responses want = draw(plain, prompts, config);
+  config.draft_tokens = 8;
+  config.draft_ngram = 1;
+  config.draft_rows = 100;
+  EngineStats stats;
+  check_same(draw(guessing, prompts, config, &stats), want);
+  CHECK(stats.accepted_tokens > 100);
+}
+
+TEST_CASE("a pass that failed leaves nothing in the cache that it had only planned") {
+  Model model = tiny_model(false, 3, kPositions);
+  const auto rules =
+      std::make_shared<const DrawRules>(base(), *model.tokenizer, model.decoder->spec());
+  const Responses want = draw(model, base());
+  Engine engine(*model.decoder, *model.tokenizer);
+  engine.open(base(), 40, 400);
+  std::vector<Prompt> prompts = prompts_of(model, 9);
+  prompts.push_back(prompts[4]);
+  prompts.back().ids[0] = 100000;  // which the pass refuses
+  for (const Prompt& prompt : prompts)
+    engine.submit({.prompt = prompt,
+                   .rules = rules,
+                   .key = {},
+                   .weight_version = 0,
+                   .grown = {},
+                   .done = {}});
+  const auto run = [&] {
+    while (!engine.idle()) engine.step();
+  };
+  CHECK(usage_error(run).find("100000") != std::string::npos);
+  prompts.pop_back();
+  check_same(draw(engine, prompts, base()), want);
+}
+
+TEST_CASE("a cache that holds no page is refused") {
+  Model model = tiny_model(false, 3, kPositions);
+  RolloutConfig config = base();
+  config.kv_cache_gb = 1e-6;
+  CHECK(usage_error([&] { draw(model, config); }).find("kv_cache_gb = 1e-06") == 0);
+}
+
 TEST_CASE("expected lengths: of the prompt, of prompts as long, of all") {
   LengthPredictor lengths;
   CHECK(lengths.expected(1, 10) == 0);

@@ -229,6 +229,19 @@ TEST_CASE(
   CHECK(server.up());
 }
 
+TEST_CASE("who sends on while an answer is in the making is noticed too when it leaves") {
+  TestServer server;
+  SocketClient client(server.port);
+  client.send(post("/wait", ""));
+  CHECK(comes_true([&] { return server.waits == 1; }));
+  std::string more;
+  while (more.size() <= HttpLimits{}.header_bytes) more += post("/echo", "more");
+  client.send(more);
+  CHECK(client.receive().find("400 Bad Request") != std::string::npos);
+  CHECK(comes_true([&] { return server.left == 1; }));
+  CHECK(server.up());
+}
+
 TEST_CASE("a reader that is too slow is dropped, and holds no memory") {
   HttpLimits limits;
   limits.unsent_bytes = 1 << 18;

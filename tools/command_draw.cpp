@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <set>
 
 #include "core/base/clock.h"
 #include "core/base/errors.h"
@@ -72,11 +73,14 @@ RolloutConfig rollout_of(const DrawOptions& options, int64_t limit) {
   if (options.repetition_ngram) give("repetition_ngram", *options.repetition_ngram);
   if (options.repetition_limit) give("repetition_limit", *options.repetition_limit);
   std::string biases;
+  std::set<std::string> ids;
   for (const std::string& pair : options.logit_bias) {
     const size_t equals = pair.find('=');
     if (equals == std::string::npos || equals == 0 || equals + 1 == pair.size() ||
         pair.find_first_not_of("+-.0123456789e", equals + 1) != std::string::npos)
       fail("--logit-bias: '", pair, "' is not ID=BIAS, as in 1234=-2.5");
+    if (!ids.insert(pair.substr(0, equals)).second)
+      fail("--logit-bias: '", pair, "': token ", pair.substr(0, equals), " has a bias already");
     biases += cat(biases.empty() ? "" : ", ", dump_json(Json(pair.substr(0, equals))), " = ",
                   pair.substr(equals + 1));
   }

@@ -6,6 +6,7 @@
 #include "core/base/files.h"
 #include "core/base/log.h"
 #include "core/kernels/threads.h"
+#include "core/model/kv_cache.h"
 #include "core/model/model.h"
 #include "rollout/endpoint/endpoint.h"
 #include "rollout/endpoint/http_server.h"
@@ -67,6 +68,11 @@ void endpoint_command(const EndpointOptions& options) {
                          model.tokenizer->chat_template(), options.model);
   const ModelSpec& spec = model.decoder->spec();
   const RolloutConfig engine = engine_of(options, spec.longest());
+  const int64_t held = KvCache::pages_within(engine.kv_cache_gb, spec) * kernels::kKeyBlock;
+  if (held < spec.longest())
+    fail("--kv-cache-gb: the key-value cache holds ", held, " tokens, less than the ",
+         spec.longest(),
+         " positions that a request may take; give it more, or a smaller --max-length");
   Service service(
       *model.decoder, *model.tokenizer,
       {.engine = engine, .max_queue = options.max_queue, .weight_version = options.weight_version});

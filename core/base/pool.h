@@ -7,8 +7,8 @@
 
 namespace vernier {
 
-/// A fixed set of threads. Waiting threads sleep after a few microseconds, so that two jobs on one
-/// machine do not starve each other (OpenMP's spinning threads do).
+/// A fixed set of threads. Waiting threads sleep after some tens of microseconds, so that two jobs
+/// on one machine do not starve each other (OpenMP's spinning threads do).
 class Pool {
  public:
   /// `threads` counts the caller; 1 runs everything on the calling thread.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/base/errors.h"
+
 namespace vernier {
 
 namespace {
@@ -19,6 +21,15 @@ KvCache::KvCache(const ModelSpec& spec, int64_t pages)
 
 int64_t KvCache::page_bytes(const ModelSpec& spec) {
   return floats_of_page(spec) * static_cast<int64_t>(sizeof(float));
+}
+
+int64_t KvCache::pages_within(double gb, const ModelSpec& spec) {
+  const double bytes = gb > 0 ? gb * 1e9 : static_cast<double>(available_memory()) / 2;
+  const auto pages = static_cast<int64_t>(bytes) / page_bytes(spec);
+  if (pages == 0)
+    fail("kv_cache_gb = ", gb, ": ", human_bytes(bytes), " hold no page of ", kernels::kKeyBlock,
+         " tokens, which takes ", human_bytes(static_cast<double>(page_bytes(spec))));
+  return pages;
 }
 
 kernels::PagedLayer KvCache::layer(int64_t index) {

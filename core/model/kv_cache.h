@@ -16,6 +16,9 @@ class KvCache {
   KvCache(const ModelSpec& spec, int64_t pages);
 
   static int64_t page_bytes(const ModelSpec& spec);
+  /// Pages that `gb` GB hold, with 0 half of the memory that the machine has free. UsageError where
+  /// not one fits.
+  static int64_t pages_within(double gb, const ModelSpec& spec);
 
   int64_t pages() const { return pages_; }
   kernels::PagedLayer layer(int64_t index);

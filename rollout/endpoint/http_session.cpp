@@ -106,9 +106,11 @@ void HttpSession::read_on() {
     case Phase::body:
       return parse_body();
     case Phase::answer:
-      // The next request waits in the buffer, which must not grow without end.
-      if (buffer_.size() < host_.limits.header_bytes) read();
-      return;
+      // The next request waits in the buffer, which must not grow without end; and without a read
+      // under way nobody would notice that the client has left.
+      if (buffer_.size() < host_.limits.header_bytes) return read();
+      return break_off(cat("more than ", host_.limits.header_bytes,
+                           " bytes came after a request whose answer is not complete"));
     case Phase::linger:
       buffer_.consume(buffer_.size());
       return read();
@@ -131,16 +133,20 @@ void HttpSession::on_end(bool in_order) {
     case Phase::answer:
       // Whether it has left or only closed its half cannot be told apart before the answer is
       // written, and an answer for nobody costs a place.
-      if (!answering_ || !left_) return;  // the answer is on its way
-      client_left();
-      if (in_parts_) return close();
-      return refuse(host_.handlers.problem(
-          400,
+      return break_off(
           "the client closed its half of the connection before the answer, which counts as "
-          "leaving; keep it open until the answer has come"));
+          "leaving; keep it open until the answer has come");
     default:
       return close();
   }
+}
+
+// Gives up the answer that is in the making.
+void HttpSession::break_off(const std::string& why) {
+  if (!answering_ || !left_) return;  // the answer is on its way
+  client_left();
+  if (in_parts_) return close();
+  problem(400, why);
 }
 
 void HttpSession::next_request() {

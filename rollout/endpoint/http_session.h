@@ -56,6 +56,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void on_read(ErrorCode error, size_t bytes);
   void on_end(bool in_order);
   void read_on();
+  void break_off(const std::string& why);
   void begin_request();
   void parse_header();
   void parse_body();

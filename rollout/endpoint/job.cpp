@@ -53,8 +53,7 @@ void Job::submit(const std::string& body) {
                         .rules = nullptr,
                         .seed = request.seed.value_or(random_bits()),
                         .stepwise = request.stream};
-  generation.rules = std::make_shared<const DrawRules>(rollout(request, generation.prompts),
-                                                       endpoint_.tokenizer_, endpoint_.spec_);
+  generation.rules = rules(rollout(request, generation.prompts));
   std::vector<std::vector<int32_t>> ids;
   for (const Prompt& prompt : generation.prompts) ids.push_back(prompt.ids);
   answer_.emplace(
@@ -138,6 +137,20 @@ RolloutConfig Job::rollout(const ApiRequest& request, const std::vector<Prompt>&
             " has no effect: the response has room for ", config.max_completion_length, " tokens"),
         "thinking_budget");
   return config;
+}
+
+// A request has the keys of [rollout] as its fields.
+std::shared_ptr<const DrawRules> Job::rules(const RolloutConfig& config) const {
+  try {
+    return std::make_shared<const DrawRules>(config, endpoint_.tokenizer_, endpoint_.spec_);
+  } catch (const UsageError& problem) {
+    constexpr std::string_view kSection = "rollout.";
+    std::string_view message = problem.what();
+    if (!message.starts_with(kSection)) throw;
+    message.remove_prefix(kSection.size());
+    const std::string_view field = message.substr(0, message.find_first_of(" :[."));
+    throw ApiError(400, std::string(message), std::string(field));
+  }
 }
 
 void Job::hear(const Progress& progress) {

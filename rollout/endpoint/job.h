@@ -25,6 +25,7 @@ class Job : public std::enable_shared_from_this<Job> {
   void submit(const std::string& body);
   std::vector<Prompt> prompts(const ApiRequest& request) const;
   RolloutConfig rollout(const ApiRequest& request, const std::vector<Prompt>& prompts) const;
+  std::shared_ptr<const DrawRules> rules(const RolloutConfig& config) const;
   void hear(const Progress& progress);
   void take_in(const Progress& progress);
   void finish();
