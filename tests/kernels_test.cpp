@@ -308,10 +308,7 @@ TEST_CASE("biases and norms of queries and keys equal their references") {
         CHECK(worst(dq, dq_want, 1) < 2e-5);
         CHECK(worst(dk, dk_want, 1) < 2e-5);
         const int64_t width = shape.row();
-        Floats row = normal(width, 24), row_want = row, biased = x, biased_want = x;
-        add_bias(biased.data(), row.data(), rows, width);
-        ref::add_bias(biased_want.data(), row.data(), rows, width);
-        CHECK(biased == biased_want);
+        Floats row = normal(width, 24), row_want = row;
         add_bias_backward(d.data(), row.data(), rows, width);
         ref::add_bias_backward(d.data(), row_want.data(), rows, width);
         CHECK(worst(row, row_want, 1) < 1e-5);

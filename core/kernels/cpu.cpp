@@ -283,12 +283,6 @@ void swiglu_backward(const float* dy, const float* gate_up, float* d_gate_up, in
   });
 }
 
-void add_bias(float* y, const float* bias, int64_t rows, int64_t width) {
-  by_rows(rows, width, [&](int64_t first, int64_t last) {
-    ref::add_bias(y + first * width, bias, last - first, width);
-  });
-}
-
 void add_bias_backward(const float* dy, float* d_bias, int64_t rows, int64_t width) {
   constexpr int64_t kColumns =
       256;  // a thread sums whole columns, so the order is that of the rows

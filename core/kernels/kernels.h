@@ -72,7 +72,7 @@ void gemm(const float* a, const PackedMatrix& b, float* c, int64_t rows,
           const float* bias = nullptr, bool accumulate = false);
 
 /// swiglu() of the product and its bias: y [rows, columns / 2]. The same bits as one after the
-/// other; the product is never in memory.
+/// other; where columns / 2 is a multiple of kPanel the product is never in memory.
 void gemm_swiglu(const float* a, const PackedMatrix& b, float* y, int64_t rows,
                  const float* bias = nullptr);
 
@@ -93,8 +93,6 @@ void swiglu(const float* gate_up, float* y, int64_t rows, int64_t width);
 void swiglu_backward(const float* dy, const float* gate_up, float* d_gate_up, int64_t rows,
                      int64_t width);
 
-/// y [T, width] += bias [width], to every row.
-void add_bias(float* y, const float* bias, int64_t rows, int64_t width);
 /// d_bias [width] += the sum of the rows of dy, taken in order.
 void add_bias_backward(const float* dy, float* d_bias, int64_t rows, int64_t width);
 

@@ -44,14 +44,16 @@ const kernels::PackedMatrix& backward_pack(Parameter& weight) {
   return weight.backward;
 }
 
-// y = x W^T, for raw rows.
+// y = x W^T, plus the bias where there is one, for raw rows.
 template <class T>
-void apply_linear(const T* x, Parameter& weight, T* y, int64_t rows) {
-  if constexpr (std::is_same_v<T, float>)
-    kernels::gemm(x, forward_pack(weight), y, rows);
-  else
+void apply_linear(const T* x, Parameter& weight, T* y, int64_t rows, const T* bias = nullptr) {
+  if constexpr (std::is_same_v<T, float>) {
+    kernels::gemm(x, forward_pack(weight), y, rows, bias);
+  } else {
     kernels::ref::matmul(x, false, weight.value.const_data_ptr<T>(), true, y, rows,
                          weight.value.size(1), weight.value.size(0), false);
+    if (bias != nullptr) kernels::ref::add_bias(y, bias, rows, weight.value.size(0));
+  }
 }
 
 // dx = dy W where dx is not null; grad += dy^T x.
@@ -113,14 +115,10 @@ struct Linear : Function<Linear> {
     at::Tensor y = at::empty({x.size(0), value.size(0)}, x.options());
     by_type(x, [&](auto zero) {
       using T = decltype(zero);
+      const T* row = nullptr;
+      if (bias != 0) row = at_address<Parameter>(ctx, "bias").value.template const_data_ptr<T>();
       apply_linear(x.const_data_ptr<T>(), at_address<Parameter>(ctx, "weight"), y.data_ptr<T>(),
-                   x.size(0));
-      if (bias == 0) return;
-      const T* row = at_address<Parameter>(ctx, "bias").value.template const_data_ptr<T>();
-      if constexpr (std::is_same_v<T, float>)
-        kernels::add_bias(y.data_ptr<T>(), row, y.size(0), y.size(1));
-      else
-        kernels::ref::add_bias(y.data_ptr<T>(), row, y.size(0), y.size(1));
+                   x.size(0), row);
     });
     return y;
   }
