@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 #include "core/base/errors.h"
+#include "trainer/packing.h"
 
 namespace vernier {
 namespace {
@@ -21,74 +21,6 @@ const MetricDocs docs{
      "mean gap between the log-probabilities of the step's start policy and those recorded while "
      "sampling"},
     {"sampling/sampling_logp_difference/max", "nats", "largest such gap; 0: the same numbers"}};
-
-// Prompt and response of one sequence on its way through the model.
-struct Sequence {
-  const std::vector<int32_t>* prompt = nullptr;
-  const int32_t* response = nullptr;
-  int64_t length = 0;                    // response tokens
-  std::span<const int32_t> forced = {};  // places of those that the loss leaves out, in order
-
-  int64_t tokens() const { return static_cast<int64_t>(prompt->size()) + length; }
-
-  // Calls `body` with the place of every token that the loss holds.
-  template <class Body>
-  void for_drawn(const Body& body) const {
-    auto next = forced.begin();
-    for (int64_t t = 0; t < length; ++t) {
-      if (next != forced.end() && *next == t)
-        ++next;
-      else
-        body(t);
-    }
-  }
-};
-
-Sequence sequence_of(const Response& response, const std::vector<int32_t>* prompt) {
-  return {prompt, response.ids.data(), response.num_tokens, response.forced};
-}
-
-// Places of the sequences of each micro-batch, longest first.
-std::vector<std::vector<size_t>> split(const std::vector<Sequence>& sequences, int64_t max_tokens) {
-  std::vector<size_t> order(sequences.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return sequences[a].tokens() > sequences[b].tokens();
-  });
-  std::vector<std::vector<size_t>> batches;
-  int64_t filled = 0;
-  for (const size_t i : order) {
-    if (batches.empty() || filled + sequences[i].tokens() > max_tokens) {
-      batches.emplace_back();
-      filled = 0;
-    }
-    batches.back().push_back(i);
-    filled += sequences[i].tokens();
-  }
-  return batches;
-}
-
-// Log-probability and entropy of the drawn tokens of some sequences, one after the other. The last
-// token of a response predicts nothing and does not run.
-ops::TokenLogprobs forward(Decoder& decoder, const std::vector<Sequence>& sequences,
-                           const std::vector<size_t>& which, double temperature) {
-  PackedTokens tokens;
-  std::vector<int64_t> rows;
-  std::vector<int32_t> targets, ids;
-  for (const size_t i : which) {
-    const Sequence& s = sequences[i];
-    ids.assign(s.prompt->begin(), s.prompt->end());
-    ids.insert(ids.end(), s.response, s.response + s.length - 1);
-    const int64_t first = tokens.size() + static_cast<int64_t>(s.prompt->size()) - 1;
-    s.for_drawn([&](int64_t t) {
-      rows.push_back(first + t);
-      targets.push_back(s.response[t]);
-    });
-    tokens.add(ids);
-  }
-  const at::Tensor hidden = decoder.hidden(tokens).index_select(0, at::tensor(rows));
-  return ops::token_logprobs(hidden, decoder.head(), targets, temperature);
-}
 
 at::Tensor concatenated(const Update& update, const std::vector<size_t>& which,
                         std::vector<float> Sample::*field) {
@@ -181,7 +113,7 @@ SequenceScalars gather_scalars(Decoder& decoder, const Algorithm& algorithm, con
   SequenceScalars all = empty_scalars(update);
   for (const auto& which : batches) {
     const TokenBatch batch =
-        make_batch(update, which, forward(decoder, sequences, which, temperature));
+        make_batch(update, which, packed_logprobs(decoder, sequences, which, temperature));
     scatter(algorithm.scalars(batch), batch, all);
   }
   return all;
@@ -243,8 +175,8 @@ void fill_logprobs(Decoder& decoder, Update& update, double temperature, int64_t
                    bool reference) {
   const at::NoGradGuard no_grad;
   const std::vector<Sequence> sequences = sequences_of(update);
-  for (const auto& which : split(sequences, max_tokens)) {
-    const at::Tensor logprob = forward(decoder, sequences, which, temperature).logprob;
+  for (const auto& which : split_by_tokens(sequences, max_tokens)) {
+    const at::Tensor logprob = packed_logprobs(decoder, sequences, which, temperature).logprob;
     const float* next = logprob.const_data_ptr<float>();
     for (const size_t i : which) {
       Sample& sample = update.samples[i];
@@ -260,7 +192,7 @@ UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, const Algor
                             const OptimizerConfig& optimizer, double learning_rate,
                             const std::atomic<bool>* stop, Metrics& metrics) {
   const std::vector<Sequence> sequences = sequences_of(update);
-  const auto batches = split(sequences, max_tokens);
+  const auto batches = split_by_tokens(sequences, max_tokens);
   Coupling coupling;
   const bool couples = algorithm.couples();
   if (couples && batches.size() > 1)
@@ -272,7 +204,7 @@ UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, const Algor
   for (const auto& which : batches) {
     if (stop != nullptr && stop->load(std::memory_order_relaxed)) throw Interrupted();
     const TokenBatch batch =
-        make_batch(update, which, forward(decoder, sequences, which, temperature));
+        make_batch(update, which, packed_logprobs(decoder, sequences, which, temperature));
     if (couples && batches.size() == 1) {
       // One micro-batch: its own forward pass has all the scalars, in another order.
       SequenceScalars all = empty_scalars(update);
@@ -318,8 +250,8 @@ UpdateResult sft_step(
     sequences.push_back({&prompt, response.data(), static_cast<int64_t>(response.size())});
     tokens += static_cast<double>(response.size());
   }
-  for (const auto& which : split(sequences, max_tokens)) {
-    const at::Tensor sum = forward(decoder, sequences, which, 1.0).logprob.sum();
+  for (const auto& which : split_by_tokens(sequences, max_tokens)) {
+    const at::Tensor sum = packed_logprobs(decoder, sequences, which, 1.0).logprob.sum();
     total -= sum.item<double>();
     (-sum / divisor).backward();
   }
