@@ -29,5 +29,21 @@ TEST_CASE("a buffer is zero, begins on a cache line and shares no byte with anot
   }
 }
 
+TEST_CASE("a pool gives back what came back, and keeps what is held") {
+  BufferPool pool;
+  auto one = pool.take(100'000);
+  const char* at = one->as<char>();
+  auto two = pool.take(200'000);
+  CHECK(pool.bytes() == 300'000);
+  one.reset();
+  CHECK(pool.take(90'000)->as<char>() == at);
+  const auto larger = pool.take(150'000);  // in place of the first
+  CHECK(larger->size() == 150'000);
+  CHECK(pool.bytes() == 350'000);
+  two.reset();
+  pool.release();
+  CHECK(pool.bytes() == 150'000);
+}
+
 }  // namespace
 }  // namespace vernier

@@ -103,7 +103,7 @@ Floats wanted(const Case& c) {
   for (const int32_t length : c.lengths) starts.push_back(starts.back() + length);
   Floats out(static_cast<size_t>(c.rows() * c.shape.heads * c.shape.head_size)),
       log_sum(static_cast<size_t>(c.rows() * c.shape.heads));
-  kernels::ref::attention(qkv.data(), starts.data(), c.sequences(), out.data(), log_sum.data(),
+  kernels::ref::attention(qkv.data(), {starts.data(), c.sequences()}, out.data(), log_sum.data(),
                           c.shape);
   return c.asking_rows(out);
 }

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "core/base/pool.h"
+#include "core/kernels/cpu/build.h"
 #include "core/kernels/sample.h"
 #include "core/weights/weights.h"
 #include "tests/testing.h"
@@ -192,33 +193,53 @@ TEST_CASE("rms_norm and swiglu equal their references, forward and backward") {
       swiglu(gate_up.data(), y.data(), rows, width);
       ref::swiglu(gate_up.data(), y_want.data(), rows, width);
       CHECK(worst(y, y_want) < 1e-5);
-      swiglu_backward(dy.data(), gate_up.data(), d_gate_up.data(), rows, width);
+      table().swiglu_backward(dy.data(), gate_up.data(), d_gate_up.data(), rows, width);
       ref::swiglu_backward(dy.data(), gate_up.data(), d_want.data(), rows, width);
       CHECK(worst(d_gate_up, d_want) < 1e-5);
     }
 }
 
 TEST_CASE("attention equals its reference, forward and backward, on packed segments") {
-  for (const AttentionShape& shape :
-       {AttentionShape{1, 1, 2}, AttentionShape{6, 2, 8}, AttentionShape{3, 3, 30},
-        AttentionShape{4, 1, 64}, AttentionShape{7, 1, 48, 48, 1}, AttentionShape{6, 2, 8, 8, 31},
-        AttentionShape{2, 2, 6, 6, 64}, AttentionShape{2, 1, 6, 6, 65}}) {
-    CAPTURE(shape.window);
-    const std::vector<int32_t> starts = {0, 1, 32, 65, 130};
-    const int64_t rows = starts.back(), out_size = rows * shape.heads * shape.head_size;
-    const Floats qkv = normal(rows * shape.row(), 10), d_out = normal(out_size, 11);
-    Floats out(out_size), want(out_size), log_sum(rows * shape.heads), log_want(rows * shape.heads);
-    attention(qkv.data(), starts.data(), 4, out.data(), log_sum.data(), shape);
-    ref::attention(qkv.data(), starts.data(), 4, want.data(), log_want.data(), shape);
-    CHECK(worst(out, want) < 1e-5);
-    CHECK(worst(log_sum, log_want) < 1e-5);
-    Floats d(qkv.size()), d_want(qkv.size());
-    attention_backward(d_out.data(), qkv.data(), out.data(), log_sum.data(), starts.data(), 4,
-                       d.data(), shape);
-    ref::attention_backward(d_out.data(), qkv.data(), want.data(), log_want.data(), starts.data(),
-                            4, d_want.data(), shape);
-    CHECK(worst(d, d_want) < 1e-5);
-  }
+  const std::vector<int32_t> starts = {0, 1, 32, 65, 130, 131, 148, 181};
+  const std::vector<int32_t> prefix = {-1, 0, -1, 2, 2, -1, 5};
+  for (const bool shared : {false, true})
+    for (const AttentionShape& shape :
+         {AttentionShape{1, 1, 2}, AttentionShape{6, 2, 8}, AttentionShape{3, 3, 30},
+          AttentionShape{4, 1, 64}, AttentionShape{7, 1, 48, 48, 1}, AttentionShape{6, 2, 8, 8, 31},
+          AttentionShape{2, 2, 6, 6, 64}, AttentionShape{2, 1, 6, 6, 65}}) {
+      CAPTURE(shape.window);
+      CAPTURE(shared);
+      const Segments segments{starts.data(), 7, shared ? prefix.data() : nullptr};
+      const int64_t rows = starts.back(), out_size = rows * shape.heads * shape.head_size;
+      const Floats qkv = normal(rows * shape.row(), 10), d_out = normal(out_size, 11);
+      Floats out(out_size), want(out_size), log_sum(rows * shape.heads);
+      Floats log_want(rows * shape.heads);
+      attention(qkv.data(), segments, out.data(), log_sum.data(), shape);
+      ref::attention(qkv.data(), segments, want.data(), log_want.data(), shape);
+      CHECK(worst(out, want) < 1e-5);
+      CHECK(worst(log_sum, log_want) < 1e-5);
+      Floats d(qkv.size()), d_want(qkv.size());
+      attention_backward(d_out.data(), qkv.data(), out.data(), log_sum.data(), segments, d.data(),
+                         shape);
+      ref::attention_backward(d_out.data(), qkv.data(), want.data(), log_want.data(), segments,
+                              d_want.data(), shape);
+      CHECK(worst(d, d_want) < 1e-5);
+    }
+}
+
+TEST_CASE("a prefix that two sequences share gives each the bits it has behind a copy of its own") {
+  const AttentionShape shape{6, 2, 8, 8, 40};
+  const std::vector<int32_t> starts = {0, 33, 34, 91}, prefix = {-1, 0, 0};
+  const Floats qkv = normal(91 * shape.row(), 14);
+  Floats out(91 * 48), log_sum(91 * 6);
+  attention(qkv.data(), {starts.data(), 3, prefix.data()}, out.data(), log_sum.data(), shape);
+  Floats whole(qkv.begin(), qkv.begin() + 33 * shape.row());
+  whole.insert(whole.end(), qkv.begin() + 34 * shape.row(), qkv.end());
+  const std::vector<int32_t> one = {0, 90};
+  Floats want(90 * 48), log_want(90 * 6);
+  attention(whole.data(), {one.data(), 1}, want.data(), log_want.data(), shape);
+  CHECK(std::equal(out.begin(), out.begin() + 33 * 48, want.begin()));
+  CHECK(std::equal(out.begin() + 34 * 48, out.end(), want.begin() + 33 * 48));
 }
 
 TEST_CASE("attention over pages equals the full pass bit for bit, with a window too") {
@@ -228,7 +249,7 @@ TEST_CASE("attention over pages equals the full pass bit for bit, with a window 
     const std::vector<int32_t> starts = {0, 70};
     const Floats qkv = normal(rows * shape.row(), 12);
     Floats out(rows * 48), log_sum(rows * 6);
-    attention(qkv.data(), starts.data(), 1, out.data(), log_sum.data(), shape);
+    attention(qkv.data(), {starts.data(), 1}, out.data(), log_sum.data(), shape);
     const int64_t stride = 2 * PagedLayer::floats(shape);  // of two layers; this is the second
     Floats memory(5 * stride, std::numeric_limits<float>::quiet_NaN());
     const PagedLayer cache{memory.data() + PagedLayer::floats(shape), stride};
@@ -250,7 +271,7 @@ TEST_CASE("sequences of a pass attend to their own pages, the same with one thre
   const std::vector<int32_t> starts = {0, 1, 34, 291};
   const Floats qkv = normal(291 * shape.row(), 13);
   Floats want(291 * shape.heads * 33), log_sum(291 * shape.heads);
-  attention(qkv.data(), starts.data(), 3, want.data(), log_sum.data(), shape);
+  attention(qkv.data(), {starts.data(), 3}, want.data(), log_sum.data(), shape);
   const int64_t stride = PagedLayer::floats(shape);
   Floats memory(7 * stride, std::numeric_limits<float>::quiet_NaN());
   const PagedLayer cache{memory.data(), stride};
@@ -273,7 +294,7 @@ TEST_CASE("a window of the whole sequence changes nothing, a smaller one what is
   const Floats qkv = normal(70 * open.row(), 12);
   const auto with = [&](int64_t window) {
     Floats out(70 * 16), log_sum(70 * 2);
-    attention(qkv.data(), starts.data(), 1, out.data(), log_sum.data(), {2, 1, 8, 8, window});
+    attention(qkv.data(), {starts.data(), 1}, out.data(), log_sum.data(), {2, 1, 8, 8, window});
     return out;
   };
   CHECK(with(70) == with(0));
@@ -282,7 +303,7 @@ TEST_CASE("a window of the whole sequence changes nothing, a smaller one what is
   CHECK(worst(all, some) > 1e-4);
 }
 
-TEST_CASE("biases and norms of queries and keys equal their references") {
+TEST_CASE("norms of queries and keys equal their references") {
   for (const int64_t rows : kSizes)
     for (const AttentionShape& shape :
          {AttentionShape{1, 1, 2}, AttentionShape{7, 1, 48}, AttentionShape{3, 3, 31}})
@@ -300,18 +321,13 @@ TEST_CASE("biases and norms of queries and keys equal their references") {
         CHECK(worst(y, want) < 1e-5);
         CHECK(worst(means, means_want) < 1e-5);
         Floats dq = q, dq_want = q, dk = k, dk_want = k;
-        qk_norm_backward(d.data(), x.data(), q.data(), k.data(), means.data(), dx.data(), dq.data(),
-                         dk.data(), shape, kind, rows);
+        qk_norm_backward_rows(d.data(), x.data(), q.data(), k.data(), means.data(), dx.data(),
+                              dq.data(), dk.data(), shape, kind, rows);
         ref::qk_norm_backward(d.data(), x.data(), q.data(), k.data(), means_want.data(),
                               dx_want.data(), dq_want.data(), dk_want.data(), shape, kind, rows);
         CHECK(worst(dx, dx_want, 1) < 1e-5);
         CHECK(worst(dq, dq_want, 1) < 2e-5);
         CHECK(worst(dk, dk_want, 1) < 2e-5);
-        const int64_t width = shape.row();
-        Floats row = normal(width, 24), row_want = row;
-        add_bias_backward(d.data(), row.data(), rows, width);
-        ref::add_bias_backward(d.data(), row_want.data(), rows, width);
-        CHECK(worst(row, row_want, 1) < 1e-5);
       }
 }
 
@@ -360,8 +376,9 @@ TEST_CASE("log_softmax equals its reference, forward and backward") {
         CHECK(worst(c, c_want, 1) < 1e-4);
         const Floats d_logprob = normal(rows, 15), d_entropy = normal(rows, 16);
         Floats d = logits, d_want = logits;
-        log_softmax_backward(d.data(), targets.data(), scale, a.data(), c.data(), d_logprob.data(),
-                             d_entropy.data(), rows, vocabulary);
+        for (int64_t t = 0; t < rows; ++t)
+          table().log_softmax_backward(d.data() + t * vocabulary, targets[t], scale, a[t], c[t],
+                                       d_logprob[t], d_entropy[t], vocabulary);
         ref::log_softmax_backward(d_want.data(), targets.data(), scale, a_want.data(),
                                   c_want.data(), d_logprob.data(), d_entropy.data(), rows,
                                   vocabulary);

@@ -47,7 +47,7 @@ ops::TokenLogprobs packed_logprobs(Decoder& decoder, const std::vector<Sequence>
     tokens.add(ids);
   }
   const at::Tensor hidden = decoder.hidden(tokens).index_select(0, at::tensor(rows));
-  return ops::token_logprobs(hidden, decoder.head(), targets, temperature);
+  return decoder.logprobs(hidden, targets, temperature);
 }
 
 }  // namespace vernier

@@ -101,4 +101,33 @@ Buffer::Buffer(size_t bytes) : size_(bytes) {
   if (bytes_ == nullptr) fail_run("no memory for ", human_bytes(static_cast<double>(bytes)));
 }
 
+std::shared_ptr<Buffer> BufferPool::take(size_t bytes) {
+  auto& idle = state_->idle;
+  // The smallest that fits; where none does, one that is too small makes room for it.
+  auto best = idle.end();
+  for (auto at = idle.begin(); at != idle.end(); ++at)
+    if (at->size() >= bytes && (best == idle.end() || at->size() < best->size())) best = at;
+  Buffer found;
+  if (best != idle.end()) {
+    found = std::move(*best);
+    idle.erase(best);
+  } else {
+    if (!idle.empty()) {
+      state_->bytes -= static_cast<int64_t>(idle.back().size());
+      idle.pop_back();
+    }
+    found = Buffer(bytes);
+    state_->bytes += static_cast<int64_t>(bytes);
+  }
+  return {new Buffer(std::move(found)), [state = state_](Buffer* buffer) {
+            state->idle.push_back(std::move(*buffer));
+            delete buffer;
+          }};
+}
+
+void BufferPool::release() {
+  for (const Buffer& buffer : state_->idle) state_->bytes -= static_cast<int64_t>(buffer.size());
+  state_->idle.clear();
+}
+
 }  // namespace vernier

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 namespace vernier {
 
@@ -50,6 +51,25 @@ class Room {
 
  private:
   Buffer buffer_;
+};
+
+/// Buffers that come back: memory that was written once costs less than fresh memory. For one
+/// thread.
+class BufferPool {
+ public:
+  /// At least `bytes`, whatever they hold; back in the pool when the last copy of the pointer goes.
+  std::shared_ptr<Buffer> take(size_t bytes);
+  /// Gives the memory back that nobody holds.
+  void release();
+  /// Bytes of all buffers, held or not.
+  int64_t bytes() const { return state_->bytes; }
+
+ private:
+  struct State {
+    std::vector<Buffer> idle;
+    int64_t bytes = 0;
+  };
+  std::shared_ptr<State> state_ = std::make_shared<State>();
 };
 
 }  // namespace vernier

@@ -31,6 +31,9 @@ inline constexpr int64_t round_up(int64_t value, int64_t unit) {
   return (value + unit - 1) / unit * unit;
 }
 
+/// Words of two bf16 numbers that `inner` numbers fill, with zeros behind them.
+inline constexpr int64_t pair_words(int64_t inner) { return round_up((inner + 1) / 2, 16); }
+
 /// How the numbers of a packed matrix are stored. Products are summed in fp32 in each of them.
 enum class WeightFormat {
   fp32,
@@ -53,7 +56,7 @@ struct PackedMatrix {
   int64_t panels() const { return (columns + kPanel - 1) / kPanel; }
   /// bf16_pairs: the words that one output is summed from, two numbers each. Otherwise 0.
   int64_t words() const {
-    return format == WeightFormat::bf16_pairs ? round_up((inner + 1) / 2, 16) : 0;
+    return format == WeightFormat::bf16_pairs ? pair_words(inner) : 0;
   }
   /// Bytes of one panel.
   int64_t stride() const;
@@ -62,14 +65,20 @@ struct PackedMatrix {
 /// Packs W^T for y = x W^T: W is [columns, inner].
 void pack_transposed(const float* w, int64_t columns, int64_t inner, PackedMatrix& out,
                      WeightFormat format = WeightFormat::fp32);
-/// Packs W for dx = dy W: W is [inner, columns].
-void pack_plain(const float* w, int64_t inner, int64_t columns, PackedMatrix& out);
+/// Packs W for dx = dy W: W is [inner, columns]. fp32 or bf16_pairs.
+void pack_plain(const float* w, int64_t inner, int64_t columns, PackedMatrix& out,
+                WeightFormat format = WeightFormat::fp32);
 
 /// c [rows, columns] = a [rows, inner] B. Accumulates in fp32, over `inner` in order (with AMX over
 /// blocks of 32, cpu/tiles.cpp); a scale multiplies the sum. A row does not depend on the others.
 /// `bias` [columns] is added to it where there is one, then it to c where `accumulate`.
 void gemm(const float* a, const PackedMatrix& b, float* c, int64_t rows,
           const float* bias = nullptr, bool accumulate = false);
+
+/// c [rows, columns] = a [rows, inner] W^T from W [columns, inner] as it is: packs 32 columns at a
+/// time, which is worth it for a hundred rows or more. The bits of gemm() with W in `format`.
+void gemm_unpacked(const float* a, const float* w, WeightFormat format, float* c, int64_t rows,
+                   int64_t inner, int64_t columns);
 
 /// swiglu() of the product and its bias: y [rows, columns / 2]. The same bits as one after the
 /// other; where columns / 2 is a multiple of kPanel the product is never in memory.
@@ -79,6 +88,9 @@ void gemm_swiglu(const float* a, const PackedMatrix& b, float* y, int64_t rows,
 /// c [columns_a, columns_b] += a^T b, for a [rows, columns_a], b [rows, columns_b]: the gradient of
 /// a weight. Accumulates in fp32, over `rows` in order.
 void gemm_tn(const float* a, const float* b, float* c, int64_t rows, int64_t columns_a,
+             int64_t columns_b);
+/// The same of bf16 numbers, summed in fp32 over 2048 rows at a time.
+void gemm_tn(const uint16_t* a, const uint16_t* b, float* c, int64_t rows, int64_t columns_a,
              int64_t columns_b);
 
 /// y = x * w / sqrt(mean(x^2) + eps), per row. inverse_rms [T] is kept for the backward pass.
@@ -90,11 +102,6 @@ void rms_norm_backward(const float* dy, const float* x, const float* w, const fl
 
 /// y [T, F] = silu(gate) * up, for gate_up [T, 2F] with the gate in the first half of a row.
 void swiglu(const float* gate_up, float* y, int64_t rows, int64_t width);
-void swiglu_backward(const float* dy, const float* gate_up, float* d_gate_up, int64_t rows,
-                     int64_t width);
-
-/// d_bias [width] += the sum of the rows of dy, taken in order.
-void add_bias_backward(const float* dy, float* d_bias, int64_t rows, int64_t width);
 
 /// An attention layer; a row of qkv is [H*E queries | G*E keys | G*E values].
 struct AttentionShape {
@@ -119,24 +126,29 @@ int64_t qk_norms(const AttentionShape& shape, QkNorm kind);
 /// for the backward pass.
 void qk_norm(const float* qkv, const float* q_weight, const float* k_weight, float* out,
              float* inverse_rms, const AttentionShape& shape, QkNorm kind, int64_t rows, float eps);
-/// d_qkv is written; dq_weight and dk_weight are added to.
-void qk_norm_backward(const float* d_out, const float* qkv, const float* q_weight,
-                      const float* k_weight, const float* inverse_rms, float* d_qkv,
-                      float* dq_weight, float* dk_weight, const AttentionShape& shape, QkNorm kind,
-                      int64_t rows);
-
 /// Rotates queries and keys of qkv [T, row] in place, pairs (i, i + R/2). `positions` [T] index the
 /// tables cosine, sine [positions, R/2]. `inverse` applies the transpose, which is the backward
 /// pass, and rotates back where the tables are not scaled.
 void rope(float* qkv, const int32_t* positions, const float* cosine, const float* sine,
           const AttentionShape& shape, int64_t rows, bool inverse);
 
-/// Causal attention within each segment of packed rows: segment s is rows [starts[s], starts[s+1]).
-/// qkv [T, row] is rotated already; out [T, H*E]; log_sum [T, H] is kept for the backward pass.
-void attention(const float* qkv, const int32_t* starts, int64_t segments, float* out,
-               float* log_sum, const AttentionShape& shape);
+/// Packed rows: segment s is rows [starts[s], starts[s + 1]).
+struct Segments {
+  const int32_t* starts = nullptr;  // [count + 1]
+  int64_t count = 0;
+  /// [count]: an earlier segment whose tokens come before those of this one, as a prompt's before a
+  /// response, or -1. Such a segment has none itself. Null: all begin a sequence.
+  const int32_t* prefix = nullptr;
+};
+
+/// Causal attention within the sequences of packed rows: each segment with its prefix. qkv [T, row]
+/// is rotated already; out [T, H*E]; log_sum [T, H] is kept for the backward pass. A segment has
+/// the bits that it has behind a prefix of its own.
+void attention(const float* qkv, const Segments& segments, float* out, float* log_sum,
+               const AttentionShape& shape);
+/// d_qkv [T, row] is written. What a prefix gets is summed over those that see it, in order.
 void attention_backward(const float* d_out, const float* qkv, const float* out,
-                        const float* log_sum, const int32_t* starts, int64_t segments, float* d_qkv,
+                        const float* log_sum, const Segments& segments, float* d_qkv,
                         const AttentionShape& shape);
 
 /// One layer of a cache in pages of kKeyBlock tokens: page i begins at base + i * stride, with keys
@@ -177,12 +189,6 @@ float weigh(const float* logits, float top, float scale, float* weights, int64_t
 /// [T] of targets [T] where logprob is not null, and the entropy [T] in nats where it is not null.
 void log_softmax(const float* logits, const int32_t* targets, float scale, float* log_sum,
                  float* logprob, float* entropy, int64_t rows, int64_t vocabulary);
-/// logits [T, V] becomes its own gradient:
-/// scale * (d_logprob (1_target - p) - d_entropy p (log p + entropy)).
-void log_softmax_backward(float* logits, const int32_t* targets, float scale, const float* log_sum,
-                          const float* entropy, const float* d_logprob, const float* d_entropy,
-                          int64_t rows, int64_t vocabulary);
-
 struct AdamStep {
   double learning_rate = 0, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
   double grad_scale = 1;  // the clip factor
@@ -233,12 +239,11 @@ template <class T>
 void rope(T* qkv, const int32_t* positions, const float* cosine, const float* sine,
           const AttentionShape& shape, int64_t rows, bool inverse);
 template <class T>
-void attention(const T* qkv, const int32_t* starts, int64_t segments, T* out, T* log_sum,
+void attention(const T* qkv, const Segments& segments, T* out, T* log_sum,
                const AttentionShape& shape);
 template <class T>
 void attention_backward(const T* d_out, const T* qkv, const T* out, const T* log_sum,
-                        const int32_t* starts, int64_t segments, T* d_qkv,
-                        const AttentionShape& shape);
+                        const Segments& segments, T* d_qkv, const AttentionShape& shape);
 template <class T>
 void log_softmax(const T* logits, const int32_t* targets, double scale, T* log_sum, T* logprob,
                  T* entropy, int64_t rows, int64_t vocabulary);

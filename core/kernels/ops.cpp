@@ -36,43 +36,6 @@ const kernels::PackedMatrix& forward_pack(Parameter& weight) {
   return weight.forward;
 }
 
-const kernels::PackedMatrix& backward_pack(Parameter& weight) {
-  if (!weight.backward_packed)
-    kernels::pack_plain(weight.value.const_data_ptr<float>(), weight.value.size(0),
-                        weight.value.size(1), weight.backward);
-  weight.backward_packed = true;
-  return weight.backward;
-}
-
-// y = x W^T, plus the bias where there is one, for raw rows.
-template <class T>
-void apply_linear(const T* x, Parameter& weight, T* y, int64_t rows, const T* bias = nullptr) {
-  if constexpr (std::is_same_v<T, float>) {
-    kernels::gemm(x, forward_pack(weight), y, rows, bias);
-  } else {
-    kernels::ref::matmul(x, false, weight.value.const_data_ptr<T>(), true, y, rows,
-                         weight.value.size(1), weight.value.size(0), false);
-    if (bias != nullptr) kernels::ref::add_bias(y, bias, rows, weight.value.size(0));
-  }
-}
-
-// dx = dy W where dx is not null; grad += dy^T x.
-template <class T>
-void apply_linear_backward(const T* dy, const T* x, Parameter& weight, T* dx, int64_t rows) {
-  const int64_t out = weight.value.size(0), in = weight.value.size(1);
-  if constexpr (std::is_same_v<T, float>) {
-    if (dx != nullptr) kernels::gemm(dy, backward_pack(weight), dx, rows);
-    if (weight.grad.defined())
-      kernels::gemm_tn(dy, x, weight.grad.data_ptr<float>(), rows, out, in);
-  } else {
-    if (dx != nullptr)
-      kernels::ref::matmul(dy, false, weight.value.const_data_ptr<T>(), false, dx, rows, out, in,
-                           false);
-    if (weight.grad.defined())
-      kernels::ref::matmul(dy, true, x, false, weight.grad.data_ptr<T>(), out, rows, in, true);
-  }
-}
-
 // Runs `body` with T{} of the tensor's type; the one dispatch over types.
 template <class Body>
 void by_type(const at::Tensor& x, const Body& body) {
@@ -103,43 +66,6 @@ struct Embedding : Function<Embedding> {
       });
     }
     return {at::Tensor(), at::Tensor(), at::Tensor()};
-  }
-};
-
-struct Linear : Function<Linear> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& value,
-                            int64_t weight, int64_t bias) {
-    ctx->saved_data["weight"] = weight;
-    ctx->saved_data["bias"] = bias;  // 0: there is none
-    ctx->save_for_backward({x});
-    at::Tensor y = at::empty({x.size(0), value.size(0)}, x.options());
-    by_type(x, [&](auto zero) {
-      using T = decltype(zero);
-      const T* row = nullptr;
-      if (bias != 0) row = at_address<Parameter>(ctx, "bias").value.template const_data_ptr<T>();
-      apply_linear(x.const_data_ptr<T>(), at_address<Parameter>(ctx, "weight"), y.data_ptr<T>(),
-                   x.size(0), row);
-    });
-    return y;
-  }
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    const at::Tensor x = ctx->get_saved_variables()[0], dy = grads[0].contiguous();
-    at::Tensor dx = at::empty_like(x);
-    by_type(x, [&](auto zero) {
-      using T = decltype(zero);
-      apply_linear_backward(dy.const_data_ptr<T>(), x.const_data_ptr<T>(),
-                            at_address<Parameter>(ctx, "weight"), dx.data_ptr<T>(), x.size(0));
-      if (ctx->saved_data.at("bias").toInt() == 0) return;
-      const at::Tensor& grad = at_address<Parameter>(ctx, "bias").grad;
-      if (!grad.defined()) return;
-      if constexpr (std::is_same_v<T, float>)
-        kernels::add_bias_backward(dy.const_data_ptr<T>(), grad.data_ptr<T>(), dy.size(0),
-                                   dy.size(1));
-      else
-        kernels::ref::add_bias_backward(dy.const_data_ptr<T>(), grad.data_ptr<T>(), dy.size(0),
-                                        dy.size(1));
-    });
-    return {dx, at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -183,234 +109,215 @@ struct RmsNorm : Function<RmsNorm> {
   }
 };
 
-// An AttentionShape as the autograd context keeps it, and back.
-std::vector<int64_t> sizes_of(const kernels::AttentionShape& shape) {
-  return {shape.heads, shape.kv_heads, shape.head_size, shape.rotary_size, shape.window};
-}
-kernels::AttentionShape shape_of(const std::vector<int64_t>& sizes) {
-  return {.heads = sizes[0],
-          .kv_heads = sizes[1],
-          .head_size = sizes[2],
-          .rotary_size = sizes[3],
-          .window = sizes[4]};
+// A weight's packed form where it is a matrix, its numbers where it is a vector.
+const float* numbers_of(const Parameter* weight) {
+  return weight == nullptr ? nullptr : weight->value.const_data_ptr<float>();
 }
 
-struct QkNormed : Function<QkNormed> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& qkv, int64_t q_weight,
-                            int64_t k_weight, std::vector<int64_t> sizes, int64_t kind,
-                            double eps) {
-    const kernels::AttentionShape shape = shape_of(sizes);
-    const auto how = static_cast<kernels::QkNorm>(kind);
-    ctx->saved_data["q_weight"] = q_weight;
-    ctx->saved_data["k_weight"] = k_weight;
-    ctx->saved_data["sizes"] = sizes;
-    ctx->saved_data["kind"] = kind;
-    const at::Tensor &q = at_address<Parameter>(ctx, "q_weight").value,
-                     &k = at_address<Parameter>(ctx, "k_weight").value;
-    at::Tensor out = at::empty_like(qkv);
-    at::Tensor inverse = at::empty({qkv.size(0), kernels::qk_norms(shape, how)}, qkv.options());
-    by_type(qkv, [&](auto zero) {
-      using T = decltype(zero);
-      const auto run = [&](auto kernel) {
-        kernel(qkv.const_data_ptr<T>(), q.const_data_ptr<T>(), k.const_data_ptr<T>(),
-               out.data_ptr<T>(), inverse.data_ptr<T>(), shape, how, qkv.size(0),
-               static_cast<T>(eps));
-      };
-      if constexpr (std::is_same_v<T, float>)
-        run(kernels::qk_norm);
-      else
-        run(kernels::ref::qk_norm<T>);
-    });
-    ctx->save_for_backward({qkv, inverse});
-    return out;
+kernels::WeightFormat format_of(kernels::Precision precision) {
+  return precision == kernels::Precision::bf16 ? kernels::WeightFormat::bf16_pairs
+                                               : kernels::WeightFormat::fp32;
+}
+
+// Vectors and, by `matrix`, matrices.
+template <class To, class Vector, class Matrix>
+To each_of(const LayerParameters& from, const Vector& vector, const Matrix& matrix) {
+  return {vector(from.attention_norm), vector(from.qkv_bias),    vector(from.q_norm),
+          vector(from.k_norm),         vector(from.output_bias), vector(from.mlp_norm),
+          vector(from.gate_up_bias),   vector(from.down_bias),   matrix(from.qkv),
+          matrix(from.output),         matrix(from.gate_up),     matrix(from.down)};
+}
+
+template <class T>
+kernels::LayerParts<T*, T*> gradients_of(const LayerParameters& weights) {
+  const auto gradient = [](const Parameter* one) {
+    return one != nullptr && one->grad.defined() ? one->grad.data_ptr<T>() : nullptr;
+  };
+  return each_of<kernels::LayerParts<T*, T*>>(weights, gradient, gradient);
+}
+
+// What the backward pass of a layer finds again.
+struct LayerCall {
+  const LayerParameters* weights;
+  const kernels::LayerShape* shape;
+  std::shared_ptr<const LayerPass> pass;
+  TrainingMemory* memory;
+  std::shared_ptr<Buffer> kept;                                 // fp32: the activations, or x alone
+  std::shared_ptr<kernels::ref::LayerState<double>> reference;  // fp64
+
+  kernels::LayerSaved share(Buffer& buffer) const {
+    return kernels::share_saved(*shape, pass->tokens.size(), pass->precision,
+                                buffer.as<std::byte>());
   }
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    const auto saved = ctx->get_saved_variables();
-    const at::Tensor& qkv = saved[0];
-    const at::Tensor d_out = grads[0].contiguous();
-    auto &q = at_address<Parameter>(ctx, "q_weight"), &k = at_address<Parameter>(ctx, "k_weight");
-    at::Tensor d_qkv = at::empty_like(qkv);
-    at::Tensor dq = q.grad.defined() ? q.grad : at::zeros_like(q.value);
-    at::Tensor dk = k.grad.defined() ? k.grad : at::zeros_like(k.value);
-    by_type(qkv, [&](auto zero) {
-      using T = decltype(zero);
-      const auto run = [&](auto kernel) {
-        kernel(d_out.const_data_ptr<T>(), qkv.const_data_ptr<T>(), q.value.const_data_ptr<T>(),
-               k.value.const_data_ptr<T>(), saved[1].const_data_ptr<T>(), d_qkv.data_ptr<T>(),
-               dq.data_ptr<T>(), dk.data_ptr<T>(),
-               shape_of(ctx->saved_data.at("sizes").toIntVector()),
-               static_cast<kernels::QkNorm>(ctx->saved_data.at("kind").toInt()), qkv.size(0));
-      };
-      if constexpr (std::is_same_v<T, float>)
-        run(kernels::qk_norm_backward);
-      else
-        run(kernels::ref::qk_norm_backward<T>);
-    });
-    return {d_qkv, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+  std::shared_ptr<Buffer> take_saved() const {
+    return memory->activations.take(
+        static_cast<size_t>(kernels::saved_bytes(*shape, pass->tokens.size(), pass->precision)));
+  }
+
+  void forward(float* x, const kernels::LayerSaved* saved) const {
+    const auto matrix = [this](Parameter* one) {
+      return &ops::packed(*one, format_of(pass->precision));
+    };
+    kernels::layer_forward(*shape, each_of<kernels::LayerWeights>(*weights, numbers_of, matrix),
+                           pass->rows(), pass->precision, x, saved, memory->layer);
+  }
+
+  void backward(float* d) const {
+    std::shared_ptr<Buffer> buffer = kept;
+    if (pass->recompute) {
+      buffer = take_saved();
+      const kernels::LayerSaved saved = share(*buffer);
+      at::Tensor x = at::empty({pass->tokens.size(), shape->width}, at::kFloat);
+      std::copy_n(kept->as<float>(), x.numel(), x.data_ptr<float>());
+      forward(x.data_ptr<float>(), &saved);
+    }
+    auto& plain = memory->plain;
+    const auto pack = [this](const Parameter* from, kernels::PackedMatrix& to) {
+      kernels::pack_plain(numbers_of(from), from->value.size(0), from->value.size(1), to,
+                          format_of(pass->precision));
+      return &to;
+    };
+    auto all = each_of<kernels::LayerWeights>(
+        *weights, numbers_of, [](const Parameter*) -> const kernels::PackedMatrix* { return {}; });
+    all.qkv = pack(weights->qkv, plain.qkv);
+    all.output = pack(weights->output, plain.output);
+    all.gate_up = pack(weights->gate_up, plain.gate_up);
+    all.down = pack(weights->down, plain.down);
+    kernels::layer_backward(*shape, all, pass->rows(), pass->precision, share(*buffer), d,
+                            gradients_of<float>(*weights), memory->layer);
   }
 };
 
-struct RopeAttention : Function<RopeAttention> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& qkv, const at::Tensor& starts,
-                            const at::Tensor& positions, const at::Tensor& cosine,
-                            const at::Tensor& sine, std::vector<int64_t> sizes) {
-    const kernels::AttentionShape shape = shape_of(sizes);
-    at::Tensor out = at::empty({qkv.size(0), shape.heads * shape.head_size}, qkv.options());
-    at::Tensor log_sum = at::empty({qkv.size(0), shape.heads}, qkv.options());
-    at::Tensor rotated = qkv.detach();
-    const auto* first = starts.const_data_ptr<int32_t>();
-    const auto* position = positions.const_data_ptr<int32_t>();
-    by_type(qkv, [&](auto zero) {
-      using T = decltype(zero);
-      const auto run = [&](auto rotate, auto attend) {
-        rotate(rotated.data_ptr<T>(), position, cosine.const_data_ptr<float>(),
-               sine.const_data_ptr<float>(), shape, qkv.size(0), false);
-        attend(rotated.const_data_ptr<T>(), first, starts.numel() - 1, out.data_ptr<T>(),
-               log_sum.data_ptr<T>(), shape);
+struct LayerFunction : Function<LayerFunction> {
+  // `call` is owned by the graph: it goes with `keeper`, an empty tensor.
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& keeper,
+                            int64_t call) {
+    ctx->saved_data["call"] = call;
+    ctx->save_for_backward({keeper});
+    auto& layer = at_address<LayerCall>(ctx, "call");
+    at::Tensor y = x.detach().clone();
+    if (is_double(x)) {
+      const auto value = [](const Parameter* one) -> const double* {
+        return one == nullptr ? nullptr : one->value.const_data_ptr<double>();
       };
-      if constexpr (std::is_same_v<T, float>)
-        run(kernels::rope, kernels::attention);
-      else
-        run(kernels::ref::rope<T>, kernels::ref::attention<T>);
-    });
-    ctx->saved_data["sizes"] = sizes;
-    ctx->save_for_backward({rotated, out, log_sum, starts, positions, cosine, sine});
-    return out;
-  }
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    const auto saved = ctx->get_saved_variables();
-    const kernels::AttentionShape shape = shape_of(ctx->saved_data.at("sizes").toIntVector());
-    const at::Tensor &qkv = saved[0], &starts = saved[3];
-    const at::Tensor d_out = grads[0].contiguous();
-    at::Tensor d_qkv = at::empty_like(qkv);
-    by_type(qkv, [&](auto zero) {
-      using T = decltype(zero);
-      const auto run = [&](auto attend_backward, auto rotate) {
-        attend_backward(d_out.const_data_ptr<T>(), qkv.const_data_ptr<T>(),
-                        saved[1].const_data_ptr<T>(), saved[2].const_data_ptr<T>(),
-                        starts.const_data_ptr<int32_t>(), starts.numel() - 1, d_qkv.data_ptr<T>(),
-                        shape);
-        rotate(d_qkv.data_ptr<T>(), saved[4].const_data_ptr<int32_t>(),
-               saved[5].const_data_ptr<float>(), saved[6].const_data_ptr<float>(), shape,
-               qkv.size(0), true);
-      };
-      if constexpr (std::is_same_v<T, float>)
-        run(kernels::attention_backward, kernels::rope);
-      else
-        run(kernels::ref::attention_backward<T>, kernels::ref::rope<T>);
-    });
-    return {d_qkv, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
-  }
-};
-
-struct SwiGlu : Function<SwiGlu> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate_up) {
-    const int64_t width = gate_up.size(1) / 2;
-    at::Tensor y = at::empty({gate_up.size(0), width}, gate_up.options());
-    by_type(gate_up, [&](auto zero) {
-      using T = decltype(zero);
-      const auto run = [&](auto kernel) {
-        kernel(gate_up.const_data_ptr<T>(), y.data_ptr<T>(), gate_up.size(0), width);
-      };
-      if constexpr (std::is_same_v<T, float>)
-        run(kernels::swiglu);
-      else
-        run(kernels::ref::swiglu<T>);
-    });
-    ctx->save_for_backward({gate_up});
+      kernels::ref::layer_forward(
+          *layer.shape,
+          each_of<kernels::LayerParts<const double*, const double*>>(*layer.weights, value, value),
+          layer.pass->rows(), y.data_ptr<double>(), *layer.reference);
+    } else if (layer.pass->recompute) {
+      layer.kept = layer.memory->activations.take(static_cast<size_t>(y.numel()) * sizeof(float));
+      std::copy_n(y.const_data_ptr<float>(), y.numel(), layer.kept->as<float>());
+      layer.forward(y.data_ptr<float>(), nullptr);
+    } else {
+      layer.kept = layer.take_saved();
+      const kernels::LayerSaved saved = layer.share(*layer.kept);
+      layer.forward(y.data_ptr<float>(), &saved);
+    }
     return y;
   }
+
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    const at::Tensor gate_up = ctx->get_saved_variables()[0], dy = grads[0].contiguous();
-    at::Tensor d_gate_up = at::empty_like(gate_up);
-    by_type(gate_up, [&](auto zero) {
-      using T = decltype(zero);
-      const auto run = [&](auto kernel) {
-        kernel(dy.const_data_ptr<T>(), gate_up.const_data_ptr<T>(), d_gate_up.data_ptr<T>(),
-               gate_up.size(0), gate_up.size(1) / 2);
+    const auto keeper = ctx->get_saved_variables();
+    const auto& layer = at_address<LayerCall>(ctx, "call");
+    at::Tensor d = grads[0].clone(at::MemoryFormat::Contiguous);
+    if (is_double(d)) {
+      const auto value = [](const Parameter* one) -> const double* {
+        return one == nullptr ? nullptr : one->value.const_data_ptr<double>();
       };
-      if constexpr (std::is_same_v<T, float>)
-        run(kernels::swiglu_backward);
-      else
-        run(kernels::ref::swiglu_backward<T>);
-    });
-    return {d_gate_up};
+      kernels::ref::layer_backward(
+          *layer.shape,
+          each_of<kernels::LayerParts<const double*, const double*>>(*layer.weights, value, value),
+          layer.pass->rows(), *layer.reference, d.data_ptr<double>(),
+          gradients_of<double>(*layer.weights));
+    } else {
+      layer.backward(d.data_ptr<float>());
+    }
+    return {d, at::Tensor(), at::Tensor()};
   }
 };
 
-// Rows of logits that are held at a time: 32 MiB of fp32, whatever the vocabulary.
-int64_t head_chunk(int64_t vocabulary) {
-  return std::clamp<int64_t>((int64_t{8} << 20) / vocabulary, 16, 4096);
-}
+// What the head's backward pass finds again.
+struct HeadCall {
+  Parameter* head;
+  double temperature;
+  kernels::Precision precision;
+  kernels::HeadScratch* scratch;
+
+  kernels::HeadRows rows(const at::Tensor& hidden, const at::Tensor& targets) const {
+    return {.hidden = hidden.const_data_ptr<float>(),
+            .targets = targets.const_data_ptr<int32_t>(),
+            .rows = hidden.size(0),
+            .width = hidden.size(1),
+            .vocabulary = head->value.size(0),
+            .temperature = temperature,
+            .precision = precision};
+  }
+  const kernels::PackedMatrix* packed() const {
+    const auto format = format_of(precision);
+    if (format == kernels::WeightFormat::fp32)
+      return head->forward_packed ? &head->forward : nullptr;
+    return head->rounded_packed && head->rounded.format == format ? &head->rounded : nullptr;
+  }
+};
 
 struct Head : Function<Head> {
   static variable_list forward(AutogradContext* ctx, const at::Tensor& hidden,
-                               const at::Tensor& value, const at::Tensor& targets, int64_t head,
-                               double temperature) {
-    const int64_t rows = hidden.size(0), vocabulary = value.size(0), width = value.size(1);
-    at::Tensor logprob = at::empty({rows}, hidden.options()), entropy = at::empty_like(logprob);
-    at::Tensor log_sum = at::empty_like(logprob);
-    const int64_t chunk = std::min(rows, head_chunk(vocabulary));
-    at::Tensor logits = at::empty({chunk, vocabulary}, hidden.options());
-    by_type(hidden, [&](auto zero) {
-      using T = decltype(zero);
-      for (int64_t t = 0; t < rows; t += chunk) {
-        const int64_t count = std::min(chunk, rows - t);
-        apply_linear(hidden.const_data_ptr<T>() + t * width, *reinterpret_cast<Parameter*>(head),
-                     logits.data_ptr<T>(), count);
-        const auto run = [&](auto kernel, auto scale) {
-          kernel(logits.const_data_ptr<T>(), targets.const_data_ptr<int32_t>() + t, scale,
-                 log_sum.data_ptr<T>() + t, logprob.data_ptr<T>() + t, entropy.data_ptr<T>() + t,
-                 count, vocabulary);
-        };
-        if constexpr (std::is_same_v<T, float>)
-          run(kernels::log_softmax, static_cast<float>(1.0 / temperature));
-        else
-          run(kernels::ref::log_softmax<T>, 1.0 / temperature);
-      }
-    });
-    ctx->saved_data["head"] = head;
-    ctx->saved_data["temperature"] = temperature;
-    ctx->save_for_backward({hidden, targets, log_sum, entropy});
+                               const at::Tensor& value, const at::Tensor& targets,
+                               const at::Tensor& keeper, int64_t call) {
+    at::Tensor logprob = at::empty({hidden.size(0)}, hidden.options());
+    at::Tensor entropy = at::empty_like(logprob), log_sum = at::empty_like(logprob);
+    ctx->saved_data["call"] = call;
+    const auto& head = at_address<HeadCall>(ctx, "call");
+    if (is_double(hidden)) {
+      kernels::ref::head_forward(hidden.const_data_ptr<double>(), value.const_data_ptr<double>(),
+                                 targets.const_data_ptr<int32_t>(), head.temperature,
+                                 log_sum.data_ptr<double>(), logprob.data_ptr<double>(),
+                                 entropy.data_ptr<double>(), hidden.size(0), value.size(1),
+                                 value.size(0));
+    } else {
+      kernels::head_forward(head.rows(hidden, targets), value.const_data_ptr<float>(),
+                            head.packed(), log_sum.data_ptr<float>(), logprob.data_ptr<float>(),
+                            entropy.data_ptr<float>(), *head.scratch);
+    }
+    ctx->save_for_backward({hidden, targets, log_sum, entropy, keeper});
     return {logprob, entropy};
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
-    auto& head = at_address<Parameter>(ctx, "head");
-    const double temperature = ctx->saved_data.at("temperature").toDouble();
-    const at::Tensor &hidden = saved[0], &targets = saved[1];
-    const int64_t rows = hidden.size(0), vocabulary = head.value.size(0);
-    const int64_t width = head.value.size(1), chunk = std::min(rows, head_chunk(vocabulary));
+    const auto& head = at_address<HeadCall>(ctx, "call");
+    const at::Tensor &hidden = saved[0], &targets = saved[1], &value = head.head->value;
     const auto whole = [&](const at::Tensor& grad) {
-      return grad.defined() ? grad.contiguous() : at::zeros({rows}, hidden.options());
+      return grad.defined() ? grad.contiguous() : at::zeros({hidden.size(0)}, hidden.options());
     };
     const at::Tensor d_logprob = whole(grads[0]), d_entropy = whole(grads[1]);
     at::Tensor d_hidden = at::empty_like(hidden);
-    at::Tensor logits = at::empty({chunk, vocabulary}, hidden.options());
-    by_type(hidden, [&](auto zero) {
-      using T = decltype(zero);
-      for (int64_t t = 0; t < rows; t += chunk) {
-        const int64_t count = std::min(chunk, rows - t);
-        const T* h = hidden.const_data_ptr<T>() + t * width;
-        apply_linear(h, head, logits.data_ptr<T>(), count);
-        const auto run = [&](auto kernel, auto scale) {
-          kernel(logits.data_ptr<T>(), targets.const_data_ptr<int32_t>() + t, scale,
-                 saved[2].const_data_ptr<T>() + t, saved[3].const_data_ptr<T>() + t,
-                 d_logprob.const_data_ptr<T>() + t, d_entropy.const_data_ptr<T>() + t, count,
-                 vocabulary);
-        };
-        if constexpr (std::is_same_v<T, float>)
-          run(kernels::log_softmax_backward, static_cast<float>(1.0 / temperature));
-        else
-          run(kernels::ref::log_softmax_backward<T>, 1.0 / temperature);
-        apply_linear_backward(logits.const_data_ptr<T>(), h, head,
-                              d_hidden.data_ptr<T>() + t * width, count);
-      }
-    });
+    const auto gradient = [&](auto zero) {
+      const at::Tensor& grad = head.head->grad;
+      return grad.defined() ? grad.data_ptr<decltype(zero)>() : nullptr;
+    };
+    if (is_double(hidden))
+      kernels::ref::head_backward(
+          hidden.const_data_ptr<double>(), value.const_data_ptr<double>(),
+          targets.const_data_ptr<int32_t>(), head.temperature, saved[2].const_data_ptr<double>(),
+          saved[3].const_data_ptr<double>(), d_logprob.const_data_ptr<double>(),
+          d_entropy.const_data_ptr<double>(), d_hidden.data_ptr<double>(), gradient(double{}),
+          hidden.size(0), value.size(1), value.size(0));
+    else
+      kernels::head_backward(head.rows(hidden, targets), value.const_data_ptr<float>(),
+                             saved[2].const_data_ptr<float>(), saved[3].const_data_ptr<float>(),
+                             d_logprob.const_data_ptr<float>(), d_entropy.const_data_ptr<float>(),
+                             d_hidden.data_ptr<float>(), gradient(float{}), *head.scratch);
     return {d_hidden, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
+
+// An empty tensor that holds on to an object for as long as a graph holds on to it.
+at::Tensor keeper_of(std::shared_ptr<void> object) {
+  static char nothing = 0;
+  return at::from_blob(
+      &nothing, {0}, [object = std::move(object)](void*) {}, at::kByte);
+}
 
 }  // namespace
 
@@ -424,10 +331,29 @@ void RopeTable::reserve(int64_t count) {
   sine = at::sin(angles) * scale;
 }
 
-void PackedTokens::add(const std::vector<int32_t>& sequence) {
-  ids.insert(ids.end(), sequence.begin(), sequence.end());
-  for (size_t i = 0; i < sequence.size(); ++i) positions.push_back(static_cast<int32_t>(i));
+void PackedTokens::add(const std::vector<int32_t>& segment, int32_t before) {
+  ensure(before < segments() && (before < 0 || prefix[static_cast<size_t>(before)] < 0),
+         "a prefix that begins a sequence");
+  const int64_t first = before < 0 ? 0 : tokens(before);
+  ids.insert(ids.end(), segment.begin(), segment.end());
+  for (int64_t i = 0; i < std::ssize(segment); ++i)
+    positions.push_back(static_cast<int32_t>(first + i));
   starts.push_back(static_cast<int32_t>(ids.size()));
+  prefix.push_back(before);
+}
+
+int64_t PackedTokens::tokens(int64_t s) const {
+  const auto place = static_cast<size_t>(s);
+  const int64_t own = starts[place + 1] - starts[place];
+  return prefix[place] < 0 ? own : own + tokens(prefix[place]);
+}
+
+kernels::LayerRows LayerPass::rows() const {
+  return {.rows = tokens.size(),
+          .segments = {tokens.starts.data(), tokens.segments(), tokens.prefix.data()},
+          .positions = tokens.positions.data(),
+          .cosine = cosine.const_data_ptr<float>(),
+          .sine = sine.const_data_ptr<float>()};
 }
 
 namespace ops {
@@ -453,51 +379,43 @@ at::Tensor embedding(const std::vector<int32_t>& ids, Parameter& table) {
   return Embedding::apply(table.value, to_tensor(ids), address(&table));
 }
 
-at::Tensor linear(const at::Tensor& x, Parameter& weight, Parameter* bias) {
-  ensure(x.is_contiguous() && x.size(1) == weight.value.size(1), "a dense [T, in] input");
-  ensure(bias == nullptr || bias->value.size(0) == weight.value.size(0), "a bias [out]");
-  if (x.is_cuda()) return device::linear(x, weight, bias);
-  return Linear::apply(x, weight.value, address(&weight), bias == nullptr ? 0 : address(bias));
-}
-
 at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps) {
   ensure(x.is_contiguous() && x.size(1) == weight.value.size(0), "a dense [T, D] input");
   if (x.is_cuda()) return device::rms_norm(x, weight, eps);
   return RmsNorm::apply(x, weight.value, address(&weight), eps);
 }
 
-at::Tensor qk_norm(const at::Tensor& qkv, Parameter& q_weight, Parameter& k_weight,
-                   const kernels::AttentionShape& shape, kernels::QkNorm kind, double eps) {
-  ensure(qkv.is_contiguous() && qkv.size(1) == shape.row() && kind != kernels::QkNorm::none,
-         "a dense [T, row] input");
-  if (qkv.is_cuda()) return device::qk_norm(qkv, q_weight, k_weight, shape, kind, eps);
-  return QkNormed::apply(qkv, address(&q_weight), address(&k_weight), sizes_of(shape),
-                         static_cast<int64_t>(kind), eps);
-}
-
-at::Tensor rope_attention(const at::Tensor& qkv, const PackedTokens& tokens, const RopeTable& table,
-                          const kernels::AttentionShape& shape) {
-  ensure(qkv.is_contiguous() && qkv.size(1) == shape.row() && qkv.size(0) == tokens.size(),
-         "a dense [T, row] input");
-  if (qkv.is_cuda()) return device::rope_attention(qkv, tokens, table, shape);
-  return RopeAttention::apply(qkv, to_tensor(tokens.starts), to_tensor(tokens.positions),
-                              table.cosine, table.sine, sizes_of(shape));
-}
-
-at::Tensor swiglu(const at::Tensor& gate_up) {
-  ensure(gate_up.is_contiguous() && gate_up.size(1) % 2 == 0, "a dense [T, 2F] input");
-  if (gate_up.is_cuda()) return device::swiglu(gate_up);
-  return SwiGlu::apply(gate_up);
+at::Tensor layer(const at::Tensor& x, const LayerParameters& weights,
+                 const kernels::LayerShape& shape, const std::shared_ptr<const LayerPass>& pass,
+                 TrainingMemory& memory) {
+  ensure(x.is_contiguous() && x.size(0) == pass->tokens.size() && x.size(1) == shape.width,
+         "a dense [T, D] input");
+  const auto call = std::make_shared<LayerCall>();
+  *call = {&weights, &shape, pass, &memory, nullptr, nullptr};
+  if (is_double(x)) call->reference = std::make_shared<kernels::ref::LayerState<double>>();
+  if (!is_double(x) && !(at::GradMode::is_enabled() && x.requires_grad())) {
+    at::Tensor y = x.clone();
+    call->forward(y.data_ptr<float>(), nullptr);
+    return y;
+  }
+  return LayerFunction::apply(x, keeper_of(call), address(call.get()));
 }
 
 TokenLogprobs token_logprobs(const at::Tensor& hidden, Parameter& head,
-                             const std::vector<int32_t>& targets, double temperature) {
+                             const std::vector<int32_t>& targets, double temperature,
+                             kernels::Precision precision, TrainingMemory* memory) {
   ensure(hidden.is_contiguous() && hidden.size(0) == static_cast<int64_t>(targets.size()),
          "a target for every row");
   for (const int32_t id : targets) ensure(id >= 0 && id < head.value.size(0), "a known target id");
   if (hidden.is_cuda()) return device::token_logprobs(hidden, head, targets, temperature);
+  struct Own {
+    HeadCall call;
+    kernels::HeadScratch scratch;
+  };
+  const auto own = std::make_shared<Own>();
+  own->call = {&head, temperature, precision, memory != nullptr ? &memory->head : &own->scratch};
   const auto both =
-      Head::apply(hidden, head.value, to_tensor(targets), address(&head), temperature);
+      Head::apply(hidden, head.value, to_tensor(targets), keeper_of(own), address(&own->call));
   return {both[0], both[1]};
 }
 

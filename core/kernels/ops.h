@@ -8,10 +8,13 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
-#include "core/kernels/kernels.h"
+#include "core/base/buffer.h"
+#include "core/kernels/head.h"
+#include "core/kernels/layer.h"
 
 namespace vernier {
 
@@ -21,11 +24,12 @@ struct Parameter {
   at::Tensor value;  // [out, in], [V, D] or [D]
   at::Tensor grad;   // like value; undefined where the model is not trained
 
-  // Packed lazily, again after every change of the weights.
-  kernels::PackedMatrix forward, backward, rounded;
-  bool forward_packed = false, backward_packed = false, rounded_packed = false;
+  // For products with rows: in fp32, and rounded. Packed lazily, again after every change of the
+  // weights. Rollout and training read the same ones.
+  kernels::PackedMatrix forward, rounded;
+  bool forward_packed = false, rounded_packed = false;
 
-  void changed() { forward_packed = backward_packed = rounded_packed = false; }
+  void changed() { forward_packed = rounded_packed = false; }
 };
 
 /// Cosine and sine of the positions met so far, [positions, R/2] each, times `scale`. In fp32 step
@@ -40,15 +44,40 @@ struct RopeTable {
   void reserve(int64_t count);
 };
 
-/// Tokens of several sequences, one after the other, without padding.
+/// Tokens of several segments, one after the other, without padding. A segment is a sequence, or
+/// goes on behind another that several share, as responses do behind their prompt.
 struct PackedTokens {
   std::vector<int32_t> ids;        // [T]
   std::vector<int32_t> positions;  // [T], from 0 in each sequence
-  std::vector<int32_t> starts{0};  // [sequences + 1], first row of each
+  std::vector<int32_t> starts{0};  // [segments + 1], first row of each
+  std::vector<int32_t> prefix;     // [segments], the segment before it or -1
 
-  void add(const std::vector<int32_t>& sequence);
+  /// `before` is the place of an earlier segment that has none before it, or -1.
+  void add(const std::vector<int32_t>& segment, int32_t before = -1);
   int64_t size() const { return static_cast<int64_t>(ids.size()); }
-  int64_t sequences() const { return static_cast<int64_t>(starts.size()) - 1; }
+  int64_t segments() const { return static_cast<int64_t>(prefix.size()); }
+  /// Tokens of segment s and of what comes before it.
+  int64_t tokens(int64_t s) const;
+};
+
+/// One pass over packed tokens: what its layers share, for as long as its graph lives.
+struct LayerPass {
+  PackedTokens tokens;
+  at::Tensor cosine, sine;  // [positions, R/2]
+  kernels::Precision precision = kernels::Precision::fp32;
+  bool recompute = false;  // activations are computed again in the backward pass
+
+  kernels::LayerRows rows() const;
+};
+
+using LayerParameters = kernels::LayerParts<Parameter*, Parameter*>;
+
+/// Memory of a model in training.
+struct TrainingMemory {
+  BufferPool activations;
+  kernels::LayerScratch layer;
+  kernels::HeadScratch head;
+  kernels::LayerParts<char, kernels::PackedMatrix> plain;  // of the layer that is gone back through
 };
 
 namespace ops {
@@ -62,23 +91,12 @@ void check_ids(const std::vector<int32_t>& ids, const Parameter& table);
 /// [T, D] rows of the table. Throws UsageError on an id outside it.
 at::Tensor embedding(const std::vector<int32_t>& ids, Parameter& table);
 
-/// [T, in] -> [T, out], plus `bias` [out] where there is one.
-at::Tensor linear(const at::Tensor& x, Parameter& weight, Parameter* bias = nullptr);
-
 at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps);
 
-/// RMSNorm of queries and keys, values as they are: qkv [T, row] -> [T, row].
-at::Tensor qk_norm(const at::Tensor& qkv, Parameter& q_weight, Parameter& k_weight,
-                   const kernels::AttentionShape& shape, kernels::QkNorm kind, double eps);
-
-/// qkv [T, row] -> [T, H*E]: rotation, then causal attention within each sequence. Takes `qkv`
-/// over: it is rotated in place, and the caller must not read it again (what made it does not need
-/// its output for the backward pass). `table` has room for all positions.
-at::Tensor rope_attention(const at::Tensor& qkv, const PackedTokens& tokens, const RopeTable& table,
-                          const kernels::AttentionShape& shape);
-
-/// gate_up [T, 2F] -> [T, F].
-at::Tensor swiglu(const at::Tensor& gate_up);
+/// A layer: x [T, D] -> [T, D]. Everything it is given lives as long as the graph does.
+at::Tensor layer(const at::Tensor& x, const LayerParameters& weights,
+                 const kernels::LayerShape& shape, const std::shared_ptr<const LayerPass>& pass,
+                 TrainingMemory& memory);
 
 struct TokenLogprobs {
   at::Tensor logprob;  // [T], of the target, natural logarithm
@@ -86,9 +104,11 @@ struct TokenLogprobs {
 };
 
 /// Log-probability of `targets` [T] and entropy under softmax(hidden head^T / temperature). Works
-/// in chunks of rows, forward and backward, and never holds [T, V].
+/// in chunks, forward and backward, and never holds [T, V].
 TokenLogprobs token_logprobs(const at::Tensor& hidden, Parameter& head,
-                             const std::vector<int32_t>& targets, double temperature);
+                             const std::vector<int32_t>& targets, double temperature,
+                             kernels::Precision precision = kernels::Precision::fp32,
+                             TrainingMemory* memory = nullptr);
 
 }  // namespace ops
 }  // namespace vernier

@@ -80,6 +80,8 @@ at::Tensor qk_norm(const at::Tensor& qkv, Parameter& q_weight, Parameter& k_weig
 at::Tensor rope_attention(const at::Tensor& qkv, const PackedTokens& tokens, const RopeTable& table,
                           const kernels::AttentionShape& shape) {
   check(qkv);
+  for (const int32_t before : tokens.prefix)
+    ensure(before < 0, "sequences without a common prefix");
   const int64_t rows = qkv.size(0), size = shape.head_size;
   const at::Tensor positions = on(qkv, tokens.positions);
   const auto angles = [&](const at::Tensor& values) {  // [T, 1, R/2]
@@ -94,7 +96,7 @@ at::Tensor rope_attention(const at::Tensor& qkv, const PackedTokens& tokens, con
   const at::Tensor k = rotates ? rotated(plain_k, cosine, sine) : plain_k;
   const at::Tensor v = heads.narrow(1, shape.heads + shape.kv_heads, shape.kv_heads);
   at::Tensor out = at::empty({rows, shape.heads * size}, qkv.options());
-  for (int64_t s = 0; s < tokens.sequences(); ++s) {
+  for (int64_t s = 0; s < tokens.segments(); ++s) {
     const int64_t first = tokens.starts[static_cast<size_t>(s)];
     const int64_t count = tokens.starts[static_cast<size_t>(s) + 1] - first;
     const auto own = [&](const at::Tensor& x) {

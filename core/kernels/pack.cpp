@@ -4,9 +4,8 @@
 #include <cstring>
 #include <limits>
 
-#include "core/base/pool.h"
-#include "core/kernels/cpu/table.h"
-#include "core/kernels/kernels.h"
+#include "core/base/errors.h"
+#include "core/kernels/cpu/build.h"
 #include "core/weights/weights.h"
 
 namespace vernier::kernels {
@@ -53,6 +52,25 @@ float pack_column(const float* w, int64_t inner, int8_t* panel) {
   return largest / 127.0f;
 }
 
+// A panel of `width` columns of w, whose rows are `row` apart; word k of a column has rows 2k and
+// 2k + 1.
+void pack_plain_pairs(const float* w, int64_t inner, int64_t row, int64_t width, int64_t words,
+                      uint32_t* panel) {
+  uint16_t halves[2][kPanel] = {};
+  for (int64_t k = 0; k < words; ++k) {
+    for (int64_t i = 0; i < 2; ++i) {
+      if (2 * k + i < inner)
+        table().round_bf16(w + (2 * k + i) * row, halves[i], width);
+      else
+        std::fill_n(halves[i], kPanel, uint16_t{0});
+    }
+    for (int64_t part = 0; part < kPanel; part += kPairColumns)
+      for (int64_t j = 0; j < kPairColumns; ++j)
+        panel[(part * words) + k * kPairColumns + j] =
+            halves[0][part + j] | uint32_t{halves[1][part + j]} << 16;
+  }
+}
+
 }  // namespace
 
 void pack_transposed(const float* w, int64_t columns, int64_t inner, PackedMatrix& out,
@@ -78,13 +96,20 @@ void pack_transposed(const float* w, int64_t columns, int64_t inner, PackedMatri
   });
 }
 
-void pack_plain(const float* w, int64_t inner, int64_t columns, PackedMatrix& out) {
-  shape_pack(out, inner, columns, WeightFormat::fp32);
+void pack_plain(const float* w, int64_t inner, int64_t columns, PackedMatrix& out,
+                WeightFormat format) {
+  ensure(format == WeightFormat::fp32 || format == WeightFormat::bf16_pairs,
+         "a format of training");
+  shape_pack(out, inner, columns, format);
   kernel_pool().run(out.panels(), [&](int64_t panel) {
-    float* to = out.data.as<float>() + panel * inner * kPanel;
     const int64_t first = panel * kPanel, width = std::min(kPanel, columns - first);
+    const int64_t at = panel * out.stride() / 4;
+    if (format == WeightFormat::bf16_pairs)
+      return pack_plain_pairs(w + first, inner, columns, width, out.words(),
+                              out.data.as<uint32_t>() + at);
     for (int64_t k = 0; k < inner; ++k)
-      std::memcpy(to + k * kPanel, w + k * columns + first, sizeof(float) * width);
+      std::memcpy(out.data.as<float>() + at + k * kPanel, w + k * columns + first,
+                  sizeof(float) * width);
   });
 }
 

@@ -7,6 +7,7 @@
 #include "core/base/errors.h"
 #include "core/base/rng.h"
 #include "core/kernels/device.h"
+#include "core/kernels/ops_device.h"
 #include "core/model/rope.h"
 
 namespace vernier {
@@ -51,6 +52,10 @@ Decoder::Decoder(const ModelSpec& spec, bool trained, at::ScalarType type, at::D
     add_slice("lm_head.weight", head_, 0, spec.vocab_size);
   }
   allocate(trained, type, device);
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    layer_parameters_.push_back(layer_parameters(layers_[i]));
+    layer_shapes_.push_back(layer_shape(static_cast<int64_t>(i)));
+  }
 }
 
 // The parameters of a layer and their names in a checkpoint, in the order of its work.
@@ -178,24 +183,53 @@ void Decoder::randomize(uint64_t seed, double embedding_std, double residual_sca
   weights_changed();
 }
 
-at::Tensor Decoder::linear(const at::Tensor& x, size_t weight, std::optional<size_t> bias) {
-  return ops::linear(x, parameters_[weight], bias ? &parameters_[*bias] : nullptr);
+LayerParameters Decoder::layer_parameters(const Layer& layer) {
+  const auto at = [this](size_t place) { return &parameters_[place]; };
+  const auto maybe = [this](std::optional<size_t> place) {
+    return place ? &parameters_[*place] : nullptr;
+  };
+  return {.attention_norm = at(layer.attention_norm),
+          .qkv_bias = maybe(layer.qkv_bias),
+          .q_norm = maybe(layer.q_norm),
+          .k_norm = maybe(layer.k_norm),
+          .output_bias = maybe(layer.output_bias),
+          .mlp_norm = at(layer.mlp_norm),
+          .gate_up_bias = maybe(layer.gate_up_bias),
+          .down_bias = maybe(layer.down_bias),
+          .qkv = at(layer.qkv),
+          .output = at(layer.output),
+          .gate_up = at(layer.gate_up),
+          .down = at(layer.down)};
 }
 
-at::Tensor Decoder::attention_block(const at::Tensor& x, int64_t index,
-                                    const PackedTokens& tokens) {
-  const Layer& layer = layers_[static_cast<size_t>(index)];
-  const auto shape = spec_.attention(index);
-  at::Tensor qkv = linear(x, layer.qkv, layer.qkv_bias);
-  if (layer.q_norm)
-    qkv = ops::qk_norm(qkv, parameters_[*layer.q_norm], parameters_[*layer.k_norm], shape,
-                       spec_.qk_norm, spec_.rms_norm_eps);
-  return linear(ops::rope_attention(qkv, tokens, rope_, shape), layer.output, layer.output_bias);
+kernels::LayerShape Decoder::layer_shape(int64_t index) const {
+  return {.width = spec_.hidden_size,
+          .inner = spec_.intermediate_size,
+          .attention = spec_.attention(index),
+          .qk_norm = spec_.qk_norm,
+          .norm_after = spec_.norm_after,
+          .eps = spec_.rms_norm_eps};
 }
 
-at::Tensor Decoder::mlp_block(const at::Tensor& x, const Layer& layer) {
-  const at::Tensor inner = ops::swiglu(linear(x, layer.gate_up, layer.gate_up_bias));
-  return linear(inner, layer.down, layer.down_bias);
+// The same steps for a tensor on a GPU, without gradients.
+at::Tensor Decoder::device_layer(const at::Tensor& x, size_t index, const PackedTokens& tokens) {
+  namespace gpu = ops::device;
+  const LayerParameters& layer = layer_parameters_[index];
+  const kernels::LayerShape& shape = layer_shapes_[index];
+  const auto norm = [&](const at::Tensor& h, Parameter* weight, bool here) {
+    return here ? gpu::rms_norm(h, *weight, shape.eps) : h;
+  };
+  const bool after = shape.norm_after;
+  at::Tensor qkv = gpu::linear(norm(x, layer.attention_norm, !after), *layer.qkv, layer.qkv_bias);
+  if (layer.q_norm != nullptr)
+    qkv =
+        gpu::qk_norm(qkv, *layer.q_norm, *layer.k_norm, shape.attention, shape.qk_norm, shape.eps);
+  const at::Tensor attended = gpu::rope_attention(qkv, tokens, rope_, shape.attention);
+  const at::Tensor middle = x + norm(gpu::linear(attended, *layer.output, layer.output_bias),
+                                     layer.attention_norm, after);
+  const at::Tensor inner = gpu::swiglu(
+      gpu::linear(norm(middle, layer.mlp_norm, !after), *layer.gate_up, layer.gate_up_bias));
+  return middle + norm(gpu::linear(inner, *layer.down, layer.down_bias), layer.mlp_norm, after);
 }
 
 // For a sequence of this many tokens, or an error.
@@ -206,38 +240,30 @@ void Decoder::make_room(int64_t tokens) {
   rope_.reserve(tokens);
 }
 
-namespace {
-int64_t longest_of(const PackedTokens& tokens) {
+at::Tensor Decoder::hidden(const PackedTokens& tokens, const TrainingOptions& options) {
   int64_t longest = 0;
-  for (size_t s = 0; s + 1 < tokens.starts.size(); ++s)
-    longest = std::max<int64_t>(longest, tokens.starts[s + 1] - tokens.starts[s]);
-  return longest;
-}
-}  // namespace
-
-at::Tensor Decoder::hidden(const PackedTokens& tokens) {
-  make_room(longest_of(tokens));
-  const auto norm = [&](const at::Tensor& h, size_t weight) {
-    return ops::rms_norm(h, parameters_[weight], spec_.rms_norm_eps);
-  };
+  for (int64_t s = 0; s < tokens.segments(); ++s) longest = std::max(longest, tokens.tokens(s));
+  make_room(longest);
   at::Tensor x = ops::embedding(tokens.ids, parameters_[embedding_]);
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    const Layer& layer = layers_[i];
-    const auto index = static_cast<int64_t>(i);
-    if (spec_.norm_after) {
-      x = x + norm(attention_block(x, index, tokens), layer.attention_norm);
-      x = x + norm(mlp_block(x, layer), layer.mlp_norm);
-    } else {
-      x = x + attention_block(norm(x, layer.attention_norm), index, tokens);
-      x = x + mlp_block(norm(x, layer.mlp_norm), layer);
-    }
-  }
-  return norm(x, final_norm_);
+  const auto pass = std::make_shared<const LayerPass>(LayerPass{.tokens = tokens,
+                                                                .cosine = rope_.cosine,
+                                                                .sine = rope_.sine,
+                                                                .precision = options.precision,
+                                                                .recompute = options.recompute});
+  for (size_t i = 0; i < layers_.size(); ++i)
+    x = x.is_cuda() ? device_layer(x, i, tokens)
+                    : ops::layer(x, layer_parameters_[i], layer_shapes_[i], pass, memory_);
+  return ops::rms_norm(x, parameters_[final_norm_], spec_.rms_norm_eps);
+}
+
+ops::TokenLogprobs Decoder::logprobs(const at::Tensor& hidden, const std::vector<int32_t>& targets,
+                                     double temperature, const TrainingOptions& options) {
+  return ops::token_logprobs(hidden, head(), targets, temperature, options.precision, &memory_);
 }
 
 at::Tensor Decoder::logits(const at::Tensor& hidden, WeightFormat format) {
   const at::NoGradGuard no_grad;
-  if (format == WeightFormat::fp32) return ops::linear(hidden.contiguous(), head());
+  if (hidden.is_cuda()) return ops::device::linear(hidden, head(), nullptr);
   const at::Tensor rows = hidden.contiguous();
   at::Tensor out = at::empty({rows.size(0), spec_.vocab_size}, rows.options());
   logits(rows.const_data_ptr<float>(), rows.size(0), format, out.data_ptr<float>());

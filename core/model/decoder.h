@@ -37,6 +37,12 @@ struct CachedTokens {
            const std::vector<int32_t>& pages);
 };
 
+/// How a pass with gradients is computed.
+struct TrainingOptions {
+  kernels::Precision precision = kernels::Precision::fp32;
+  bool recompute = false;  // activation checkpointing: a layer keeps its input alone
+};
+
 class Decoder {
  public:
   /// Weights are zero until they are filled. `trained` also makes the gradient buffer.
@@ -69,8 +75,15 @@ class Decoder {
   /// times residual_scale / sqrt(2 layers), norms 1, biases 0.
   void randomize(uint64_t seed, double embedding_std, double residual_scale);
 
-  /// Hidden states [T, D] after the last norm, of whole sequences; with gradients where enabled.
-  at::Tensor hidden(const PackedTokens& tokens);
+  /// Hidden states [T, D] after the last norm; with gradients where enabled.
+  at::Tensor hidden(const PackedTokens& tokens, const TrainingOptions& options = {});
+
+  /// Log-probability of `targets` and entropy, [T] each, from hidden states [T, D].
+  ops::TokenLogprobs logprobs(const at::Tensor& hidden, const std::vector<int32_t>& targets,
+                              double temperature, const TrainingOptions& options = {});
+
+  /// Gives back what passes with gradients keep for the next one.
+  void release_training_memory() { memory_ = {}; }
 
   /// Hidden states [rows, D] of the tokens of one pass, without gradients. Tokens before a span are
   /// in the cache, its own are written to it. With fp32 weights the same bits as hidden() gives.
@@ -106,9 +119,9 @@ class Decoder {
   void add_slice(const std::string& name, size_t parameter, int64_t first_row, int64_t rows);
   Layer add_layer(int64_t index);
   void allocate(bool trained, at::ScalarType type, at::Device device);
-  at::Tensor attention_block(const at::Tensor& x, int64_t index, const PackedTokens& tokens);
-  at::Tensor mlp_block(const at::Tensor& x, const Layer& layer);
-  at::Tensor linear(const at::Tensor& x, size_t weight, std::optional<size_t> bias);
+  LayerParameters layer_parameters(const Layer& layer);
+  kernels::LayerShape layer_shape(int64_t index) const;
+  at::Tensor device_layer(const at::Tensor& x, size_t index, const PackedTokens& tokens);
   void make_room(int64_t tokens);
   // What a block of layer `index` gives for the rows `in` [rows, D] is written to `out` [rows, D],
   // or added to it.
@@ -123,9 +136,12 @@ class Decoder {
   std::vector<std::vector<int64_t>> shapes_;
   std::vector<NamedSlice> slices_;
   std::vector<Layer> layers_;
+  std::vector<LayerParameters> layer_parameters_;
+  std::vector<kernels::LayerShape> layer_shapes_;
   size_t embedding_ = 0, final_norm_ = 0, head_ = 0;
   RopeTable rope_;
   PassArrays arrays_;
+  TrainingMemory memory_;
 };
 
 }  // namespace vernier

@@ -223,11 +223,6 @@ inline void weighted_values(const float* weights, long row, const Source& source
     }
 }
 
-inline void weighted_rows(const float* weights, const float* rows, float* out, long count,
-                          long size) {
-  weighted_values<1>(weights, 0, Dense{nullptr, rows, size}, out, 0, count, size);
-}
-
 // Scores become weights exp(score - top); returns their sum, and the top. There is room for whole
 // vectors.
 inline float soften(float* scores, long keys, float& top) {
@@ -265,26 +260,38 @@ inline void attend_heads(const float* queries, const Source& source, float* out,
   }
 }
 
-template <class Source>
-inline void attend_group(const float* queries, long heads, const Source& source, float* out,
-                         float* log_sums, float* scores, long from, long to, long size,
-                         float scale) {
+template <long kHeads>
+struct Together {
+  static constexpr long kCount = kHeads;
+};
+
+// Calls body(Together<n>, first) for heads that share keys and values, up to kHeadsTogether of them
+// at a time.
+template <class Body>
+inline void by_heads(long heads, const Body& body) {
   static_assert(kHeadsTogether == 3);
   for (long h = 0; h < heads;) {
     const long left = heads - h;
     const long count = left == 3 || left > 4 ? 3 : left > 1 ? 2 : 1;
-    const auto run = [&](auto kernel) {
-      kernel(queries + h * size, source, out + h * size,
-             log_sums == nullptr ? nullptr : log_sums + h, scores, from, to, size, scale);
-    };
     if (count == 3)
-      run(attend_heads<3, Source>);
+      body(Together<3>{}, h);
     else if (count == 2)
-      run(attend_heads<2, Source>);
+      body(Together<2>{}, h);
     else
-      run(attend_heads<1, Source>);
+      body(Together<1>{}, h);
     h += count;
   }
+}
+
+template <class Source>
+inline void attend_group(const float* queries, long heads, const Source& source, float* out,
+                         float* log_sums, float* scores, long from, long to, long size,
+                         float scale) {
+  by_heads(heads, [&](auto together, long h) {
+    attend_heads<decltype(together)::kCount>(queries + h * size, source, out + h * size,
+                                             log_sums == nullptr ? nullptr : log_sums + h, scores,
+                                             from, to, size, scale);
+  });
 }
 
 void attend(const float* queries, long heads, const float* k_columns, const float* v, float* out,
@@ -300,28 +307,82 @@ void attend_paged(const float* queries, long heads, const float* const* pages, l
                size, scale);
 }
 
-void attend_backward(const float* d_out, const float* query, const float* k_columns,
-                     const float* v_columns, const float* k, const float* out, float log_sum,
-                     float* dq, float* dk, float* dv, float* scores, float* d_scores, long from,
-                     long to, long size, float scale) {
-  const Dense keys{k_columns, nullptr, size}, values{v_columns, nullptr, size};
-  float* p = score_keys<1>(query, keys, scores, 0, from, to, size, scale);
-  float* ds = score_keys<1>(d_out, values, d_scores, 0, from, to, size, 1.0f);
-  float shared = 0;  // sum over j of p_j dp_j
-  for (long e = 0; e < size; ++e) shared += d_out[e] * out[e];
-  for (long j = 0; j < to - from; j += kLanes) {
-    const Vec weight = exp_of(load(p + j) - log_sum);
-    store(p + j, weight);
-    store(ds + j, weight * (load(ds + j) - shared) * scale);
-  }
-  weighted_rows(ds, k + from * size, dq, to - from, size);
-  for (long j = 0; j < to - from; ++j) {
-    float *dk_row = dk + (from + j) * size, *dv_row = dv + (from + j) * size;
-    for (long e = 0; e < size; ++e) {
-      dk_row[e] += ds[j] * query[e];
-      dv_row[e] += p[j] * d_out[e];
+// Of kHeads heads of one token: weights, then the gradients of the scores and of the queries.
+template <long kHeads>
+inline void attend_heads_backward(const float* d_out, const float* queries, const Dense& keys,
+                                  const Dense& values, const float* out, const float* log_sums,
+                                  float* dq, float* weights, float* d_scores, long row,
+                                  float* scratch, long from, long to, long size, float scale) {
+  const long count = to - from;
+  float* products = scratch + kHeads * row;
+  const float* scores = score_keys<kHeads>(queries, keys, scratch, row, from, to, size, scale);
+  const float* d_weights = score_keys<kHeads>(d_out, values, products, row, from, to, size, 1.0f);
+  for (long h = 0; h < kHeads; ++h) {
+    const float *s = scores + h * row, *d = d_weights + h * row;
+    float *p = weights + h * row, *ds = d_scores + h * row;
+    float shared = 0;  // sum over j of p_j dp_j
+    for (long e = 0; e < size; ++e) shared += d_out[h * size + e] * out[h * size + e];
+    for (long j = 0; j < count; j += kLanes) {
+      const long left = count - j < kLanes ? count - j : kLanes;
+      const Vec weight = exp_of(load(s + j) - log_sums[h]);
+      const Vec d_score = weight * (load(d + j) - shared) * scale;
+      if (left == kLanes) {
+        store(p + j, weight);
+        store(ds + j, d_score);
+      } else {
+        store_part(p + j, weight, left);
+        store_part(ds + j, d_score, left);
+      }
     }
   }
+  weighted_values<kHeads>(d_scores, row, keys, dq, from, to, size);
+}
+
+void attend_backward(const float* d_out, const float* queries, long heads, const float* k_columns,
+                     const float* v_columns, const float* k, const float* out,
+                     const float* log_sums, float* dq, float* weights, float* d_scores, long row,
+                     float* scratch, long from, long to, long size, float scale) {
+  const Dense keys{k_columns, k, size}, values{v_columns, nullptr, size};
+  by_heads(heads, [&](auto together, long h) {
+    constexpr long kHeads = decltype(together)::kCount;
+    attend_heads_backward<kHeads>(d_out + h * size, queries + h * size, keys, values,
+                                  out + h * size, log_sums + h, dq + h * size, weights + h * row,
+                                  d_scores + h * row, row, scratch, from, to, size, scale);
+  });
+}
+
+// Four rows of `out` at a time, each one chain over the vectors in order.
+template <long kRows>
+inline void add_outer_rows(const float* weights, long row, const float* vectors, long count,
+                           float* out, long size) {
+  long e = 0;
+  for (; e + 4 * kLanes <= size; e += 4 * kLanes) {
+    Vec sum[kRows][4];
+    for (long j = 0; j < kRows; ++j)
+      for (long v = 0; v < 4; ++v) sum[j][v] = load(out + j * size + e + v * kLanes);
+    for (long r = 0; r < count; ++r) {
+      Vec value[4];
+      for (long v = 0; v < 4; ++v) value[v] = load(vectors + r * size + e + v * kLanes);
+      for (long j = 0; j < kRows; ++j) {
+        const Vec factor = all(weights[r * row + j]);
+        for (long v = 0; v < 4; ++v) sum[j][v] += factor * value[v];
+      }
+    }
+    for (long j = 0; j < kRows; ++j)
+      for (long v = 0; v < 4; ++v) store(out + j * size + e + v * kLanes, sum[j][v]);
+  }
+  for (long j = 0; j < kRows; ++j)
+    for (long i = e; i < size; ++i)
+      for (long r = 0; r < count; ++r)
+        out[j * size + i] += weights[r * row + j] * vectors[r * size + i];
+}
+
+void add_outer(const float* weights, long row, const float* vectors, long count, float* out,
+               long rows, long size) {
+  long j = 0;
+  for (; j + 4 <= rows; j += 4)
+    add_outer_rows<4>(weights + j, row, vectors, count, out + j * size, size);
+  for (; j < rows; ++j) add_outer_rows<1>(weights + j, row, vectors, count, out + j * size, size);
 }
 
 float largest(const float* values, long count) {
@@ -362,6 +423,13 @@ void round_bf16(const float* values, unsigned short* out, long count) {
     const unsigned rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
     const unsigned nan = bits >> 16 | 0x0040;  // rounding could carry it into infinity
     out[i] = static_cast<unsigned short>((bits & 0x7FFFFFFF) > 0x7F800000 ? nan : rounded);
+  }
+}
+
+void widen_bf16(const unsigned short* values, float* out, long count) {
+  for (long i = 0; i < count; ++i) {
+    const unsigned bits = static_cast<unsigned>(values[i]) << 16;
+    __builtin_memcpy(out + i, &bits, sizeof bits);
   }
 }
 
@@ -408,7 +476,7 @@ void log_softmax_backward(float* logits, long target, float scale, float log_sum
     else
       store_part(logits + i, grad, left);
   }
-  logits[target] += scale * d_logprob;
+  if (target >= 0) logits[target] += scale * d_logprob;
 }
 
 void adamw(float* weights, const float* gradient, float* moment1, float* moment2, long count,
@@ -450,9 +518,11 @@ const CpuTable VERNIER_TABLE = {
     .attend = attend,
     .attend_paged = attend_paged,
     .attend_backward = attend_backward,
+    .add_outer = add_outer,
     .largest = largest,
     .weigh = weigh,
     .round_bf16 = round_bf16,
+    .widen_bf16 = widen_bf16,
     .log_sum_exp = log_sum_exp,
     .log_softmax_backward = log_softmax_backward,
     .adamw = adamw,

@@ -58,13 +58,18 @@ struct CpuTable {
   void (*attend_paged)(const float* queries, long heads, const float* const* pages, long at,
                        long values_at, float* out, float* scores, long from, long to, long size,
                        float scale);
-  /// The gradient of one head of the first of them. `k` [to][size] by rows too; v_columns like
-  /// k_columns. dk, dv [to][size] are added to, dq written. `scores`, `d_scores`: room for the
-  /// tokens and 48 more.
-  void (*attend_backward)(const float* d_out, const float* query, const float* k_columns,
-                          const float* v_columns, const float* k, const float* out, float log_sum,
-                          float* dq, float* dk, float* dv, float* scores, float* d_scores,
-                          long from, long to, long size, float scale);
+  /// The gradients of the first of them, of all heads. `k` [to][size] by rows too; v_columns like
+  /// k_columns. dq [heads][size] is written, and for the tokens [from, to) the weights and the
+  /// gradients of the scores, of a head `row` apart; `row` is at least `to` - `from` + 48.
+  /// `scratch`: room for 2 kHeadsTogether rows.
+  void (*attend_backward)(const float* d_out, const float* queries, long heads,
+                          const float* k_columns, const float* v_columns, const float* k,
+                          const float* out, const float* log_sums, float* dq, float* weights,
+                          float* d_scores, long row, float* scratch, long from, long to, long size,
+                          float scale);
+  /// out [rows][size] += sum over r < count, in order, of weights[r * row + j] vectors[r][size].
+  void (*add_outer)(const float* weights, long row, const float* vectors, long count, float* out,
+                    long rows, long size);
 
   /// The largest of `count` numbers, NaN left out; -3.4e38 where there is none.
   float (*largest)(const float* values, long count);
@@ -73,9 +78,11 @@ struct CpuTable {
 
   /// Rounded to bf16, to nearest and ties to even; a NaN stays one.
   void (*round_bf16)(const float* values, unsigned short* out, long count);
+  void (*widen_bf16)(const unsigned short* values, float* out, long count);
 
   /// One row: log-sum-exp of logits * scale; where `entropy` is not null, the entropy too.
   float (*log_sum_exp)(const float* logits, float scale, float* entropy, long count);
+  /// A target below 0 is not among these logits.
   void (*log_softmax_backward)(float* logits, long target, float scale, float log_sum,
                                float entropy, float d_logprob, float d_entropy, long count);
 
