@@ -3,30 +3,25 @@
 //   vernier_bench rollout --model M --sequences B --prompt-tokens P --tokens N [--weights F]
 //   vernier_bench prefill --model M --prompt-tokens P [--responses R] [--weights F]
 //   vernier_bench kernels [--inner K --columns N] [--weights F]
+//   vernier_bench step --model M --prompts B --n G --tokens N --steps K
 //   vernier_bench soak --model M --requests N [--kv-cache-gb X]
 //
 // One JSON object to standard output.
-#include <sys/resource.h>
 #include <unistd.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <atomic>
 #include <cstdio>
 #include <fstream>
 #include <map>
 
 #include "core/base/clock.h"
-#include "core/base/errors.h"
-#include "core/base/json.h"
 #include "core/base/pool.h"
-#include "core/base/rng.h"
+#include "core/kernels/machine.h"
 #include "core/kernels/threads.h"
 #include "core/model/model.h"
 #include "rollout/engine.h"
+#include "tools/bench_parts.h"
 
 namespace vernier {
 namespace {
@@ -38,154 +33,9 @@ struct Options {
   double kv_cache_gb = 0;
 };
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-kernels::WeightFormat format_of(const std::string& name) {
-  if (name == "bf16") return kernels::bf16_format();
-  return name == "int8" ? kernels::WeightFormat::int8 : kernels::WeightFormat::fp32;
-}
 int64_t bytes_of(kernels::WeightFormat format) {
   if (format == kernels::WeightFormat::fp32) return 4;
   return format == kernels::WeightFormat::int8 ? 1 : 2;
-}
-
-// Best of several passes over 256 MB, each thread through a part of its own with what comes after
-// asked for early, as the kernels do.
-double read_gb_per_s() {
-  constexpr int64_t kBytes = int64_t{1} << 28, kLine = 64, kAhead = 4096;
-  Buffer memory(kBytes + kAhead);
-  std::fill_n(memory.as<uint64_t>(), kBytes / 8, uint64_t{1});
-  const int64_t threads = kernel_pool().threads();
-  std::atomic<uint64_t> sink = 0;
-  double best = 0;
-  for (int pass = 0; pass < 7; ++pass) {
-    const Clock clock;
-    kernel_pool().run(threads, [&](int64_t part) {
-      const char* end = memory.as<char>() + kBytes / threads * (part + 1);
-      uint64_t sum = 0;
-      for (const char* at = end - kBytes / threads; at < end; at += kLine) {
-        __builtin_prefetch(at + kAhead);
-        const auto* words = reinterpret_cast<const uint64_t*>(at);
-        for (int64_t i = 0; i < kLine / 8; ++i) sum += words[i];
-      }
-      sink += sum;
-    });
-    best = std::max(best, static_cast<double>(kBytes) / clock.seconds() / 1e9);
-  }
-  return best;
-}
-
-// Fused multiply-adds that touch no memory: what a core could do at most. A vector is 4, 8 or 16
-// floats; twelve chains hide the latency of one.
-constexpr int kChains = 12;
-template <class Vec>
-[[gnu::always_inline]] inline float multiply_add(int64_t count) {
-  Vec sums[kChains];
-  for (int c = 0; c < kChains; ++c) sums[c] = Vec{} + 1e-3f * static_cast<float>(c);
-  for (int64_t i = 0; i < count; ++i)
-    for (int c = 0; c < kChains; ++c) sums[c] = sums[c] * 0.999f + 1e-3f;
-  float total = 0;
-  for (int c = 0; c < kChains; ++c) total += sums[c][0];
-  return total;
-}
-typedef float Vec4 __attribute__((vector_size(16)));
-float multiply_add_4(int64_t count) { return multiply_add<Vec4>(count); }
-#if defined(__x86_64__)
-typedef float Vec8 __attribute__((vector_size(32)));
-typedef float Vec16 __attribute__((vector_size(64)));
-[[gnu::target("avx2,fma")]] float multiply_add_8(int64_t count) {
-  return multiply_add<Vec8>(count);
-}
-[[gnu::target("avx512f")]] float multiply_add_16(int64_t count) {
-  return multiply_add<Vec16>(count);
-}
-// Pairs of bf16 numbers: twice as many a vector.
-[[gnu::target("avx512f,avx512bf16")]] float multiply_pairs(int64_t count) {
-  const __m512i ones = _mm512_set1_epi32(0x3F803F80);
-  Vec16 sums[kChains];
-  for (int c = 0; c < kChains; ++c) sums[c] = Vec16{} + static_cast<float>(c);
-  for (int64_t i = 0; i < count; ++i)
-    for (Vec16& sum : sums)
-      sum = _mm512_dpbf16_ps(sum, reinterpret_cast<const __m512bh&>(ones),
-                             reinterpret_cast<const __m512bh&>(ones));
-  float total = 0;
-  for (const Vec16& sum : sums) total += sum[0];
-  return total;
-}
-// Four products of tiles, each of 16 rows with 16 columns of 32 numbers.
-[[gnu::target("amx-tile,amx-bf16")]] float multiply_tiles(int64_t count) {
-  struct alignas(64) {
-    uint8_t palette = 1, start = 0, reserved[14] = {};
-    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-  } shapes;
-  __asm__ volatile("" : : "m"(shapes));  // the intrinsic says that it reads 8 bytes; it reads all
-  _tile_loadconfig(&shapes);
-  for (int64_t i = 0; i < count; ++i) {
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
-  }
-  _tile_release();
-  return 0;
-}
-#endif
-
-struct Peak {
-  float (*run)(int64_t count);
-  int64_t multiplied;  // numbers a count
-};
-
-Peak widest(kernels::WeightFormat format) {
-#if defined(__x86_64__)
-  const std::string set = kernels::instruction_set();
-  const bool pairs = format == kernels::WeightFormat::bf16_pairs;
-  if (pairs && set == "avx512+amx") return {multiply_tiles, 4 * 16 * 16 * 32};
-  if (pairs) return {multiply_pairs, kChains * 32};
-  if (set.starts_with("avx512")) return {multiply_add_16, kChains * 16};
-  if (set == "avx2") return {multiply_add_8, kChains * 8};
-#endif
-  return {multiply_add_4, kChains * 4};
-}
-
-double peak_gflops(kernels::WeightFormat format) {
-  constexpr int64_t kCount = 4'000'000;
-  const Peak peak = widest(format);
-  const int threads = kernel_pool().threads();
-  std::atomic<float> sink = 0;
-  double best = 0;
-  for (int pass = 0; pass < 7; ++pass) {
-    const Clock clock;
-    kernel_pool().run(threads, [&](int64_t) { sink = peak.run(kCount); });
-    const auto operations = static_cast<double>(2 * peak.multiplied * kCount * threads);
-    best = std::max(best, operations / clock.seconds() / 1e9);
-  }
-  return best;
-}
-
-double peak_rss_mb() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) / 1024;
-}
-
-// Others in every round, so that none is found in the cache.
-std::vector<Prompt> random_prompts(int64_t count, int64_t tokens, int64_t vocabulary,
-                                   int64_t round) {
-  std::vector<Prompt> prompts(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i) {
-    Rng rng(7, Stream::task, static_cast<uint64_t>(round), static_cast<uint64_t>(i));
-    Prompt& prompt = prompts[static_cast<size_t>(i)];
-    prompt.id = cat(i);
-    prompt.index = i;
-    for (int64_t t = 0; t < tokens; ++t)
-      prompt.ids.push_back(static_cast<int32_t>(rng.next_below(vocabulary)));
-  }
-  return prompts;
 }
 
 // Weights that a token is multiplied with, the head among them.
@@ -238,7 +88,8 @@ Json rollout(const Options& options) {
   // counts: it is of a difference.
   if (options.device == "cuda")
     return {{"tokens_per_s", median(whole)}, {"decode_tokens_per_s", median(decode)}};
-  const double bandwidth = read_gb_per_s() * 1e9, peak = peak_gflops(all.weights) * 1e9;
+  const double bandwidth = kernels::read_gb_per_s() * 1e9,
+               peak = kernels::peak_gflops(all.weights) * 1e9;
   const auto weights = static_cast<double>(multiplied(spec, model.decoder->num_parameters()));
   const double step = std::max(weights * static_cast<double>(bytes_of(all.weights)) / bandwidth,
                                2 * weights * static_cast<double>(options.sequences) / peak);
@@ -281,12 +132,12 @@ Json products(const Options& options) {
   std::vector<float> weights(static_cast<size_t>(inner * columns));
   Rng rng(1, Stream::init);
   for (float& weight : weights) weight = static_cast<float>(rng.next_uniform() - 0.5);
-  const double bandwidth = read_gb_per_s();
+  const double bandwidth = kernels::read_gb_per_s();
   Json rows = Json::array();
   for (const char* name : {"fp32", "bf16", "int8"}) {
     kernels::PackedMatrix packed;
     kernels::pack_transposed(weights.data(), columns, inner, packed, format_of(name));
-    const double peak = peak_gflops(format_of(name));
+    const double peak = kernels::peak_gflops(format_of(name));
     for (const int64_t count : {1, 2, 4, 8, 16, 32, 64, 128, 256}) {
       std::vector<float> in(static_cast<size_t>(count * inner), 0.5f);
       std::vector<float> out(static_cast<size_t>(count * columns));
@@ -417,6 +268,28 @@ void add_model(CLI::App* command, Options& options) {
   command->add_option("--prompt-tokens", options.prompt_tokens)->check(CLI::Range(1, 1 << 20));
 }
 
+void add_step(CLI::App* command, StepBench& options) {
+  command
+      ->add_option("--model", options.model,
+                   "Hugging Face folder, GGUF file, or tiny-llama-128x4: a new one")
+      ->required();
+  command->add_option("--weights", options.weights, "that responses are drawn with")
+      ->check(CLI::IsMember({"fp32", "bf16", "int8"}));
+  command->add_option("--precision", options.precision, "of training")
+      ->check(CLI::IsMember({"fp32", "bf16"}));
+  command->add_option("--algorithm", options.algorithm);
+  command->add_option("--prompts", options.prompts)->check(CLI::Range(1, 1 << 16));
+  command->add_option("--n", options.n, "responses a prompt")->check(CLI::Range(1, 1 << 12));
+  command->add_option("--prompt-tokens", options.prompt_tokens)->check(CLI::Range(1, 1 << 20));
+  command->add_option("--tokens", options.tokens, "of each response")
+      ->check(CLI::Range(1, 1 << 20));
+  command->add_option("--steps", options.steps, "that are timed")->check(CLI::Range(1, 1 << 20));
+  command->add_option("--max-tokens", options.max_tokens, "of a micro-batch")
+      ->check(CLI::Range(1, 1 << 30));
+  command->add_flag("--activation-checkpointing", options.checkpointing);
+  command->add_option("--save", options.save, "folder that the model is written to first");
+}
+
 int run(int argc, char** argv) {
   Options options;
   CLI::App app("times what Vernier is fast at", "vernier_bench");
@@ -439,11 +312,15 @@ int run(int argc, char** argv) {
   add_model(soak, options);
   soak->add_option("--requests", options.requests)->check(CLI::Range(1, 1 << 30));
   soak->add_option("--kv-cache-gb", options.kv_cache_gb)->check(CLI::Range(0.0, 1e6));
+  StepBench steps;
+  CLI::App* step = app.add_subcommand("step", "whole RL steps with responses of one length");
+  add_step(step, steps);
   CLI11_PARSE(app, argc, argv);
   set_threads(options.threads);
   const Json out = decoding->parsed()  ? rollout(options)
                    : prompts->parsed() ? prefill(options)
                    : soak->parsed()    ? Soak(options).run()
+                   : step->parsed()    ? bench_step(steps)
                                        : products(options);
   std::printf("%s\n", dump_json(out).c_str());
   return 0;

@@ -1,6 +1,7 @@
 #include "trainer/packing.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 
 namespace vernier {
@@ -11,20 +12,37 @@ Sequence sequence_of(const Response& response, const std::vector<int32_t>* promp
 
 std::vector<std::vector<size_t>> split_by_tokens(const std::vector<Sequence>& sequences,
                                                  int64_t max_tokens) {
+  struct Together {
+    int64_t longest = 0;
+    size_t place = 0;  // of its first sequence: keeps groups of one length apart
+  };
+  std::map<const void*, Together> groups;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    Together& group = groups.try_emplace(sequences[i].prompt, Together{0, i}).first->second;
+    group.longest = std::max(group.longest, sequences[i].tokens());
+  }
   std::vector<size_t> order(sequences.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    const Together &left = groups.at(sequences[a].prompt), &right = groups.at(sequences[b].prompt);
+    if (left.longest != right.longest) return left.longest > right.longest;
+    if (left.place != right.place) return left.place < right.place;
     return sequences[a].tokens() > sequences[b].tokens();
   });
   std::vector<std::vector<size_t>> batches;
+  const void* prompt = nullptr;  // of the sequence before
   int64_t filled = 0;
   for (const size_t i : order) {
-    if (batches.empty() || filled + sequences[i].tokens() > max_tokens) {
+    const Sequence& sequence = sequences[i];
+    int64_t tokens = sequence.prompt == prompt ? sequence.length : sequence.tokens();
+    if (batches.empty() || filled + tokens > max_tokens) {
       batches.emplace_back();
       filled = 0;
+      tokens = sequence.tokens();
     }
     batches.back().push_back(i);
-    filled += sequences[i].tokens();
+    filled += tokens;
+    prompt = sequence.prompt;
   }
   return batches;
 }
@@ -32,19 +50,30 @@ std::vector<std::vector<size_t>> split_by_tokens(const std::vector<Sequence>& se
 // The last token of a response predicts nothing and does not run.
 ops::TokenLogprobs packed_logprobs(Decoder& decoder, const std::vector<Sequence>& sequences,
                                    const std::vector<size_t>& which, double temperature) {
+  std::map<const void*, int64_t> sharing;  // sequences of a prompt
+  for (const size_t i : which) ++sharing[sequences[i].prompt];
   PackedTokens tokens;
+  std::map<const void*, std::pair<int32_t, int64_t>> prompts;  // segment, and its last row
   std::vector<int64_t> rows;
   std::vector<int32_t> targets, ids;
   for (const size_t i : which) {
     const Sequence& s = sequences[i];
-    ids.assign(s.prompt->begin(), s.prompt->end());
-    ids.insert(ids.end(), s.response, s.response + s.length - 1);
-    const int64_t first = tokens.size() + static_cast<int64_t>(s.prompt->size()) - 1;
+    const bool shared = sharing.at(s.prompt) > 1;
+    const int32_t* last = s.response + s.length - 1;
+    if (shared && !prompts.contains(s.prompt)) {
+      tokens.add(*s.prompt);
+      prompts[s.prompt] = {static_cast<int32_t>(tokens.segments() - 1), tokens.size() - 1};
+    }
+    ids.clear();
+    if (!shared) ids = *s.prompt;
+    ids.insert(ids.end(), s.response, last);
+    // The row before that of the first token of the response.
+    const int64_t before = tokens.size() + (shared ? 0 : std::ssize(*s.prompt)) - 1;
     s.for_drawn([&](int64_t t) {
-      rows.push_back(first + t);
+      rows.push_back(t == 0 && shared ? prompts.at(s.prompt).second : before + t);
       targets.push_back(s.response[t]);
     });
-    tokens.add(ids);
+    if (!ids.empty()) tokens.add(ids, shared ? prompts.at(s.prompt).first : -1);
   }
   const at::Tensor hidden = decoder.hidden(tokens).index_select(0, at::tensor(rows));
   return decoder.logprobs(hidden, targets, temperature);

@@ -35,12 +35,15 @@ struct Sequence {
 /// The first num_tokens tokens of a response.
 Sequence sequence_of(const Response& response, const std::vector<int32_t>* prompt);
 
-/// Places of the sequences of each micro-batch, longest first, at most `max_tokens` tokens of
-/// prompts and responses in each; a sequence that is longer has one to itself.
+/// Places of the sequences of each micro-batch, at most `max_tokens` tokens in each; a sequence
+/// that is longer has one to itself. Sequences of one prompt (the same object) stay together as far
+/// as they fit, and their prompt counts once: groups with the longest sequences come first, in each
+/// the longest first.
 std::vector<std::vector<size_t>> split_by_tokens(const std::vector<Sequence>& sequences,
                                                  int64_t max_tokens);
 
-/// Log-probability and entropy of the drawn tokens of some sequences, one after the other [T].
+/// Log-probability and entropy of the drawn tokens of some sequences, one after the other [T]. A
+/// prompt that several of them share is computed once; that changes no bit of the forward pass.
 ops::TokenLogprobs packed_logprobs(Decoder& decoder, const std::vector<Sequence>& sequences,
                                    const std::vector<size_t>& which, double temperature);
 

@@ -24,9 +24,10 @@ void store(const float* from, int64_t count, uint16_t* to) { table().round_bf16(
 void load(const float* from, int64_t count, float* to) { std::copy_n(from, count, to); }
 void load(const uint16_t* from, int64_t count, float* to) { table().widen_bf16(from, to, count); }
 
-// Rows of a block: as many as fill half of a second-level cache with what a row needs at a time.
+// Rows of a block. The weights of the layer pass by each block: many rows make that worth its
+// traffic, and what a row needs at a time should still be near.
 int64_t block_rows(const LayerShape& shape, Precision precision) {
-  constexpr int64_t kBytes = int64_t{1} << 20;
+  constexpr int64_t kBytes = int64_t{4} << 20;
   const int64_t unit = precision == Precision::bf16 ? 64 : 48;
   const int64_t widest = std::max(2 * shape.inner, shape.attention.row()) + shape.width;
   return std::clamp(kBytes / (4 * widest) / unit * unit, unit, 4 * unit);

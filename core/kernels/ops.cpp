@@ -167,9 +167,7 @@ struct LayerCall {
     if (pass->recompute) {
       buffer = take_saved();
       const kernels::LayerSaved saved = share(*buffer);
-      at::Tensor x = at::empty({pass->tokens.size(), shape->width}, at::kFloat);
-      std::copy_n(kept->as<float>(), x.numel(), x.data_ptr<float>());
-      forward(x.data_ptr<float>(), &saved);
+      forward(kept->as<float>(), &saved);  // becomes the output, which nobody needs
     }
     auto& plain = memory->plain;
     const auto pack = [this](const Parameter* from, kernels::PackedMatrix& to) {
@@ -188,6 +186,16 @@ struct LayerCall {
   }
 };
 
+// A copy in memory that comes back to the pool: fresh memory costs more than copying.
+at::Tensor copy_of(const at::Tensor& x, TrainingMemory& memory) {
+  if (is_double(x)) return x.detach().clone(at::MemoryFormat::Contiguous);
+  const auto buffer = memory.activations.take(static_cast<size_t>(x.numel()) * sizeof(float));
+  at::Tensor y = at::from_blob(
+      buffer->as<float>(), x.sizes(), [buffer](void*) {}, at::kFloat);
+  y.copy_(x.detach());
+  return y;
+}
+
 struct LayerFunction : Function<LayerFunction> {
   // `call` is owned by the graph: it goes with `keeper`, an empty tensor.
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& keeper,
@@ -195,7 +203,7 @@ struct LayerFunction : Function<LayerFunction> {
     ctx->saved_data["call"] = call;
     ctx->save_for_backward({keeper});
     auto& layer = at_address<LayerCall>(ctx, "call");
-    at::Tensor y = x.detach().clone();
+    at::Tensor y = copy_of(x, *layer.memory);
     if (is_double(x)) {
       const auto value = [](const Parameter* one) -> const double* {
         return one == nullptr ? nullptr : one->value.const_data_ptr<double>();
@@ -219,7 +227,7 @@ struct LayerFunction : Function<LayerFunction> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto keeper = ctx->get_saved_variables();
     const auto& layer = at_address<LayerCall>(ctx, "call");
-    at::Tensor d = grads[0].clone(at::MemoryFormat::Contiguous);
+    at::Tensor d = copy_of(grads[0], *layer.memory);
     if (is_double(d)) {
       const auto value = [](const Parameter* one) -> const double* {
         return one == nullptr ? nullptr : one->value.const_data_ptr<double>();
@@ -394,7 +402,7 @@ at::Tensor layer(const at::Tensor& x, const LayerParameters& weights,
   *call = {&weights, &shape, pass, &memory, nullptr, nullptr};
   if (is_double(x)) call->reference = std::make_shared<kernels::ref::LayerState<double>>();
   if (!is_double(x) && !(at::GradMode::is_enabled() && x.requires_grad())) {
-    at::Tensor y = x.clone();
+    at::Tensor y = copy_of(x, memory);
     call->forward(y.data_ptr<float>(), nullptr);
     return y;
   }

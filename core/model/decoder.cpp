@@ -240,7 +240,7 @@ void Decoder::make_room(int64_t tokens) {
   rope_.reserve(tokens);
 }
 
-at::Tensor Decoder::hidden(const PackedTokens& tokens, const TrainingOptions& options) {
+at::Tensor Decoder::hidden(const PackedTokens& tokens) {
   int64_t longest = 0;
   for (int64_t s = 0; s < tokens.segments(); ++s) longest = std::max(longest, tokens.tokens(s));
   make_room(longest);
@@ -248,8 +248,8 @@ at::Tensor Decoder::hidden(const PackedTokens& tokens, const TrainingOptions& op
   const auto pass = std::make_shared<const LayerPass>(LayerPass{.tokens = tokens,
                                                                 .cosine = rope_.cosine,
                                                                 .sine = rope_.sine,
-                                                                .precision = options.precision,
-                                                                .recompute = options.recompute});
+                                                                .precision = training.precision,
+                                                                .recompute = training.recompute});
   for (size_t i = 0; i < layers_.size(); ++i)
     x = x.is_cuda() ? device_layer(x, i, tokens)
                     : ops::layer(x, layer_parameters_[i], layer_shapes_[i], pass, memory_);
@@ -257,8 +257,8 @@ at::Tensor Decoder::hidden(const PackedTokens& tokens, const TrainingOptions& op
 }
 
 ops::TokenLogprobs Decoder::logprobs(const at::Tensor& hidden, const std::vector<int32_t>& targets,
-                                     double temperature, const TrainingOptions& options) {
-  return ops::token_logprobs(hidden, head(), targets, temperature, options.precision, &memory_);
+                                     double temperature) {
+  return ops::token_logprobs(hidden, head(), targets, temperature, training.precision, &memory_);
 }
 
 at::Tensor Decoder::logits(const at::Tensor& hidden, WeightFormat format) {

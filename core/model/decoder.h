@@ -76,11 +76,14 @@ class Decoder {
   void randomize(uint64_t seed, double embedding_std, double residual_scale);
 
   /// Hidden states [T, D] after the last norm; with gradients where enabled.
-  at::Tensor hidden(const PackedTokens& tokens, const TrainingOptions& options = {});
+  at::Tensor hidden(const PackedTokens& tokens);
 
   /// Log-probability of `targets` and entropy, [T] each, from hidden states [T, D].
   ops::TokenLogprobs logprobs(const at::Tensor& hidden, const std::vector<int32_t>& targets,
-                              double temperature, const TrainingOptions& options = {});
+                              double temperature);
+
+  /// How hidden() and logprobs() compute, on the CPU in fp32.
+  TrainingOptions training;
 
   /// Gives back what passes with gradients keep for the next one.
   void release_training_memory() { memory_ = {}; }

@@ -105,14 +105,19 @@ void swiglu_backward(const float* dy, const float* gate_up, float* d_gate_up, lo
   for (long t = 0; t < rows; ++t) {
     const float *gate = gate_up + t * 2 * width, *up = gate + width, *g_out = dy + t * width;
     float *d_gate = d_gate_up + t * 2 * width, *d_up = d_gate + width;
-    for (long i = 0; i < width; i += kLanes) {
-      const long left = width - i < kLanes ? width - i : kLanes;
-      const Vec g = load_part(gate + i, left, 0), u = load_part(up + i, left, 0);
-      const Vec d = load_part(g_out + i, left, 0);
+    const auto part = [&](long i, auto read, auto write) __attribute__((always_inline)) {
+      const Vec g = read(gate + i), u = read(up + i), d = read(g_out + i);
       const Vec s = sigmoid_of(g);
-      store_part(d_up + i, d * g * s, left);
-      store_part(d_gate + i, d * u * s * (1.0f + g * (1.0f - s)), left);
-    }
+      write(d_up + i, d * g * s);
+      write(d_gate + i, d * u * s * (1.0f + g * (1.0f - s)));
+    };
+    long i = 0;
+    for (; i + kLanes <= width; i += kLanes) part(i, load, store);
+    const long left = width - i;
+    if (left > 0)
+      part(
+          i, [&](const float* p) { return load_part(p, left, 0); },
+          [&](float* p, Vec v) { store_part(p, v, left); });
   }
 }
 
@@ -416,18 +421,34 @@ float weigh(const float* logits, float top, float scale, float* weights, long co
   return sum_of(sums);
 }
 
+typedef unsigned WordVec __attribute__((vector_size(4 * VERNIER_LANES), aligned(4), may_alias));
+typedef unsigned short HalfVec
+    __attribute__((vector_size(2 * VERNIER_LANES), aligned(2), may_alias));
+
+inline HalfVec rounded(Vec values) {
+  const WordVec bits = reinterpret_cast<const WordVec&>(values);
+  const WordVec nearest = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
+  const WordVec nan = bits >> 16 | 0x0040;  // rounding could carry it into infinity
+  return __builtin_convertvector((bits & 0x7FFFFFFF) > 0x7F800000 ? nan : nearest, HalfVec);
+}
+
 void round_bf16(const float* values, unsigned short* out, long count) {
-  for (long i = 0; i < count; ++i) {
-    unsigned bits;
-    __builtin_memcpy(&bits, values + i, sizeof bits);
-    const unsigned rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
-    const unsigned nan = bits >> 16 | 0x0040;  // rounding could carry it into infinity
-    out[i] = static_cast<unsigned short>((bits & 0x7FFFFFFF) > 0x7F800000 ? nan : rounded);
-  }
+  long i = 0;
+  for (; i + kLanes <= count; i += kLanes)
+    *reinterpret_cast<HalfVec*>(out + i) = rounded(load(values + i));
+  if (i == count) return;
+  const HalfVec tail = rounded(load_part(values + i, count - i, 0));
+  for (long j = 0; i < count; ++i, ++j) out[i] = tail[j];
 }
 
 void widen_bf16(const unsigned short* values, float* out, long count) {
-  for (long i = 0; i < count; ++i) {
+  long i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const auto halves = *reinterpret_cast<const HalfVec*>(values + i);
+    const WordVec bits = __builtin_convertvector(halves, WordVec) << 16;
+    store(out + i, reinterpret_cast<const Vec&>(bits));
+  }
+  for (; i < count; ++i) {
     const unsigned bits = static_cast<unsigned>(values[i]) << 16;
     __builtin_memcpy(out + i, &bits, sizeof bits);
   }

@@ -1,0 +1,57 @@
+// What the benchmarks share.
+#pragma once
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "core/base/errors.h"
+#include "core/base/json.h"
+#include "core/base/rng.h"
+#include "core/kernels/kernels.h"
+#include "core/types.h"
+
+namespace vernier {
+
+inline double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+inline kernels::WeightFormat format_of(const std::string& name) {
+  if (name == "bf16") return kernels::bf16_format();
+  return name == "int8" ? kernels::WeightFormat::int8 : kernels::WeightFormat::fp32;
+}
+inline double peak_rss_mb() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) / 1024;
+}
+
+// Others in every round, so that none is found in the cache.
+inline std::vector<Prompt> random_prompts(int64_t count, int64_t tokens, int64_t vocabulary,
+                                          int64_t round) {
+  std::vector<Prompt> prompts(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) {
+    Rng rng(7, Stream::task, static_cast<uint64_t>(round), static_cast<uint64_t>(i));
+    Prompt& prompt = prompts[static_cast<size_t>(i)];
+    prompt.id = cat(i);
+    prompt.index = i;
+    for (int64_t t = 0; t < tokens; ++t)
+      prompt.ids.push_back(static_cast<int32_t>(rng.next_below(vocabulary)));
+  }
+  return prompts;
+}
+
+/// Whole RL steps (bench_step.cpp).
+struct StepBench {
+  std::string model, weights = "bf16", precision = "bf16", algorithm = "grpo", save;
+  int64_t prompts = 8, n = 8, prompt_tokens = 64, tokens = 64, steps = 5, max_tokens = 4096;
+  int64_t threads = 0;
+  bool checkpointing = false;
+};
+Json bench_step(const StepBench& options);
+
+}  // namespace vernier
