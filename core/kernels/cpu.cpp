@@ -127,17 +127,22 @@ void log_softmax(const float* logits, const int32_t* targets, float scale, float
   });
 }
 
-void adamw(float* weights, const float* gradient, float* moment1, float* moment2, int64_t count,
-           const AdamStep& step) {
+void adamw_rows(float* weights, const float* gradient, float* moment1, float* moment2,
+                int64_t count, const AdamStep& step) {
   const auto correction = [&](double beta) {
     return static_cast<float>(1.0 - std::pow(beta, static_cast<double>(step.step)));
   };
+  table().adamw(weights, gradient, moment1, moment2, count, static_cast<float>(step.learning_rate),
+                static_cast<float>(step.beta1), static_cast<float>(step.beta2),
+                static_cast<float>(step.eps), static_cast<float>(step.weight_decay),
+                correction(step.beta1), correction(step.beta2),
+                static_cast<float>(step.grad_scale));
+}
+
+void adamw(float* weights, const float* gradient, float* moment1, float* moment2, int64_t count,
+           const AdamStep& step) {
   by_blocks(count, kFloatsPerTask, [&](int64_t a, int64_t b) {
-    table().adamw(weights + a, gradient + a, moment1 + a, moment2 + a, b - a,
-                  static_cast<float>(step.learning_rate), static_cast<float>(step.beta1),
-                  static_cast<float>(step.beta2), static_cast<float>(step.eps),
-                  static_cast<float>(step.weight_decay), correction(step.beta1),
-                  correction(step.beta2), static_cast<float>(step.grad_scale));
+    adamw_rows(weights + a, gradient + a, moment1 + a, moment2 + a, b - a, step);
   });
 }
 

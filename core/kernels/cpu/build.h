@@ -62,4 +62,8 @@ void qk_norm_backward_rows(const float* d_out, const float* qkv, const float* q_
                            float* dq_weight, float* dk_weight, const AttentionShape& shape,
                            QkNorm kind, int64_t rows);
 
+/// adamw() for some of the weights.
+void adamw_rows(float* weights, const float* gradient, float* moment1, float* moment2,
+                int64_t count, const AdamStep& step);
+
 }  // namespace vernier::kernels
