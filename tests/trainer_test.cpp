@@ -144,7 +144,7 @@ TEST_CASE("a checkpoint comes back bit for bit") {
   const Model again = load_model(found->string(), {.trained = true});
   CHECK(weights_of(*again.decoder) == weights_of(*saved.model.decoder));
   OptimizerState state(*again.decoder);
-  CHECK(load_trainer_state(*found, state) ==
+  CHECK(load_trainer_state(*found, 4, state) ==
         Progress{.phase = "rl", .step = 12, .last_eval = 11, .nonfinite_in_a_row = 0});
   CHECK(state.step == 12);
   CHECK(at::equal(state.moment1, saved.optimizer.moment1));

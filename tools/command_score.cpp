@@ -27,9 +27,10 @@ std::shared_ptr<const Tokenizer> tokenizer_of(const RunConfig& config) {
 
 }  // namespace
 
-void score_command(const std::string& config_path, const std::vector<std::string>& overrides,
-                   const std::string& rollouts, const std::string& out, bool explain) {
-  ConfigFile file = ConfigFile::load(config_path, overrides);
+void score_command(const std::vector<std::string>& config_paths,
+                   const std::vector<std::string>& overrides, const std::string& rollouts,
+                   const std::string& out, bool explain) {
+  ConfigFile file = ConfigFile::load(config_paths, overrides);
   const auto config = std::make_unique<RunConfig>();
   config->needs_model = false;
   file.bind([&](Binder& root) { config->bind(root); });

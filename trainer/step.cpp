@@ -190,7 +190,8 @@ void fill_logprobs(Decoder& decoder, Update& update, double temperature, int64_t
 UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, const Algorithm& algorithm,
                             Update& update, double temperature, int64_t max_tokens,
                             const OptimizerConfig& optimizer, double learning_rate,
-                            const std::atomic<bool>* stop, Metrics& metrics) {
+                            const std::atomic<bool>* stop, Metrics& metrics,
+                            const std::function<void(Decoder&)>& on_gradient) {
   const std::vector<Sequence> sequences = sequences_of(update);
   const auto batches = split_by_tokens(sequences, max_tokens);
   Coupling coupling;
@@ -223,6 +224,7 @@ UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, const Algor
     else
       metrics.set_undefined(name);
   }
+  if (on_gradient) on_gradient(decoder);
   const UpdateResult result = apply_update(decoder, state, optimizer, learning_rate);
   if (std::isfinite(result.grad_norm))
     metrics.set("grad_norm", result.grad_norm);
