@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
 #include <set>
 #include <utility>
 
@@ -112,21 +111,28 @@ void check_tokens(const Response& response, const std::string& where) {
   }
 }
 
+// An object by name, in its own order.
+template <class T>
+std::vector<std::pair<std::string, T>> by_name(const Json& row, const char* key,
+                                               const std::string& where) {
+  std::vector<std::pair<std::string, T>> out;
+  const auto found = row.find(key);
+  if (found == row.end() || found->is_null()) return out;
+  if (!found->is_object()) fail(where, ": ", key, ": ", shown(*found), " is not an object");
+  for (const auto& [name, value] : found->items())
+    out.emplace_back(name, field<T>(*found, name.c_str(), T{}, cat(where, ": ", key)));
+  return out;
+}
+
 // The parts of a reward and their sum, as they are stored.
 void read_rewards(const Json& row, const std::string& where, Response& response) {
-  using Numbers = std::map<std::string, double>;
-  const Numbers weights = field<Numbers>(row, "weights", {}, where);
-  const auto weight_of = [&](const std::string& name) {
-    const auto found = weights.find(name);
-    return found == weights.end() ? 1.0 : found->second;
-  };
-  for (const auto& [name, value] : field<Numbers>(row, "rewards", {}, where))
-    response.rewards.push_back(
-        {.name = name, .value = value, .weight = weight_of(name), .abstained = ""});
-  for (const auto& [name, why] :
-       field<std::map<std::string, std::string>>(row, "abstained", {}, where))
-    response.rewards.push_back(
-        {.name = name, .value = 0, .weight = weight_of(name), .abstained = why});
+  for (const auto& [name, value] : by_name<double>(row, "rewards", where))
+    response.rewards.push_back({.name = name, .value = value, .weight = 1, .abstained = ""});
+  for (const auto& [name, why] : by_name<std::string>(row, "abstained", where))
+    response.rewards.push_back({.name = name, .value = 0, .weight = 1, .abstained = why});
+  for (const auto& [name, weight] : by_name<double>(row, "weights", where))
+    for (RewardPart& part : response.rewards)
+      if (part.name == name) part.weight = weight;
   if (row.contains("reward") && !row["reward"].is_null())
     response.reward = field<double>(row, "reward", 0, where);
   response.masked = field<bool>(row, "masked", false, where);

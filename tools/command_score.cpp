@@ -53,8 +53,9 @@ void score_command(const std::vector<std::string>& config_paths,
       // The row keeps every column it came with.
       Json row = parse_json(response.row, "row");
       const Json scored = rollout_row(one[0], response, !response.ids.empty(), "");
-      for (const char* key : {"sample", "finish_reason", "num_tokens", "raw_num_tokens", "correct",
-                              "rewards", "reward", "advantage", "transforms", "abstained"})
+      for (const char* key :
+           {"sample", "finish_reason", "num_tokens", "raw_num_tokens", "correct", "rewards",
+            "weights", "reward", "advantage", "transforms", "abstained", "masked"})
         row[key] = scored[key];
       // A cut changed these; a row that never had them does not get them.
       for (const char* key :

@@ -11,6 +11,7 @@
 #include "tools/commands.h"
 #include "tools/report.h"
 #include "trainer/loop.h"
+#include "trainer/replay.h"
 
 namespace vernier {
 namespace {
@@ -35,6 +36,25 @@ void add_train(CLI::App& app, TrainOptions& options) {
   command->add_option("--resume", options.resume, "auto, never, or the folder of a checkpoint")
       ->default_str("auto");
   command->callback([&options] { train(options); });
+}
+
+void add_replay(CLI::App& app, ReplayOptions& options) {
+  CLI::App* command =
+      app.add_subcommand("replay", "optimizer steps on stored rollouts, without sampling");
+  add_configuration(command, options.config_paths, options.overrides);
+  command
+      ->add_option("--rollouts", options.rollouts,
+                   "rollout rows with token fields, JSONL or JSONL.zst, or a run's rollouts folder")
+      ->required();
+  command->add_option("--run", options.run_dir, "folder of the run, in place of run.dir");
+  command->add_option("--model", options.model, "in place of the configuration's model");
+  command->add_option("--steps", options.steps, "stored steps at most; 0: all")
+      ->check(CLI::NonNegativeNumber);
+  command->add_flag("--rescore", options.rescore,
+                    "rewards, transforms and filter anew, and not as stored");
+  command->add_option("--save-gradients", options.save_gradients,
+                      "safetensors file for the gradient of the first update, before clipping");
+  command->callback([&options] { replay(options); });
 }
 
 void add_model(CLI::App* command, ModelOptions& options) {
@@ -207,6 +227,7 @@ void add_convert(CLI::App& app, ConvertOptions& options) {
 // Options of all commands; they must live as long as the parser.
 struct Options {
   TrainOptions train;
+  ReplayOptions replay;
   DrawOptions generate, eval;
   ModelOptions logprobs;
   ConvertOptions convert;
@@ -328,6 +349,7 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", VERNIER_VERSION);
   Options options;
   add_train(app, options.train);
+  add_replay(app, options.replay);
   add_drawers(app, options);
   add_text(app, options);
   add_endpoint(app, options.endpoint);

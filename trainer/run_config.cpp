@@ -142,6 +142,10 @@ void check_rewards(Binder& root, const RunConfig& config) {
     root.error("reward", cat("algo.type = \"", config.algorithm_name,
                              "\" looks at the verdict alone, so reward.", name,
                              " has no effect; set its weight to 0 to only log it"));
+  for (const std::string& name : config.chain.reward_transforms())
+    root.error("transform", cat("algo.type = \"", config.algorithm_name,
+                                "\" looks at the verdict alone, so transform.", name,
+                                " has no effect; leave it out"));
 }
 
 // What a run would otherwise ask for only after its warm start.

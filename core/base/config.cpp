@@ -278,6 +278,10 @@ ConfigFile ConfigFile::parse(std::string_view text, const std::string& name,
   return ConfigFile(std::move(data));
 }
 
+void ConfigFile::remove(std::string_view section, std::string_view key) {
+  if (toml::table* table = data_->root[section].as_table()) table->erase(key);
+}
+
 void ConfigFile::bind(const std::function<void(Binder&)>& bind_root) {
   data_->mistakes.clear();
   data_->keys.clear();

@@ -112,6 +112,9 @@ class ConfigFile {
   ConfigFile(ConfigFile&&) noexcept;
   ~ConfigFile();
 
+  /// Takes a key or a sub-table out, as if no file had it.
+  void remove(std::string_view section, std::string_view key);
+
   /// Binds the whole file and throws UsageError with every mistake, one a line, in order of the
   /// file.
   void bind(const std::function<void(Binder&)>& bind_root);
