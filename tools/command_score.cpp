@@ -42,6 +42,7 @@ void score_command(const std::vector<std::string>& config_paths,
   read_rollouts(rollouts, [&](Group&& group) {
     any = true;
     config->chain.score(group, explain);
+    group.dropped = config->filter.drop_cause(group);
     const std::vector<Group> one{std::move(group)};
     const GroupTable table = make_table(one);
     const std::vector<double> advantages = config->algorithm->credit(table);
@@ -57,6 +58,7 @@ void score_command(const std::vector<std::string>& config_paths,
            {"sample", "finish_reason", "num_tokens", "raw_num_tokens", "correct", "rewards",
             "weights", "reward", "advantage", "transforms", "abstained", "masked"})
         row[key] = scored[key];
+      if (config->filter.rule != "all") row["dropped"] = scored["dropped"];
       // A cut changed these; a row that never had them does not get them.
       for (const char* key :
            {"response", "response_ids", "logprobs", "sampled_logprobs", "plain_logprobs", "forced",

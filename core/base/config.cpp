@@ -200,16 +200,12 @@ void apply_override(toml::table& root, const std::string& assignment) {
   table->insert_or_assign(path.back(), *parsed.get("value"));
 }
 
-bool changes_type(const toml::table& base, const toml::table& over) {
-  const auto type = over["type"].value<std::string>();
-  return type && base.contains("type") && base["type"].value<std::string>() != type;
-}
-
-// Lays `over` on `base`, key by key. Values move: that keeps the places they came from.
+// Lays `over` on `base`, key by key; a table with a type replaces the one below it. Values move:
+// that keeps the places they came from.
 void merge(toml::table& base, toml::table&& over) {
   for (auto&& [key, node] : over) {
     toml::table *above = node.as_table(), *below = base[key].as_table();
-    if (above != nullptr && below != nullptr && !changes_type(*below, *above)) {
+    if (above != nullptr && below != nullptr && !above->contains("type")) {
       merge(*below, std::move(*above));
       continue;
     }

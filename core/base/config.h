@@ -98,9 +98,9 @@ class Binder {
 class ConfigFile {
  public:
   /// Reads `paths` and applies `overrides` ("section.key=value"). A later file replaces keys of the
-  /// earlier ones one by one; a list, of tables too, as a whole; and so a table whose `type` it
-  /// changes, since its other keys belong to that type. Throws UsageError where a file is not TOML
-  /// (with line and column) or an override has no place.
+  /// earlier ones one by one; a list, of tables too, as a whole; and a table as a whole where it
+  /// names a `type`, since the other keys belong to that. Throws UsageError where a file is not
+  /// TOML (with line and column) or an override has no place.
   static ConfigFile load(std::span<const std::string> paths,
                          std::span<const std::string> overrides = {});
   static ConfigFile load(const std::string& path, std::span<const std::string> overrides = {});
