@@ -130,7 +130,7 @@ void read_rewards(const Json& row, const std::string& where, Response& response)
     response.rewards.push_back({.name = name, .value = value, .weight = 1, .abstained = ""});
   for (const auto& [name, why] : by_name<std::string>(row, "abstained", where))
     response.rewards.push_back({.name = name, .value = 0, .weight = 1, .abstained = why});
-  for (const auto& [name, weight] : by_name<double>(row, "weights", where))
+  for (const auto& [name, weight] : by_name<double>(row, "reward_weights", where))
     for (RewardPart& part : response.rewards)
       if (part.name == name) part.weight = weight;
   if (row.contains("reward") && !row["reward"].is_null())
@@ -175,7 +175,8 @@ Response response_of(const Json& row, const std::string& where) {
 // What `vernier replay` needs and other readers can do without.
 void check_token_fields(const Json& row, const std::string& where) {
   for (const char* key : {"prompt_ids", "response_ids", "logprobs"})
-    if (!row.contains(key) || !row[key].is_array())
+    if (!row.contains(key) || !row[key].is_array() ||
+        (row[key].empty() && !row["response_ids"].empty()))
       fail(where, ": has no ", key, "; rollouts have them with log.rollouts.token_fields = true");
   const std::string kind = field<std::string>(row, "logprobs_kind", "tempered", where);
   if (kind != "tempered")
@@ -245,7 +246,7 @@ Json rollout_row(const Group& group, const Response& response, bool token_fields
     if (part.weight != 1) weights[part.name] = part.weight;
   }
   row["rewards"] = rewards;
-  row["weights"] = weights;
+  row["reward_weights"] = weights;
   row["reward"] = response.reward ? Json(*response.reward) : Json(nullptr);
   row["advantage"] = std::isfinite(response.advantage) ? Json(response.advantage) : Json(nullptr);
   row["transforms"] = response.transforms;

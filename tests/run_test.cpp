@@ -201,6 +201,17 @@ TEST_CASE("old log-probabilities of the rollout are those that a pass would give
   job.run("recompute", {"trainer.samples_per_update=4"});
   job.run("rollout", {"trainer.samples_per_update=4", "trainer.old_logprobs=rollout"});
   CHECK(job.weights("rollout", 2) == job.weights("recompute", 2));
+
+  // Drawn with other weights than the trainer's, the two differ, and the gap is still measured.
+  const std::vector<std::string> bf16 = {"rollout.weights=bf16"};
+  job.run("recompute_bf16", bf16);
+  job.run("rollout_bf16", {"rollout.weights=bf16", "trainer.old_logprobs=rollout"});
+  CHECK(job.weights("rollout_bf16", 2) != job.weights("recompute_bf16", 2));
+  const auto gap = [&](const std::string& name) {
+    return job.metrics(name)[0]["sampling/sampling_logp_difference/mean"].get<double>();
+  };
+  CHECK(gap("rollout_bf16") > 1e-5);
+  CHECK(gap("rollout_bf16") == doctest::Approx(gap("recompute_bf16")).epsilon(1e-6));
 }
 
 TEST_CASE("replay names what it cannot use") {
@@ -237,6 +248,9 @@ TEST_CASE("replay names what it cannot use") {
         std::string::npos);
   CHECK(problem(rows(row(1, good + ",\"logprobs_kind\":\"plain\""))).find("rows.jsonl:1: ") !=
         std::string::npos);
+  const std::string bare =
+      "{\"group\":0,\"prompt_ids\":[1],\"response_ids\":[2],\"logprobs\":[],\"reward\":1.0}\n";
+  CHECK(problem(rows(bare)).find("rows.jsonl:1: has no logprobs") != std::string::npos);
   options.rollouts = {file};
   CHECK(usage_error([&] { job.again("run", options); }).find("already holds a run") !=
         std::string::npos);

@@ -294,6 +294,9 @@ TEST_CASE("mistakes across keys of a run are named") {
   CHECK(config_problem(base).find("no [[reward]] is given") != std::string::npos);
   CHECK(config_problem(base + "[[reward]]\ntype = \"length_penalty\"\n[algo]\ntype = \"drpo\"\n")
             .find("looks at the verdict alone") != std::string::npos);
+  CHECK(config_problem(base + "[[reward]]\ntype = \"accuracy\"\n[[transform]]\ntype = "
+                              "\"stop_properly\"\n[algo]\ntype = \"drpo\"\n")
+            .find("so transform.stop_properly has no effect") != std::string::npos);
   CHECK(
       config_problem(base + "[[reward]]\ntype = \"accuracy\"\n[trainer]\nsamples_per_update = 9\n")
           .find("9 is not a multiple of rollout.num_generations = 8") != std::string::npos);

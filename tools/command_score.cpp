@@ -56,7 +56,7 @@ void score_command(const std::vector<std::string>& config_paths,
       const Json scored = rollout_row(one[0], response, !response.ids.empty(), "");
       for (const char* key :
            {"sample", "finish_reason", "num_tokens", "raw_num_tokens", "correct", "rewards",
-            "weights", "reward", "advantage", "transforms", "abstained", "masked"})
+            "reward_weights", "reward", "advantage", "transforms", "abstained", "masked"})
         row[key] = scored[key];
       if (config->filter.rule != "all") row["dropped"] = scored["dropped"];
       // A cut changed these; a row that never had them does not get them.

@@ -24,7 +24,8 @@ namespace vernier {
 ///            predict   one batch, larger by the share of groups that was kept lately: predictive
 ///                      dynamic sampling (DOT, arXiv:2601.03969)
 ///
-/// The metric is looked at after the transforms.
+/// The metric is looked at after the transforms. Prompts go on over the end of an epoch, so that
+/// there is no tail of it that a batch would have to fit into.
 struct FilterConfig {
   std::string rule = "all", metric = "accuracy", refill = "none";
   std::vector<double> between = {0, 1};

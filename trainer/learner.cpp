@@ -22,6 +22,7 @@ void take_recorded(Update& update) {
     if (response.logprobs.empty())
       fail("trainer.old_logprobs = \"rollout\": sample ", response.sample,
            " has no logprobs; use \"recompute\"");
+    sample.old_is_recorded = true;
     sequence_of(response, nullptr).for_drawn([&](int64_t t) {
       sample.old.push_back(response.logprobs[static_cast<size_t>(t)]);
     });

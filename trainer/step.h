@@ -17,7 +17,8 @@ struct Sample {
   double advantage = 0;
   int64_t place = 0;  // in the update's table
   std::vector<float> old,
-      reference;  // log-probabilities of what enters; no `old`: the current policy's
+      reference;                 // log-probabilities of what enters; no `old`: the current policy's
+  bool old_is_recorded = false;  // `old` is what the engine recorded
 };
 
 /// The samples of one update with the table that credit and coupling read.
