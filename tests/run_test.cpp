@@ -1,6 +1,7 @@
 // Whole runs of a tiny model: filters and their restart, replay of stored rollouts.
 #include <doctest/doctest.h>
 
+#include "core/metrics/metrics.h"
 #include "core/weights/weights.h"
 #include "rollout/rows.h"
 #include "tests/testing.h"
@@ -100,6 +101,10 @@ TEST_CASE("a run that filters its groups goes on from a checkpoint as if nothing
     double dropped = 0, batches = 0;
     for (const Json& row : job.metrics("whole")) {
       const auto count = [&](const char* key) { return row[key].get<double>(); };
+      for (const auto& [key, value] : row.items()) {
+        CAPTURE(key);
+        CHECK((key.starts_with("rewards/") || MetricDocs::all().contains(key)));
+      }
       dropped += count("filter/dropped/flat");
       batches += count("filter/generation_batches");
       CHECK(count("filter/sampled_groups") * 2 == count("samples/issued"));
