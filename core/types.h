@@ -100,6 +100,7 @@ struct Group {
   int64_t step = 0;
   Prompt prompt;
   std::vector<Response> responses;
+  std::string dropped;  // why the step does not train on it; "" where it does
 };
 
 }  // namespace vernier

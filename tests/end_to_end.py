@@ -242,6 +242,30 @@ class Smoke(Case):
             self.assertEqual(weights_of(parts), weights_of(whole))
             self.assertEqual(metrics_of(parts), metrics_of(whole))
 
+    def test_replay(self):
+        """Stored rollouts as a run's steps: metrics, a checkpoint, the first gradient, by names of the checkpoint."""
+        *_, smoke = self.reference()
+        gradient, folder = self.folder / "g.safetensors", self.folder / "again"
+        preset = self.write("preset.toml", '[algo]\ntype = "grpo"\nepsilon = 0.3\n')
+        command = ["replay", SMOKE, preset, "--rollouts", smoke / "rollouts", "--model", smoke / "checkpoint-0"]
+        self.assert_exit(run(*command, "--run", folder, "--save-gradients", gradient, "--steps", 2), 0)
+        self.assertEqual([row["replay/stored_step"] for row in metrics_of(folder)], [4, 8])
+        self.assertEqual(weights_of(folder)[0], "checkpoint-2")
+        shapes = {name: shape for name, (_, shape, _) in read_tensors(gradient).items()}
+        model = read_tensors(smoke / "checkpoint-0/model.safetensors")
+        self.assertEqual(shapes, {name: shape for name, (_, shape, _) in model.items()})
+        effective = (folder / "config.toml").read_text()
+        self.assertIn("epsilon = 0.3", effective)
+        self.assertNotIn("length_capacity", effective)
+        described = {row["name"] for row in json.loads(run("reference", "metrics", "--json").stdout)["metrics"]}
+        for row in lines_of(folder / "metrics.jsonl"):
+            self.assertLessEqual({re.sub(r"^rewards/[^/]+/", "rewards/<name>/", key) for key in row}, described)
+        self.assert_exit(run(*command, "--run", folder), 2)
+        self.write("preset.toml", '[algo]\ntype = "grpo"\nlambda = 0.3\n')
+        done = run(*command, "--run", self.folder / "other")
+        self.assert_exit(done, 2)
+        self.assertIn(f"{preset}:3:1: algo.lambda: unknown key", done.stderr)
+
     def test_resume_of_another_run(self):
         """It begins at that checkpoint; the same command again goes on with what it has saved since."""
         *_, smoke = self.reference()

@@ -131,7 +131,12 @@ struct Saved {
     optimizer.step = step;
     optimizer.moment1.fill_(static_cast<double>(step));
     save_checkpoint(folder.path(), *model.decoder, *model.tokenizer, optimizer,
-                    {.phase = phase, .step = step, .last_eval = step - 1, .nonfinite_in_a_row = 0});
+                    {.phase = phase,
+                     .step = step,
+                     .last_eval = step - 1,
+                     .nonfinite_in_a_row = 0,
+                     .next_prompt = 7,
+                     .pass_rates = {0.1, 1.0 / 3}});
   }
 };
 
@@ -144,10 +149,28 @@ TEST_CASE("a checkpoint comes back bit for bit") {
   const Model again = load_model(found->string(), {.trained = true});
   CHECK(weights_of(*again.decoder) == weights_of(*saved.model.decoder));
   OptimizerState state(*again.decoder);
-  CHECK(load_trainer_state(*found, state) ==
-        Progress{.phase = "rl", .step = 12, .last_eval = 11, .nonfinite_in_a_row = 0});
+  CHECK(load_trainer_state(*found, 4, state) == Progress{.phase = "rl",
+                                                         .step = 12,
+                                                         .last_eval = 11,
+                                                         .nonfinite_in_a_row = 0,
+                                                         .next_prompt = 7,
+                                                         .pass_rates = {0.1, 1.0 / 3}});
   CHECK(state.step == 12);
   CHECK(at::equal(state.moment1, saved.optimizer.moment1));
+}
+
+TEST_CASE("a checkpoint of a version that did not write its place in the prompts loads") {
+  Saved saved;
+  saved.save(12);
+  const fs::path folder = saved.folder.path() / "checkpoint-12";
+  Json state = Json::parse(read_file(folder / "trainer/state.json"));
+  CHECK(state["next_prompt"] == 7);
+  for (const char* key : {"next_prompt", "pass_rates"}) state.erase(key);
+  write_file(folder / "trainer/state.json", dump_json(state));
+  OptimizerState optimizer(*saved.model.decoder);
+  const Progress progress = load_trainer_state(folder, 4, optimizer);
+  CHECK(progress.next_prompt == 48);
+  CHECK(progress.pass_rates.empty());
 }
 
 TEST_CASE("a damaged checkpoint is refused by name, and the one before it is found") {
@@ -271,6 +294,9 @@ TEST_CASE("mistakes across keys of a run are named") {
   CHECK(config_problem(base).find("no [[reward]] is given") != std::string::npos);
   CHECK(config_problem(base + "[[reward]]\ntype = \"length_penalty\"\n[algo]\ntype = \"drpo\"\n")
             .find("looks at the verdict alone") != std::string::npos);
+  CHECK(config_problem(base + "[[reward]]\ntype = \"accuracy\"\n[[transform]]\ntype = "
+                              "\"stop_properly\"\n[algo]\ntype = \"drpo\"\n")
+            .find("so transform.stop_properly has no effect") != std::string::npos);
   CHECK(
       config_problem(base + "[[reward]]\ntype = \"accuracy\"\n[trainer]\nsamples_per_update = 9\n")
           .find("9 is not a multiple of rollout.num_generations = 8") != std::string::npos);
@@ -351,6 +377,7 @@ TEST_CASE("every configuration of the tree is without mistakes") {
   int64_t count = 0;
   for (const auto& entry : fs::recursive_directory_iterator(VERNIER_CONFIGS)) {
     if (entry.path().extension() != ".toml") continue;
+    if (entry.path().parent_path().filename() == "presets") continue;  // no jobs of their own
     CAPTURE(entry.path().string());
     CHECK(usage_error([&] {
             ConfigFile file = ConfigFile::load(entry.path().string());
@@ -359,6 +386,33 @@ TEST_CASE("every configuration of the tree is without mistakes") {
     ++count;
   }
   CHECK(count >= 9);
+}
+
+TEST_CASE("every preset is ten lines at most, and lies over a job without mistakes") {
+  int64_t count = 0;
+  for (const auto& entry : fs::directory_iterator(cat(VERNIER_CONFIGS, "/presets"))) {
+    const std::string preset = entry.path().string(), text = read_file(preset);
+    CAPTURE(preset);
+    CHECK(std::count(text.begin(), text.end(), '\n') <= 10);
+    ++count;
+    // The family of policy gradients registers the others.
+    const std::string name = entry.path().stem();
+    const bool family = AlgorithmRegistry::all().contains("dapo");
+    if (!family && name != "grpo" && name != "drpo" && name != "disco") continue;
+    for (const std::string job : {"smoke", "grpo_reference", "quickstart/naive-4"}) {
+      CAPTURE(job);
+      const std::string problem = usage_error([&] {
+        const std::vector<std::string> paths = {cat(VERNIER_CONFIGS, "/", job, ".toml"), preset};
+        ConfigFile file = ConfigFile::load(paths);
+        RunConfig::load(file);
+        ConfigFile again = ConfigFile::parse(file.effective(), "again");
+        RunConfig::load(again);
+        CHECK(again.effective() == file.effective());
+      });
+      CHECK(problem == "");
+    }
+  }
+  CHECK(count == 15);
 }
 
 }  // namespace

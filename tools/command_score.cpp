@@ -27,9 +27,10 @@ std::shared_ptr<const Tokenizer> tokenizer_of(const RunConfig& config) {
 
 }  // namespace
 
-void score_command(const std::string& config_path, const std::vector<std::string>& overrides,
-                   const std::string& rollouts, const std::string& out, bool explain) {
-  ConfigFile file = ConfigFile::load(config_path, overrides);
+void score_command(const std::vector<std::string>& config_paths,
+                   const std::vector<std::string>& overrides, const std::string& rollouts,
+                   const std::string& out, bool explain) {
+  ConfigFile file = ConfigFile::load(config_paths, overrides);
   const auto config = std::make_unique<RunConfig>();
   config->needs_model = false;
   file.bind([&](Binder& root) { config->bind(root); });
@@ -41,6 +42,7 @@ void score_command(const std::string& config_path, const std::vector<std::string
   read_rollouts(rollouts, [&](Group&& group) {
     any = true;
     config->chain.score(group, explain);
+    group.dropped = config->filter.drop_cause(group);
     const std::vector<Group> one{std::move(group)};
     const GroupTable table = make_table(one);
     const std::vector<double> advantages = config->algorithm->credit(table);
@@ -52,9 +54,11 @@ void score_command(const std::string& config_path, const std::vector<std::string
       // The row keeps every column it came with.
       Json row = parse_json(response.row, "row");
       const Json scored = rollout_row(one[0], response, !response.ids.empty(), "");
-      for (const char* key : {"sample", "finish_reason", "num_tokens", "raw_num_tokens", "correct",
-                              "rewards", "reward", "advantage", "transforms", "abstained"})
+      for (const char* key :
+           {"sample", "finish_reason", "num_tokens", "raw_num_tokens", "correct", "rewards",
+            "reward_weights", "reward", "advantage", "transforms", "abstained", "masked"})
         row[key] = scored[key];
+      if (config->filter.rule != "all") row["dropped"] = scored["dropped"];
       // A cut changed these; a row that never had them does not get them.
       for (const char* key :
            {"response", "response_ids", "logprobs", "sampled_logprobs", "plain_logprobs", "forced",

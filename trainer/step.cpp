@@ -19,7 +19,7 @@ const MetricDocs docs{
     {"entropy", "nats", "mean of the policy's entropy at the trained tokens"},
     {"sampling/sampling_logp_difference/mean", "nats",
      "mean gap between the log-probabilities of the step's start policy and those recorded while "
-     "sampling"},
+     "sampling; with old_logprobs = \"rollout\" of the policy that each update starts from"},
     {"sampling/sampling_logp_difference/max", "nats", "largest such gap; 0: the same numbers"}};
 
 at::Tensor concatenated(const Update& update, const std::vector<size_t>& which,
@@ -73,7 +73,9 @@ struct Mismatch {
   int64_t count = 0;
 
   void add(const TokenBatch& batch, const Update& update, const std::vector<size_t>& which) {
-    const float* now = batch.old.const_data_ptr<float>();
+    const bool recorded = update.samples[which.front()].old_is_recorded;
+    const at::Tensor start = recorded ? batch.logprob.detach() : batch.old;
+    const float* now = start.const_data_ptr<float>();
     for (const size_t i : which) {
       const Response& response = *update.samples[i].response;
       if (response.logprobs.empty()) {
@@ -163,7 +165,8 @@ Update make_update(const std::vector<Group>& groups, size_t first, size_t last,
                                 .advantage = response.advantage,
                                 .place = place - 1,
                                 .old = {},
-                                .reference = {}});
+                                .reference = {},
+                                .old_is_recorded = false});
       update.totals.tokens += drawn_tokens(response);
       ++update.totals.sequences;
     }
@@ -190,7 +193,8 @@ void fill_logprobs(Decoder& decoder, Update& update, double temperature, int64_t
 UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, const Algorithm& algorithm,
                             Update& update, double temperature, int64_t max_tokens,
                             const OptimizerConfig& optimizer, double learning_rate,
-                            const std::atomic<bool>* stop, Metrics& metrics) {
+                            const std::atomic<bool>* stop, Metrics& metrics,
+                            const std::function<void(Decoder&)>& on_gradient) {
   const std::vector<Sequence> sequences = sequences_of(update);
   const auto batches = split_by_tokens(sequences, max_tokens);
   Coupling coupling;
@@ -223,6 +227,7 @@ UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, const Algor
     else
       metrics.set_undefined(name);
   }
+  if (on_gradient) on_gradient(decoder);
   const UpdateResult result = apply_update(decoder, state, optimizer, learning_rate);
   if (std::isfinite(result.grad_norm))
     metrics.set("grad_norm", result.grad_norm);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <vector>
 
 #include "core/metrics/metrics.h"
@@ -16,7 +17,8 @@ struct Sample {
   double advantage = 0;
   int64_t place = 0;  // in the update's table
   std::vector<float> old,
-      reference;  // log-probabilities of what enters; no `old`: the current policy's
+      reference;                 // log-probabilities of what enters; no `old`: the current policy's
+  bool old_is_recorded = false;  // `old` is what the engine recorded
 };
 
 /// The samples of one update with the table that credit and coupling read.
@@ -41,11 +43,13 @@ void fill_logprobs(Decoder& decoder, Update& update, double temperature, int64_t
 
 /// Forward, backward and AdamW. Micro-batches are filled to `max_tokens` prompt and response
 /// tokens, longest samples first; their number does not change the gradient beyond rounding. Adds
-/// loss, entropy, gradient norm and the algorithm's numbers to `metrics`.
+/// loss, entropy, gradient norm and the algorithm's numbers to `metrics`. `on_gradient` (may be
+/// empty) sees the decoder with its accumulated gradient, before it is clipped.
 UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, const Algorithm& algorithm,
                             Update& update, double temperature, int64_t max_tokens,
                             const OptimizerConfig& optimizer, double learning_rate,
-                            const std::atomic<bool>* stop, Metrics& metrics);
+                            const std::atomic<bool>* stop, Metrics& metrics,
+                            const std::function<void(Decoder&)>& on_gradient = {});
 
 /// One SFT step on prompt and response ids: minus the sum of the responses' log-probabilities over
 /// `divisor`.
