@@ -42,8 +42,8 @@ void score_command(const std::string& config_path, const std::vector<std::string
     any = true;
     config->chain.score(group, explain);
     const std::vector<Group> one{std::move(group)};
-    const GroupTable table = make_table(one);
-    const std::vector<double> advantages = config->algorithm->credit(table);
+    const GroupTable table = make_table(one, config->algorithm->uses_channels());
+    const std::vector<double> advantages = config->algorithm->credit(table).response;
     const Json advantage_step =
         explain ? parse_json(config->algorithm->explain(table, 0), "explain") : Json();
     for (size_t i = 0; i < one[0].responses.size(); ++i) {

@@ -87,6 +87,7 @@ void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tok
                       {"step", progress.step},
                       {"last_eval", progress.last_eval},
                       {"nonfinite_in_a_row", progress.nonfinite_in_a_row},
+                      {"algorithm", progress.algorithm},
                       {"optimizer_step", optimizer.step}};
   write_file(draft / "trainer" / "state.json", state.dump(1) + "\n");
   write_manifest(draft);
@@ -207,7 +208,8 @@ Progress load_trainer_state(const fs::path& checkpoint, OptimizerState& optimize
     return {.phase = state.at("phase").get<std::string>(),
             .step = state.at("step").get<int64_t>(),
             .last_eval = state.at("last_eval").get<int64_t>(),
-            .nonfinite_in_a_row = state.at("nonfinite_in_a_row").get<int64_t>()};
+            .nonfinite_in_a_row = state.at("nonfinite_in_a_row").get<int64_t>(),
+            .algorithm = state.value("algorithm", Json())};
   } catch (const Json::exception& problem) {
     fail(path.string(), ": ", problem.what());
   }

@@ -24,6 +24,7 @@ struct Progress {
   int64_t step = 0;           // completed in this phase
   int64_t last_eval = -1;     // step of the last finished evaluation
   int64_t nonfinite_in_a_row = 0;
+  Json algorithm = nullptr;  // Algorithm::state() after the last finished step
 
   bool operator==(const Progress&) const = default;
 };

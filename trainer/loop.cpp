@@ -80,6 +80,7 @@ class Run {
                                                          : config.model_path);
     optimizer_ = std::make_unique<OptimizerState>(*model_.decoder);
     if (found) progress_ = load_trainer_state(*found, *optimizer_);
+    if (!progress_.algorithm.is_null()) config_.algorithm->restore(progress_.algorithm);
     if (found)
       progress_.last_eval = folder_.last_evaluation(progress_);
     else if (config.sft.steps == 0)
@@ -291,7 +292,7 @@ class Run {
           progress_.step < config_.sft.steps)
         save();
     }
-    progress_ = {.phase = "rl", .step = 0, .last_eval = -1, .nonfinite_in_a_row = 0};
+    progress_ = {.phase = "rl"};
     optimizer_ = std::make_unique<OptimizerState>(*model_.decoder);
     log::end_progress();
   }
@@ -411,10 +412,11 @@ class Run {
         });
     std::sort(groups.begin(), groups.end(),
               [](const Group& a, const Group& b) { return a.id < b.id; });
-    const std::vector<double> advantages = config_.algorithm->credit(make_table(groups));
-    size_t next = 0;
-    for (Group& group : groups)
-      for (Response& response : group.responses) response.advantage = advantages[next++];
+    assign_credit(*config_.algorithm, groups,
+                  {.policy = model_.decoder.get(),
+                   .reference = reference_.decoder.get(),
+                   .temperature = config_.rollout.sampling.temperature,
+                   .max_tokens = config_.max_tokens_per_microbatch});
     add_completion_metrics(groups, metrics);
     for (const auto& [name, value] : numbers) metrics.set(name, value);
     metrics.set("num_tokens", Json(stats.new_tokens));
@@ -448,13 +450,14 @@ class Run {
     std::vector<Update> updates;
     for (size_t first = 0; first < groups.size(); first += per_update)
       updates.push_back(make_update(groups, first, std::min(groups.size(), first + per_update),
-                                    config_.rollout.max_completion_length));
+                                    config_.rollout.max_completion_length,
+                                    config_.algorithm->uses_channels()));
     int64_t trained = 0;
     for (Update& one : updates) {
       trained += one.totals.sequences;
       // With one update the current policy is the old one; later ones need it written down first.
       if (updates.size() > 1) fill_logprobs(*model_.decoder, one, temperature, budget, false);
-      if (reference_.decoder != nullptr)
+      if (config_.algorithm->loss_reads_reference())
         fill_logprobs(*reference_.decoder, one, temperature, budget, true);
     }
     metrics.set("samples/trained", Json(trained));
@@ -502,6 +505,7 @@ class Run {
     metrics.set("time/step", step_clock.seconds());
     folder_.write_metrics(metrics);
     ++progress_.step;
+    progress_.algorithm = config_.algorithm->state();
     show_rl(metrics, clock, first);
   }
 

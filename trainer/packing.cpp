@@ -31,7 +31,8 @@ std::vector<std::vector<size_t>> split_by_tokens(const std::vector<Sequence>& se
 
 // The last token of a response predicts nothing and does not run.
 ops::TokenLogprobs packed_logprobs(Decoder& decoder, const std::vector<Sequence>& sequences,
-                                   const std::vector<size_t>& which, double temperature) {
+                                   const std::vector<size_t>& which, double temperature,
+                                   bool square_mass) {
   PackedTokens tokens;
   std::vector<int64_t> rows;
   std::vector<int32_t> targets, ids;
@@ -47,7 +48,7 @@ ops::TokenLogprobs packed_logprobs(Decoder& decoder, const std::vector<Sequence>
     tokens.add(ids);
   }
   const at::Tensor hidden = decoder.hidden(tokens).index_select(0, at::tensor(rows));
-  return ops::token_logprobs(hidden, decoder.head(), targets, temperature);
+  return ops::token_logprobs(hidden, decoder.head(), targets, temperature, square_mass);
 }
 
 }  // namespace vernier

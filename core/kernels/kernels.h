@@ -174,9 +174,11 @@ float largest(const float* values, int64_t count);
 float weigh(const float* logits, float top, float scale, float* weights, int64_t count);
 
 /// Of logits [T, V] times `scale` (1 / temperature): log-sum-exp [T], and the log-probability
-/// [T] of targets [T] where logprob is not null, and the entropy [T] in nats where it is not null.
+/// [T] of targets [T] where logprob is not null, the entropy [T] in nats where it is not null, and
+/// the sum over the vocabulary of p^2 [T] where square_mass is not null.
 void log_softmax(const float* logits, const int32_t* targets, float scale, float* log_sum,
-                 float* logprob, float* entropy, int64_t rows, int64_t vocabulary);
+                 float* logprob, float* entropy, int64_t rows, int64_t vocabulary,
+                 float* square_mass = nullptr);
 /// logits [T, V] becomes its own gradient:
 /// scale * (d_logprob (1_target - p) - d_entropy p (log p + entropy)).
 void log_softmax_backward(float* logits, const int32_t* targets, float scale, const float* log_sum,
@@ -241,7 +243,7 @@ void attention_backward(const T* d_out, const T* qkv, const T* out, const T* log
                         const AttentionShape& shape);
 template <class T>
 void log_softmax(const T* logits, const int32_t* targets, double scale, T* log_sum, T* logprob,
-                 T* entropy, int64_t rows, int64_t vocabulary);
+                 T* entropy, int64_t rows, int64_t vocabulary, T* square_mass = nullptr);
 template <class T>
 void log_softmax_backward(T* logits, const int32_t* targets, double scale, const T* log_sum,
                           const T* entropy, const T* d_logprob, const T* d_entropy, int64_t rows,

@@ -346,7 +346,7 @@ int64_t head_chunk(int64_t vocabulary) {
 struct Head : Function<Head> {
   static variable_list forward(AutogradContext* ctx, const at::Tensor& hidden,
                                const at::Tensor& value, const at::Tensor& targets, int64_t head,
-                               double temperature) {
+                               double temperature, int64_t square_mass) {
     const int64_t rows = hidden.size(0), vocabulary = value.size(0), width = value.size(1);
     at::Tensor logprob = at::empty({rows}, hidden.options()), entropy = at::empty_like(logprob);
     at::Tensor log_sum = at::empty_like(logprob);
@@ -361,7 +361,8 @@ struct Head : Function<Head> {
         const auto run = [&](auto kernel, auto scale) {
           kernel(logits.const_data_ptr<T>(), targets.const_data_ptr<int32_t>() + t, scale,
                  log_sum.data_ptr<T>() + t, logprob.data_ptr<T>() + t, entropy.data_ptr<T>() + t,
-                 count, vocabulary);
+                 count, vocabulary,
+                 square_mass == 0 ? nullptr : reinterpret_cast<T*>(square_mass) + t);
         };
         if constexpr (std::is_same_v<T, float>)
           run(kernels::log_softmax, static_cast<float>(1.0 / temperature));
@@ -408,7 +409,7 @@ struct Head : Function<Head> {
                               d_hidden.data_ptr<T>() + t * width, count);
       }
     });
-    return {d_hidden, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+    return {d_hidden, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -491,14 +492,18 @@ at::Tensor swiglu(const at::Tensor& gate_up) {
 }
 
 TokenLogprobs token_logprobs(const at::Tensor& hidden, Parameter& head,
-                             const std::vector<int32_t>& targets, double temperature) {
+                             const std::vector<int32_t>& targets, double temperature,
+                             bool square_mass) {
   ensure(hidden.is_contiguous() && hidden.size(0) == static_cast<int64_t>(targets.size()),
          "a target for every row");
   for (const int32_t id : targets) ensure(id >= 0 && id < head.value.size(0), "a known target id");
+  ensure(!square_mass || !hidden.is_cuda(), "square mass where the CPU computes");
   if (hidden.is_cuda()) return device::token_logprobs(hidden, head, targets, temperature);
-  const auto both =
-      Head::apply(hidden, head.value, to_tensor(targets), address(&head), temperature);
-  return {both[0], both[1]};
+  at::Tensor squares;
+  if (square_mass) squares = at::empty({hidden.size(0)}, hidden.options());
+  const auto both = Head::apply(hidden, head.value, to_tensor(targets), address(&head), temperature,
+                                square_mass ? address(squares.data_ptr()) : 0);
+  return {both[0], both[1], squares};
 }
 
 }  // namespace ops

@@ -83,12 +83,15 @@ at::Tensor swiglu(const at::Tensor& gate_up);
 struct TokenLogprobs {
   at::Tensor logprob;  // [T], of the target, natural logarithm
   at::Tensor entropy;  // [T], nats
+  // [T], sum over the vocabulary of p^2, without gradient; undefined where it was not asked for
+  at::Tensor square_mass;
 };
 
 /// Log-probability of `targets` [T] and entropy under softmax(hidden head^T / temperature). Works
 /// in chunks of rows, forward and backward, and never holds [T, V].
 TokenLogprobs token_logprobs(const at::Tensor& hidden, Parameter& head,
-                             const std::vector<int32_t>& targets, double temperature);
+                             const std::vector<int32_t>& targets, double temperature,
+                             bool square_mass = false);
 
 }  // namespace ops
 }  // namespace vernier
