@@ -274,7 +274,7 @@ class Discriminative final : public Algorithm {
       for (int64_t i = begin; i < end; ++i) {
         if (table.active[i] == 0) continue;
         drift += scalars.drift[i];
-        tokens += static_cast<double>(table.length[i]);
+        tokens += static_cast<double>(table.tokens[i]);
         sequences += 1;
       }
       if (tokens == 0) continue;

@@ -76,8 +76,8 @@ TokenColumn column(const Doubles& values) {
   return out;
 }
 
-// Trains a policy of a logit an arm, even at first, by small steps, two on every draw, so that the
-// second is off the policy that drew; returns the probabilities of the arms.
+// Trains a policy of a logit an arm, even at first, by small steps, two on every draw where that
+// can be, so that the second is off the policy that drew; returns the probabilities of the arms.
 Doubles play(const Algorithm& algorithm, const Bandit& bandit, int steps = 100) {
   constexpr double kRate = 0.2;
   Rng rng(1, Stream::sampling);
@@ -94,7 +94,9 @@ Doubles play(const Algorithm& algorithm, const Bandit& bandit, int steps = 100) 
     for (const double p : policy) square_mass += p * p;
     table.square_mass = column(Doubles(arms.size(), square_mass));
     const at::Tensor advantage = at::tensor(algorithm.credit(table).response);
-    for (int update = 0; update < 2; ++update) {
+    // A second step of this size would be far outside the trust region of drpo and disco.
+    const int updates = algorithm.coupled() == Coupled::sequences ? 1 : 2;
+    for (int update = 0; update < updates; ++update) {
       logits.requires_grad_(true);
       const at::Tensor chosen = at::log_softmax(logits, 0).index_select(0, index);
       TokenBatch batch = batch_of(chosen, old, std::vector<int64_t>(arms.size(), int64_t{1}));
