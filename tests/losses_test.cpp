@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "algos/mismatch.h"
+#include "core/kernels/kernels.h"
 #include "tests/algos_cases.h"
 
 namespace vernier {
@@ -81,6 +82,13 @@ TEST_CASE("estimators of the KL: golden values and gradients") {
         1e-12);
   CHECK(numbers_of(kl_estimate("k1", "openrlhf", far)) == Doubles{-10, 10, -2});
   CHECK(numbers_of(kl_estimate("k1", "none", far)) == Doubles{-25, 12, -2});
+}
+
+TEST_CASE("entropy of four logits: golden value") {
+  const std::vector<float> logits = {2, 1, 0, -1};
+  float log_sum = 0, entropy = 0;
+  kernels::log_softmax(logits.data(), nullptr, 1, &log_sum, nullptr, &entropy, 1, 4);
+  CHECK(std::abs(entropy - 0.947537) < kSixDigits);
 }
 
 TEST_CASE("the corrected k3 has the gradient of both its factors") {

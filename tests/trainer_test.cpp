@@ -153,7 +153,9 @@ TEST_CASE("credit that tells tokens apart sees their probabilities and reaches t
   reference.decoder->weights_changed();
   std::vector<Group> groups = scored_groups(3, 4);
   const auto algo = algorithm("reinforce_plus_plus", "beta = 0.1\nkl_target = 1e-3");
-  assign_credit(*algo, groups, models_of(policy, reference));
+  Metrics numbers;
+  assign_credit(*algo, groups, models_of(policy, reference), numbers);
+  CHECK(std::isfinite(numbers.get("kl")));
   Update update = make_update(groups, 0, groups.size(), 20);
   fill_logprobs(*policy.decoder, update, 0.9, 1 << 20, false);
   fill_logprobs(*reference.decoder, update, 0.9, 1 << 20, true);
@@ -195,7 +197,9 @@ TEST_CASE("the baseline of least variance gets the sum of squared probabilities"
   const Model policy = tiny_model(true);
   std::vector<Group> groups = scored_groups(2, 4);
   const auto algo = algorithm("grpo", "advantage = \"otb\"");
-  assign_credit(*algo, groups, models_of(policy, policy));
+  Metrics numbers;
+  assign_credit(*algo, groups, models_of(policy, policy), numbers);
+  CHECK(numbers.row().empty());
   for (const Group& group : groups)
     for (const Response& response : group.responses) {
       REQUIRE(response.token_advantages.size() == response.ids.size());

@@ -416,7 +416,8 @@ class Run {
                   {.policy = model_.decoder.get(),
                    .reference = reference_.decoder.get(),
                    .temperature = config_.rollout.sampling.temperature,
-                   .max_tokens = config_.max_tokens_per_microbatch});
+                   .max_tokens = config_.max_tokens_per_microbatch},
+                  metrics);
     add_completion_metrics(groups, metrics);
     for (const auto& [name, value] : numbers) metrics.set(name, value);
     metrics.set("num_tokens", Json(stats.new_tokens));

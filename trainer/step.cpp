@@ -286,7 +286,8 @@ GroupTable make_table(std::span<const Group> groups, bool by_channel) {
   return table;
 }
 
-void assign_credit(Algorithm& algorithm, std::vector<Group>& groups, const CreditModels& models) {
+void assign_credit(Algorithm& algorithm, std::vector<Group>& groups, const CreditModels& models,
+                   Metrics& metrics) {
   GroupTable table = make_table(groups, algorithm.uses_channels());
   const CreditNeeds needs = algorithm.credit_needs();
   if (needs.any()) {
@@ -303,6 +304,7 @@ void assign_credit(Algorithm& algorithm, std::vector<Group>& groups, const Credi
         response.token_advantages.assign(credit.token[place].begin(), credit.token[place].end());
       ++place;
     }
+  if (std::isfinite(credit.kl)) metrics.set("kl", credit.kl);
   algorithm.observe({.kl = credit.kl,
                      .entropy = std::nan(""),
                      .sequences = std::count(table.active.begin(), table.active.end(), 1),

@@ -39,8 +39,9 @@ struct CreditModels {
   int64_t max_tokens = 0;  // of a micro-batch
 };
 
-/// Writes the advantages of a step into its responses.
-void assign_credit(Algorithm& algorithm, std::vector<Group>& groups, const CreditModels& models);
+/// Writes the advantages of a step into its responses, and a KL that is in the reward to `metrics`.
+void assign_credit(Algorithm& algorithm, std::vector<Group>& groups, const CreditModels& models,
+                   Metrics& metrics);
 
 /// The samples of the groups [first, last) with the advantages that the responses carry. Responses
 /// that are not active in make_table() (without a reward, masked, not ended by the policy) are left
