@@ -286,12 +286,38 @@ GroupTable make_table(std::span<const Group> groups, bool by_channel) {
   return table;
 }
 
-void assign_credit(Algorithm& algorithm, std::vector<Group>& groups, const CreditModels& models,
+namespace {
+
+Update update_of(std::span<const Group> groups, int64_t max_completion_length, bool by_channel) {
+  Update update;
+  update.table = make_table(groups, by_channel);
+  int64_t place = 0;
+  for (const Group& group : groups)
+    for (const Response& response : group.responses) {
+      const bool active = update.table.active[static_cast<size_t>(place++)] != 0;
+      if (active || (response.masked && scored(response, by_channel))) ++update.totals.responses;
+      if (!active) continue;
+      update.samples.push_back({.prompt_ids = &group.prompt.ids,
+                                .response = &response,
+                                .advantage = response.advantage,
+                                .place = place - 1,
+                                .old = {},
+                                .reference = {}});
+      update.totals.tokens += drawn_tokens(response);
+      ++update.totals.sequences;
+    }
+  update.totals.max_completion_length = max_completion_length;
+  return update;
+}
+
+}  // namespace
+
+void assign_credit(Algorithm& algorithm, std::span<Group> groups, const CreditModels& models,
                    Metrics& metrics) {
   GroupTable table = make_table(groups, algorithm.uses_channels());
   const CreditNeeds needs = algorithm.credit_needs();
   if (needs.any()) {
-    Update all = make_update(groups, 0, groups.size(), 0, algorithm.uses_channels());
+    Update all = update_of(groups, 0, algorithm.uses_channels());
     fill_columns(table, needs, all, models);
   }
   const Credit credit = algorithm.credit(table);
@@ -313,26 +339,8 @@ void assign_credit(Algorithm& algorithm, std::vector<Group>& groups, const Credi
 
 Update make_update(const std::vector<Group>& groups, size_t first, size_t last,
                    int64_t max_completion_length, bool by_channel) {
-  const std::span<const Group> range = std::span(groups).subspan(first, last - first);
-  Update update;
-  update.table = make_table(range, by_channel);
-  int64_t place = 0;
-  for (const Group& group : range)
-    for (const Response& response : group.responses) {
-      const bool active = update.table.active[static_cast<size_t>(place++)] != 0;
-      if (active || (response.masked && scored(response, by_channel))) ++update.totals.responses;
-      if (!active) continue;
-      update.samples.push_back({.prompt_ids = &group.prompt.ids,
-                                .response = &response,
-                                .advantage = response.advantage,
-                                .place = place - 1,
-                                .old = {},
-                                .reference = {}});
-      update.totals.tokens += drawn_tokens(response);
-      ++update.totals.sequences;
-    }
-  update.totals.max_completion_length = max_completion_length;
-  return update;
+  return update_of(std::span(groups).subspan(first, last - first), max_completion_length,
+                   by_channel);
 }
 
 void fill_logprobs(Decoder& decoder, Update& update, double temperature, int64_t max_tokens,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <span>
 #include <vector>
 
 #include "algos/algorithm.h"
@@ -40,7 +41,7 @@ struct CreditModels {
 };
 
 /// Writes the advantages of a step into its responses, and a KL that is in the reward to `metrics`.
-void assign_credit(Algorithm& algorithm, std::vector<Group>& groups, const CreditModels& models,
+void assign_credit(Algorithm& algorithm, std::span<Group> groups, const CreditModels& models,
                    Metrics& metrics);
 
 /// The samples of the groups [first, last) with the advantages that the responses carry. Responses
