@@ -84,7 +84,7 @@ void PolicyGradientOptions::bind_advantage(Binder& config, const AlgorithmContex
 }
 
 void PolicyGradientOptions::bind_loss(Binder& config) {
-  const std::string preset = loss.name, preset_cap = loss.cispo_cap;
+  const std::string preset = loss.name;
   config.choice("loss", loss.name, policy_losses(), "the policy's loss");
   if (loss.name != preset) {
     loss = loss_defaults(loss.name);
@@ -99,10 +99,11 @@ void PolicyGradientOptions::bind_loss(Binder& config) {
                 "masked ones too (TRL)");
   config.only_if("sequence_count", aggregation.starts_with("seq-mean"),
                  given("loss_aggregation", aggregation));
+  const std::string cap = loss.cispo_cap;
   config.choice("cispo_cap", loss.cispo_cap, {"verl", "trl"},
                 "cispo: the cap is 1 + epsilon_high (verl), or epsilon_high itself (TRL)");
   only("cispo_cap", loss.name == "cispo");
-  if (loss.cispo_cap != preset_cap) loss.epsilon_high = loss.cispo_cap == "trl" ? 5 : 0.2;
+  if (loss.cispo_cap != cap) loss.epsilon_high = loss.cispo_cap == "trl" ? 5 : 0.2;
   const bool wide = loss.name == "cispo";
   config.number("epsilon", loss.epsilon, 0.0, wide ? 1e3 : 1.0, "clip bound below a ratio of 1");
   config.number("epsilon_high", loss.epsilon_high, 0.0, wide ? 1e3 : 10.0,
@@ -111,6 +112,7 @@ void PolicyGradientOptions::bind_loss(Binder& config) {
                  wide ? given("cispo_cap", loss.cispo_cap) : chosen);
   only("epsilon_high", reads_epsilon_high(loss));
   config.number("delta", loss.delta, 0.0, 1e3, "ppo: cap of the free ratio; 0: none");
+  if (loss.delta > 0) loss.dual_clip = 0;
   config.number("dual_clip", loss.dual_clip, 0.0, 1e3,
                 "ppo: bound of the loss of a wrong answer's token, in units of -A; 0: none");
   only("delta", loss.name == "ppo");

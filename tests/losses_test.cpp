@@ -366,6 +366,8 @@ TEST_CASE("another loss than the preset's brings its own defaults") {
   CHECK(value("cispo", "cispo_cap = \"verl\"") ==
         value("grpo", "loss = \"cispo\"\nepsilon_high = 0.2"));
   CHECK(value("gspo", "loss = \"ppo\"") == value("grpo", ""));
+  CHECK(value("cispo", "loss = \"gspo\"") == value("gspo", ""));
+  CHECK(value("dapo", "delta = 4\nepsilon_high = 0.2") == value("grpo", "delta = 4"));
 }
 
 }  // namespace
