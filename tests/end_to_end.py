@@ -222,6 +222,8 @@ class Smoke(Case):
             [algo]
             type = "grpo"
             beta = 0.05
+            kl_target = 1e-4
+            kl_horizon = 1000
             [trainer]
             learning_rate = 1e-3
             samples_per_update = 32
@@ -234,6 +236,7 @@ class Smoke(Case):
         self.assertEqual(max(row["sampling/sampling_logp_difference/max"] for row in rows), 0.0)
         self.assertEqual(min(row["kl"] >= 0 for row in rows), True)
         self.assertGreater(rows[-1]["kl"], 1e-5)
+        self.assertGreater(rows[-1]["kl_coef"], 0.0505)  # it adapts, and goes on where it was
         self.assertGreater(sum(row["clip_ratio/low_mean"] + row["clip_ratio/high_mean"] for row in rows), 0)
         self.assert_exit(run("train", config, "--run", parts), 0)
         for name in ("checkpoint-4", "checkpoint-2"):
@@ -599,7 +602,7 @@ class Offline(Case):
         for row, want in zip(out[16:], [1.441708, 1.047135, -0.166935, -0.773970, -0.773970, -0.773970]):
             self.assertAlmostEqual(row["advantage"], want, 6)
             self.assertEqual(row["mine"], "kept")
-            self.assertEqual([step["step"] for step in row["explain"]], ["verify", "reward", "sum", "advantage"])
+            self.assertEqual([step["step"] for step in row["explain"]], ["verify", "reward", "sum", "advantage", "push"])
 
     def test_dot_golden(self):
         *_, smoke = Smoke("test_smoke_learns").reference()

@@ -103,6 +103,15 @@ TEST_CASE("why a group is left out") {
   group.responses[0].reward.reset();
   CHECK(reward.drop_cause(group) == "flat");
 
+  group = group_of({1, 0});
+  for (Response& response : group.responses) {
+    response.rewards = {{"accuracy", 1, 1, ""}, {"format", 0, 1, "unreadable"}};
+    response.reward.reset();
+  }
+  CHECK(accuracy.drop_cause(group) == "empty");
+  CHECK(accuracy.drop_cause(group, true) == "");  // one part is enough where each counts alone
+  CHECK(reward.drop_cause(group, true) == "empty");
+
   const FilterConfig between = filter_of("rule = \"between\"\nbetween = [0.25, 0.75]\n");
   CHECK(between.drop_cause(group_of({1, 0})) == "");
   CHECK(between.drop_cause(group_of({1, 0, 0, 0})) == "outside");
@@ -115,7 +124,7 @@ TEST_CASE("a step keeps its first groups in order, and counts the others by thei
   step.groups = {group_of({1, 0}, 4), group_of({1, 1}, 1), group_of({0, 1}, 0), group_of({1, 0}, 3),
                  group_of({0, 0}, 2)};
   Metrics metrics;
-  apply_filter(filter_of("rule = \"spread\"\n"), 2, step, metrics);
+  apply_filter(filter_of("rule = \"spread\"\n"), false, 2, step, metrics);
   CHECK(step.kept == 2);
   CHECK(step.pass_rate == doctest::Approx(0.6));
   std::vector<int64_t> ids;

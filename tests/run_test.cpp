@@ -1,6 +1,7 @@
 // Whole runs of a tiny model: filters and their restart, replay of stored rollouts.
 #include <doctest/doctest.h>
 
+#include "core/kernels/kernels.h"
 #include "core/metrics/metrics.h"
 #include "core/weights/weights.h"
 #include "rollout/rows.h"
@@ -13,6 +14,7 @@ namespace {
 
 using testing::TemporaryFolder;
 using testing::usage_error;
+using testing::worst_gap;
 
 // Half the responses of this untrained model end at their limit: `overlong` tells them apart.
 const char* const kJob = R"(
@@ -121,6 +123,16 @@ TEST_CASE("a run that filters its groups goes on from a checkpoint as if nothing
   }
 }
 
+TEST_CASE("a step that leaves out all its groups changes nothing, whatever the algorithm") {
+  const Job job("[rollout.filter]\nrule = \"between\"\nmetric = \"reward\"\nbetween = [5, 6]\n");
+  for (const std::string type : {"dler", "gdpo", "reinforce_plus_plus", "decoupled_ppo"}) {
+    CAPTURE(type);
+    job.run(type, {"algo.type=" + type, "run.steps=1"});
+    CHECK(job.weights(type, 1) == job.weights(type, 0));
+    CHECK(job.metrics(type)[0]["updates"] == 0);
+  }
+}
+
 TEST_CASE(
     "groups that were left out are stored with their cause, and prompts are never drawn twice") {
   const Job job("[rollout.filter]\nrule = \"spread\"\nmetric = \"reward\"\nrefill = \"batches\"\n");
@@ -141,15 +153,23 @@ TEST_CASE(
 }
 
 TEST_CASE("replay of a run's rollouts ends with its weights, bit for bit") {
-  for (const std::string keys :
-       {"", "[rollout.filter]\nrule = \"spread\"\nmetric = \"reward\"\nrefill = \"missing\"\n",
-        "[[transform]]\ntype = \"overlong_mask\"\n[[transform]]\ntype = \"stop_properly\"\ncoef = "
-        "-0.5\n"}) {
+  using Overrides = std::vector<std::string>;
+  const std::vector<std::pair<std::string, Overrides>> all = {
+      {"", {"algo.beta=0.1"}},
+      {"[rollout.filter]\nrule = \"spread\"\nmetric = \"reward\"\nrefill = \"missing\"\n",
+       {"algo.type=gdpo"}},
+      {"[[transform]]\ntype = \"overlong_mask\"\n[[transform]]\ntype = \"stop_properly\"\ncoef = "
+       "-0.5\n",
+       {"algo.type=reinforce_plus_plus", "algo.kl_target=1e-4", "algo.kl_horizon=100"}},
+      {"", {"algo.loss=clip_cov", "algo.cov_ratio=0.1", "algo.entropy_target=2.0"}}};
+  for (const auto& [keys, given] : all) {
     CAPTURE(keys);
+    CAPTURE(given.front());
     const Job job(keys);
-    job.run("run", {"algo.beta=0.1", "trainer.samples_per_update=4"});
     ReplayOptions options;
-    options.overrides = {"algo.beta=0.1", "trainer.samples_per_update=4"};
+    options.overrides = given;
+    options.overrides.emplace_back("trainer.samples_per_update=4");
+    job.run("run", options.overrides);
     options.rollouts = {(job.path("run") / "rollouts").string()};
     options.save_gradients = job.path("g.safetensors").string();
     job.again("again", options);
@@ -217,6 +237,53 @@ TEST_CASE("old log-probabilities of the rollout are those that a pass would give
   };
   CHECK(gap("rollout_bf16") > 1e-5);
   CHECK(gap("rollout_bf16") == doctest::Approx(gap("recompute_bf16")).epsilon(1e-6));
+}
+
+std::vector<float> numbers_of(const std::string& safetensors) {
+  const SafetensorsFile file(safetensors);
+  std::vector<float> out;
+  for (const TensorInfo& tensor : file.tensors()) {
+    std::vector<float> values(static_cast<size_t>(tensor.numel()));
+    file.read(tensor, values.data());
+    out.insert(out.end(), values.begin(), values.end());
+  }
+  return out;
+}
+
+TEST_CASE("training in bf16 is near training in fp32, and computes what a bf16 engine drew by") {
+  const Job job;
+  const std::vector<std::string> keys = {"rollout.weights=bf16", "algo.beta=0.1", "run.steps=1",
+                                         "trainer.learning_rate=1e-5"};
+  const auto with = [&](const std::string& precision) {
+    std::vector<std::string> out = keys;
+    out.push_back("trainer.precision=" + precision);
+    job.run(precision, out);
+    return numbers_of((job.path(precision) / "checkpoint-1" / "model.safetensors").string());
+  };
+  const std::vector<float> exact = with("fp32"), rounded = with("bf16");
+  // AdamW's first step moves a weight by the learning rate, whichever way it goes.
+  CHECK(worst_gap(rounded, exact) < 2.1e-5);
+  CHECK(rounded != exact);
+  const Json was = job.metrics("fp32")[0], is = job.metrics("bf16")[0];
+  const auto number = [](const Json& row, const char* key) { return row[key].get<double>(); };
+  CHECK(number(is, "grad_norm") == doctest::Approx(number(was, "grad_norm")).epsilon(0.02));
+  CHECK(number(is, "kl") == 0);  // the reference computes in bf16 too
+  CHECK(number(was, "sampling/sampling_logp_difference/max") > 0);
+  if (kernels::bf16_format() == kernels::WeightFormat::bf16_pairs)
+    CHECK(number(is, "sampling/sampling_logp_difference/max") == 0);
+}
+
+TEST_CASE("activation checkpointing changes no bit of a run, warm start included") {
+  const Job job("[sft]\nsteps = 2\nbatch_sequences = 4\n");
+  for (const std::string precision : {"fp32", "bf16"}) {
+    CAPTURE(precision);
+    const auto with = [&](const std::string& flag) {
+      const std::string name = precision + flag;
+      job.run(name, {"trainer.precision=" + precision, "trainer.activation_checkpointing=" + flag});
+      return job.weights(name, 2);
+    };
+    CHECK(with("true") == with("false"));
+  }
 }
 
 TEST_CASE("replay names what it cannot use") {

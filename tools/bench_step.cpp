@@ -83,12 +83,12 @@ Json bench_step(const StepBench& options) {
                       groups.push_back(std::move(group));
                     });
     const double drawn = clock.seconds();
-    const std::vector<double> advantages = algorithm->credit(make_table(groups));
-    size_t next = 0;
-    for (Group& group : groups)
-      for (Response& response : group.responses) response.advantage = advantages[next++];
-    Update update = make_update(groups, 0, groups.size(), options.tokens);
     Metrics metrics;
+    assign_credit(
+        *algorithm, groups,
+        {.policy = model.decoder.get(), .temperature = 1.0, .max_tokens = options.max_tokens},
+        metrics);
+    Update update = make_update(groups, 0, groups.size(), options.tokens);
     optimizer_step(*model.decoder, state, *algorithm, update, 1.0, options.max_tokens, optimizer,
                    optimizer.learning_rate, nullptr, metrics);
     if (step < kWarmUp) continue;

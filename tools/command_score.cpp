@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "algos/explain.h"
 #include "core/base/errors.h"
 #include "core/base/json.h"
 #include "core/weights/weights.h"
@@ -42,12 +43,15 @@ void score_command(const std::vector<std::string>& config_paths,
   read_rollouts(rollouts, [&](Group&& group) {
     any = true;
     config->chain.score(group, explain);
-    group.dropped = config->filter.drop_cause(group);
+    group.dropped = config->filter.drop_cause(group, config->algorithm->uses_channels());
     const std::vector<Group> one{std::move(group)};
-    const GroupTable table = make_table(one);
-    const std::vector<double> advantages = config->algorithm->credit(table);
+    const GroupTable table = make_table(one, config->algorithm->uses_channels());
+    const std::vector<double> advantages = config->algorithm->credit(table).response;
     const Json advantage_step =
         explain ? parse_json(config->algorithm->explain(table, 0), "explain") : Json();
+    const Json pushes =
+        explain ? explain_pushes(*config->algorithm, table, 0, config->chain.length_rewards())
+                : Json();
     for (size_t i = 0; i < one[0].responses.size(); ++i) {
       Response response = one[0].responses[i];
       response.advantage = advantages[i];
@@ -68,6 +72,9 @@ void score_command(const std::vector<std::string>& config_paths,
       if (explain) {
         Json steps = parse_json(response.explain, "explain");
         steps.push_back(advantage_step);
+        Json push = {{"step", "push"}};
+        push.update(pushes[i]);
+        steps.push_back(push);
         row["explain"] = steps;
       }
       output.write(dump_json(row) + "\n");

@@ -89,6 +89,7 @@ void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tok
                       {"nonfinite_in_a_row", progress.nonfinite_in_a_row},
                       {"next_prompt", progress.next_prompt},
                       {"pass_rates", progress.pass_rates},
+                      {"algorithm", progress.algorithm},
                       {"optimizer_step", optimizer.step}};
   write_file(draft / "trainer" / "state.json", state.dump(1) + "\n");
   write_manifest(draft);
@@ -212,6 +213,7 @@ Progress load_trainer_state(const fs::path& checkpoint, int64_t prompts_per_step
                       .last_eval = state.at("last_eval").get<int64_t>(),
                       .nonfinite_in_a_row = state.at("nonfinite_in_a_row").get<int64_t>()};
     const int64_t drawn = progress.phase == "rl" ? progress.step * prompts_per_step : 0;
+    progress.algorithm = state.value("algorithm", Json());
     progress.next_prompt = state.value("next_prompt", drawn);
     progress.pass_rates = state.value("pass_rates", std::vector<double>());
     return progress;

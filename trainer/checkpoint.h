@@ -27,6 +27,7 @@ struct Progress {
   int64_t next_prompt = 0;  // place in the source of training prompts
   // Of the last steps, where rollout.filter predicts from them.
   std::vector<double> pass_rates = {};
+  Json algorithm = nullptr;  // Algorithm::state() after the last finished step
 
   bool operator==(const Progress&) const = default;
 };

@@ -36,13 +36,14 @@ const MetricDocs docs{
 
 }  // namespace
 
-void apply_filter(const FilterConfig& filter, int64_t target, Collected& step, Metrics& metrics) {
+void apply_filter(const FilterConfig& filter, bool by_channel, int64_t target, Collected& step,
+                  Metrics& metrics) {
   std::sort(step.groups.begin(), step.groups.end(),
             [](const Group& a, const Group& b) { return a.id < b.id; });
   std::map<std::string, int64_t> dropped{{"flat", 0}, {"outside", 0}, {"empty", 0}, {"surplus", 0}};
   int64_t passed = 0;
   for (Group& group : step.groups) {
-    group.dropped = filter.drop_cause(group);
+    group.dropped = filter.drop_cause(group, by_channel);
     if (group.dropped.empty() && ++passed > target) group.dropped = "surplus";
     if (!group.dropped.empty()) ++dropped.at(group.dropped);
   }
@@ -60,6 +61,7 @@ void apply_filter(const FilterConfig& filter, int64_t target, Collected& step, M
 Collected Collector::collect(Engine& engine, Metrics& metrics) const {
   const Clock clock;
   const FilterConfig& filter = config_.filter;
+  const bool by_channel = config_.algorithm->uses_channels();
   const Progress& progress = trainee_.progress;
   const int64_t target = config_.rollout.prompts_per_step;
   const EngineStats before = engine.stats();
@@ -70,14 +72,15 @@ Collected Collector::collect(Engine& engine, Metrics& metrics) const {
   int64_t batches = 0, passed = 0;
   while (const int64_t count = filter.next_batch(target, passed, batches, progress.pass_rates)) {
     draw(engine, count, step, numbers, scoring_s);
-    passed = std::count_if(step.groups.begin(), step.groups.end(),
-                           [&](const Group& group) { return filter.drop_cause(group).empty(); });
+    passed = std::count_if(step.groups.begin(), step.groups.end(), [&](const Group& group) {
+      return filter.drop_cause(group, by_channel).empty();
+    });
     if (++batches % kBatchesOfConcern == 0 && passed < target)
       log::warn(cat("step ", progress.step + 1, ": rollout.filter let ", passed, " of ",
                     step.groups.size(), " groups through, after ", batches,
                     " generation batches; the step wants ", target));
   }
-  apply_filter(filter, target, step, metrics);
+  apply_filter(filter, by_channel, target, step, metrics);
   if (step.kept == 0)
     log::warn(cat("step ", progress.step + 1, ": rollout.filter left out all of ",
                   step.groups.size(), " groups, so nothing is learned"));

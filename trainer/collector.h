@@ -22,7 +22,9 @@ struct Collected {
 
 /// Orders a step's scored groups by their id, says in Group::dropped why one is left out, cuts what
 /// is more than `target` groups ("surplus"), and counts it all under filter/ where there is a rule.
-void apply_filter(const FilterConfig& filter, int64_t target, Collected& step, Metrics& metrics);
+/// `by_channel`: Algorithm::uses_channels().
+void apply_filter(const FilterConfig& filter, bool by_channel, int64_t target, Collected& step,
+                  Metrics& metrics);
 
 class Collector {
  public:

@@ -44,14 +44,14 @@ void FilterConfig::bind(Binder& config) {
     config.only_if(key, refill == "predict", refills);
 }
 
-std::string FilterConfig::drop_cause(const Group& group) const {
+std::string FilterConfig::drop_cause(const Group& group, bool by_channel) const {
   if (rule == "all") return "";
   std::vector<double> values;
   for (const Response& response : group.responses) {
     if (metric == "reward" && response.reward) values.push_back(*response.reward);
     if (metric == "accuracy" && response.correct) values.push_back(*response.correct ? 1 : 0);
   }
-  const std::vector<char> active = make_table(std::span(&group, 1)).active;
+  const std::vector<char> active = make_table(std::span(&group, 1), by_channel).active;
   if (values.empty() || std::count(active.begin(), active.end(), 1) == 0) return "empty";
   if (rule == "between") {
     const double mean = mean_of(values);

@@ -37,8 +37,8 @@ struct FilterConfig {
 
   /// Why a scored group is left out: "flat" (no spread), "outside" (the mean of the metric), or
   /// "empty" (nothing of it would enter the loss, or no response has the metric); "" where it is
-  /// kept.
-  std::string drop_cause(const Group& group) const;
+  /// kept. `by_channel`: Algorithm::uses_channels().
+  std::string drop_cause(const Group& group, bool by_channel = false) const;
 
   /// Prompts over prompts_per_step that refill = "predict" draws:
   ///

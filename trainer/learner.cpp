@@ -13,6 +13,8 @@ namespace {
 const MetricDocs docs{
     {"samples/trained", "responses", "that entered the loss"},
     {"updates", "updates", "optimizer steps of the RL step; what follows is their mean"},
+    {"time/credit", "s",
+     "of the advantages, with the passes over the model that some of them need"},
     {"time/update", "s", "of forward, backward and optimizer"}};
 
 // The engine's own log-probabilities in place of a pass over the model.
@@ -34,6 +36,7 @@ void take_recorded(Update& update) {
 void Learner::freeze_reference() {
   if (config_.algorithm->reference_kl() <= 0) return;
   reference_ = std::make_unique<Decoder>(trainee_.model.decoder->spec(), false);
+  reference_->training = config_.training;
   reference_->weights().copy_(trainee_.model.decoder->weights());
   reference_->weights_changed();
 }
@@ -44,13 +47,18 @@ void Learner::load_reference(const fs::path& checkpoint) {
   if (!problem.empty())
     fail_run(checkpoint.string(), ": the reference policy cannot be read: ", problem);
   reference_ = load_model(checkpoint.string(), {.max_length = config_.max_length}).decoder;
+  reference_->training = config_.training;
 }
 
-void Learner::credit(std::span<Group> groups) const {
-  const std::vector<double> advantages = config_.algorithm->credit(make_table(groups));
-  size_t next = 0;
-  for (Group& group : groups)
-    for (Response& response : group.responses) response.advantage = advantages[next++];
+void Learner::credit(std::span<Group> groups, Metrics& metrics) {
+  const Clock clock;
+  assign_credit(*config_.algorithm, groups,
+                {.policy = trainee_.model.decoder.get(),
+                 .reference = reference_.get(),
+                 .temperature = config_.rollout.sampling.temperature,
+                 .max_tokens = config_.max_tokens_per_microbatch},
+                metrics);
+  metrics.set("time/credit", clock.seconds());
 }
 
 void Learner::fill_old(std::vector<Update>& updates) {
@@ -62,7 +70,8 @@ void Learner::fill_old(std::vector<Update>& updates) {
       take_recorded(one);
     else if (updates.size() > 1)
       fill_logprobs(*trainee_.model.decoder, one, temperature, budget, false);
-    if (reference_ != nullptr) fill_logprobs(*reference_, one, temperature, budget, true);
+    if (config_.algorithm->loss_reads_reference())
+      fill_logprobs(*reference_, one, temperature, budget, true);
   }
 }
 
@@ -75,7 +84,8 @@ void Learner::update(const std::vector<Group>& groups, size_t count, Metrics& me
   std::vector<Update> updates;
   for (size_t first = 0; first < count; first += per_update)
     updates.push_back(make_update(groups, first, std::min(count, first + per_update),
-                                  config_.rollout.max_completion_length));
+                                  config_.rollout.max_completion_length,
+                                  config_.algorithm->uses_channels()));
   int64_t trained = 0;
   for (const Update& one : updates) trained += one.totals.sequences;
   fill_old(updates);

@@ -24,7 +24,7 @@ class Learner {
   void load_reference(const fs::path& checkpoint);
 
   /// Sets the advantages of all responses.
-  void credit(std::span<Group> groups) const;
+  void credit(std::span<Group> groups, Metrics& metrics);
 
   /// The optimizer steps on groups [0, count), with the advantages that their responses carry: one
   /// on all of them, or several on trainer.samples_per_update responses each. The learning rate is

@@ -228,12 +228,13 @@ class Run {
     metrics.set("phase", Json("rl"));
     const Collector collector(config_, trainee_, *prompts_, &stop_requested);
     Collected step = collector.collect(engine(), metrics);
-    learner_.credit(std::span(step.groups).first(step.kept));
+    learner_.credit(std::span(step.groups).first(step.kept), metrics);
     store_rollouts(step.groups);
     learner_.update(step.groups, step.kept, metrics);
     metrics.set("time/step", step_clock.seconds());
     folder_.write_metrics(metrics);
     ++progress_.step;
+    progress_.algorithm = config_.algorithm->state();
     progress_.next_prompt = step.next_prompt;
     if (config_.filter.refill == "predict")
       config_.filter.remember(step.pass_rate, progress_.pass_rates);

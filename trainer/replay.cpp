@@ -129,11 +129,12 @@ class Replay {
     metrics.set("phase", Json("rl"));
     metrics.set("replay/stored_step", Json(last_step_));
     select(metrics);
-    learner_.credit(std::span(open_.groups).first(open_.kept));
+    learner_.credit(std::span(open_.groups).first(open_.kept), metrics);
     learner_.update(open_.groups, open_.kept, metrics);
     metrics.set("time/step", clock.seconds());
     folder_.write_metrics(metrics);
     ++progress.step;
+    progress.algorithm = config_.algorithm->state();
     open_ = Collected();
     log::progress(cat("step ", progress.step, "  reward ", fixed(metrics.get("reward"), 3),
                       "  loss ", fixed(metrics.get("loss"), 6), "  grad_norm ",
@@ -149,7 +150,8 @@ class Replay {
         for (const auto& [name, value] : config_.chain.score(group, false)) numbers[name] += value;
       }
     if (options_.rescore && config_.filter.rule != "all") {
-      apply_filter(config_.filter, config_.rollout.prompts_per_step, open_, metrics);
+      apply_filter(config_.filter, config_.algorithm->uses_channels(),
+                   config_.rollout.prompts_per_step, open_, metrics);
     } else {
       const auto end = std::stable_partition(open_.groups.begin(), open_.groups.end(),
                                              [](const Group& one) { return one.dropped.empty(); });

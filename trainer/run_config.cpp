@@ -117,6 +117,19 @@ void bind_trainer(Binder& config, RunConfig& out) {
                 "whose log-probabilities the ratio of a loss starts from: the trainer's at the "
                 "start of the step, or those recorded while sampling, which saves a pass where a "
                 "step has several updates");
+  if (out.algorithm != nullptr && out.old_logprobs == "rollout")
+    for (const std::string& key : out.algorithm->mismatch_keys())
+      config.error("old_logprobs", cat("\"rollout\" leaves no gap for algo.", key,
+                                       " to act on; use \"recompute\""));
+  std::string precision = "fp32";
+  config.choice("precision", precision, {"fp32", "bf16"},
+                "what the products of forward and backward passes multiply, sums in fp32, of the "
+                "policy (warm start included) and of its reference; weights, gradients and "
+                "optimizer states are fp32 either way");
+  if (precision == "bf16") out.training.precision = kernels::Precision::bf16;
+  config.flag("activation_checkpointing", out.training.recompute,
+              "a layer keeps its input alone and is computed again in the backward pass: less "
+              "memory, the same numbers");
   const int64_t n = out.rollout.num_generations;
   if (out.samples_per_update % n != 0)
     config.error("samples_per_update", cat(out.samples_per_update, " is not a multiple of ",

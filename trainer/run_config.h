@@ -8,6 +8,7 @@
 
 #include "algos/algorithm.h"
 #include "core/base/config.h"
+#include "core/model/decoder.h"
 #include "core/model/spec.h"
 #include "rewards/reward.h"
 #include "rollout/engine.h"
@@ -80,6 +81,7 @@ struct RunConfig {
   OptimizerConfig optimizer;
   int64_t samples_per_update = 0, max_tokens_per_microbatch = 8192;
   std::string old_logprobs = "recompute";  // or "rollout"
+  TrainingOptions training;                // of the policy and of the reference policy
   int64_t max_nonfinite_updates = 3;
   EvalConfig eval;
   LogConfig log;

@@ -15,6 +15,7 @@ Trainee load_trainee(const RunConfig& config, const std::optional<fs::path>& che
     out.model = new_model(*config.new_model, static_cast<uint64_t>(config.run.seed), true);
   else
     out.model = load_model(config.model_path, options);
+  out.model.decoder->training = config.training;
   *config.decode = [tokenizer = out.model.tokenizer](std::span<const int32_t> ids) {
     return tokenizer->decode(ids);
   };
@@ -25,6 +26,7 @@ Trainee load_trainee(const RunConfig& config, const std::optional<fs::path>& che
   out.optimizer = std::make_unique<OptimizerState>(*out.model.decoder);
   if (checkpoint) {
     out.progress = load_trainer_state(*checkpoint, config.rollout.prompts_per_step, *out.optimizer);
+    if (!out.progress.algorithm.is_null()) config.algorithm->restore(out.progress.algorithm);
     log::info(cat("resuming from ", checkpoint->string(), ": ", out.progress.phase, " step ",
                   out.progress.step));
   }

@@ -257,8 +257,9 @@ at::Tensor Decoder::hidden(const PackedTokens& tokens) {
 }
 
 ops::TokenLogprobs Decoder::logprobs(const at::Tensor& hidden, const std::vector<int32_t>& targets,
-                                     double temperature) {
-  return ops::token_logprobs(hidden, head(), targets, temperature, training.precision, &memory_);
+                                     double temperature, bool square_mass) {
+  return ops::token_logprobs(hidden, head(), targets, temperature, training.precision, &memory_,
+                             square_mass);
 }
 
 at::Tensor Decoder::logits(const at::Tensor& hidden, WeightFormat format) {

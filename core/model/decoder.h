@@ -78,9 +78,10 @@ class Decoder {
   /// Hidden states [T, D] after the last norm; with gradients where enabled.
   at::Tensor hidden(const PackedTokens& tokens);
 
-  /// Log-probability of `targets` and entropy, [T] each, from hidden states [T, D].
+  /// Log-probability of `targets` and entropy, [T] each, from hidden states [T, D]; with
+  /// `square_mass` the sum of squared probabilities too.
   ops::TokenLogprobs logprobs(const at::Tensor& hidden, const std::vector<int32_t>& targets,
-                              double temperature);
+                              double temperature, bool square_mass = false);
 
   /// How hidden() and logprobs() compute, on the CPU in fp32.
   TrainingOptions training;
