@@ -155,13 +155,13 @@ TEST_CASE(
 TEST_CASE("replay of a run's rollouts ends with its weights, bit for bit") {
   using Overrides = std::vector<std::string>;
   const std::vector<std::pair<std::string, Overrides>> all = {
-      {"", {"algo.beta=0.1"}},
+      {"", {"algo.type=reinforce_plus_plus", "algo.kl_target=1e-4", "algo.kl_horizon=100"}},
+      {"", {"algo.loss=clip_cov", "algo.cov_ratio=0.1", "algo.entropy_target=2.0"}},
       {"[rollout.filter]\nrule = \"spread\"\nmetric = \"reward\"\nrefill = \"missing\"\n",
        {"algo.type=gdpo"}},
       {"[[transform]]\ntype = \"overlong_mask\"\n[[transform]]\ntype = \"stop_properly\"\ncoef = "
        "-0.5\n",
-       {"algo.type=reinforce_plus_plus", "algo.kl_target=1e-4", "algo.kl_horizon=100"}},
-      {"", {"algo.loss=clip_cov", "algo.cov_ratio=0.1", "algo.entropy_target=2.0"}}};
+       {"algo.beta=0.1"}}};
   for (const auto& [keys, given] : all) {
     CAPTURE(keys);
     CAPTURE(given.front());

@@ -89,7 +89,7 @@ TEST_CASE("the number of micro-batches does not change the update") {
     CAPTURE(keys);
     Metrics one, many;
     const auto whole = after_step(name, keys, 1 << 20, one);
-    const auto split = after_step(name, keys, 40, many);
+    const auto split = after_step(name, keys, 24, many);
     CHECK(one.get("microbatches") == 1);
     CHECK(many.get("microbatches") > 4);
     CHECK(one.get("grad_norm") > 1e-4);

@@ -316,6 +316,7 @@ Update update_of(std::span<const Group> groups, int64_t max_completion_length, b
 
 void assign_credit(Algorithm& algorithm, std::span<Group> groups, const CreditModels& models,
                    Metrics& metrics) {
+  if (groups.empty()) return;  // a filter may leave nothing
   GroupTable table = make_table(groups, algorithm.uses_channels());
   const CreditNeeds needs = algorithm.credit_needs();
   if (needs.any()) {
