@@ -267,7 +267,7 @@ class Smoke(Case):
         self.write("preset.toml", '[algo]\ntype = "grpo"\nlambda = 0.3\n')
         done = run(*command, "--run", self.folder / "other")
         self.assert_exit(done, 2)
-        self.assertIn(f"{preset}:3:1: algo.lambda: unknown key", done.stderr)
+        self.assertIn(f"{preset}:3:10: algo.lambda: has no effect with", done.stderr)
 
     def test_resume_of_another_run(self):
         """It begins at that checkpoint; the same command again goes on with what it has saved since."""

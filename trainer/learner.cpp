@@ -35,10 +35,7 @@ void take_recorded(Update& update) {
 
 void Learner::freeze_reference() {
   if (config_.algorithm->reference_kl() <= 0) return;
-  reference_ = std::make_unique<Decoder>(trainee_.model.decoder->spec(), false);
-  reference_->training = config_.training;
-  reference_->weights().copy_(trainee_.model.decoder->weights());
-  reference_->weights_changed();
+  reference_ = trainee_.model.decoder->frozen_copy();
 }
 
 void Learner::load_reference(const fs::path& checkpoint) {

@@ -71,6 +71,9 @@ class Decoder {
   /// The values of one slice, row-major; a view.
   at::Tensor slice(const NamedSlice& slice);
 
+  /// A copy of the weights that is not trained and computes as this one does.
+  std::unique_ptr<Decoder> frozen_copy();
+
   /// Random weights: embedding N(0, embedding_std), matrices N(0, 1/fan_in), output projections
   /// times residual_scale / sqrt(2 layers), norms 1, biases 0.
   void randomize(uint64_t seed, double embedding_std, double residual_scale);
