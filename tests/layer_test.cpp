@@ -149,11 +149,11 @@ Result<float> by_sweeps(const Case<float>& c, Precision precision) {
   Buffer memory(static_cast<size_t>(saved_bytes(c.shape, rows.rows, precision)));
   const LayerSaved saved = share_saved(c.shape, rows.rows, precision, memory.as<std::byte>());
   LayerScratch scratch;
-  layer_forward(c.shape, forward, rows, precision, out.y.data(), &saved, scratch);
-  std::vector<float> without = c.x;
-  layer_forward(c.shape, forward, rows, precision, without.data(), nullptr, scratch);
+  layer_forward(c.shape, forward, rows, precision, c.x.data(), out.y.data(), &saved, scratch);
+  std::vector<float> without(c.x.size());
+  layer_forward(c.shape, forward, rows, precision, c.x.data(), without.data(), nullptr, scratch);
   CHECK(without == out.y);
-  layer_backward(c.shape, backward, rows, precision, saved, out.dx.data(),
+  layer_backward(c.shape, backward, rows, precision, c.x.data(), saved, out.dx.data(),
                  Case<float>::pointers<float*>(out.gradients), scratch);
   return out;
 }

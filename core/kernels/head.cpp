@@ -74,7 +74,7 @@ void head_backward(const HeadRows& in, const float* weight, const float* log_sum
       by_rows(count, words, [&](int64_t first, int64_t last) {
         table().round_bf16(logits + first * words, d + first * words, (last - first) * words);
       });
-      gemm_tn(d, halves + t * in.width, to, count, words, in.width);
+      gemm_tn(d, words, halves + t * in.width, in.width, to, count, words, in.width);
     }
   }
 }

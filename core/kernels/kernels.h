@@ -87,9 +87,10 @@ void gemm_swiglu(const float* a, const PackedMatrix& b, float* y, int64_t rows,
 /// a weight. Accumulates in fp32, over `rows` in order.
 void gemm_tn(const float* a, const float* b, float* c, int64_t rows, int64_t columns_a,
              int64_t columns_b);
-/// The same of bf16 numbers, summed in fp32 over 2048 rows at a time.
-void gemm_tn(const uint16_t* a, const uint16_t* b, float* c, int64_t rows, int64_t columns_a,
-             int64_t columns_b);
+/// The same of bf16 numbers in rows `a_row` and `b_row` apart, summed in fp32 over 2048 rows at a
+/// time.
+void gemm_tn(const uint16_t* a, int64_t a_row, const uint16_t* b, int64_t b_row, float* c,
+             int64_t rows, int64_t columns_a, int64_t columns_b);
 
 /// y = x * w / sqrt(mean(x^2) + eps), per row. inverse_rms [T] is kept for the backward pass.
 void rms_norm(const float* x, const float* w, float* y, float* inverse_rms, int64_t rows,

@@ -24,35 +24,68 @@ void store(const float* from, int64_t count, uint16_t* to) { table().round_bf16(
 void load(const float* from, int64_t count, float* to) { std::copy_n(from, count, to); }
 void load(const uint16_t* from, int64_t count, float* to) { table().widen_bf16(from, to, count); }
 
-// Rows of a block. The weights of the layer pass by each block: many rows make that worth its
-// traffic, and what a row needs at a time should still be near.
-int64_t block_rows(const LayerShape& shape, Precision precision) {
-  constexpr int64_t kBytes = int64_t{4} << 20;
-  const int64_t unit = precision == Precision::bf16 ? 64 : 48;
-  const int64_t widest = std::max(2 * shape.inner, shape.attention.row()) + shape.width;
-  return std::clamp(kBytes / (4 * widest) / unit * unit, unit, 4 * unit);
+// Numbers of a row that a product multiplies: rounded ones fill whole words of tiles.
+template <class Half>
+int64_t padded(int64_t width) {
+  return kRounded<Half> ? 2 * pair_words(width) : width;
+}
+
+// Rows of a block: as many as leave what a row needs at a time in a second-level cache, for the
+// weights of the layer pass by each block.
+template <class Half>
+int64_t block_rows(const LayerShape& shape) {
+  constexpr int64_t kBytes = int64_t{7} << 18, kUnit = kRounded<Half> ? 64 : 48;
+  const auto half = static_cast<int64_t>(sizeof(Half));
+  const int64_t mlp = 2 * shape.inner * half + 3 * shape.width * 4;
+  const int64_t attention = shape.attention.row() * (half + 4) + 3 * shape.width * 4;
+  return std::clamp(kBytes / std::max(mlp, attention) / kUnit * kUnit, kUnit, 4 * kUnit);
+}
+
+// Columns of gate and up that are taken together: whole panels of both, or all of them.
+int64_t inner_columns(int64_t inner) {
+  for (const int64_t columns : {4 * kPanel, 3 * kPanel, 2 * kPanel, kPanel})
+    if (inner % columns == 0) return columns;
+  return inner;
 }
 
 // Arrays of one block, kept by each thread.
+template <class Half>
 struct Block {
-  Room<float> normed, inverse, wide, inner, d_wide, d_inner, out, d_out, unused;
-  Room<uint16_t> words;
+  Room<float> normed, inverse, wide, inner, d_wide, out, d_out, unused;
+  Room<Half> operand, gates;
 };
-Block& block() {
-  thread_local Block kept;
+template <class Half>
+Block<Half>& block() {
+  thread_local Block<Half> kept;
   return kept;
 }
 
-// c [rows, b.columns] = the rows times b, rounded first where b is.
-void product(const float* a, const PackedMatrix& b, float* c, int64_t rows,
-             const float* bias = nullptr) {
-  const uint32_t* pairs = nullptr;
-  if (b.format == WeightFormat::bf16_pairs) {
-    uint16_t* halves = block().words.take(2 * b.words() * rows);
-    round_rows(a, rows, b.inner, b.words(), halves);
-    pairs = reinterpret_cast<const uint32_t*>(halves);
-  }
-  multiply_rows(a, pairs, b, c, rows, bias);
+// [rows, width] as a product reads it, rows padded() apart.
+void store_operand(const float* from, int64_t rows, int64_t width, float* to) {
+  std::copy_n(from, rows * width, to);
+}
+void store_operand(const float* from, int64_t rows, int64_t width, uint16_t* to) {
+  round_rows(from, rows, width, pair_words(width), to);
+}
+
+// c [rows, b.columns] = a b, a as store_operand() left it.
+void multiply(const float* a, const PackedMatrix& b, float* c, int64_t rows, const float* bias) {
+  multiply_rows(a, nullptr, b, 0, b.panels(), c, b.columns, rows, bias);
+}
+void multiply(const uint16_t* a, const PackedMatrix& b, float* c, int64_t rows, const float* bias) {
+  multiply_rows(nullptr, reinterpret_cast<const uint32_t*>(a), b, 0, b.panels(), c, b.columns, rows,
+                bias);
+}
+// The columns [first, first + columns) alone, whole panels, `c_row` apart.
+void multiply(const float* a, const PackedMatrix& b, int64_t first, int64_t columns, float* c,
+              int64_t c_row, int64_t rows, const float* bias) {
+  multiply_rows(a, nullptr, b, first / kPanel, tasks_for(first + columns, kPanel), c, c_row, rows,
+                bias);
+}
+void multiply(const uint16_t* a, const PackedMatrix& b, int64_t first, int64_t columns, float* c,
+              int64_t c_row, int64_t rows, const float* bias) {
+  multiply_rows(nullptr, reinterpret_cast<const uint32_t*>(a), b, first / kPanel,
+                tasks_for(first + columns, kPanel), c, c_row, rows, bias);
 }
 
 void add(float* to, const float* from, int64_t count) {
@@ -118,9 +151,11 @@ class Layer {
         scratch_(scratch),
         width_(shape.width),
         attended_(heads_.heads * heads_.head_size),
-        each_(block_rows(shape, kRounded<Half> ? Precision::bf16 : Precision::fp32)) {}
+        inner_(shape.inner),
+        chunk_(inner_columns(shape.inner)),
+        each_(block_rows<Half>(shape)) {}
 
-  void forward(const LayerWeights& w, float* x, const LayerSaved* saved) {
+  void forward(const LayerWeights& w, const float* x, float* y, const LayerSaved* saved) {
     float* qkv = scratch_.qkv.take(in_.rows * heads_.row());
     by_blocks(in_.rows, each_, [&](int64_t first, int64_t last) {
       queries_keys_values(w, x + first * width_, saved, first, last - first, qkv);
@@ -130,35 +165,36 @@ class Layer {
         saved != nullptr ? saved->log_sum : scratch_.d_qkv.take(in_.rows * heads_.heads);
     attention(qkv, in_.segments, attended, log_sum, heads_);
     by_blocks(in_.rows, each_, [&](int64_t first, int64_t last) {
-      output_and_mlp(w, x + first * width_, saved, first, last - first,
+      output_and_mlp(w, x + first * width_, y + first * width_, saved, first, last - first,
                      attended + first * attended_);
     });
   }
 
-  void backward(const LayerWeights& w, const LayerSaved& saved, float* d, const LayerGradients& g) {
+  void backward(const LayerWeights& w, const float* x, const LayerSaved& saved, float* d,
+                const LayerGradients& g) {
     const VectorSums sums(shape_, g, tasks_for(in_.rows, each_), scratch_.partial);
     float* d_attended = scratch_.attended.take(in_.rows * attended_);
-    Factors factors(*this);
+    const Factors factors(*this);
     by_blocks(in_.rows, each_, [&](int64_t first, int64_t last) {
       mlp_and_output_backward(w, saved, d + first * width_, g, sums, factors, first, last - first,
                               d_attended + first * attended_);
     });
-    add_product(factors.d_mlp, factors.inner, g.down, width_, shape_.inner);
-    add_product(factors.d_gate_up, factors.mlp_in, g.gate_up, 2 * shape_.inner, width_);
+    add_product(factors.d_mlp, factors.inner, g.down, width_, inner_);
+    add_product(factors.d_gate_up, factors.mlp_in, g.gate_up, 2 * inner_, width_);
     add_product(factors.d_attention, halves(saved.attended), g.output, width_, attended_);
 
     float* qkv = scratch_.qkv.take(in_.rows * heads_.row());
     by_blocks(in_.rows, each_, [&](int64_t first, int64_t last) {
       const int64_t at = first * heads_.row(), count = (last - first) * heads_.row();
-      float* raw = block().wide.take(count);
+      float* raw = raw_or(qkv + at, count);
       load(halves(saved.qkv) + at, count, raw);
       rotate(w, raw, qkv + at, first, last - first);
     });
     float* d_qkv = scratch_.d_qkv.take(in_.rows * heads_.row());
     attend_backward(saved, d_attended, qkv, d_qkv);
     by_blocks(in_.rows, each_, [&](int64_t first, int64_t last) {
-      queries_keys_values_backward(w, saved, d + first * width_, g, sums, factors, first,
-                                   last - first, d_qkv + first * heads_.row());
+      queries_keys_values_backward(w, x + first * width_, saved, d + first * width_, g, sums,
+                                   factors, first, last - first, d_qkv + first * heads_.row());
     });
     add_product(factors.d_qkv, factors.attention_in, g.qkv, heads_.row(), width_);
     sums.finish();
@@ -166,27 +202,30 @@ class Layer {
 
  private:
   static Half* halves(void* array) { return static_cast<Half*>(array); }
+  static int64_t row_of(int64_t width) { return padded<Half>(width); }
 
   // Both factors of the gradients of the matrices, for all rows; those of qkv come when the ones
   // of the MLP are done with.
   struct Factors {
     explicit Factors(Layer& layer) {
-      const int64_t rows = layer.in_.rows, d = layer.width_, f = layer.shape_.inner;
-      const int64_t left = std::max(2 * d + 2 * f, layer.heads_.row()), right = d + f;
-      Half* a = reinterpret_cast<Half*>(layer.scratch_.left.take(rows * left * sizeof(Half)));
-      Half* b = reinterpret_cast<Half*>(layer.scratch_.right.take(rows * right * sizeof(Half)));
+      const int64_t rows = layer.in_.rows, d = row_of(layer.width_), f = row_of(layer.inner_);
+      const int64_t both = row_of(2 * layer.inner_);
+      const int64_t left = std::max(2 * d + both, row_of(layer.heads_.row())), right = d + f;
+      Half* a = reinterpret_cast<Half*>(layer.scratch_.left.take(rows * left * bytes()));
+      Half* b = reinterpret_cast<Half*>(layer.scratch_.right.take(rows * right * bytes()));
       d_qkv = d_mlp = a;
       d_attention = d_mlp + rows * d;
       d_gate_up = d_attention + rows * d;
       attention_in = mlp_in = b;
       inner = mlp_in + rows * d;
     }
+    static int64_t bytes() { return static_cast<int64_t>(sizeof(Half)); }
     Half *d_mlp, *d_attention, *d_gate_up, *d_qkv;
     Half *mlp_in, *inner, *attention_in;
   };
 
   void norm(const float* x, const float* weight, float* y, int64_t rows) const {
-    table().rms_norm(x, weight, y, block().inverse.take(rows), rows, width_,
+    table().rms_norm(x, weight, y, block<Half>().inverse.take(rows), rows, width_,
                      static_cast<float>(shape_.eps));
   }
 
@@ -194,180 +233,235 @@ class Layer {
   void norm_backward(const float* dy, const float* x, const float* weight, float* dx, float* sum,
                      int64_t rows) const {
     norm(x, weight, dx, rows);
-    if (sum == nullptr) sum = block().unused.take(width_);
-    table().rms_norm_backward(dy, x, weight, block().inverse.take(rows), dx, sum, rows, width_);
+    if (sum == nullptr) sum = block<Half>().unused.take(width_);
+    table().rms_norm_backward(dy, x, weight, block<Half>().inverse.take(rows), dx, sum, rows,
+                              width_);
   }
 
+  // What a product reads of x: its norm, where the layer norms before.
+  void store_input(const float* x, const float* norm_weight, Half* to, int64_t rows) const {
+    if (shape_.norm_after) return store_operand(x, rows, width_, to);
+    float* normed = block<Half>().normed.take(rows * width_);
+    norm(x, norm_weight, normed, rows);
+    store_operand(normed, rows, width_, to);
+  }
+
+  // Where queries, keys and values lie as the product gives them: at `rotated` itself, unless they
+  // are normed on the way there.
+  float* raw_or(float* rotated, int64_t count) const {
+    return shape_.qk_norm == QkNorm::none ? rotated : block<Half>().wide.take(count);
+  }
   void rotate(const LayerWeights& w, const float* raw, float* to, int64_t first,
               int64_t rows) const {
-    if (shape_.qk_norm == QkNorm::none)
-      std::copy_n(raw, rows * heads_.row(), to);
-    else
+    if (shape_.qk_norm != QkNorm::none)
       qk_norm_rows(raw, w.q_norm, w.k_norm, to,
-                   block().inverse.take(rows * qk_norms(heads_, shape_.qk_norm)), heads_,
+                   block<Half>().inverse.take(rows * qk_norms(heads_, shape_.qk_norm)), heads_,
                    shape_.qk_norm, rows, static_cast<float>(shape_.eps));
     ref::rope(to, in_.positions + first, in_.cosine, in_.sine, heads_, rows, false);
   }
 
   void queries_keys_values(const LayerWeights& w, const float* x, const LayerSaved* saved,
                            int64_t first, int64_t rows, float* qkv) const {
-    const float* in = x;
-    if (!shape_.norm_after) {
-      float* normed = block().normed.take(rows * width_);
-      norm(x, w.attention_norm, normed, rows);
-      in = normed;
-    }
+    Half* in = block<Half>().operand.take(rows * row_of(width_));
+    store_input(x, w.attention_norm, in, rows);
     const int64_t at = first * heads_.row(), count = rows * heads_.row();
-    float* raw = block().wide.take(count);
-    product(in, *w.qkv, raw, rows, w.qkv_bias);
+    float* raw = raw_or(qkv + at, count);
+    multiply(in, *w.qkv, raw, rows, w.qkv_bias);
+    if (saved != nullptr) store(raw, count, halves(saved->qkv) + at);
     rotate(w, raw, qkv + at, first, rows);
-    if (saved == nullptr) return;
-    std::copy_n(x, rows * width_, saved->x + first * width_);
-    store(raw, count, halves(saved->qkv) + at);
   }
 
-  // x += the block's result, normed where the layer norms after it.
-  void add_result(float* x, const float* out, const float* norm_weight, void* saved, int64_t first,
-                  int64_t rows) const {
-    if (!shape_.norm_after) return add(x, out, rows * width_);
-    float* normed = block().normed.take(rows * width_);
-    norm(out, norm_weight, normed, rows);
-    add(x, normed, rows * width_);
-    if (saved != nullptr) store(out, rows * width_, halves(saved) + first * width_);
+  // y = x + the block's result, normed where the layer norms after it.
+  void add_result(const float* x, float* out, const float* norm_weight, void* saved, float* y,
+                  int64_t first, int64_t rows) const {
+    const float* result = out;
+    if (shape_.norm_after) {
+      float* normed = block<Half>().normed.take(rows * width_);
+      norm(out, norm_weight, normed, rows);
+      if (saved != nullptr) store(out, rows * width_, halves(saved) + first * width_);
+      result = normed;
+    }
+    for (int64_t i = 0; i < rows * width_; ++i) y[i] = x[i] + result[i];
   }
 
-  void output_and_mlp(const LayerWeights& w, float* x, const LayerSaved* saved, int64_t first,
-                      int64_t rows, const float* attended) const {
+  void output_and_mlp(const LayerWeights& w, const float* x, float* y, const LayerSaved* saved,
+                      int64_t first, int64_t rows, const float* attended) const {
     const bool keep = saved != nullptr;
-    float* out = block().out.take(rows * width_);
-    product(attended, *w.output, out, rows, w.output_bias);
-    add_result(x, out, w.attention_norm, keep ? saved->attention_out : nullptr, first, rows);
-    const float* in = x;
-    if (!shape_.norm_after) {
-      float* normed = block().normed.take(rows * width_);
-      norm(x, w.mlp_norm, normed, rows);
-      in = normed;
-    }
-    const int64_t inner = shape_.inner;
-    float* gate_up = block().wide.take(rows * 2 * inner);
-    product(in, *w.gate_up, gate_up, rows, w.gate_up_bias);
-    if (keep) {
-      store(attended, rows * attended_, halves(saved->attended) + first * attended_);
-      std::copy_n(x, rows * width_, saved->middle + first * width_);
-      store(gate_up, rows * 2 * inner, halves(saved->gate_up) + first * 2 * inner);
-    }
-    float* act = block().inner.take(rows * inner);
-    table().swiglu(gate_up, act, inner, rows, inner);
-    product(act, *w.down, out, rows, w.down_bias);
-    add_result(x, out, w.mlp_norm, keep ? saved->mlp_out : nullptr, first, rows);
+    Half* in = keep ? halves(saved->attended) + first * row_of(attended_)
+                    : block<Half>().operand.take(rows * row_of(attended_));
+    store_operand(attended, rows, attended_, in);
+    float* out = block<Half>().out.take(rows * width_);
+    multiply(in, *w.output, out, rows, w.output_bias);
+    float* middle = keep ? saved->middle + first * width_ : y;
+    add_result(x, out, w.attention_norm, keep ? saved->attention_out : nullptr, middle, first,
+               rows);
+    in = block<Half>().operand.take(rows * row_of(width_));
+    store_input(middle, w.mlp_norm, in, rows);
+    Half* gates = block<Half>().gates.take(rows * row_of(inner_));
+    for (int64_t column = 0; column < inner_; column += chunk_)
+      gate_columns(w, in, column, keep ? halves(saved->gate_up) + first * 2 * inner_ : nullptr,
+                   gates, rows);
+    multiply(gates, *w.down, out, rows, w.down_bias);
+    add_result(middle, out, w.mlp_norm, keep ? saved->mlp_out : nullptr, y, first, rows);
   }
 
-  // The gradient of a block's result, from that of the sum that it went into.
+  // Columns [column, column + chunk_) of gate and up, and what comes of them.
+  void gate_columns(const LayerWeights& w, const Half* in, int64_t column, Half* saved, Half* gates,
+                    int64_t rows) const {
+    float* gate_up = block<Half>().wide.take(rows * 2 * chunk_);
+    if (chunk_ == inner_) {
+      multiply(in, *w.gate_up, gate_up, rows, w.gate_up_bias);
+    } else {
+      multiply(in, *w.gate_up, column, chunk_, gate_up, 2 * chunk_, rows, w.gate_up_bias);
+      multiply(in, *w.gate_up, inner_ + column, chunk_, gate_up + chunk_, 2 * chunk_, rows,
+               w.gate_up_bias);
+    }
+    float* act = block<Half>().inner.take(rows * chunk_);
+    table().swiglu(gate_up, act, chunk_, rows, chunk_);
+    put_columns(act, chunk_, gates, row_of(inner_), column, rows);
+    if (saved == nullptr) return;
+    put_columns(gate_up, 2 * chunk_, saved, 2 * inner_, column, rows);
+    put_columns(gate_up + chunk_, 2 * chunk_, saved, 2 * inner_, inner_ + column, rows);
+  }
+
+  // chunk_ numbers of each row to the columns from `column` on; zeros behind the last of an
+  // operand.
+  void put_columns(const float* from, int64_t from_row, Half* to, int64_t to_row, int64_t column,
+                   int64_t rows) const {
+    for (int64_t t = 0; t < rows; ++t) {
+      store(from + t * from_row, chunk_, to + t * to_row + column);
+      if (column + chunk_ == inner_)
+        std::fill(to + t * to_row + inner_, to + (t + 1) * to_row, Half{0});
+    }
+  }
+
+  // The gradient of a block's result, from that of the sum that it went into, and as an operand.
   const float* result_backward(const float* d, void* saved, const float* norm_weight, float* sum,
-                               int64_t first, int64_t rows) const {
-    if (!shape_.norm_after) return d;
-    float* out = block().out.take(rows * width_);
-    load(halves(saved) + first * width_, rows * width_, out);
-    float* d_out = block().d_out.take(rows * width_);
-    norm_backward(d, out, norm_weight, d_out, sum, rows);
-    return d_out;
+                               int64_t first, int64_t rows, Half* operand) const {
+    if (shape_.norm_after) {
+      float* out = block<Half>().out.take(rows * width_);
+      load(halves(saved) + first * width_, rows * width_, out);
+      float* d_out = block<Half>().d_out.take(rows * width_);
+      norm_backward(d, out, norm_weight, d_out, sum, rows);
+      d = d_out;
+    }
+    store_operand(d, rows, width_, operand);
+    return d;
   }
 
-  // d += what came through a product's input `in`, or through the norm before it.
+  // d += what came through a product's input, or through the norm before it.
   void add_input_backward(float* d, const float* d_in, const float* x, const float* norm_weight,
                           float* sum, int64_t rows) const {
     if (shape_.norm_after) return add(d, d_in, rows * width_);
-    float* dx = block().out.take(rows * width_);
+    float* dx = block<Half>().out.take(rows * width_);
     norm_backward(d_in, x, norm_weight, dx, sum, rows);
     add(d, dx, rows * width_);
   }
 
-  // A product's input again: x, or its norm.
-  void store_input(const float* x, const float* norm_weight, Half* to, int64_t rows) const {
-    if (shape_.norm_after) return store(x, rows * width_, to);
-    float* normed = block().normed.take(rows * width_);
-    norm(x, norm_weight, normed, rows);
-    store(normed, rows * width_, to);
-  }
-
-  void add_bias(const float* d, float* sum, int64_t rows, int64_t width) const {
+  void add_bias(const float* d, int64_t row, float* sum, int64_t rows, int64_t width) const {
     if (sum == nullptr) return;
-    for (int64_t t = 0; t < rows; ++t) add(sum, d + t * width, width);
+    for (int64_t t = 0; t < rows; ++t) add(sum, d + t * row, width);
   }
 
   void mlp_and_output_backward(const LayerWeights& w, const LayerSaved& saved, float* d,
-                               const LayerGradients& g, const VectorSums& sums, Factors& factors,
-                               int64_t first, int64_t rows, float* d_attended) const {
-    const int64_t inner = shape_.inner, at = first * width_, place = first / each_;
-    const float* d_mlp =
-        result_backward(d, saved.mlp_out, w.mlp_norm, sums.of(place, g.mlp_norm), first, rows);
-    store(d_mlp, rows * width_, factors.d_mlp + at);
-    add_bias(d_mlp, sums.of(place, g.down_bias), rows, width_);
-    float* d_inner = block().d_inner.take(rows * inner);
-    product(d_mlp, *w.down, d_inner, rows);
-    float* gate_up = block().wide.take(rows * 2 * inner);
-    load(halves(saved.gate_up) + first * 2 * inner, rows * 2 * inner, gate_up);
-    float* act = block().inner.take(rows * inner);
-    table().swiglu(gate_up, act, inner, rows, inner);
-    store(act, rows * inner, factors.inner + first * inner);
-    float* d_gate_up = block().d_wide.take(rows * 2 * inner);
-    table().swiglu_backward(d_inner, gate_up, d_gate_up, rows, inner);
-    store(d_gate_up, rows * 2 * inner, factors.d_gate_up + first * 2 * inner);
-    add_bias(d_gate_up, sums.of(place, g.gate_up_bias), rows, 2 * inner);
-    store_input(saved.middle + at, w.mlp_norm, factors.mlp_in + at, rows);
-    float* d_in = block().normed.take(rows * width_);
-    product(d_gate_up, *w.gate_up, d_in, rows);
+                               const LayerGradients& g, const VectorSums& sums,
+                               const Factors& factors, int64_t first, int64_t rows,
+                               float* d_attended) const {
+    const int64_t at = first * width_, place = first / each_;
+    const int64_t operand = first * row_of(width_), gate_up = first * row_of(2 * inner_);
+    const float* d_mlp = result_backward(d, saved.mlp_out, w.mlp_norm, sums.of(place, g.mlp_norm),
+                                         first, rows, factors.d_mlp + operand);
+    add_bias(d_mlp, width_, sums.of(place, g.down_bias), rows, width_);
+    for (int64_t column = 0; column < inner_; column += chunk_)
+      gate_columns_backward(w, factors.d_mlp + operand, column,
+                            halves(saved.gate_up) + first * 2 * inner_,
+                            factors.inner + first * row_of(inner_), factors.d_gate_up + gate_up,
+                            sums.of(place, g.gate_up_bias), rows);
+    store_input(saved.middle + at, w.mlp_norm, factors.mlp_in + operand, rows);
+    float* d_in = block<Half>().normed.take(rows * width_);
+    multiply(factors.d_gate_up + gate_up, *w.gate_up, d_in, rows, nullptr);
     add_input_backward(d, d_in, saved.middle + at, w.mlp_norm, sums.of(place, g.mlp_norm), rows);
 
-    const float* d_attention = result_backward(d, saved.attention_out, w.attention_norm,
-                                               sums.of(place, g.attention_norm), first, rows);
-    store(d_attention, rows * width_, factors.d_attention + at);
-    add_bias(d_attention, sums.of(place, g.output_bias), rows, width_);
-    product(d_attention, *w.output, d_attended, rows);
+    const float* d_attention =
+        result_backward(d, saved.attention_out, w.attention_norm, sums.of(place, g.attention_norm),
+                        first, rows, factors.d_attention + operand);
+    add_bias(d_attention, width_, sums.of(place, g.output_bias), rows, width_);
+    multiply(factors.d_attention + operand, *w.output, d_attended, rows, nullptr);
+  }
+
+  void gate_columns_backward(const LayerWeights& w, const Half* d_mlp, int64_t column,
+                             const Half* saved, Half* inner, Half* d_gate_up, float* bias_sum,
+                             int64_t rows) const {
+    float* gate_up = block<Half>().wide.take(rows * 2 * chunk_);
+    for (int64_t t = 0; t < rows; ++t)
+      for (const int64_t part : {0, 1})
+        load(saved + t * 2 * inner_ + part * inner_ + column, chunk_,
+             gate_up + (2 * t + part) * chunk_);
+    float* numbers = block<Half>().inner.take(rows * chunk_);
+    table().swiglu(gate_up, numbers, chunk_, rows, chunk_);
+    put_columns(numbers, chunk_, inner, row_of(inner_), column, rows);
+    if (chunk_ == inner_)
+      multiply(d_mlp, *w.down, numbers, rows, nullptr);
+    else
+      multiply(d_mlp, *w.down, column, chunk_, numbers, chunk_, rows, nullptr);
+    float* d = block<Half>().d_wide.take(rows * 2 * chunk_);
+    table().swiglu_backward(numbers, gate_up, d, rows, chunk_);
+    for (const int64_t part : {0, 1}) {
+      const int64_t to = part * inner_ + column;
+      const float* from = d + part * chunk_;
+      for (int64_t t = 0; t < rows; ++t)
+        store(from + 2 * t * chunk_, chunk_, d_gate_up + t * row_of(2 * inner_) + to);
+      add_bias(from, 2 * chunk_, bias_sum == nullptr ? nullptr : bias_sum + to, rows, chunk_);
+    }
+    if (column + chunk_ < inner_) return;
+    for (int64_t t = 0; t < rows; ++t)
+      std::fill(d_gate_up + t * row_of(2 * inner_) + 2 * inner_,
+                d_gate_up + (t + 1) * row_of(2 * inner_), Half{0});
   }
 
   void attend_backward(const LayerSaved& saved, const float* d_attended, const float* qkv,
                        float* d_qkv) const {
+    const float* attended = nullptr;
     if constexpr (kRounded<Half>) {
-      float* attended = scratch_.attended_again.take(in_.rows * attended_);
+      float* wide = scratch_.attended_again.take(in_.rows * attended_);
       by_blocks(in_.rows, each_, [&](int64_t first, int64_t last) {
-        load(halves(saved.attended) + first * attended_, (last - first) * attended_,
-             attended + first * attended_);
+        for (int64_t t = first; t < last; ++t)
+          load(halves(saved.attended) + t * row_of(attended_), attended_, wide + t * attended_);
       });
-      attention_backward(d_attended, qkv, attended, saved.log_sum, in_.segments, d_qkv, heads_);
+      attended = wide;
     } else {
-      attention_backward(d_attended, qkv, halves(saved.attended), saved.log_sum, in_.segments,
-                         d_qkv, heads_);
+      attended = halves(saved.attended);
     }
+    attention_backward(d_attended, qkv, attended, saved.log_sum, in_.segments, d_qkv, heads_);
   }
 
-  void queries_keys_values_backward(const LayerWeights& w, const LayerSaved& saved, float* d,
-                                    const LayerGradients& g, const VectorSums& sums,
-                                    Factors& factors, int64_t first, int64_t rows,
+  void queries_keys_values_backward(const LayerWeights& w, const float* x, const LayerSaved& saved,
+                                    float* d, const LayerGradients& g, const VectorSums& sums,
+                                    const Factors& factors, int64_t first, int64_t rows,
                                     float* d_qkv) const {
-    const int64_t row = heads_.row(), at = first * width_, place = first / each_;
+    const int64_t row = heads_.row(), place = first / each_;
     ref::rope(d_qkv, in_.positions + first, in_.cosine, in_.sine, heads_, rows, true);
     const float* d_raw = d_qkv;
     if (shape_.qk_norm != QkNorm::none)
       d_raw = qk_norm_backward(w, saved, g, sums, first, rows, d_qkv);
-    store(d_raw, rows * row, factors.d_qkv + first * row);
-    add_bias(d_raw, sums.of(place, g.qkv_bias), rows, row);
-    store_input(saved.x + at, w.attention_norm, factors.attention_in + at, rows);
-    float* d_in = block().normed.take(rows * width_);
-    product(d_raw, *w.qkv, d_in, rows);
-    add_input_backward(d, d_in, saved.x + at, w.attention_norm, sums.of(place, g.attention_norm),
-                       rows);
+    Half* operand = factors.d_qkv + first * row_of(row);
+    store_operand(d_raw, rows, row, operand);
+    add_bias(d_raw, row, sums.of(place, g.qkv_bias), rows, row);
+    store_input(x, w.attention_norm, factors.attention_in + first * row_of(width_), rows);
+    float* d_in = block<Half>().normed.take(rows * width_);
+    multiply(operand, *w.qkv, d_in, rows, nullptr);
+    add_input_backward(d, d_in, x, w.attention_norm, sums.of(place, g.attention_norm), rows);
   }
 
   const float* qk_norm_backward(const LayerWeights& w, const LayerSaved& saved,
                                 const LayerGradients& g, const VectorSums& sums, int64_t first,
                                 int64_t rows, const float* d_qkv) const {
     const int64_t row = heads_.row(), place = first / each_;
-    float* raw = block().wide.take(rows * row);
+    float* raw = block<Half>().wide.take(rows * row);
     load(halves(saved.qkv) + first * row, rows * row, raw);
-    float* d_raw = block().d_wide.take(rows * row);
-    float* inverse = block().inverse.take(rows * qk_norms(heads_, shape_.qk_norm));
-    float* unused = block().unused.take(2 * row);
+    float* d_raw = block<Half>().d_wide.take(rows * row);
+    float* inverse = block<Half>().inverse.take(rows * qk_norms(heads_, shape_.qk_norm));
+    float* unused = block<Half>().unused.take(2 * row);
     float *q_sum = sums.of(place, g.q_norm), *k_sum = sums.of(place, g.k_norm);
     qk_norm_rows(raw, w.q_norm, w.k_norm, d_raw, inverse, heads_, shape_.qk_norm, rows,
                  static_cast<float>(shape_.eps));
@@ -379,14 +473,18 @@ class Layer {
 
   // gradient [out, in] += dy^T x.
   void add_product(const Half* dy, const Half* x, float* gradient, int64_t out, int64_t in) const {
-    if (gradient != nullptr) gemm_tn(dy, x, gradient, in_.rows, out, in);
+    if (gradient == nullptr) return;
+    if constexpr (kRounded<Half>)
+      gemm_tn(dy, row_of(out), x, row_of(in), gradient, in_.rows, out, in);
+    else
+      gemm_tn(dy, x, gradient, in_.rows, out, in);
   }
 
   const LayerShape& shape_;
   const AttentionShape& heads_;
   const LayerRows& in_;
   LayerScratch& scratch_;
-  int64_t width_, attended_, each_;
+  int64_t width_, attended_, inner_, chunk_, each_;
 };
 
 // Runs `body` with the number type of what is kept.
@@ -407,6 +505,8 @@ int64_t saved_bytes(const LayerShape& shape, int64_t rows, Precision precision) 
 LayerSaved share_saved(const LayerShape& shape, int64_t rows, Precision precision, void* memory,
                        int64_t* bytes) {
   const AttentionShape& heads = shape.attention;
+  const bool rounded = precision == Precision::bf16;
+  const int64_t attended = heads.heads * heads.head_size;
   int64_t at = 0;
   const auto take = [&](int64_t width, int64_t size) -> void* {
     void* place = memory == nullptr ? nullptr : static_cast<std::byte*>(memory) + at;
@@ -414,14 +514,11 @@ LayerSaved share_saved(const LayerShape& shape, int64_t rows, Precision precisio
     return place;
   };
   const auto numbers = [&](int64_t width) { return static_cast<float*>(take(width, 4)); };
-  const auto half = [&](int64_t width) {
-    return take(width, precision == Precision::bf16 ? 2 : 4);
-  };
-  LayerSaved saved{.x = numbers(shape.width),
-                   .middle = numbers(shape.width),
+  const auto half = [&](int64_t width) { return take(width, rounded ? 2 : 4); };
+  LayerSaved saved{.middle = numbers(shape.width),
                    .log_sum = numbers(heads.heads),
                    .qkv = half(heads.row()),
-                   .attended = half(heads.heads * heads.head_size),
+                   .attended = half(rounded ? padded<uint16_t>(attended) : attended),
                    .gate_up = half(2 * shape.inner)};
   if (shape.norm_after) {
     saved.attention_out = half(shape.width);
@@ -432,17 +529,18 @@ LayerSaved share_saved(const LayerShape& shape, int64_t rows, Precision precisio
 }
 
 void layer_forward(const LayerShape& shape, const LayerWeights& weights, const LayerRows& rows,
-                   Precision precision, float* x, const LayerSaved* saved, LayerScratch& scratch) {
+                   Precision precision, const float* x, float* y, const LayerSaved* saved,
+                   LayerScratch& scratch) {
   by_precision(precision, [&](auto half) {
-    Layer<decltype(half)>(shape, rows, scratch).forward(weights, x, saved);
+    Layer<decltype(half)>(shape, rows, scratch).forward(weights, x, y, saved);
   });
 }
 
 void layer_backward(const LayerShape& shape, const LayerWeights& plain, const LayerRows& rows,
-                    Precision precision, const LayerSaved& saved, float* d,
+                    Precision precision, const float* x, const LayerSaved& saved, float* d,
                     const LayerGradients& gradients, LayerScratch& scratch) {
   by_precision(precision, [&](auto half) {
-    Layer<decltype(half)>(shape, rows, scratch).backward(plain, saved, d, gradients);
+    Layer<decltype(half)>(shape, rows, scratch).backward(plain, x, saved, d, gradients);
   });
 }
 

@@ -51,16 +51,16 @@ struct LayerRows {
   const float *cosine = nullptr, *sine = nullptr;  // [positions, R/2]
 };
 
-/// What backward reads. Arrays of halves are bf16 with Precision::bf16, fp32 otherwise; those of
-/// `norm_after` are null without it.
+/// What backward reads beside x. Untyped arrays are bf16 with Precision::bf16, fp32 otherwise;
+/// those of `norm_after` are null without it.
 struct LayerSaved {
-  float *x = nullptr, *middle = nullptr;  // [T, D]
-  float* log_sum = nullptr;               // [T, H]
-  void* qkv = nullptr;                    // [T, row], as the product gave it
-  void* attended = nullptr;               // [T, H*E]
-  void* gate_up = nullptr;                // [T, 2F]
-  void* attention_out = nullptr;          // [T, D], before its norm
-  void* mlp_out = nullptr;                // [T, D], before its norm
+  float* middle = nullptr;        // [T, D], m above
+  float* log_sum = nullptr;       // [T, H]
+  void* qkv = nullptr;            // [T, row], as the product gave it
+  void* attended = nullptr;       // [T, H*E], in bf16 whole words a row
+  void* gate_up = nullptr;        // [T, 2F]
+  void* attention_out = nullptr;  // [T, D], before its norm
+  void* mlp_out = nullptr;        // [T, D], before its norm
 };
 
 /// Bytes of all of them for `rows` rows.
@@ -75,14 +75,15 @@ struct LayerScratch {
   Room<std::byte> left, right;
 };
 
-/// x [T, D] becomes y. The bits of a pass over a cache (Decoder::cached) in the same format of
-/// weights. `saved` may be null.
+/// x [T, D] -> y [T, D], which is another array. The bits of a pass over a cache (Decoder::cached)
+/// in the same format of weights. `saved` may be null.
 void layer_forward(const LayerShape& shape, const LayerWeights& weights, const LayerRows& rows,
-                   Precision precision, float* x, const LayerSaved* saved, LayerScratch& scratch);
+                   Precision precision, const float* x, float* y, const LayerSaved* saved,
+                   LayerScratch& scratch);
 
 /// d [T, D] holds the gradient of y and becomes that of x. Matrices of `plain` are of pack_plain().
 void layer_backward(const LayerShape& shape, const LayerWeights& plain, const LayerRows& rows,
-                    Precision precision, const LayerSaved& saved, float* d,
+                    Precision precision, const float* x, const LayerSaved& saved, float* d,
                     const LayerGradients& gradients, LayerScratch& scratch);
 
 namespace ref {

@@ -136,13 +136,22 @@ kernels::LayerParts<T*, T*> gradients_of(const LayerParameters& weights) {
   return each_of<kernels::LayerParts<T*, T*>>(weights, gradient, gradient);
 }
 
+// An array of x's size in memory that comes back to the pool: fresh memory costs more than what is
+// written to it.
+at::Tensor room_like(const at::Tensor& x, TrainingMemory& memory) {
+  const auto buffer = memory.activations.take(static_cast<size_t>(x.numel()) * sizeof(float));
+  return at::from_blob(
+      buffer->as<float>(), x.sizes(), [buffer](void*) {}, at::kFloat);
+}
+
 // What the backward pass of a layer finds again.
 struct LayerCall {
   const LayerParameters* weights;
   const kernels::LayerShape* shape;
   std::shared_ptr<const LayerPass> pass;
   TrainingMemory* memory;
-  std::shared_ptr<Buffer> kept;                                 // fp32: the activations, or x alone
+  at::Tensor x;                  // fp32
+  std::shared_ptr<Buffer> kept;  // fp32: the activations, where they are not computed again
   std::shared_ptr<kernels::ref::LayerState<double>> reference;  // fp64
 
   kernels::LayerSaved share(Buffer& buffer) const {
@@ -154,20 +163,22 @@ struct LayerCall {
         static_cast<size_t>(kernels::saved_bytes(*shape, pass->tokens.size(), pass->precision)));
   }
 
-  void forward(float* x, const kernels::LayerSaved* saved) const {
+  void forward(const float* in, float* y, const kernels::LayerSaved* saved) const {
     const auto matrix = [this](Parameter* one) {
       return &ops::packed(*one, format_of(pass->precision));
     };
     kernels::layer_forward(*shape, each_of<kernels::LayerWeights>(*weights, numbers_of, matrix),
-                           pass->rows(), pass->precision, x, saved, memory->layer);
+                           pass->rows(), pass->precision, in, y, saved, memory->layer);
   }
 
   void backward(float* d) const {
     std::shared_ptr<Buffer> buffer = kept;
+    const auto* in = x.const_data_ptr<float>();
     if (pass->recompute) {
       buffer = take_saved();
       const kernels::LayerSaved saved = share(*buffer);
-      forward(kept->as<float>(), &saved);  // becomes the output, which nobody needs
+      at::Tensor unused = room_like(x, *memory);  // the output again
+      forward(in, unused.data_ptr<float>(), &saved);
     }
     auto& plain = memory->plain;
     const auto pack = [this](const Parameter* from, kernels::PackedMatrix& to) {
@@ -181,20 +192,10 @@ struct LayerCall {
     all.output = pack(weights->output, plain.output);
     all.gate_up = pack(weights->gate_up, plain.gate_up);
     all.down = pack(weights->down, plain.down);
-    kernels::layer_backward(*shape, all, pass->rows(), pass->precision, share(*buffer), d,
+    kernels::layer_backward(*shape, all, pass->rows(), pass->precision, in, share(*buffer), d,
                             gradients_of<float>(*weights), memory->layer);
   }
 };
-
-// A copy in memory that comes back to the pool: fresh memory costs more than copying.
-at::Tensor copy_of(const at::Tensor& x, TrainingMemory& memory) {
-  if (is_double(x)) return x.detach().clone(at::MemoryFormat::Contiguous);
-  const auto buffer = memory.activations.take(static_cast<size_t>(x.numel()) * sizeof(float));
-  at::Tensor y = at::from_blob(
-      buffer->as<float>(), x.sizes(), [buffer](void*) {}, at::kFloat);
-  y.copy_(x.detach());
-  return y;
-}
 
 struct LayerFunction : Function<LayerFunction> {
   // `call` is owned by the graph: it goes with `keeper`, an empty tensor.
@@ -203,44 +204,43 @@ struct LayerFunction : Function<LayerFunction> {
     ctx->saved_data["call"] = call;
     ctx->save_for_backward({keeper});
     auto& layer = at_address<LayerCall>(ctx, "call");
-    at::Tensor y = copy_of(x, *layer.memory);
     if (is_double(x)) {
-      const auto value = [](const Parameter* one) -> const double* {
-        return one == nullptr ? nullptr : one->value.const_data_ptr<double>();
-      };
-      kernels::ref::layer_forward(
-          *layer.shape,
-          each_of<kernels::LayerParts<const double*, const double*>>(*layer.weights, value, value),
-          layer.pass->rows(), y.data_ptr<double>(), *layer.reference);
-    } else if (layer.pass->recompute) {
-      layer.kept = layer.memory->activations.take(static_cast<size_t>(y.numel()) * sizeof(float));
-      std::copy_n(y.const_data_ptr<float>(), y.numel(), layer.kept->as<float>());
-      layer.forward(y.data_ptr<float>(), nullptr);
-    } else {
-      layer.kept = layer.take_saved();
-      const kernels::LayerSaved saved = layer.share(*layer.kept);
-      layer.forward(y.data_ptr<float>(), &saved);
+      at::Tensor y = x.detach().clone();
+      kernels::ref::layer_forward(*layer.shape, values_of(*layer.weights), layer.pass->rows(),
+                                  y.data_ptr<double>(), *layer.reference);
+      return y;
     }
+    at::Tensor y = room_like(x, *layer.memory);
+    layer.x = x.detach();
+    if (!layer.pass->recompute) layer.kept = layer.take_saved();
+    const auto saved = layer.kept != nullptr ? layer.share(*layer.kept) : kernels::LayerSaved();
+    layer.forward(x.const_data_ptr<float>(), y.data_ptr<float>(),
+                  layer.kept != nullptr ? &saved : nullptr);
     return y;
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto keeper = ctx->get_saved_variables();
     const auto& layer = at_address<LayerCall>(ctx, "call");
-    at::Tensor d = copy_of(grads[0], *layer.memory);
-    if (is_double(d)) {
-      const auto value = [](const Parameter* one) -> const double* {
-        return one == nullptr ? nullptr : one->value.const_data_ptr<double>();
-      };
-      kernels::ref::layer_backward(
-          *layer.shape,
-          each_of<kernels::LayerParts<const double*, const double*>>(*layer.weights, value, value),
-          layer.pass->rows(), *layer.reference, d.data_ptr<double>(),
-          gradients_of<double>(*layer.weights));
-    } else {
+    at::Tensor d = is_double(grads[0]) ? at::empty_like(grads[0], at::MemoryFormat::Contiguous)
+                                       : room_like(grads[0], *layer.memory);
+    d.copy_(grads[0]);
+    if (is_double(d))
+      kernels::ref::layer_backward(*layer.shape, values_of(*layer.weights), layer.pass->rows(),
+                                   *layer.reference, d.data_ptr<double>(),
+                                   gradients_of<double>(*layer.weights));
+    else
       layer.backward(d.data_ptr<float>());
-    }
     return {d, at::Tensor(), at::Tensor()};
+  }
+
+ private:
+  static kernels::LayerParts<const double*, const double*> values_of(
+      const LayerParameters& weights) {
+    const auto value = [](const Parameter* one) -> const double* {
+      return one == nullptr ? nullptr : one->value.const_data_ptr<double>();
+    };
+    return each_of<kernels::LayerParts<const double*, const double*>>(weights, value, value);
   }
 };
 
@@ -404,11 +404,11 @@ at::Tensor layer(const at::Tensor& x, const LayerParameters& weights,
   ensure(x.is_contiguous() && x.size(0) == pass->tokens.size() && x.size(1) == shape.width,
          "a dense [T, D] input");
   const auto call = std::make_shared<LayerCall>();
-  *call = {&weights, &shape, pass, &memory, nullptr, nullptr};
+  *call = {&weights, &shape, pass, &memory, at::Tensor(), nullptr, nullptr};
   if (is_double(x)) call->reference = std::make_shared<kernels::ref::LayerState<double>>();
   if (!is_double(x) && !(at::GradMode::is_enabled() && x.requires_grad())) {
-    at::Tensor y = copy_of(x, memory);
-    call->forward(y.data_ptr<float>(), nullptr);
+    at::Tensor y = room_like(x, memory);
+    call->forward(x.const_data_ptr<float>(), y.data_ptr<float>(), nullptr);
     return y;
   }
   return LayerFunction::apply(x, keeper_of(call), address(call.get()));

@@ -88,12 +88,14 @@ void round_rows(const float* a, int64_t rows, int64_t inner, int64_t words, uint
   }
 }
 
-void multiply_rows(const float* a, const uint32_t* pairs, const PackedMatrix& b, float* c,
-                   int64_t rows, const float* bias) {
-  for (int64_t panel = 0; panel < b.panels(); ++panel) {
+void multiply_rows(const float* a, const uint32_t* pairs, const PackedMatrix& b,
+                   int64_t first_panel, int64_t last_panel, float* c, int64_t c_row, int64_t rows,
+                   const float* bias) {
+  for (int64_t panel = first_panel; panel < last_panel; ++panel) {
     const int64_t column = panel * kPanel, width = std::min(kPanel, b.columns - column);
-    gemm_panel(a, pairs, b, panel, c + column, b.columns, rows);
-    if (bias != nullptr) add_rows(c + column, b.columns, bias + column, 0, rows, width);
+    float* to = c + (panel - first_panel) * kPanel;
+    gemm_panel(a, pairs, b, panel, to, c_row, rows);
+    if (bias != nullptr) add_rows(to, c_row, bias + column, 0, rows, width);
   }
 }
 
@@ -182,68 +184,64 @@ void gemm_tn(const float* a, const float* b, float* c, int64_t rows, int64_t col
 
 namespace {
 
-// Rows [rows, columns] of halves as the panels of a product over the rows: word k of a column has
-// rows 2k and 2k + 1. Zeros fill the last words, and the last panel.
+// 16 columns of rows of halves as a product over the rows reads them: word k of a column has rows
+// 2k and 2k + 1. Zeros stand where there are fewer rows or columns.
 void pack_rows(const uint16_t* from, int64_t row, int64_t rows, int64_t columns, int64_t words,
-               uint32_t* panel) {
-  for (int64_t part = 0; part < kPanel; part += kPairColumns, panel += words * kPairColumns) {
-    const int64_t width = std::clamp<int64_t>(columns - part, 0, kPairColumns);
-    for (int64_t k = 0; k < words; ++k) {
-      uint32_t* to = panel + k * kPairColumns;
-      const uint16_t *even = from + 2 * k * row + part, *odd = even + row;
-      const bool both = 2 * k + 1 < rows;
-      if (both && width == kPairColumns) {
-        for (int64_t j = 0; j < kPairColumns; ++j) to[j] = even[j] | uint32_t{odd[j]} << 16;
-        continue;
-      }
-      for (int64_t j = 0; j < kPairColumns; ++j)
-        to[j] = j < width && 2 * k < rows ? even[j] | (both ? uint32_t{odd[j]} << 16 : 0) : 0;
+               uint32_t* to) {
+  const int64_t width = std::clamp<int64_t>(columns, 0, kPairColumns);
+  for (int64_t k = 0; k < words; ++k, to += kPairColumns) {
+    const uint16_t *even = from + 2 * k * row, *odd = even + row;
+    const bool both = 2 * k + 1 < rows;
+    if (both && width == kPairColumns) {
+      for (int64_t j = 0; j < kPairColumns; ++j) to[j] = even[j] | uint32_t{odd[j]} << 16;
+      continue;
     }
+    for (int64_t j = 0; j < kPairColumns; ++j)
+      to[j] = j < width && 2 * k < rows ? even[j] | (both ? uint32_t{odd[j]} << 16 : 0) : 0;
   }
 }
 
 // The transpose of `columns` columns of such rows, in words: [columns, stride].
 void transpose_rows(const uint16_t* from, int64_t row, int64_t rows, int64_t columns, int64_t words,
                     uint32_t* to, int64_t stride) {
-  constexpr int64_t kBlock = 16;
-  uint32_t block[kBlock][kBlock];
+  constexpr int64_t kBlock = kPairColumns;
+  alignas(64) uint32_t block[kBlock * kBlock];
   for (int64_t k = 0; k < words; k += kBlock)
     for (int64_t j = 0; j < columns; j += kBlock) {
-      const int64_t width = std::min(kBlock, columns - j);
-      for (int64_t i = 0; i < kBlock; ++i) {
-        const int64_t even = 2 * (k + i);
-        const uint16_t *a = from + even * row + j, *b = a + row;
-        for (int64_t l = 0; l < width; ++l)
-          block[i][l] = even >= rows ? 0 : a[l] | (even + 1 < rows ? uint32_t{b[l]} << 16 : 0);
+      pack_rows(from + 2 * k * row + j, row, rows - 2 * k, columns - j, kBlock, block);
+      if (columns - j >= kBlock) {
+        table().transpose_words(block, to + j * stride + k, stride);
+        continue;
       }
-      for (int64_t l = 0; l < width; ++l)
-        for (int64_t i = 0; i < kBlock; ++i) to[(j + l) * stride + k + i] = block[i][l];
+      for (int64_t l = 0; l < columns - j; ++l)
+        for (int64_t i = 0; i < kBlock; ++i) to[(j + l) * stride + k + i] = block[i * kBlock + l];
     }
 }
 
 }  // namespace
 
-void gemm_tn(const uint16_t* a, const uint16_t* b, float* c, int64_t rows, int64_t columns_a,
-             int64_t columns_b) {
+void gemm_tn(const uint16_t* a, int64_t a_row, const uint16_t* b, int64_t b_row, float* c,
+             int64_t rows, int64_t columns_a, int64_t columns_b) {
   constexpr int64_t kInner = 2048, kOut = 64;  // rows and columns of a that are taken together
-  thread_local Buffer kept;
+  thread_local Room<uint32_t> kept;
   const int64_t panels = tasks_for(columns_b, kPanel);
   for (int64_t start = 0; start < rows; start += kInner) {
     const int64_t inner = std::min(kInner, rows - start);
     const int64_t words = pair_words(inner), stride = words + kPairColumns;
-    const auto bytes = static_cast<size_t>(panels * words * kPanel * 4);
-    if (kept.size() < bytes) kept = Buffer(bytes);
-    auto* packed = kept.as<uint32_t>();
+    uint32_t* packed = kept.take(panels * words * kPanel);
     kernel_pool().run(panels, [&](int64_t panel) {
-      pack_rows(b + start * columns_b + panel * kPanel, columns_b, inner,
-                columns_b - panel * kPanel, words, packed + panel * words * kPanel);
+      for (int64_t part = 0; part < kPanel; part += kPairColumns) {
+        const int64_t column = panel * kPanel + part;
+        pack_rows(b + start * b_row + column, b_row, inner, columns_b - column, words,
+                  packed + column * words);
+      }
     });
     kernel_pool().run(tasks_for(columns_a, kOut), [&](int64_t task) {
       thread_local Room<uint32_t> room;
       alignas(64) float sums[kOut * kPanel];
       const int64_t first = task * kOut, count = std::min(kOut, columns_a - first);
       uint32_t* left = room.take(kOut * stride);
-      transpose_rows(a + start * columns_a + first, columns_a, inner, count, words, left, stride);
+      transpose_rows(a + start * a_row + first, a_row, inner, count, words, left, stride);
       for (int64_t panel = 0; panel < panels; ++panel) {
         const int64_t column = panel * kPanel, width = std::min(kPanel, columns_b - column);
         build().pairs(left, stride, packed + panel * words * kPanel, sums, kPanel, count, words,

@@ -46,9 +46,12 @@ void by_rows(int64_t rows, int64_t width, const Body& body) {
 /// calling thread, as all that follows.
 void round_rows(const float* a, int64_t rows, int64_t inner, int64_t words, uint16_t* out);
 
-/// gemm() for a block of rows; `pairs` are the rows in words, where the matrix wants them.
-void multiply_rows(const float* a, const uint32_t* pairs, const PackedMatrix& b, float* c,
-                   int64_t rows, const float* bias);
+/// gemm() for a block of rows and the panels [first_panel, last_panel) of the matrix; `pairs` are
+/// the rows in words, where the matrix wants them. Rows of c are `c_row` apart, its first column is
+/// that of the first panel; `bias` has one number for each column of the matrix.
+void multiply_rows(const float* a, const uint32_t* pairs, const PackedMatrix& b,
+                   int64_t first_panel, int64_t last_panel, float* c, int64_t c_row, int64_t rows,
+                   const float* bias);
 
 /// qk_norm() and its backward pass for a block of rows.
 void qk_norm_rows(const float* qkv, const float* q_weight, const float* k_weight, float* out,

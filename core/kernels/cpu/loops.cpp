@@ -454,6 +454,33 @@ void widen_bf16(const unsigned short* values, float* out, long count) {
   }
 }
 
+// A square of kLanes rows: in stage s, rows s apart exchange the halves of their blocks of 2 s
+// words.
+void transpose_square(const unsigned* from, unsigned* to, long to_row) {
+  WordVec rows[kLanes];
+  for (long i = 0; i < kLanes; ++i) rows[i] = *reinterpret_cast<const WordVec*>(from + i * 16);
+  for (long s = 1; s < kLanes; s *= 2) {
+    WordVec low, high;  // of the two rows, where the words of the new ones come from
+    for (long l = 0; l < kLanes; ++l) {
+      low[l] = static_cast<unsigned>((l & s) == 0 ? l : kLanes + l - s);
+      high[l] = static_cast<unsigned>((l & s) == 0 ? l + s : kLanes + l);
+    }
+    for (long i = 0; i < kLanes; ++i) {
+      if ((i & s) != 0) continue;
+      const WordVec a = rows[i], b = rows[i + s];
+      rows[i] = __builtin_shuffle(a, b, low);
+      rows[i + s] = __builtin_shuffle(a, b, high);
+    }
+  }
+  for (long i = 0; i < kLanes; ++i) *reinterpret_cast<WordVec*>(to + i * to_row) = rows[i];
+}
+
+void transpose_words(const unsigned* from, unsigned* to, long to_row) {
+  for (long i = 0; i < 16; i += kLanes)
+    for (long j = 0; j < 16; j += kLanes)
+      transpose_square(from + i * 16 + j, to + j * to_row + i, to_row);
+}
+
 float log_sum_exp(const float* logits, float scale, float* entropy, long count) {
   Vec tops = all(-3.4e38f);
   bool nan = false;
@@ -558,6 +585,7 @@ const CpuTable VERNIER_TABLE = {
     .weigh = weigh,
     .round_bf16 = round_bf16,
     .widen_bf16 = widen_bf16,
+    .transpose_words = transpose_words,
     .log_sum_exp = log_sum_exp,
     .square_mass = square_mass,
     .log_softmax_backward = log_softmax_backward,

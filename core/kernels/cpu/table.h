@@ -79,6 +79,8 @@ struct CpuTable {
   /// Rounded to bf16, to nearest and ties to even; a NaN stays one.
   void (*round_bf16)(const float* values, unsigned short* out, long count);
   void (*widen_bf16)(const unsigned short* values, float* out, long count);
+  /// The transpose of 16 rows of 16 words, into rows `to_row` apart.
+  void (*transpose_words)(const unsigned* from, unsigned* to, long to_row);
 
   /// One row: log-sum-exp of logits * scale; where `entropy` is not null, the entropy too.
   float (*log_sum_exp)(const float* logits, float scale, float* entropy, long count);
