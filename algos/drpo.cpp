@@ -109,13 +109,13 @@ class Discriminative final : public Algorithm {
                 "prompts without both right and wrong answers count in 1/Q");
   }
 
-  bool couples() const override { return true; }
+  Coupled coupled() const override { return Coupled::sequences; }
   bool uses_reward() const override { return false; }
 
   /// The advantage form: G w_i for a right answer, -G p_j for a wrong one, 0 in a group without
   /// both. A plain policy gradient with it, averaged over sequences and then over their tokens,
   /// takes the same step while logprob = old. Wrong answers need mean_logprob; NaN without.
-  std::vector<double> credit(const GroupTable& table) const override {
+  Credit credit(const GroupTable& table) const override {
     std::vector<double> advantage(table.size(), 0.0);
     for (int64_t g = 0; g < table.groups(); ++g) {
       const Sides sides = sides_of(table, g);
@@ -153,15 +153,8 @@ class Discriminative final : public Algorithm {
 
   SequenceScalars scalars(const TokenBatch& b) const override {
     const at::NoGradGuard no_grad;
-    const auto sums = [&](const at::Tensor& token) {
-      const at::Tensor sum = at::zeros({static_cast<int64_t>(b.lengths.size())}, at::kDouble)
-                                 .index_add(0, b.sequence, token.to(at::kDouble));
-      return std::vector<double>(sum.const_data_ptr<double>(),
-                                 sum.const_data_ptr<double>() + sum.numel());
-    };
-    SequenceScalars out{sums(token_score(b)), sums(token_drift(b))};
-    for (size_t i = 0; i < out.score.size(); ++i) out.score[i] /= static_cast<double>(b.lengths[i]);
-    return out;
+    return {numbers_of(mean_by_sequence(token_score(b), b)),
+            numbers_of(sum_by_sequence(token_drift(b), b))};
   }
 
   Coupling couple(const GroupTable& table, const SequenceScalars& scalars) const override {
@@ -209,10 +202,18 @@ class Discriminative final : public Algorithm {
           coupling->score_weight[place] / static_cast<double>(b.lengths[i]);
       drift.data_ptr<double>()[i] = coupling->drift_weight[place];
     }
-    const auto per_token = [&](const at::Tensor& values) {
-      return values.index_select(0, b.sequence).to(b.logprob.scalar_type());
-    };
-    return {(token_drift(b) * per_token(drift) - token_score(b) * per_token(score)).sum(), {}};
+    return {(token_drift(b) * spread(drift, b) - token_score(b) * spread(score, b)).sum(), {}};
+  }
+
+  // disco is drpo without the knob: one that turned it would be drpo.
+  std::optional<Pressure> pressure() const override {
+    if (kind_ != Kind::drpo) return std::nullopt;
+    return Pressure{.key = "lambda", .low = 0.01, .high = 10, .smaller_is_more = true};
+  }
+
+  void set_pressure(double value) override {
+    ensure(kind_ == Kind::drpo && capacity_ > 0, "drpo with a capacity");
+    lambda_ = value;
   }
 
  private:
@@ -273,7 +274,7 @@ class Discriminative final : public Algorithm {
       for (int64_t i = begin; i < end; ++i) {
         if (table.active[i] == 0) continue;
         drift += scalars.drift[i];
-        tokens += static_cast<double>(table.length[i]);
+        tokens += static_cast<double>(table.tokens[i]);
         sequences += 1;
       }
       if (tokens == 0) continue;

@@ -13,6 +13,7 @@ namespace vernier {
 struct UpdateTotals {
   int64_t tokens = 0;     // response tokens that enter the loss
   int64_t sequences = 0;  // responses with at least one such token
+  int64_t responses = 0;  // those and the masked ones: all that have a reward
   int64_t max_completion_length = 0;
 };
 
@@ -23,6 +24,7 @@ struct TokenBatch {
   at::Tensor entropy;    // [T], nats, carries the gradient
   at::Tensor old;        // [T], log-probability at the start of the update, constant
   at::Tensor reference;  // [T], under the frozen reference policy; undefined without one
+  at::Tensor rollout;    // [T], as the engine recorded it; undefined where a response has none
   at::Tensor advantage;  // [T]
   at::Tensor sequence;   // [T] int64, response of each token, 0 .. B-1
   std::vector<int64_t> lengths;    // [B]

@@ -74,6 +74,8 @@ struct Response {
   std::vector<RewardPart> rewards;
   std::optional<double> reward;  // weighted sum; none as soon as one part abstains
   double advantage = 0;
+  // Of each drawn token, where the estimator tells tokens apart; empty: all have `advantage`.
+  std::vector<float> token_advantages;
   std::vector<std::string> transforms;  // what changed it, in order
   bool masked = false;                  // no token of it enters the loss
   std::string explain;                  // steps of the sum as a JSON list; filled on request
@@ -100,6 +102,7 @@ struct Group {
   int64_t step = 0;
   Prompt prompt;
   std::vector<Response> responses;
+  std::string dropped;  // why the step does not train on it; "" where it does
 };
 
 }  // namespace vernier

@@ -18,9 +18,13 @@ class Column final : public Reward {
  public:
   explicit Column(Binder& config) {
     config.text("key", key_, "name of the column");
+    config.flag("depends_on_length", depends_on_length_,
+                "whether whoever wrote the column looked at lengths, for score --explain");
     if (key_.empty())
       config.error(config.has("key") ? "key" : "", "needs key, a column of the data");
   }
+
+  bool depends_on_length() const override { return depends_on_length_; }
 
   void score(const Group& group, std::span<Score> scores) const override {
     // A stored response has a row of its own; a new one has its prompt's.
@@ -47,6 +51,7 @@ class Column final : public Reward {
   }
 
   std::string key_;
+  bool depends_on_length_ = false;
 };
 
 const RewardRegistry::Entry entry{

@@ -28,6 +28,8 @@ class LengthPenalty final : public Reward {
                    "is 0 and the run has no max_completion_length; set it, in tokens");
   }
 
+  bool depends_on_length() const override { return true; }
+
   void score(const Group& group, std::span<Score> scores) const override {
     for (size_t i = 0; i < scores.size(); ++i) {
       const Response& response = group.responses[i];

@@ -39,6 +39,8 @@ class LengthSurrogate final : public Reward {
       config.error("l_max", "is 0 and the run has no max_completion_length; set it, in tokens");
   }
 
+  bool depends_on_length() const override { return true; }
+
   void score(const Group& group, std::span<Score> scores) const override {
     for (size_t i = 0; i < scores.size(); ++i) {
       const Response& response = group.responses[i];

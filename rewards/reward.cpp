@@ -120,7 +120,8 @@ RewardPart part_of(const std::string& name, double weight, const Score& score,
   return part;
 }
 
-void explain_part(Response& response, const RewardPart& part, const std::string& how) {
+void explain_part(Response& response, const RewardPart& part, bool depends_on_length,
+                  const std::string& how) {
   if (response.explain.empty()) return;
   Json step = {{"step", "reward"}, {"name", part.name}};
   if (part.abstained.empty())
@@ -128,6 +129,7 @@ void explain_part(Response& response, const RewardPart& part, const std::string&
   else
     step["abstained"] = part.abstained;
   step["weight"] = part.weight;
+  if (depends_on_length) step["depends_on_length"] = true;
   if (!how.empty()) step["how"] = how;
   add_explanation(response, dump_json(step));
 }
@@ -179,7 +181,11 @@ void ScoringChain::bind(Binder& root, const ScoringContext& context) {
     const EntryKeys keys =
         bind_entry(b, Transform::kKind, TransformRegistry::names(), transform_names);
     auto transform = make<TransformRegistry, Transform>(b, keys.type, context);
-    if (transform) transforms_.push_back({keys.name, std::move(transform)});
+    if (!transform) return;
+    if (!transform->sets_reward() && !reward_transforms().empty())
+      b.error("", cat("comes after transform.", reward_transforms().front(),
+                      ", which changes rewards and has to be the last"));
+    transforms_.push_back({keys.name, std::move(transform)});
   });
 }
 
@@ -187,6 +193,20 @@ std::vector<std::string> ScoringChain::shaping_rewards() const {
   std::vector<std::string> names;
   for (const NamedReward& named : rewards_)
     if (named.weight != 0 && named.type != "accuracy") names.push_back(named.name);
+  return names;
+}
+
+std::vector<std::string> ScoringChain::reward_transforms() const {
+  std::vector<std::string> names;
+  for (const NamedTransform& named : transforms_)
+    if (named.transform->sets_reward()) names.push_back(named.name);
+  return names;
+}
+
+std::vector<std::string> ScoringChain::length_rewards() const {
+  std::vector<std::string> names;
+  for (const NamedReward& named : rewards_)
+    if (named.reward->depends_on_length()) names.push_back(named.name);
   return names;
 }
 
@@ -198,7 +218,8 @@ void ScoringChain::score_responses(Group& group, std::span<const size_t> which) 
     for (const size_t i : which) {
       Response& response = group.responses[i];
       response.rewards.push_back(part_of(named.name, named.weight, scores[i], response));
-      explain_part(response, response.rewards.back(), scores[i].explain);
+      explain_part(response, response.rewards.back(), named.reward->depends_on_length(),
+                   scores[i].explain);
     }
   }
   for (const size_t i : which) add_up(group.responses[i]);
@@ -207,6 +228,7 @@ void ScoringChain::score_responses(Group& group, std::span<const size_t> which) 
 std::vector<std::pair<std::string, double>> ScoringChain::score(Group& group, bool explain) const {
   for (Response& response : group.responses) {
     response.explain = explain ? "[]" : "";
+    response.masked = false;
     set_verdict(group.prompt, response, false);
     response.sampled_correct = response.correct;
   }

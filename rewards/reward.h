@@ -44,6 +44,9 @@ class Reward {
   /// a response that the policy did not end (policy_ended) is dropped; a reward that compares the
   /// members of a group leaves such responses out of the comparison.
   virtual void score(const Group& group, std::span<Score> scores) const = 0;
+
+  /// Whether the length of a response has a part in its value, for `vernier score --explain`.
+  virtual bool depends_on_length() const { return false; }
 };
 
 class Transform {
@@ -59,6 +62,10 @@ class Transform {
   /// groups. Where Response::explain is not empty, tells there what it did (add_explanation).
   virtual std::vector<std::pair<std::string, double>> apply(Group& group,
                                                             const Rescore& rescore) const = 0;
+
+  /// Whether it changes Response::reward itself. Scoring again would undo that, so such a transform
+  /// comes after all others.
+  virtual bool sets_reward() const { return false; }
 };
 
 /// Appends `step`, one JSON object, to the list in Response::explain; does nothing where the list
@@ -90,6 +97,12 @@ class ScoringChain {
 
   /// Names of the rewards that say more than the verdict and count in the sum.
   std::vector<std::string> shaping_rewards() const;
+
+  /// Names of the transforms that change rewards themselves.
+  std::vector<std::string> reward_transforms() const;
+
+  /// Names of the rewards whose value depends on length.
+  std::vector<std::string> length_rewards() const;
 
  private:
   struct NamedReward {

@@ -111,6 +111,33 @@ void check_tokens(const Response& response, const std::string& where) {
   }
 }
 
+// An object by name, in its own order.
+template <class T>
+std::vector<std::pair<std::string, T>> by_name(const Json& row, const char* key,
+                                               const std::string& where) {
+  std::vector<std::pair<std::string, T>> out;
+  const auto found = row.find(key);
+  if (found == row.end() || found->is_null()) return out;
+  if (!found->is_object()) fail(where, ": ", key, ": ", shown(*found), " is not an object");
+  for (const auto& [name, value] : found->items())
+    out.emplace_back(name, field<T>(*found, name.c_str(), T{}, cat(where, ": ", key)));
+  return out;
+}
+
+// The parts of a reward and their sum, as they are stored.
+void read_rewards(const Json& row, const std::string& where, Response& response) {
+  for (const auto& [name, value] : by_name<double>(row, "rewards", where))
+    response.rewards.push_back({.name = name, .value = value, .weight = 1, .abstained = ""});
+  for (const auto& [name, why] : by_name<std::string>(row, "abstained", where))
+    response.rewards.push_back({.name = name, .value = 0, .weight = 1, .abstained = why});
+  for (const auto& [name, weight] : by_name<double>(row, "reward_weights", where))
+    for (RewardPart& part : response.rewards)
+      if (part.name == name) part.weight = weight;
+  if (row.contains("reward") && !row["reward"].is_null())
+    response.reward = field<double>(row, "reward", 0, where);
+  response.masked = field<bool>(row, "masked", false, where);
+}
+
 Response response_of(const Json& row, const std::string& where) {
   Response response;
   response.sample = integer_field<int64_t>(row, "sample", 0, where);
@@ -138,7 +165,22 @@ Response response_of(const Json& row, const std::string& where) {
     response.first_correct = integer_field<int32_t>(row, "first_correct", 0, where);
   if (row.contains("correct") && !row["correct"].is_null())
     response.correct = field<bool>(row, "correct", false, where);
+  response.sampled_correct = response.correct;
+  if (row.contains("sampled_correct") && !row["sampled_correct"].is_null())
+    response.sampled_correct = field<bool>(row, "sampled_correct", false, where);
+  read_rewards(row, where, response);
   return response;
+}
+
+// What `vernier replay` needs and other readers can do without.
+void check_token_fields(const Json& row, const std::string& where) {
+  for (const char* key : {"prompt_ids", "response_ids", "logprobs"})
+    if (!row.contains(key) || !row[key].is_array() ||
+        (row[key].empty() && !row["response_ids"].empty()))
+      fail(where, ": has no ", key, "; rollouts have them with log.rollouts.token_fields = true");
+  const std::string kind = field<std::string>(row, "logprobs_kind", "tempered", where);
+  if (kind != "tempered")
+    fail(where, ": logprobs_kind: \"", kind, "\" is not \"tempered\": under logits / temperature");
 }
 
 // A column that the prompt's row brought, or null.
@@ -159,30 +201,32 @@ void keep_columns(const Json& row, Prompt& prompt) {
 Json rollout_row(const Group& group, const Response& response, bool token_fields,
                  const std::string& logprobs_kind) {
   const Prompt& prompt = group.prompt;
-  Json row = {{"id", cat(prompt.id, "-", response.sample)},
-              {"group", group.id},
-              {"sample", response.sample},
-              {"step", group.step},
-              {"problem", prompt.id},
-              {"prompt_index", prompt.index},
-              {"round", column(prompt.round)},
-              {"task", prompt.task},
-              {"difficulty", prompt.difficulty ? Json(*prompt.difficulty) : Json(nullptr)},
-              {"prompt", prompt.text},
-              {"response", response.text},
-              {"answer", prompt.answer},
-              {"verify", prompt.verify},
-              {"finish_reason", name_of(response.finish_reason)},
-              {"flags", response.flags},
-              {"num_tokens", response.num_tokens},
-              {"raw_num_tokens", response.raw_num_tokens},
-              {"think", span_json(response.think)},
-              {"answer_span", span_json(response.answer_span)},
-              {"first_correct", response.first_correct ? Json(*response.first_correct) : Json()},
-              {"correct", response.correct ? Json(*response.correct) : Json(nullptr)},
-              {"baseline", column(prompt.baseline)},
-              {"target_length", column(prompt.target_length)},
-              {"versions", response.versions}};
+  Json row = {
+      {"id", cat(prompt.id, "-", response.sample)},
+      {"group", group.id},
+      {"sample", response.sample},
+      {"step", group.step},
+      {"problem", prompt.id},
+      {"prompt_index", prompt.index},
+      {"round", column(prompt.round)},
+      {"task", prompt.task},
+      {"difficulty", prompt.difficulty ? Json(*prompt.difficulty) : Json(nullptr)},
+      {"prompt", prompt.text},
+      {"response", response.text},
+      {"answer", prompt.answer},
+      {"verify", prompt.verify},
+      {"finish_reason", name_of(response.finish_reason)},
+      {"flags", response.flags},
+      {"num_tokens", response.num_tokens},
+      {"raw_num_tokens", response.raw_num_tokens},
+      {"think", span_json(response.think)},
+      {"answer_span", span_json(response.answer_span)},
+      {"first_correct", response.first_correct ? Json(*response.first_correct) : Json()},
+      {"correct", response.correct ? Json(*response.correct) : Json(nullptr)},
+      {"sampled_correct", response.sampled_correct ? Json(*response.sampled_correct) : Json()},
+      {"baseline", column(prompt.baseline)},
+      {"target_length", column(prompt.target_length)},
+      {"versions", response.versions}};
   if (token_fields) {
     row["prompt_ids"] = prompt.ids;
     row["response_ids"] = response.ids;
@@ -193,18 +237,22 @@ Json rollout_row(const Group& group, const Response& response, bool token_fields
     row["forced"] = response.forced;
   }
   if (prompt.max_completion_length) row["max_completion_length"] = *prompt.max_completion_length;
-  Json rewards = Json::object(), abstained = Json::object();
+  Json rewards = Json::object(), abstained = Json::object(), weights = Json::object();
   for (const RewardPart& part : response.rewards) {
     if (part.abstained.empty())
       rewards[part.name] = part.value;
     else
       abstained[part.name] = part.abstained;
+    if (part.weight != 1) weights[part.name] = part.weight;
   }
   row["rewards"] = rewards;
+  row["reward_weights"] = weights;
   row["reward"] = response.reward ? Json(*response.reward) : Json(nullptr);
   row["advantage"] = std::isfinite(response.advantage) ? Json(response.advantage) : Json(nullptr);
   row["transforms"] = response.transforms;
   row["abstained"] = abstained;
+  row["masked"] = response.masked;
+  row["dropped"] = group.dropped.empty() ? Json(nullptr) : Json(group.dropped);
   return row;
 }
 
@@ -212,7 +260,7 @@ namespace {
 
 // Rows of one group agree on what was asked.
 void check_same_prompt(const Json& first, const Json& row, const std::string& where) {
-  for (const char* key : {"prompt", "problem", "answer", "verify"})
+  for (const char* key : {"prompt", "prompt_ids", "problem", "answer", "verify", "dropped"})
     if (first.value(key, Json()) != row.value(key, Json()))
       fail(where, ": ", key, ": ", shown(row.value(key, Json())), " differs from ",
            shown(first.value(key, Json())), " of the group's first row");
@@ -220,7 +268,8 @@ void check_same_prompt(const Json& first, const Json& row, const std::string& wh
 
 }  // namespace
 
-void read_rollouts(const std::string& path, const std::function<void(Group&&)>& done) {
+void read_rollouts(const std::string& path, const std::function<void(Group&&)>& done,
+                   bool token_fields) {
   LineReader reader(path);
   std::string line;
   Group open;
@@ -248,9 +297,11 @@ void read_rollouts(const std::string& path, const std::function<void(Group&&)>& 
       open.id = group;
       open.step = step;
       open.prompt = prompt_of(row, where);
+      open.dropped = field<std::string>(row, "dropped", "", where);
       first = row;
     }
     check_same_prompt(first, row, where);
+    if (token_fields) check_token_fields(row, where);
     open.responses.push_back(response_of(row, where));
     open.responses.back().row = line;
   }

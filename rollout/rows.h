@@ -20,8 +20,10 @@ Json rollout_row(const Group& group, const Response& response, bool token_fields
                  const std::string& logprobs_kind);
 
 /// Reads rollout rows and hands over each group when the next one begins. Rows of a group are
-/// consecutive; a group is named by `group` and `step`. Throws UsageError with file and line.
-void read_rollouts(const std::string& path, const std::function<void(Group&&)>& group);
+/// consecutive; a group is named by `group` and `step`. Throws UsageError with file and line; where
+/// `token_fields` are asked for, of a row without prompt_ids, response_ids or logprobs too.
+void read_rollouts(const std::string& path, const std::function<void(Group&&)>& group,
+                   bool token_fields = false);
 
 /// rollouts/step_N.jsonl.zst and step_N.idx of one step, written whole and durably. The index holds
 /// length and verdict as sampled, before any transform; the rows hold both lengths.

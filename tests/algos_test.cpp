@@ -1,202 +1,21 @@
-// Advantages, losses and gradients against golden values.
-#include <ATen/ATen.h>
+// DRPO, DisCO and the clipped loss against golden values.
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "algos/algorithm.h"
-#include "algos/parts.h"
-#include "tests/testing.h"
+#include "tests/algos_cases.h"
 
 namespace vernier {
 namespace {
 
+using testing::batch_of;
+using testing::Doubles;
 using testing::golden;
+using testing::gradient_of;
+using testing::kSixDigits;
+using testing::make;
 using testing::worst;
-using Doubles = std::vector<double>;
-
-constexpr double kSixDigits = 6e-7;  // values that the specification gives to six decimals
-
-std::unique_ptr<Algorithm> make(const std::string& name, const std::string& keys = "",
-                                int64_t max_completion_length = 16) {
-  ConfigFile file = ConfigFile::parse(keys, "test");
-  std::unique_ptr<Algorithm> out;
-  file.bind([&](Binder& root) {
-    out = AlgorithmRegistry::all().at(name).make(root, {8, max_completion_length});
-  });
-  return out;
-}
-
-GroupTable table_of(const std::vector<Doubles>& groups) {
-  GroupTable table;
-  for (const Doubles& group : groups) {
-    for (const double reward : group) {
-      table.reward.push_back(reward);
-      table.correct.push_back(reward == 1 ? 1 : 0);
-      table.length.push_back(10);
-      table.mean_logprob.push_back(-0.3);
-      table.active.push_back(1);
-    }
-    table.offsets.push_back(static_cast<int64_t>(table.reward.size()));
-  }
-  return table;
-}
-
-// A batch from nested values; `logprob` carries the gradient.
-TokenBatch batch_of(const std::vector<Doubles>& lp, const std::vector<Doubles>& old,
-                    const std::vector<Doubles>& reference, const std::vector<Doubles>& advantage) {
-  const auto flat = [](const std::vector<Doubles>& rows) {
-    Doubles out;
-    for (const Doubles& row : rows) out.insert(out.end(), row.begin(), row.end());
-    return at::tensor(out);
-  };
-  TokenBatch batch;
-  batch.logprob = flat(lp).requires_grad_(true);
-  batch.entropy = at::zeros_like(batch.logprob);
-  batch.old = flat(old);
-  batch.reference = flat(reference);
-  batch.advantage = flat(advantage);
-  std::vector<int64_t> sequence;
-  for (size_t i = 0; i < lp.size(); ++i) {
-    batch.lengths.push_back(static_cast<int64_t>(lp[i].size()));
-    batch.sequences.push_back(static_cast<int64_t>(i));
-    sequence.insert(sequence.end(), lp[i].size(), static_cast<int64_t>(i));
-  }
-  batch.sequence = at::tensor(sequence);
-  batch.totals = {batch.logprob.numel(), static_cast<int64_t>(lp.size()), 4};
-  return batch;
-}
-
-Doubles numbers(const at::Tensor& values) {
-  return {values.const_data_ptr<double>(), values.const_data_ptr<double>() + values.numel()};
-}
-
-Doubles gradient_of(const Algorithm& algorithm, TokenBatch& batch, const Coupling* coupling,
-                    double* value) {
-  const Loss loss = algorithm.loss(batch, coupling);
-  loss.value.backward();
-  if (value != nullptr) *value = loss.value.item<double>();
-  return numbers(batch.logprob.grad());
-}
-
-TEST_CASE("grpo advantages: golden G0 and two groups of eight") {
-  const auto grpo = make("grpo");
-  Doubles nearly(16, 1.0), want(16, 0.249999);
-  nearly.back() = 0;
-  want.back() = -3.749985;
-  CHECK(worst(grpo->credit(table_of({nearly})), want) < kSixDigits);
-  CHECK(worst(grpo->credit(table_of({{0.73, 0.6, 0.2, 0, 0, 0}, {1, 1, 1, 0, 0, 0}})),
-              Doubles{1.441708, 1.047135, -0.166935, -0.773970, -0.773970, -0.773970, 0.912869,
-                      0.912869, 0.912869, -0.912869, -0.912869, -0.912869}) < kSixDigits);
-  const std::vector<Doubles> eights = {{1, 1, 1, 0, 1, 0, 1, 0}, {0, 0, 1, 0, 0, 1, 0, 0}};
-  // The first group's right and wrong answers, the second group's.
-  const auto four = [&](const std::string& keys) {
-    const Doubles found = make("grpo", keys)->credit(table_of(eights));
-    return Doubles{found[0], found[3], found[10], found[8]};
-  };
-  CHECK(worst(four(""), Doubles{0.724567, -1.207612, 1.620182, -0.540061}) < kSixDigits);
-  const Doubles tiny = four("advantage_eps = 1e-9"), large = four("advantage_eps = 1e-4");
-  CHECK(std::abs(tiny[0] - 0.724569) < kSixDigits);
-  CHECK(std::abs(tiny[1] + 1.207615) < kSixDigits);
-  CHECK(std::abs(large[0] - 0.724429) < kSixDigits);
-  CHECK(std::abs(large[1] + 1.207381) < kSixDigits);
-  CHECK(four("scale_rewards = \"none\"") == Doubles{0.375, -0.625, 0.75, -0.25});
-}
-
-TEST_CASE("grpo advantages: surrogate groups, one response, equal rewards") {
-  const auto grpo = make("grpo");
-  CHECK(worst(grpo->credit(table_of({{0.9375, 1.25, 1.432183, 1.5, 1.0, -0.5, 0, -1}})),
-              Doubles{0.378768, 0.707523, 0.899183, 0.970527, 0.444519, -1.133507, -0.607498,
-                      -1.659515}) < 1e-6);
-  CHECK(worst(grpo->credit(table_of({{1.4375, 1.75, 1.932183, 2, 1.5, 0, 0, -1}})),
-              Doubles{0.431258, 0.709107, 0.871089, 0.931386, 0.486827, -0.846850, -0.846850,
-                      -1.735968}) < 1e-6);
-  CHECK(std::abs(grpo->credit(table_of({{0.7}}))[0] - 0.7 / (1 + 1e-6)) < 1e-12);
-  CHECK(grpo->credit(table_of({{0.7, 0.7, 0.7}})) == Doubles{0, 0, 0});
-}
-
-TEST_CASE("an abstention leaves the others as if it were not there; a masked response counts") {
-  const auto grpo = make("grpo");
-  GroupTable with = table_of({{1, 0, 0.5, 0}});
-  with.active[2] = 0;
-  const Doubles masked = grpo->credit(with), whole = grpo->credit(table_of({{1, 0, 0.5, 0}}));
-  for (const size_t i : {0U, 1U, 3U}) CHECK(masked[i] == whole[i]);
-  with.reward[2] = std::nan("");
-  const Doubles found = grpo->credit(with), without = grpo->credit(table_of({{1, 0, 0}}));
-  CHECK(found == Doubles{without[0], without[1], 0, without[2]});
-}
-
-TEST_CASE("the one response that is left of a group teaches nothing") {
-  const double none = std::nan("");
-  GroupTable table = table_of({{none, 0.8, none}});
-  table.active = {0, 1, 0};
-  CHECK(make("grpo")->credit(table) == Doubles{0, 0, 0});
-}
-
-const std::vector<Doubles> kLp = {{-0.5, -1.0, -2.0, -0.1}, {-1.5, -0.3}, {-0.8, -0.9, -1.1}};
-const std::vector<Doubles> kOld = {{-0.7, -0.9, -2.5, -0.25}, {-1.0, -0.9}, {-0.8, -2.4, -1.0}};
-const std::vector<Doubles> kRef = {{-0.6, -1.2, -1.8, -0.2}, {-1.4, -0.5}, {-1.0, -1.0, -1.0}};
-const std::vector<Doubles> kAdvantage = {{1, 1, 1, 1}, {-0.5, -0.5}, {-1.5, -1.5, -1.5}};
-
-double three_loss(const std::string& keys, int64_t max_length = 4) {
-  TokenBatch batch = batch_of(kLp, kOld, kRef, kAdvantage);
-  batch.totals.max_completion_length = max_length;
-  return make("grpo", keys)->loss(batch, nullptr).value.item<double>();
-}
-
-TEST_CASE("clipped loss under every aggregation: golden values") {
-  const auto off = [](const std::string& mode, double want, int64_t max_length = 4) {
-    return std::abs(three_loss(cat("loss_aggregation = \"", mode, "\""), max_length) - want);
-  };
-  CHECK(off("token-mean", 0.713797) < kSixDigits);
-  CHECK(off("token-sum", 6.424177) < kSixDigits);
-  CHECK(off("seq-mean-token-sum", 2.141392) < kSixDigits);
-  CHECK(off("seq-mean-token-mean", 0.910708) < kSixDigits);
-  CHECK(off("seq-mean-token-sum-norm", 0.535348) < kSixDigits);
-  CHECK(off("seq-mean-token-sum-norm", 0.267674, 8) < kSixDigits);
-  CHECK(std::abs(three_loss("loss_aggregation = \"seq-mean-token-mean\"\nbeta = 0.04") - 0.911161) <
-        kSixDigits);
-  const TokenBatch batch = batch_of(kLp, kOld, kRef, kAdvantage);
-  CHECK(std::abs(k3(batch.logprob, batch.reference).mean().item<double>() - 0.011383) < kSixDigits);
-}
-
-TEST_CASE("clip bounds: token losses and gradients of PPO and DAPO") {
-  TokenBatch ppo = batch_of(kLp, kOld, kRef, kAdvantage), dapo = ppo;
-  dapo.logprob = ppo.logprob.detach().clone().requires_grad_(true);
-  CHECK(worst(numbers(clipped_loss(ppo.logprob - ppo.old, ppo.advantage, 0.2, 0.2)),
-              Doubles{-1.2, -0.904837, -1.2, -1.161834, 0.4, 0.911059, 1.5, 6.722534, 1.357256},
-              1.0) < kSixDigits);
-  // The golden table has this gradient with a dual clip of 3, which stops the eighth token only:
-  // its ratio is 4.481689. Without it that token gets DAPO's, whose dual clip of 10 does not act.
-  Doubles want = {0, -0.100537, 0, -0.129093, 0, 0.101229, 0.166667, 0.746948, 0.150806};
-  CHECK(worst(gradient_of(*make("grpo"), ppo, nullptr, nullptr), want, 1.0) < kSixDigits);
-  double value = 0;
-  want[0] = -0.135711;  // a ratio of 1.2214, between the two upper bounds
-  CHECK(
-      worst(gradient_of(*make("grpo", "epsilon = 0.2\nepsilon_high = 0.28"), dapo, nullptr, &value),
-            want, 1.0) < kSixDigits);
-  CHECK(std::abs(value - 0.702531) < kSixDigits);
-}
-
-TEST_CASE("the loss does not depend on the split into micro-batches") {
-  for (const std::string& mode : loss_aggregations()) {
-    const auto grpo = make("grpo", cat("loss_aggregation = \"", mode, "\"\nbeta = 0.04"));
-    TokenBatch whole = batch_of(kLp, kOld, kRef, kAdvantage);
-    double value = 0, sum = 0;
-    const Doubles grad = gradient_of(*grpo, whole, nullptr, &value);
-    Doubles parts;
-    for (size_t i = 0; i < kLp.size(); ++i) {
-      TokenBatch part = batch_of({kLp[i]}, {kOld[i]}, {kRef[i]}, {kAdvantage[i]});
-      part.totals = whole.totals;
-      double one = 0;
-      for (const double g : gradient_of(*grpo, part, nullptr, &one)) parts.push_back(g);
-      sum += one;
-    }
-    CHECK(std::abs(sum - value) < 1e-12);
-    CHECK(worst(parts, grad) < 1e-12);
-  }
-}
 
 std::vector<Doubles> rows_of(const Json& sequences, const char* key) {
   std::vector<Doubles> out;
@@ -250,6 +69,7 @@ struct Discriminative {
       table.reward.push_back(row.correct);
       table.correct.push_back(row.correct);
       table.length.push_back(static_cast<int64_t>(row.lp.size()));
+      table.tokens.push_back(static_cast<int64_t>(row.lp.size()));
       table.mean_logprob.push_back(std::nan(""));
       table.active.push_back(1);
       lp.push_back(row.lp);
@@ -427,7 +247,7 @@ TEST_CASE("drpo: the advantage form takes the same step while the policy is the 
   g1.old = g1.lp;
   g1.run("drpo", "lambda = 0.1\ntau = 10");
   g1.table.mean_logprob = g1.scalars.score;
-  const Doubles advantage = make("drpo", "lambda = 0.1\ntau = 10")->credit(g1.table);
+  const Doubles advantage = make("drpo", "lambda = 0.1\ntau = 10")->credit(g1.table).response;
   CHECK(worst(Doubles(advantage.begin(), advantage.begin() + 4),
               Doubles{3.696567, 0.303433, -2.003333, -1.996667}) < kSixDigits);
   CHECK(Doubles(advantage.begin() + 8, advantage.end()) == Doubles{0, 0, 0, 0});

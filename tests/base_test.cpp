@@ -111,6 +111,58 @@ TEST_CASE("the effective configuration reads back to the same values") {
   CHECK(copy.names == std::vector<std::string>{"x", "y"});
 }
 
+TEST_CASE("later files replace keys of earlier ones, lists and typed tables as a whole") {
+  testing::TemporaryFolder folder;
+  const auto write = [&](const std::string& name, const std::string& text) {
+    write_file(folder.path() / name, text);
+    return (folder.path() / name).string();
+  };
+  const std::vector<std::string> paths = {
+      write("job.toml",
+            "[algo]\ntype = \"a\"\nold = 1.0\n[run]\nsteps = 1.0\nseed = 1.0\n"
+            "[run.deep]\nx = 1.0\ny = 1.0\n[[part]]\ntype = \"p\"\n[[part]]\ntype = \"q\"\n"),
+      write("preset.toml",
+            "part = [{ type = \"r\" }]\nrun.seed = 2.0\nrun.deep = { y = 2.0 }\n"
+            "[algo]\ntype = \"b\"\nnew = 2.0\n"),
+      write("last.toml", "[run]\nseed = 3.0\n")};
+  double steps = 0, seed = 0, x = 0, y = 0, young = 0;
+  std::string type;
+  std::vector<std::string> parts;
+  const auto bind = [&](Binder& root) {
+    root.table("algo", [&](Binder& b) {
+      b.text("type", type, "");
+      b.number("new", young, 0.0, 9.0, "");
+    });
+    root.table("run", [&](Binder& b) {
+      b.number("steps", steps, 0.0, 9.0, "");
+      b.number("seed", seed, 0.0, 9.0, "");
+      b.table("deep", [&](Binder& deep) {
+        deep.number("x", x, 0.0, 9.0, "");
+        deep.number("y", y, 0.0, 9.0, "");
+      });
+    });
+    root.tables("part", [&](Binder& b) { b.text("type", parts.emplace_back(), ""); });
+  };
+  ConfigFile file = ConfigFile::load(paths);
+  file.bind(bind);
+  CHECK(type == "b");
+  CHECK(young == 2);
+  CHECK(parts == std::vector<std::string>{"r"});
+  CHECK(std::vector<double>{steps, seed, x, y} == std::vector<double>{1, 3, 1, 2});
+
+  // Every mistake has its own file, in the order of the files; --set goes over all of them.
+  write_file(paths[0], "[algo]\ntype = \"a\"\n[run]\nsteps = 10.0\nsed = 1.0\n");
+  write_file(paths[2], "[run]\n\nseed = 10.0\n");
+  const std::vector<std::string> overrides = {"run.deep.y=\"a\""};
+  const std::string found = usage_error([&] { ConfigFile::load(paths, overrides).bind(bind); });
+  CHECK(found == cat("--set: run.deep.y: \"a\" is not a number\n", paths[0],
+                     ":4:9: run.steps: 10.0 is outside the allowed range, 0 to 9\n", paths[0],
+                     ":5:1: run.sed: unknown key (did you mean seed?); known: steps, seed, deep\n",
+                     paths[2], ":3:8: run.seed: 10.0 is outside the allowed range, 0 to 9"));
+  write_file(paths[1], "[run\n");
+  CHECK(usage_error([&] { ConfigFile::load(paths); }).find(cat(paths[1], ":1:")) == 0);
+}
+
 TEST_CASE("hostile TOML is refused") {
   CHECK(problems(std::string(2 << 20, '#')).find("larger than 1 MiB") != std::string::npos);
   std::string deep = "x = ";

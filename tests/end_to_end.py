@@ -222,6 +222,8 @@ class Smoke(Case):
             [algo]
             type = "grpo"
             beta = 0.05
+            kl_target = 1e-4
+            kl_horizon = 1000
             [trainer]
             learning_rate = 1e-3
             samples_per_update = 32
@@ -234,6 +236,7 @@ class Smoke(Case):
         self.assertEqual(max(row["sampling/sampling_logp_difference/max"] for row in rows), 0.0)
         self.assertEqual(min(row["kl"] >= 0 for row in rows), True)
         self.assertGreater(rows[-1]["kl"], 1e-5)
+        self.assertGreater(rows[-1]["kl_coef"], 0.0505)  # it adapts, and goes on where it was
         self.assertGreater(sum(row["clip_ratio/low_mean"] + row["clip_ratio/high_mean"] for row in rows), 0)
         self.assert_exit(run("train", config, "--run", parts), 0)
         for name in ("checkpoint-4", "checkpoint-2"):
@@ -241,6 +244,30 @@ class Smoke(Case):
             self.assert_exit(run("train", config, "--run", parts), 0)
             self.assertEqual(weights_of(parts), weights_of(whole))
             self.assertEqual(metrics_of(parts), metrics_of(whole))
+
+    def test_replay(self):
+        """Stored rollouts as a run's steps: metrics, a checkpoint, the first gradient, by names of the checkpoint."""
+        *_, smoke = self.reference()
+        gradient, folder = self.folder / "g.safetensors", self.folder / "again"
+        preset = self.write("preset.toml", '[algo]\ntype = "grpo"\nepsilon = 0.3\n')
+        command = ["replay", SMOKE, preset, "--rollouts", smoke / "rollouts", "--model", smoke / "checkpoint-0"]
+        self.assert_exit(run(*command, "--run", folder, "--save-gradients", gradient, "--steps", 2), 0)
+        self.assertEqual([row["replay/stored_step"] for row in metrics_of(folder)], [4, 8])
+        self.assertEqual(weights_of(folder)[0], "checkpoint-2")
+        shapes = {name: shape for name, (_, shape, _) in read_tensors(gradient).items()}
+        model = read_tensors(smoke / "checkpoint-0/model.safetensors")
+        self.assertEqual(shapes, {name: shape for name, (_, shape, _) in model.items()})
+        effective = (folder / "config.toml").read_text()
+        self.assertIn("epsilon = 0.3", effective)
+        self.assertNotIn("length_capacity", effective)
+        described = {row["name"] for row in json.loads(run("reference", "metrics", "--json").stdout)["metrics"]}
+        for row in lines_of(folder / "metrics.jsonl"):
+            self.assertLessEqual({re.sub(r"^rewards/[^/]+/", "rewards/<name>/", key) for key in row}, described)
+        self.assert_exit(run(*command, "--run", folder), 2)
+        self.write("preset.toml", '[algo]\ntype = "grpo"\nlambda = 0.3\n')
+        done = run(*command, "--run", self.folder / "other")
+        self.assert_exit(done, 2)
+        self.assertIn(f"{preset}:3:10: algo.lambda: has no effect with", done.stderr)
 
     def test_resume_of_another_run(self):
         """It begins at that checkpoint; the same command again goes on with what it has saved since."""
@@ -575,7 +602,7 @@ class Offline(Case):
         for row, want in zip(out[16:], [1.441708, 1.047135, -0.166935, -0.773970, -0.773970, -0.773970]):
             self.assertAlmostEqual(row["advantage"], want, 6)
             self.assertEqual(row["mine"], "kept")
-            self.assertEqual([step["step"] for step in row["explain"]], ["verify", "reward", "sum", "advantage"])
+            self.assertEqual([step["step"] for step in row["explain"]], ["verify", "reward", "sum", "advantage", "push"])
 
     def test_dot_golden(self):
         *_, smoke = Smoke("test_smoke_learns").reference()

@@ -27,20 +27,24 @@ struct Case {
 };
 
 struct Result {
-  Floats log_sum, logprob, entropy, d_hidden, d_weight;
+  Floats log_sum, logprob, entropy, square_mass, d_hidden, d_weight;
 };
 
 Result empty(const Case& c) {
   const auto rows = static_cast<size_t>(c.rows);
-  return {Floats(rows), Floats(rows), Floats(rows), Floats(c.hidden.size()),
+  return {Floats(rows),
+          Floats(rows),
+          Floats(rows),
+          Floats(rows),
+          Floats(c.hidden.size()),
           Floats(c.weight.size(), 1.0f)};
 }
 
 Result by_reference(const Case& c) {
   Result out = empty(c);
   ref::head_forward(c.hidden.data(), c.weight.data(), c.targets.data(), c.temperature,
-                    out.log_sum.data(), out.logprob.data(), out.entropy.data(), c.rows, c.width,
-                    c.vocabulary);
+                    out.log_sum.data(), out.logprob.data(), out.entropy.data(),
+                    out.square_mass.data(), c.rows, c.width, c.vocabulary);
   ref::head_backward(c.hidden.data(), c.weight.data(), c.targets.data(), c.temperature,
                      out.log_sum.data(), out.entropy.data(), c.d_logprob.data(), c.d_entropy.data(),
                      out.d_hidden.data(), out.d_weight.data(), c.rows, c.width, c.vocabulary);
@@ -60,7 +64,7 @@ Result in_chunks(const Case& c, Precision precision, bool packed) {
   if (packed) pack_transposed(c.weight.data(), c.vocabulary, c.width, pack, rows.format());
   HeadScratch scratch;
   head_forward(rows, c.weight.data(), packed ? &pack : nullptr, out.log_sum.data(),
-               out.logprob.data(), out.entropy.data(), scratch);
+               out.logprob.data(), out.entropy.data(), out.square_mass.data(), scratch);
   head_backward(rows, c.weight.data(), out.log_sum.data(), out.entropy.data(), c.d_logprob.data(),
                 c.d_entropy.data(), out.d_hidden.data(), out.d_weight.data(), scratch);
   return out;
@@ -81,6 +85,7 @@ TEST_CASE("the head equals its reference, forward and backward") {
     const Result want = by_reference(c), found = in_chunks(c, Precision::fp32, false);
     CHECK(worst(found.logprob, want.logprob, 1) < 1e-5);
     CHECK(worst(found.entropy, want.entropy, 1) < 1e-4);
+    CHECK(worst(found.square_mass, want.square_mass, 1) < 1e-5);
     CHECK(worst(found.d_hidden, want.d_hidden, 1) < 2e-5);
     CHECK(worst(found.d_weight, want.d_weight, 1) < 2e-5);
     const Result packed = in_chunks(c, Precision::fp32, true);
@@ -95,6 +100,7 @@ TEST_CASE("the head in bf16 is as far from fp32 as eight bits say") {
     const Result want = by_reference(c), found = in_chunks(c, Precision::bf16, false);
     CHECK(worst(found.logprob, want.logprob, 1) < 0.01);
     CHECK(worst(found.entropy, want.entropy, 1) < 0.02);
+    CHECK(worst(found.square_mass, want.square_mass, 1) < 0.01);
     CHECK(worst(found.d_hidden, want.d_hidden, 1) < 0.02);
     CHECK(worst(found.d_weight, want.d_weight, 1) < 0.02);
     CHECK(in_chunks(c, Precision::bf16, true).logprob == found.logprob);

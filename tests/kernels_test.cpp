@@ -263,10 +263,12 @@ TEST_CASE("log_softmax equals its reference, forward and backward") {
         for (int64_t t = 0; t < rows; ++t)
           targets.push_back(static_cast<int32_t>(t * 7 % vocabulary));
         Floats a(rows), b(rows), c(rows), a_want(rows), b_want(rows), c_want(rows);
+        Floats s(rows), s_want(rows);
         log_softmax(logits.data(), targets.data(), scale, a.data(), b.data(), c.data(), rows,
-                    vocabulary);
+                    vocabulary, s.data());
         ref::log_softmax(logits.data(), targets.data(), scale, a_want.data(), b_want.data(),
-                         c_want.data(), rows, vocabulary);
+                         c_want.data(), rows, vocabulary, s_want.data());
+        CHECK(worst(s, s_want, 1) < 1e-5);
         CHECK(worst(a, a_want, 1) < 1e-5);
         CHECK(worst(b, b_want, 1) < 1e-5);
         CHECK(worst(c, c_want, 1) < 1e-4);

@@ -113,6 +113,23 @@ std::vector<ModelSpec> odd_specs() {
   return {plain, tied, norms, after};
 }
 
+TEST_CASE("the sum of squared probabilities, where it is asked for") {
+  for (const auto type : {at::kFloat, at::kDouble}) {
+    Decoder decoder(odd_specs()[0], false, type);
+    decoder.weights().copy_(at::tensor(testing::normal<double>(decoder.weights().numel(), 3)));
+    decoder.weights_changed();
+    PackedTokens tokens;
+    tokens.add({1, 5, 7, 32});
+    const at::NoGradGuard no_grad;
+    const at::Tensor hidden = decoder.hidden(tokens);
+    const std::vector<int32_t> targets = {5, 7, 32, 0};
+    const auto found = decoder.logprobs(hidden, targets, 0.7, true);
+    const at::Tensor p = (hidden.mm(decoder.head().value.t()) / 0.7).softmax(1);
+    CHECK((found.square_mass - p.square().sum(1)).abs().max().item<double>() < 1e-6);
+    CHECK(!decoder.logprobs(hidden, targets, 0.7).square_mass.defined());
+  }
+}
+
 // Central differences of a scalar function of the decoder's weights at some places.
 TEST_CASE("gradients of the whole model equal finite differences, fp64") {
   for (const ModelSpec& spec : odd_specs()) {

@@ -309,6 +309,7 @@ TEST_CASE("chains of rewards") {
         CHECK(*response.reward == doctest::Approx(want["reward"].get<double>()).epsilon(1e-12));
       if (want.contains("correct"))
         CHECK((response.correct ? Json(*response.correct) : Json(nullptr)) == want["correct"]);
+      CHECK(response.masked == want.value("masked", false));
       const Json parts = want.value("rewards", Json::object());
       for (const auto& [name, value] : parts.items()) {
         const auto part =
@@ -513,6 +514,32 @@ TEST_CASE("explanations list the steps") {
   chain_of("", {}).score(group, true);
   CHECK(parse_json(group.responses[0].explain, "explain").size() == 2);
   CHECK(holds(group.responses[0].explain, R"("reward":null,"how":"no reward is configured")"));
+}
+
+TEST_CASE("rewards say whether they look at lengths") {
+  const ScoringChain chain = chain_of(
+      "[[reward]]\ntype = \"accuracy\"\n[[reward]]\ntype = \"length_penalty\"\n"
+      "[[reward]]\ntype = \"length_surrogate\"\n[[reward]]\ntype = \"overlong\"\nname = \"soft\"\n"
+      "[[reward]]\ntype = \"column\"\nkey = \"a\"\n"
+      "[[reward]]\ntype = \"column\"\nname = \"b\"\nkey = \"b\"\ndepends_on_length = true\n",
+      {.num_generations = 1, .max_completion_length = 10, .decode = {}});
+  CHECK(chain.length_rewards() ==
+        std::vector<std::string>{"length_penalty", "length_surrogate", "soft", "b"});
+  Group group;
+  group.responses = {response_of("", 10)};
+  chain.score(group, true);
+  CHECK(holds(group.responses[0].explain,
+              R"("name":"soft","value":-1.0,"weight":1.0,"depends_on_length":true)"));
+}
+
+TEST_CASE("scoring again forgets what was masked") {
+  Group group;
+  group.responses = {response_of("1", 10)};
+  group.responses[0].finish_reason = FinishReason::length;
+  chain_of("[[transform]]\ntype = \"overlong_mask\"\n", {}).score(group, false);
+  CHECK(group.responses[0].masked);
+  chain_of("", {}).score(group, false);
+  CHECK(!group.responses[0].masked);
 }
 
 TEST_CASE("effective configuration names rewards by their names") {

@@ -52,9 +52,14 @@ std::vector<float> weights_of(Decoder& decoder) {
 }
 
 // Weights after one step of plain gradient descent with the given micro-batch budget.
-std::vector<float> after_step(const std::string& name, int64_t max_tokens, Metrics& metrics) {
+std::vector<float> after_step(const std::string& name, const std::string& keys, int64_t max_tokens,
+                              Metrics& metrics) {
   const Model model = tiny_model(true);
-  const std::vector<Group> groups = scored_groups(5, 4);
+  std::vector<Group> groups = scored_groups(5, 4);
+  for (Group& group : groups)
+    for (Response& response : group.responses)
+      for (int32_t t = 0; t < response.num_tokens; ++t)
+        response.logprobs.push_back(-2.9f + 0.3f * static_cast<float>(t % 3));
   Update update = make_update(groups, 0, groups.size(), 20);
   for (Sample& sample : update.samples)
     sample.old.assign(static_cast<size_t>(sample.response->num_tokens), -2.9f);
@@ -62,16 +67,29 @@ std::vector<float> after_step(const std::string& name, int64_t max_tokens, Metri
   OptimizerConfig optimizer;
   optimizer.eps = 1;  // far above the gradient: the step is proportional to it
   optimizer.grad_clip = 0;
-  optimizer_step(*model.decoder, state, *algorithm(name), update, 0.9, max_tokens, optimizer, 1.0,
-                 nullptr, metrics);
+  optimizer_step(*model.decoder, state, *algorithm(name, keys), update, 0.9, max_tokens, optimizer,
+                 1.0, nullptr, metrics);
   return weights_of(*model.decoder);
 }
 
 TEST_CASE("the number of micro-batches does not change the update") {
-  for (const std::string name : {"grpo", "drpo", "disco"}) {
+  const std::vector<std::pair<std::string, std::string>> all = {
+      {"grpo", ""},
+      {"drpo", ""},
+      {"disco", ""},
+      {"gspo", "entropy_coef = 0.01"},
+      {"grpo", "loss = \"kl_cov\"\ncov_ratio = 0.1\nselection_scope = \"block\""},
+      {"grpo", "loss = \"clip_cov\"\ncov_ratio = 0.1\ncov_low = -1\ntop_entropy = 0.5"},
+      {"decoupled_ppo", "correction_normalize = true"},
+      {"grpo",
+       "rejection = [\"token_k1\"]\nrejection_high = [1.5]\nrejection_denominator = \"verl\"\n"
+       "loss_aggregation = \"seq-mean-token-mean\""}};
+  for (const auto& [name, keys] : all) {
     CAPTURE(name);
+    CAPTURE(keys);
     Metrics one, many;
-    const auto whole = after_step(name, 1 << 20, one), split = after_step(name, 40, many);
+    const auto whole = after_step(name, keys, 1 << 20, one);
+    const auto split = after_step(name, keys, 24, many);
     CHECK(one.get("microbatches") == 1);
     CHECK(many.get("microbatches") > 4);
     CHECK(one.get("grad_norm") > 1e-4);
@@ -79,6 +97,138 @@ TEST_CASE("the number of micro-batches does not change the update") {
     CHECK(many.get("loss") == doctest::Approx(one.get("loss")).epsilon(1e-5));
     CHECK(worst(split, whole) < 1e-5);
   }
+}
+
+TEST_CASE("the mismatch of the engine's log-probabilities is always written") {
+  Metrics metrics;
+  after_step("grpo", "", 40, metrics);
+  // Recorded as -2.9, -2.6 and -2.3 in turn, the old ones are -2.9.
+  const auto k3 = [](double x) { return std::exp(x) - 1 - x; };
+  const std::vector<Group> groups = scored_groups(5, 4);
+  double gap = 0, divergence = 0, outside = 0, tokens = 0, smallest = 1;
+  for (const Group& group : groups)
+    for (const Response& response : group.responses) {
+      double sum = 0;
+      for (int32_t t = 0; t < response.num_tokens; ++t) {
+        const double x = 0.3 * (t % 3);
+        gap += x;
+        divergence += k3(-x);
+        outside += x > std::log(2.0) ? 1 : 0;
+        sum += x;
+        tokens += 1;
+      }
+      smallest = std::min(smallest, std::exp(-sum));
+    }
+  CHECK(metrics.get("sampling/sampling_logp_difference/mean") ==
+        doctest::Approx(gap / tokens).epsilon(1e-5));
+  CHECK(metrics.get("sampling/sampling_logp_difference/max") == doctest::Approx(0.6).epsilon(1e-5));
+  CHECK(metrics.get("sampling/k3/mean") == doctest::Approx(divergence / tokens).epsilon(1e-5));
+  CHECK(metrics.get("sampling/weight_outside") == outside / tokens);
+  CHECK(metrics.get("sampling/sequence_weight/min") == doctest::Approx(smallest).epsilon(1e-5));
+}
+
+TEST_CASE("what two updates of a step say: the mean, the largest, the smallest") {
+  std::vector<Metrics> updates(2);
+  for (const std::string name : {"a", "a/max", "a/min"}) {
+    updates[0].set(name, 1.0);
+    updates[1].set(name, 4.0);
+  }
+  Metrics found;
+  add_means(updates, found);
+  CHECK(found.get("a") == 2.5);
+  CHECK(found.get("a/max") == 4);
+  CHECK(found.get("a/min") == 1);
+}
+
+CreditModels models_of(const Model& policy, const Model& reference) {
+  return {.policy = policy.decoder.get(),
+          .reference = reference.decoder.get(),
+          .temperature = 0.9,
+          .max_tokens = 40};
+}
+
+TEST_CASE("credit that tells tokens apart sees their probabilities and reaches their losses") {
+  const Model policy = tiny_model(true), reference = tiny_model(false);
+  reference.decoder->weights().mul_(1.2);
+  reference.decoder->weights_changed();
+  std::vector<Group> groups = scored_groups(3, 4);
+  const auto algo = algorithm("reinforce_plus_plus", "beta = 0.1\nkl_target = 1e-3");
+  Metrics numbers;
+  assign_credit(*algo, groups, models_of(policy, reference), numbers);
+  CHECK(std::isfinite(numbers.get("kl")));
+  Update update = make_update(groups, 0, groups.size(), 20);
+  fill_logprobs(*policy.decoder, update, 0.9, 1 << 20, false);
+  fill_logprobs(*reference.decoder, update, 0.9, 1 << 20, true);
+  // Returns by hand, whitened over all tokens.
+  std::vector<double> returns, found;
+  for (const Sample& sample : update.samples) {
+    std::vector<double> own(sample.old.size());
+    double next = *sample.response->reward;
+    for (size_t t = own.size(); t-- > 0;)
+      own[t] = next -= 0.1 * (double{sample.old[t]} - double{sample.reference[t]});
+    returns.insert(returns.end(), own.begin(), own.end());
+    const std::vector<float>& token = sample.response->token_advantages;
+    found.insert(found.end(), token.begin(), token.end());
+  }
+  double mean = 0, squares = 0;
+  for (const double value : returns) mean += value / static_cast<double>(returns.size());
+  for (const double value : returns) squares += (value - mean) * (value - mean);
+  const double scale = std::sqrt(squares / static_cast<double>(returns.size() - 1));
+  for (double& value : returns) value = (value - mean) / scale;
+  CHECK(worst(found, returns, 1) < 1e-4);
+  CHECK(algo->state().at("beta").get<double>() != 0.1);
+
+  // The loss has one advantage a token: of those of one token all the others are 0.
+  const auto norm = [&] {
+    OptimizerState state(*policy.decoder);
+    Metrics metrics;
+    optimizer_step(*policy.decoder, state, *algo, update, 0.9, 1 << 20, {}, 0.0, nullptr, metrics);
+    return metrics.get("grad_norm");
+  };
+  for (Group& group : groups)
+    for (Response& response : group.responses)
+      std::fill(response.token_advantages.begin(), response.token_advantages.end(), 0.0f);
+  CHECK(norm() == 0);
+  groups[1].responses[2].token_advantages.back() = 1;
+  CHECK(norm() > 1e-3);
+}
+
+TEST_CASE("the baseline of least variance gets the sum of squared probabilities") {
+  const Model policy = tiny_model(true);
+  std::vector<Group> groups = scored_groups(2, 4);
+  const auto algo = algorithm("grpo", "advantage = \"otb\"");
+  Metrics numbers;
+  assign_credit(*algo, groups, models_of(policy, policy), numbers);
+  CHECK(numbers.row().empty());
+  for (const Group& group : groups)
+    for (const Response& response : group.responses) {
+      REQUIRE(response.token_advantages.size() == response.ids.size());
+      // A return is the reward, 0 or 1, and a baseline lies between; the longest ends without.
+      for (const float value : response.token_advantages) CHECK((value >= -1 && value <= 1));
+    }
+}
+
+TEST_CASE("a response that one part of its reward cannot score enters where parts count alone") {
+  std::vector<Group> groups = scored_groups(1, 3);
+  for (Response& response : groups[0].responses)
+    response.rewards = {{"accuracy", response.reward.value_or(0), 2, ""}, {"format", 1, 1, ""}};
+  Response& partly = groups[0].responses[1];
+  partly.reward.reset();
+  partly.rewards[1].abstained = "unreadable";
+  GroupTable table = make_table(groups, true);
+  REQUIRE(table.channels.size() == 2);
+  CHECK(table.channels[0].weight == 2);
+  CHECK(table.channels[0].value == std::vector<double>{1, 0, 1});
+  CHECK(std::isnan(table.channels[1].value[1]));
+  CHECK(table.active == std::vector<char>{1, 1, 1});
+  CHECK(make_table(groups).active == std::vector<char>{1, 0, 1});
+  CHECK(make_update(groups, 0, 1, 20, true).samples.size() == 3);
+  partly.rewards[0].abstained = "no verdict";
+  CHECK(make_table(groups, true).active == std::vector<char>{1, 0, 1});
+  groups[0].responses[0].masked = true;
+  const Update update = make_update(groups, 0, 1, 20);
+  CHECK(update.totals.sequences == 1);
+  CHECK(update.totals.responses == 2);
 }
 
 TEST_CASE("responses without a reward, masked, or ended by the machine do not enter an update") {
@@ -131,7 +281,13 @@ struct Saved {
     optimizer.step = step;
     optimizer.moment1.fill_(static_cast<double>(step));
     save_checkpoint(folder.path(), *model.decoder, *model.tokenizer, optimizer,
-                    {.phase = phase, .step = step, .last_eval = step - 1, .nonfinite_in_a_row = 0});
+                    {.phase = phase,
+                     .step = step,
+                     .last_eval = step - 1,
+                     .nonfinite_in_a_row = 0,
+                     .next_prompt = 7,
+                     .pass_rates = {0.1, 1.0 / 3},
+                     .algorithm = {{"beta", 0.25}}});
   }
 };
 
@@ -144,10 +300,30 @@ TEST_CASE("a checkpoint comes back bit for bit") {
   const Model again = load_model(found->string(), {.trained = true});
   CHECK(weights_of(*again.decoder) == weights_of(*saved.model.decoder));
   OptimizerState state(*again.decoder);
-  CHECK(load_trainer_state(*found, state) ==
-        Progress{.phase = "rl", .step = 12, .last_eval = 11, .nonfinite_in_a_row = 0});
+  CHECK(load_trainer_state(*found, 4, state) == Progress{.phase = "rl",
+                                                         .step = 12,
+                                                         .last_eval = 11,
+                                                         .nonfinite_in_a_row = 0,
+                                                         .next_prompt = 7,
+                                                         .pass_rates = {0.1, 1.0 / 3},
+                                                         .algorithm = {{"beta", 0.25}}});
   CHECK(state.step == 12);
   CHECK(at::equal(state.moment1, saved.optimizer.moment1));
+}
+
+TEST_CASE("a checkpoint of a version that wrote less of its progress loads") {
+  Saved saved;
+  saved.save(12);
+  const fs::path folder = saved.folder.path() / "checkpoint-12";
+  Json state = Json::parse(read_file(folder / "trainer/state.json"));
+  CHECK(state["next_prompt"] == 7);
+  for (const char* key : {"next_prompt", "pass_rates", "algorithm"}) state.erase(key);
+  write_file(folder / "trainer/state.json", dump_json(state));
+  OptimizerState optimizer(*saved.model.decoder);
+  const Progress progress = load_trainer_state(folder, 4, optimizer);
+  CHECK(progress.next_prompt == 48);
+  CHECK(progress.pass_rates.empty());
+  CHECK(progress.algorithm.is_null());
 }
 
 TEST_CASE("a damaged checkpoint is refused by name, and the one before it is found") {
@@ -271,6 +447,9 @@ TEST_CASE("mistakes across keys of a run are named") {
   CHECK(config_problem(base).find("no [[reward]] is given") != std::string::npos);
   CHECK(config_problem(base + "[[reward]]\ntype = \"length_penalty\"\n[algo]\ntype = \"drpo\"\n")
             .find("looks at the verdict alone") != std::string::npos);
+  CHECK(config_problem(base + "[[reward]]\ntype = \"accuracy\"\n[[transform]]\ntype = "
+                              "\"stop_properly\"\n[algo]\ntype = \"drpo\"\n")
+            .find("so transform.stop_properly has no effect") != std::string::npos);
   CHECK(
       config_problem(base + "[[reward]]\ntype = \"accuracy\"\n[trainer]\nsamples_per_update = 9\n")
           .find("9 is not a multiple of rollout.num_generations = 8") != std::string::npos);
@@ -317,6 +496,10 @@ TEST_CASE("a key that another one makes idle is refused, and is no part of the e
   idle("[algo]\ntype = \"disco\"\nbeta = 0.0\nkl_scope = \"block\"\n", "algo.kl_scope");
   idle("[algo]\nscale_rewards = \"none\"\nadvantage_eps = 1e-4\n", "algo.advantage_eps");
   idle("[trainer]\nfinal_ratio = 0.1\n", "trainer.final_ratio");
+  CHECK(config_problem(base +
+                       "[algo]\ntype = \"decoupled_ppo\"\n[trainer]\nold_logprobs = \"rollout\"\n")
+            .find("trainer.old_logprobs: \"rollout\" leaves no gap for algo.correction") !=
+        std::string::npos);
   idle("[rollout]\nthink_start = \"#\"\n", "rollout.think_start");
 }
 
@@ -351,6 +534,7 @@ TEST_CASE("every configuration of the tree is without mistakes") {
   int64_t count = 0;
   for (const auto& entry : fs::recursive_directory_iterator(VERNIER_CONFIGS)) {
     if (entry.path().extension() != ".toml") continue;
+    if (entry.path().parent_path().filename() == "presets") continue;  // no jobs of their own
     CAPTURE(entry.path().string());
     CHECK(usage_error([&] {
             ConfigFile file = ConfigFile::load(entry.path().string());
@@ -359,6 +543,29 @@ TEST_CASE("every configuration of the tree is without mistakes") {
     ++count;
   }
   CHECK(count >= 9);
+}
+
+TEST_CASE("every preset is ten lines at most, and lies over a job without mistakes") {
+  int64_t count = 0;
+  for (const auto& entry : fs::directory_iterator(cat(VERNIER_CONFIGS, "/presets"))) {
+    const std::string preset = entry.path().string(), text = read_file(preset);
+    CAPTURE(preset);
+    CHECK(std::count(text.begin(), text.end(), '\n') <= 10);
+    ++count;
+    for (const std::string job : {"smoke", "grpo_reference", "quickstart/naive-4"}) {
+      CAPTURE(job);
+      const std::string problem = usage_error([&] {
+        const std::vector<std::string> paths = {cat(VERNIER_CONFIGS, "/", job, ".toml"), preset};
+        ConfigFile file = ConfigFile::load(paths);
+        RunConfig::load(file);
+        ConfigFile again = ConfigFile::parse(file.effective(), "again");
+        RunConfig::load(again);
+        CHECK(again.effective() == file.effective());
+      });
+      CHECK(problem == "");
+    }
+  }
+  CHECK(count == 15);
 }
 
 }  // namespace

@@ -52,6 +52,7 @@ void judge(Group& group) {
   for (Response& response : group.responses) {
     response.correct = (response.ids.front() + response.sample) % 2 == 0;
     response.reward = *response.correct ? 1.0 : 0.0;
+    response.rewards = {{.name = "accuracy", .value = *response.reward}};
   }
 }
 
@@ -60,6 +61,8 @@ void judge(Group& group) {
 Json bench_step(const StepBench& options) {
   const Model model = open_model(options);
   const std::unique_ptr<Algorithm> algorithm = make_algorithm(options);
+  std::unique_ptr<Decoder> reference;
+  if (algorithm->reference_kl() > 0) reference = model.decoder->frozen_copy();
   OptimizerState state(*model.decoder);
   OptimizerConfig optimizer;
   RolloutConfig drawing;
@@ -83,12 +86,16 @@ Json bench_step(const StepBench& options) {
                       groups.push_back(std::move(group));
                     });
     const double drawn = clock.seconds();
-    const std::vector<double> advantages = algorithm->credit(make_table(groups));
-    size_t next = 0;
-    for (Group& group : groups)
-      for (Response& response : group.responses) response.advantage = advantages[next++];
-    Update update = make_update(groups, 0, groups.size(), options.tokens);
     Metrics metrics;
+    assign_credit(*algorithm, groups,
+                  {.policy = model.decoder.get(),
+                   .reference = reference.get(),
+                   .temperature = 1.0,
+                   .max_tokens = options.max_tokens},
+                  metrics);
+    Update update = make_update(groups, 0, groups.size(), options.tokens);
+    if (algorithm->loss_reads_reference())
+      fill_logprobs(*reference, update, 1.0, options.max_tokens, true);
     optimizer_step(*model.decoder, state, *algorithm, update, 1.0, options.max_tokens, optimizer,
                    optimizer.learning_rate, nullptr, metrics);
     if (step < kWarmUp) continue;

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "algos/explain.h"
 #include "core/base/errors.h"
 #include "core/base/json.h"
 #include "core/weights/weights.h"
@@ -27,9 +28,10 @@ std::shared_ptr<const Tokenizer> tokenizer_of(const RunConfig& config) {
 
 }  // namespace
 
-void score_command(const std::string& config_path, const std::vector<std::string>& overrides,
-                   const std::string& rollouts, const std::string& out, bool explain) {
-  ConfigFile file = ConfigFile::load(config_path, overrides);
+void score_command(const std::vector<std::string>& config_paths,
+                   const std::vector<std::string>& overrides, const std::string& rollouts,
+                   const std::string& out, bool explain) {
+  ConfigFile file = ConfigFile::load(config_paths, overrides);
   const auto config = std::make_unique<RunConfig>();
   config->needs_model = false;
   file.bind([&](Binder& root) { config->bind(root); });
@@ -41,20 +43,26 @@ void score_command(const std::string& config_path, const std::vector<std::string
   read_rollouts(rollouts, [&](Group&& group) {
     any = true;
     config->chain.score(group, explain);
+    group.dropped = config->filter.drop_cause(group, config->algorithm->uses_channels());
     const std::vector<Group> one{std::move(group)};
-    const GroupTable table = make_table(one);
-    const std::vector<double> advantages = config->algorithm->credit(table);
+    const GroupTable table = make_table(one, config->algorithm->uses_channels());
+    const std::vector<double> advantages = config->algorithm->credit(table).response;
     const Json advantage_step =
         explain ? parse_json(config->algorithm->explain(table, 0), "explain") : Json();
+    const Json pushes =
+        explain ? explain_pushes(*config->algorithm, table, 0, config->chain.length_rewards())
+                : Json();
     for (size_t i = 0; i < one[0].responses.size(); ++i) {
       Response response = one[0].responses[i];
       response.advantage = advantages[i];
       // The row keeps every column it came with.
       Json row = parse_json(response.row, "row");
       const Json scored = rollout_row(one[0], response, !response.ids.empty(), "");
-      for (const char* key : {"sample", "finish_reason", "num_tokens", "raw_num_tokens", "correct",
-                              "rewards", "reward", "advantage", "transforms", "abstained"})
+      for (const char* key :
+           {"sample", "finish_reason", "num_tokens", "raw_num_tokens", "correct", "rewards",
+            "reward_weights", "reward", "advantage", "transforms", "abstained", "masked"})
         row[key] = scored[key];
+      if (config->filter.rule != "all") row["dropped"] = scored["dropped"];
       // A cut changed these; a row that never had them does not get them.
       for (const char* key :
            {"response", "response_ids", "logprobs", "sampled_logprobs", "plain_logprobs", "forced",
@@ -64,6 +72,9 @@ void score_command(const std::string& config_path, const std::vector<std::string
       if (explain) {
         Json steps = parse_json(response.explain, "explain");
         steps.push_back(advantage_step);
+        Json push = {{"step", "push"}};
+        push.update(pushes[i]);
+        steps.push_back(push);
         row["explain"] = steps;
       }
       output.write(dump_json(row) + "\n");

@@ -54,8 +54,9 @@ void logprobs_command(const ModelOptions& options, double temperature, const std
 void generate_command(const DrawOptions& options);
 void eval_command(const DrawOptions& options);
 void endpoint_command(const EndpointOptions& options);
-void score_command(const std::string& config, const std::vector<std::string>& overrides,
-                   const std::string& rollouts, const std::string& out, bool explain);
+void score_command(const std::vector<std::string>& configs,
+                   const std::vector<std::string>& overrides, const std::string& rollouts,
+                   const std::string& out, bool explain);
 void reference_command(const std::string& topic, bool json);
 void doctor_command(const std::optional<std::string>& model, bool json);
 

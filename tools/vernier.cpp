@@ -11,23 +11,50 @@
 #include "tools/commands.h"
 #include "tools/report.h"
 #include "trainer/loop.h"
+#include "trainer/replay.h"
 
 namespace vernier {
 namespace {
 
 enum ExitCode { kDone = 0, kFailed = 1, kUsage = 2, kRequeue = 75 };
 
-void add_train(CLI::App& app, TrainOptions& options) {
-  CLI::App* command = app.add_subcommand("train", "run a job: optional warm start, then RL");
-  command->add_option("config", options.config_path, "TOML file")->required();
-  command->add_option("--set", options.overrides, "section.key=value, over the file")
+// What every command that reads a job's configuration takes.
+void add_configuration(CLI::App* command, std::vector<std::string>& paths,
+                       std::vector<std::string>& overrides) {
+  command->add_option("config", paths, "TOML files; a later one replaces keys of those before it")
+      ->required();
+  command->add_option("--set", overrides, "section.key=value, over the files")
       ->take_all()
       ->expected(1)
       ->allow_extra_args(false);
+}
+
+void add_train(CLI::App& app, TrainOptions& options) {
+  CLI::App* command = app.add_subcommand("train", "run a job: optional warm start, then RL");
+  add_configuration(command, options.config_paths, options.overrides);
   command->add_option("--run", options.run_dir, "folder of the run, in place of run.dir");
   command->add_option("--resume", options.resume, "auto, never, or the folder of a checkpoint")
       ->default_str("auto");
   command->callback([&options] { train(options); });
+}
+
+void add_replay(CLI::App& app, ReplayOptions& options) {
+  CLI::App* command =
+      app.add_subcommand("replay", "optimizer steps on stored rollouts, without sampling");
+  add_configuration(command, options.config_paths, options.overrides);
+  command
+      ->add_option("--rollouts", options.rollouts,
+                   "rollout rows with token fields, JSONL or JSONL.zst, or a run's rollouts folder")
+      ->required();
+  command->add_option("--run", options.run_dir, "folder of the run, in place of run.dir");
+  command->add_option("--model", options.model, "in place of the configuration's model");
+  command->add_option("--steps", options.steps, "stored steps at most; 0: all")
+      ->check(CLI::NonNegativeNumber);
+  command->add_flag("--rescore", options.rescore,
+                    "rewards, transforms and filter anew, and not as stored");
+  command->add_option("--save-gradients", options.save_gradients,
+                      "safetensors file for the gradient of the first update, before clipping");
+  command->callback([&options] { replay(options); });
 }
 
 void add_model(CLI::App* command, ModelOptions& options) {
@@ -200,6 +227,7 @@ void add_convert(CLI::App& app, ConvertOptions& options) {
 // Options of all commands; they must live as long as the parser.
 struct Options {
   TrainOptions train;
+  ReplayOptions replay;
   DrawOptions generate, eval;
   ModelOptions logprobs;
   ConvertOptions convert;
@@ -208,8 +236,8 @@ struct Options {
   std::string logprobs_device = "cpu";
   std::string tokenize_model;
   bool decode = false, add_special = false;
-  std::string score_config, score_rollouts, score_out;
-  std::vector<std::string> score_overrides;
+  std::string score_rollouts, score_out;
+  std::vector<std::string> score_configs, score_overrides;
   bool explain = false;
   ReportOptions report;
   std::string topic, doctor_model;
@@ -267,17 +295,13 @@ void add_drawers(CLI::App& app, Options& options) {
 void add_offline(CLI::App& app, Options& options) {
   CLI::App* command =
       app.add_subcommand("score", "rewards, transforms and advantages of stored rollouts");
-  command->add_option("config", options.score_config, "TOML file")->required();
+  add_configuration(command, options.score_configs, options.score_overrides);
   command->add_option("--rollouts", options.score_rollouts, "rollout rows, JSONL or JSONL.zst")
       ->required();
   command->add_option("--out", options.score_out, "JSONL file; - for standard output")->required();
-  command->add_option("--set", options.score_overrides, "section.key=value, over the file")
-      ->take_all()
-      ->expected(1)
-      ->allow_extra_args(false);
   command->add_flag("--explain", options.explain, "add every step of the sum");
   command->callback([&options] {
-    score_command(options.score_config, options.score_overrides, options.score_rollouts,
+    score_command(options.score_configs, options.score_overrides, options.score_rollouts,
                   options.score_out, options.explain);
   });
 
@@ -325,6 +349,7 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", VERNIER_VERSION);
   Options options;
   add_train(app, options.train);
+  add_replay(app, options.replay);
   add_drawers(app, options);
   add_text(app, options);
   add_endpoint(app, options.endpoint);

@@ -87,6 +87,9 @@ void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tok
                       {"step", progress.step},
                       {"last_eval", progress.last_eval},
                       {"nonfinite_in_a_row", progress.nonfinite_in_a_row},
+                      {"next_prompt", progress.next_prompt},
+                      {"pass_rates", progress.pass_rates},
+                      {"algorithm", progress.algorithm},
                       {"optimizer_step", optimizer.step}};
   write_file(draft / "trainer" / "state.json", state.dump(1) + "\n");
   write_manifest(draft);
@@ -196,7 +199,8 @@ void clear_after(const fs::path& run, const fs::path* start) {
   for (const char* folder : {"eval", "rollouts"}) set_aside(run / folder, last);
 }
 
-Progress load_trainer_state(const fs::path& checkpoint, OptimizerState& optimizer) {
+Progress load_trainer_state(const fs::path& checkpoint, int64_t prompts_per_step,
+                            OptimizerState& optimizer) {
   const SafetensorsFile file(checkpoint / "trainer" / "optimizer.safetensors");
   read_moment(file, "moment1", optimizer.moment1);
   read_moment(file, "moment2", optimizer.moment2);
@@ -204,10 +208,15 @@ Progress load_trainer_state(const fs::path& checkpoint, OptimizerState& optimize
   const Json state = parse_json(read_file(path), path.string());
   try {
     optimizer.step = state.at("optimizer_step").get<int64_t>();
-    return {.phase = state.at("phase").get<std::string>(),
-            .step = state.at("step").get<int64_t>(),
-            .last_eval = state.at("last_eval").get<int64_t>(),
-            .nonfinite_in_a_row = state.at("nonfinite_in_a_row").get<int64_t>()};
+    Progress progress{.phase = state.at("phase").get<std::string>(),
+                      .step = state.at("step").get<int64_t>(),
+                      .last_eval = state.at("last_eval").get<int64_t>(),
+                      .nonfinite_in_a_row = state.at("nonfinite_in_a_row").get<int64_t>()};
+    const int64_t drawn = progress.phase == "rl" ? progress.step * prompts_per_step : 0;
+    progress.algorithm = state.value("algorithm", Json());
+    progress.next_prompt = state.value("next_prompt", drawn);
+    progress.pass_rates = state.value("pass_rates", std::vector<double>());
+    return progress;
   } catch (const Json::exception& problem) {
     fail(path.string(), ": ", problem.what());
   }

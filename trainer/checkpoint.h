@@ -24,6 +24,10 @@ struct Progress {
   int64_t step = 0;           // completed in this phase
   int64_t last_eval = -1;     // step of the last finished evaluation
   int64_t nonfinite_in_a_row = 0;
+  int64_t next_prompt = 0;  // place in the source of training prompts
+  // Of the last steps, where rollout.filter predicts from them.
+  std::vector<double> pass_rates = {};
+  Json algorithm = nullptr;  // Algorithm::state() after the last finished step
 
   bool operator==(const Progress&) const = default;
 };
@@ -45,8 +49,10 @@ std::string check_checkpoint(const fs::path& checkpoint);
 /// The newest checkpoint that is whole. Warns of each that is passed over.
 std::optional<fs::path> find_checkpoint(const fs::path& run);
 
-/// Reads optimizer state and progress of a checkpoint of this model.
-Progress load_trainer_state(const fs::path& checkpoint, OptimizerState& optimizer);
+/// Reads optimizer state and progress of a checkpoint of this model. An older one that does not say
+/// which prompt is next has drawn `prompts_per_step` in every step.
+Progress load_trainer_state(const fs::path& checkpoint, int64_t prompts_per_step,
+                            OptimizerState& optimizer);
 
 /// Makes way for a run that goes on from `start` (null: from the beginning): checkpoints that come
 /// after it get the ending .superseded, damaged ones .damaged, and what a crash left half written

@@ -2,13 +2,12 @@
 #pragma once
 
 #include <string>
-
-#include "core/base/config.h"
+#include <vector>
 
 namespace vernier {
 
 struct TrainOptions {
-  std::string config_path;
+  std::vector<std::string> config_paths;  // later ones over earlier ones
   std::vector<std::string> overrides;
   std::string run_dir;          // in place of run.dir
   std::string resume = "auto";  // auto, never, or the folder of a checkpoint

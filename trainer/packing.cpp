@@ -49,7 +49,8 @@ std::vector<std::vector<size_t>> split_by_tokens(const std::vector<Sequence>& se
 
 // The last token of a response predicts nothing and does not run.
 ops::TokenLogprobs packed_logprobs(Decoder& decoder, const std::vector<Sequence>& sequences,
-                                   const std::vector<size_t>& which, double temperature) {
+                                   const std::vector<size_t>& which, double temperature,
+                                   bool square_mass) {
   std::map<const void*, int64_t> sharing;  // sequences of a prompt
   for (const size_t i : which) ++sharing[sequences[i].prompt];
   PackedTokens tokens;
@@ -76,7 +77,7 @@ ops::TokenLogprobs packed_logprobs(Decoder& decoder, const std::vector<Sequence>
     if (!ids.empty()) tokens.add(ids, shared ? prompts.at(s.prompt).first : -1);
   }
   const at::Tensor hidden = decoder.hidden(tokens).index_select(0, at::tensor(rows));
-  return decoder.logprobs(hidden, targets, temperature);
+  return decoder.logprobs(hidden, targets, temperature, square_mass);
 }
 
 }  // namespace vernier

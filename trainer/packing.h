@@ -42,9 +42,11 @@ Sequence sequence_of(const Response& response, const std::vector<int32_t>* promp
 std::vector<std::vector<size_t>> split_by_tokens(const std::vector<Sequence>& sequences,
                                                  int64_t max_tokens);
 
-/// Log-probability and entropy of the drawn tokens of some sequences, one after the other [T]. A
-/// prompt that several of them share is computed once; that changes no bit of the forward pass.
+/// Log-probability and entropy of the drawn tokens of some sequences, one after the other [T]; with
+/// `square_mass` the sum of squared probabilities too. A prompt that several of them share is
+/// computed once; that changes no bit of the forward pass.
 ops::TokenLogprobs packed_logprobs(Decoder& decoder, const std::vector<Sequence>& sequences,
-                                   const std::vector<size_t>& which, double temperature);
+                                   const std::vector<size_t>& which, double temperature,
+                                   bool square_mass = false);
 
 }  // namespace vernier

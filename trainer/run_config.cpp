@@ -113,6 +113,23 @@ void bind_trainer(Binder& config, RunConfig& out) {
                 "responses of one optimizer step, whole groups; 0: all of the step");
   config.number("max_tokens_per_microbatch", out.max_tokens_per_microbatch, 1, 1 << 30,
                 "prompt and response tokens of one forward and backward pass");
+  config.choice("old_logprobs", out.old_logprobs, {"recompute", "rollout"},
+                "whose log-probabilities the ratio of a loss starts from: the trainer's at the "
+                "start of the step, or those recorded while sampling, which saves a pass where a "
+                "step has several updates");
+  if (out.algorithm != nullptr && out.old_logprobs == "rollout")
+    for (const std::string& key : out.algorithm->mismatch_keys())
+      config.error("old_logprobs", cat("\"rollout\" leaves no gap for algo.", key,
+                                       " to act on; use \"recompute\""));
+  std::string precision = "fp32";
+  config.choice("precision", precision, {"fp32", "bf16"},
+                "what the products of forward and backward passes multiply, sums in fp32, of the "
+                "policy (warm start included) and of its reference; weights, gradients and "
+                "optimizer states are fp32 either way");
+  if (precision == "bf16") out.training.precision = kernels::Precision::bf16;
+  config.flag("activation_checkpointing", out.training.recompute,
+              "a layer keeps its input alone and is computed again in the backward pass: less "
+              "memory, the same numbers");
   const int64_t n = out.rollout.num_generations;
   if (out.samples_per_update % n != 0)
     config.error("samples_per_update", cat(out.samples_per_update, " is not a multiple of ",
@@ -138,6 +155,10 @@ void check_rewards(Binder& root, const RunConfig& config) {
     root.error("reward", cat("algo.type = \"", config.algorithm_name,
                              "\" looks at the verdict alone, so reward.", name,
                              " has no effect; set its weight to 0 to only log it"));
+  for (const std::string& name : config.chain.reward_transforms())
+    root.error("transform", cat("algo.type = \"", config.algorithm_name,
+                                "\" looks at the verdict alone, so transform.", name,
+                                " has no effect; leave it out"));
 }
 
 // What a run would otherwise ask for only after its warm start.
@@ -170,6 +191,7 @@ void RunConfig::bind(Binder& root) {
   root.table("sft", [&](Binder& b) { sft.bind(b); });
   root.table("rollout", [&](Binder& b) {
     rollout.bind(b);
+    b.table("filter", [&](Binder& table) { filter.bind(table); });
     // Stored rollouts have sizes of their own: what the file does not say of them is not known.
     if (needs_model || b.has("num_generations")) scoring.num_generations = rollout.num_generations;
     if (needs_model || b.has("max_completion_length"))
@@ -212,6 +234,13 @@ void RunConfig::bind_scoring(Binder& root) {
       return (*decode)(ids);
     };
   chain.bind(root, scoring);
+}
+
+std::string RunConfig::folder(const ConfigFile& file, const std::string& given) const {
+  if (!given.empty()) return given;
+  if (!run.dir.empty()) return run.dir;
+  if (!run.name.empty()) return "runs/" + run.name;
+  fail(file.name(), ": run.dir: no folder is given; set it or run.name, or use --run DIR");
 }
 
 std::unique_ptr<RunConfig> RunConfig::load(ConfigFile& file) {

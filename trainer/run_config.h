@@ -8,10 +8,12 @@
 
 #include "algos/algorithm.h"
 #include "core/base/config.h"
+#include "core/model/decoder.h"
 #include "core/model/spec.h"
 #include "rewards/reward.h"
 #include "rollout/engine.h"
 #include "rollout/prompts.h"
+#include "trainer/filter.h"
 
 namespace vernier {
 
@@ -71,12 +73,15 @@ struct RunConfig {
   DataConfig data;
   SftConfig sft;
   RolloutConfig rollout;
+  FilterConfig filter;
   ScoringContext scoring;  // its decode calls `decode` below; empty where no tokenizer will come
   ScoringChain chain;
   std::string algorithm_name = "grpo";
   std::unique_ptr<Algorithm> algorithm;
   OptimizerConfig optimizer;
   int64_t samples_per_update = 0, max_tokens_per_microbatch = 8192;
+  std::string old_logprobs = "recompute";  // or "rollout"
+  TrainingOptions training;                // of the policy and of the reference policy
   int64_t max_nonfinite_updates = 3;
   EvalConfig eval;
   LogConfig log;
@@ -88,6 +93,9 @@ struct RunConfig {
 
   /// Binds the whole file; throws UsageError with every mistake at once.
   static std::unique_ptr<RunConfig> load(ConfigFile& file);
+
+  /// The folder of the run: `given`, else run.dir, else runs/NAME. UsageError where there is none.
+  std::string folder(const ConfigFile& file, const std::string& given) const;
 
   /// Binds the root table; mistakes are collected by the file.
   void bind(Binder& root);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <tuple>
 
 #include "core/base/errors.h"
 #include "core/base/files.h"
@@ -17,6 +18,7 @@ namespace {
 constexpr size_t kMaxFile = 1 << 20;
 
 struct Mistake {
+  size_t file;  // in the order they were given, from 1; 0: --set
   uint32_t line, column;
   std::string text;
 };
@@ -198,6 +200,20 @@ void apply_override(toml::table& root, const std::string& assignment) {
   table->insert_or_assign(path.back(), *parsed.get("value"));
 }
 
+// Lays `over` on `base`, key by key; a table with a type replaces the one below it. Values move:
+// that keeps the places they came from.
+void merge(toml::table& base, toml::table&& over) {
+  for (auto&& [key, node] : over) {
+    toml::table *above = node.as_table(), *below = base[key].as_table();
+    if (above != nullptr && below != nullptr && !above->contains("type")) {
+      merge(*below, std::move(*above));
+      continue;
+    }
+    base.erase(key);
+    node.visit([&, &key = key](auto& value) { base.insert(key, std::move(value)); });
+  }
+}
+
 // "model.new" for nested tables, "[reward]" marks an entry of a list.
 std::string header(const KeyRecord& key, std::string_view array_section) {
   return key.array_index < 0 ? cat("[", key.section, "]") : cat("[[", array_section, "]]");
@@ -206,7 +222,7 @@ std::string header(const KeyRecord& key, std::string_view array_section) {
 }  // namespace
 
 struct ConfigFile::Data {
-  std::string name;
+  std::vector<std::string> names;
   toml::table root;
   std::vector<Mistake> mistakes;
   std::vector<KeyRecord> keys;
@@ -214,8 +230,22 @@ struct ConfigFile::Data {
   void add(const toml::source_region& source, std::string_view path, std::string_view message) {
     const auto [line, column] = std::pair(source.begin.line, source.begin.column);
     const bool from_file = line > 0 && source.path && *source.path != "--set";
-    const std::string place = from_file ? cat(name, ":", line, ":", column) : std::string("--set");
-    mistakes.push_back({from_file ? line : 0, column, cat(place, ": ", path, ": ", message)});
+    if (!from_file) return mistakes.push_back({0, 0, 0, cat("--set: ", path, ": ", message)});
+    const auto file = std::find(names.begin(), names.end(), *source.path) - names.begin() + 1;
+    mistakes.push_back({static_cast<size_t>(file), line, column,
+                        cat(*source.path, ":", line, ":", column, ": ", path, ": ", message)});
+  }
+
+  // Lays one more text over what is there.
+  void lay_over(std::string_view text, const std::string& name) {
+    if (text.size() > kMaxFile) fail(name, ": larger than 1 MiB; a configuration is not");
+    names.push_back(name);
+    try {
+      merge(root, toml::parse(text, std::string_view(name)));
+    } catch (const toml::parse_error& problem) {
+      fail(name, ":", problem.source().begin.line, ":", problem.source().begin.column,
+           ": not TOML: ", problem.description());
+    }
   }
 };
 
@@ -223,23 +253,29 @@ ConfigFile::ConfigFile(std::unique_ptr<Data> data) : data_(std::move(data)) {}
 ConfigFile::ConfigFile(ConfigFile&&) noexcept = default;
 ConfigFile::~ConfigFile() = default;
 
+ConfigFile ConfigFile::load(std::span<const std::string> paths,
+                            std::span<const std::string> overrides) {
+  ensure(!paths.empty(), "a file to load");
+  auto data = std::make_unique<Data>();
+  for (const std::string& path : paths) data->lay_over(read_file(path), path);
+  for (const std::string& assignment : overrides) apply_override(data->root, assignment);
+  return ConfigFile(std::move(data));
+}
+
 ConfigFile ConfigFile::load(const std::string& path, std::span<const std::string> overrides) {
-  return parse(read_file(path), path, overrides);
+  return load(std::span(&path, 1), overrides);
 }
 
 ConfigFile ConfigFile::parse(std::string_view text, const std::string& name,
                              std::span<const std::string> overrides) {
-  if (text.size() > kMaxFile) fail(name, ": larger than 1 MiB; a configuration is not");
   auto data = std::make_unique<Data>();
-  data->name = name;
-  try {
-    data->root = toml::parse(text, std::string_view(name));
-  } catch (const toml::parse_error& problem) {
-    fail(name, ":", problem.source().begin.line, ":", problem.source().begin.column,
-         ": not TOML: ", problem.description());
-  }
+  data->lay_over(text, name);
   for (const std::string& assignment : overrides) apply_override(data->root, assignment);
   return ConfigFile(std::move(data));
+}
+
+void ConfigFile::remove(std::string_view section, std::string_view key) {
+  if (toml::table* table = data_->root[section].as_table()) table->erase(key);
 }
 
 void ConfigFile::bind(const std::function<void(Binder&)>& bind_root) {
@@ -249,17 +285,17 @@ void ConfigFile::bind(const std::function<void(Binder&)>& bind_root) {
   bind_root(root);
   root.close();
   if (data_->mistakes.empty()) return;
-  std::stable_sort(data_->mistakes.begin(), data_->mistakes.end(),
-                   [](const Mistake& a, const Mistake& b) {
-                     return std::pair(a.line, a.column) < std::pair(b.line, b.column);
-                   });
+  std::stable_sort(
+      data_->mistakes.begin(), data_->mistakes.end(), [](const Mistake& a, const Mistake& b) {
+        return std::tuple(a.file, a.line, a.column) < std::tuple(b.file, b.line, b.column);
+      });
   std::string all;
   for (const Mistake& mistake : data_->mistakes) all += cat(all.empty() ? "" : "\n", mistake.text);
   throw UsageError(all);
 }
 
 const std::vector<KeyRecord>& ConfigFile::keys() const { return data_->keys; }
-const std::string& ConfigFile::name() const { return data_->name; }
+const std::string& ConfigFile::name() const { return data_->names.front(); }
 
 std::string ConfigFile::effective() const {
   std::string out, open;
@@ -323,7 +359,7 @@ void Binder::error(std::string_view key, std::string_view message) {
   }
   if (source.begin.line == 0 && table_ == nullptr) {
     // A table that the file does not have: the mistake is in what it left out.
-    source = {{1, 1}, {1, 1}, std::make_shared<const std::string>(file_->data_->name)};
+    source = {{1, 1}, {1, 1}, std::make_shared<const std::string>(file_->name())};
   }
   const std::string path = section_.empty() ? std::string(key)
                            : key.empty()    ? section_

@@ -94,11 +94,15 @@ class Binder {
   size_t first_record_;
 };
 
-/// A parsed file with its overrides, and what the binders found in it.
+/// A parsed file, or several laid over each other, with overrides, and what the binders found.
 class ConfigFile {
  public:
-  /// Reads `path` and applies `overrides` ("section.key=value"). Throws UsageError where the file
-  /// is not TOML (with line and column) or an override has no place.
+  /// Reads `paths` and applies `overrides` ("section.key=value"). A later file replaces keys of the
+  /// earlier ones one by one; a list, of tables too, as a whole; and a table as a whole where it
+  /// names a `type`, since the other keys belong to that. Throws UsageError where a file is not
+  /// TOML (with line and column) or an override has no place.
+  static ConfigFile load(std::span<const std::string> paths,
+                         std::span<const std::string> overrides = {});
   static ConfigFile load(const std::string& path, std::span<const std::string> overrides = {});
 
   /// The same for a text; `name` stands for the path in messages.
@@ -107,6 +111,9 @@ class ConfigFile {
 
   ConfigFile(ConfigFile&&) noexcept;
   ~ConfigFile();
+
+  /// Takes a key or a sub-table out, as if no file had it.
+  void remove(std::string_view section, std::string_view key);
 
   /// Binds the whole file and throws UsageError with every mistake, one a line, in order of the
   /// file.
@@ -117,6 +124,7 @@ class ConfigFile {
   /// The effective configuration as TOML: every key that was asked for, with its value.
   std::string effective() const;
 
+  /// Of the first file.
   const std::string& name() const;
 
  private:

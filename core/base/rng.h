@@ -18,7 +18,8 @@ enum class Stream : uint32_t {
   shuffle = 3,
   init = 4,
   sft = 5,
-  bootstrap = 6
+  bootstrap = 6,
+  selection = 7
 };
 
 /// One Philox4x32-10 block.

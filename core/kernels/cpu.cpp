@@ -116,12 +116,15 @@ float weigh(const float* logits, float top, float scale, float* weights, int64_t
 }
 
 void log_softmax(const float* logits, const int32_t* targets, float scale, float* log_sum,
-                 float* logprob, float* entropy, int64_t rows, int64_t vocabulary) {
+                 float* logprob, float* entropy, int64_t rows, int64_t vocabulary,
+                 float* square_mass) {
   by_blocks(rows, std::max<int64_t>(1, kFloatsPerTask / vocabulary), [&](int64_t a, int64_t b) {
     for (int64_t t = a; t < b; ++t) {
       const float* row = logits + t * vocabulary;
       log_sum[t] =
           table().log_sum_exp(row, scale, entropy == nullptr ? nullptr : entropy + t, vocabulary);
+      if (square_mass != nullptr)
+        square_mass[t] = table().square_mass(row, scale, log_sum[t], vocabulary);
       if (logprob != nullptr) logprob[t] = row[targets[t]] * scale - log_sum[t];
     }
   });

@@ -12,7 +12,8 @@ constexpr int64_t kLogits = int64_t{8} << 20;  // held at a time: 32 MiB
 }  // namespace
 
 void head_forward(const HeadRows& in, const float* weight, const PackedMatrix* packed,
-                  float* log_sum, float* logprob, float* entropy, HeadScratch& scratch) {
+                  float* log_sum, float* logprob, float* entropy, float* square_mass,
+                  HeadScratch& scratch) {
   const int64_t most = std::clamp<int64_t>(kLogits / in.vocabulary / 16 * 16, 16, 4096);
   const int64_t chunk = std::min(in.rows, most);
   float* logits = scratch.logits.take(chunk * in.vocabulary);
@@ -24,7 +25,8 @@ void head_forward(const HeadRows& in, const float* weight, const PackedMatrix* p
     else
       gemm_unpacked(hidden, weight, in.format(), logits, count, in.width, in.vocabulary);
     log_softmax(logits, in.targets + t, static_cast<float>(1.0 / in.temperature), log_sum + t,
-                logprob + t, entropy + t, count, in.vocabulary);
+                logprob + t, entropy + t, count, in.vocabulary,
+                square_mass == nullptr ? nullptr : square_mass + t);
   }
 }
 

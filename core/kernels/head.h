@@ -26,11 +26,13 @@ struct HeadRows {
   }
 };
 
-/// Of softmax(hidden W^T / temperature), W [V, D]: log-sum-exp, log-probability of the target and
-/// entropy, [T] each. `packed` is W in rows.format() where somebody holds it already; where it is
+/// Of softmax(hidden W^T / temperature), W [V, D]: log-sum-exp, log-probability of the target,
+/// entropy and, where square_mass is not null, the sum over the vocabulary of p^2, [T] each.
+/// `packed` is W in rows.format() where somebody holds it already; where it is
 /// null a part of W is packed at a time. The same bits either way.
 void head_forward(const HeadRows& rows, const float* weight, const PackedMatrix* packed,
-                  float* log_sum, float* logprob, float* entropy, HeadScratch& scratch);
+                  float* log_sum, float* logprob, float* entropy, float* square_mass,
+                  HeadScratch& scratch);
 
 /// d_hidden [T, D] is written, d_weight [V, D] added to where it is not null. Logits are computed
 /// again; the vocabulary is taken a part at a time, all rows against each, so that the gradient of
@@ -43,7 +45,7 @@ namespace ref {
 /// The same, with all the logits at once.
 template <class T>
 void head_forward(const T* hidden, const T* weight, const int32_t* targets, double temperature,
-                  T* log_sum, T* logprob, T* entropy, int64_t rows, int64_t width,
+                  T* log_sum, T* logprob, T* entropy, T* square_mass, int64_t rows, int64_t width,
                   int64_t vocabulary);
 template <class T>
 void head_backward(const T* hidden, const T* weight, const int32_t* targets, double temperature,

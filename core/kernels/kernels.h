@@ -185,9 +185,11 @@ float largest(const float* values, int64_t count);
 float weigh(const float* logits, float top, float scale, float* weights, int64_t count);
 
 /// Of logits [T, V] times `scale` (1 / temperature): log-sum-exp [T], and the log-probability
-/// [T] of targets [T] where logprob is not null, and the entropy [T] in nats where it is not null.
+/// [T] of targets [T] where logprob is not null, the entropy [T] in nats where it is not null, and
+/// the sum over the vocabulary of p^2 [T] where square_mass is not null.
 void log_softmax(const float* logits, const int32_t* targets, float scale, float* log_sum,
-                 float* logprob, float* entropy, int64_t rows, int64_t vocabulary);
+                 float* logprob, float* entropy, int64_t rows, int64_t vocabulary,
+                 float* square_mass = nullptr);
 struct AdamStep {
   double learning_rate = 0, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
   double grad_scale = 1;  // the clip factor
@@ -245,7 +247,7 @@ void attention_backward(const T* d_out, const T* qkv, const T* out, const T* log
                         const Segments& segments, T* d_qkv, const AttentionShape& shape);
 template <class T>
 void log_softmax(const T* logits, const int32_t* targets, double scale, T* log_sum, T* logprob,
-                 T* entropy, int64_t rows, int64_t vocabulary);
+                 T* entropy, int64_t rows, int64_t vocabulary, T* square_mass = nullptr);
 template <class T>
 void log_softmax_backward(T* logits, const int32_t* targets, double scale, const T* log_sum,
                           const T* entropy, const T* d_logprob, const T* d_entropy, int64_t rows,

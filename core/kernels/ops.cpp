@@ -250,7 +250,12 @@ struct HeadCall {
   double temperature;
   kernels::Precision precision;
   kernels::HeadScratch* scratch;
+  at::Tensor square_mass;  // [T], undefined where it is not asked for
 
+  template <class T>
+  T* squares() const {
+    return square_mass.defined() ? square_mass.data_ptr<T>() : nullptr;
+  }
   kernels::HeadRows rows(const at::Tensor& hidden, const at::Tensor& targets) const {
     return {.hidden = hidden.const_data_ptr<float>(),
             .targets = targets.const_data_ptr<int32_t>(),
@@ -280,12 +285,12 @@ struct Head : Function<Head> {
       kernels::ref::head_forward(hidden.const_data_ptr<double>(), value.const_data_ptr<double>(),
                                  targets.const_data_ptr<int32_t>(), head.temperature,
                                  log_sum.data_ptr<double>(), logprob.data_ptr<double>(),
-                                 entropy.data_ptr<double>(), hidden.size(0), value.size(1),
-                                 value.size(0));
+                                 entropy.data_ptr<double>(), head.squares<double>(), hidden.size(0),
+                                 value.size(1), value.size(0));
     } else {
       kernels::head_forward(head.rows(hidden, targets), value.const_data_ptr<float>(),
                             head.packed(), log_sum.data_ptr<float>(), logprob.data_ptr<float>(),
-                            entropy.data_ptr<float>(), *head.scratch);
+                            entropy.data_ptr<float>(), head.squares<float>(), *head.scratch);
     }
     ctx->save_for_backward({hidden, targets, log_sum, entropy, keeper});
     return {logprob, entropy};
@@ -411,20 +416,23 @@ at::Tensor layer(const at::Tensor& x, const LayerParameters& weights,
 
 TokenLogprobs token_logprobs(const at::Tensor& hidden, Parameter& head,
                              const std::vector<int32_t>& targets, double temperature,
-                             kernels::Precision precision, TrainingMemory* memory) {
+                             kernels::Precision precision, TrainingMemory* memory,
+                             bool square_mass) {
   ensure(hidden.is_contiguous() && hidden.size(0) == static_cast<int64_t>(targets.size()),
          "a target for every row");
   for (const int32_t id : targets) ensure(id >= 0 && id < head.value.size(0), "a known target id");
+  ensure(!square_mass || !hidden.is_cuda(), "square mass where the CPU computes");
   if (hidden.is_cuda()) return device::token_logprobs(hidden, head, targets, temperature);
   struct Own {
     HeadCall call;
     kernels::HeadScratch scratch;
   };
   const auto own = std::make_shared<Own>();
-  own->call = {&head, temperature, precision, memory != nullptr ? &memory->head : &own->scratch};
+  own->call = {&head, temperature, precision, memory != nullptr ? &memory->head : &own->scratch,
+               square_mass ? at::empty({hidden.size(0)}, hidden.options()) : at::Tensor()};
   const auto both =
       Head::apply(hidden, head.value, to_tensor(targets), keeper_of(own), address(&own->call));
-  return {both[0], both[1]};
+  return {both[0], both[1], own->call.square_mass};
 }
 
 }  // namespace ops

@@ -101,6 +101,8 @@ at::Tensor layer(const at::Tensor& x, const LayerParameters& weights,
 struct TokenLogprobs {
   at::Tensor logprob;  // [T], of the target, natural logarithm
   at::Tensor entropy;  // [T], nats
+  // [T], sum over the vocabulary of p^2, without gradient; undefined where it was not asked for
+  at::Tensor square_mass;
 };
 
 /// Log-probability of `targets` [T] and entropy under softmax(hidden head^T / temperature). Works
@@ -108,7 +110,7 @@ struct TokenLogprobs {
 TokenLogprobs token_logprobs(const at::Tensor& hidden, Parameter& head,
                              const std::vector<int32_t>& targets, double temperature,
                              kernels::Precision precision = kernels::Precision::fp32,
-                             TrainingMemory* memory = nullptr);
+                             TrainingMemory* memory = nullptr, bool square_mass = false);
 
 }  // namespace ops
 }  // namespace vernier

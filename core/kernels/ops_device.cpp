@@ -128,7 +128,7 @@ TokenLogprobs token_logprobs(const at::Tensor& hidden, Parameter& head,
   constexpr int64_t kChunk = 1024;  // rows of logits held at a time
   const int64_t rows = hidden.size(0), vocabulary = head.value.size(0);
   const at::Tensor ids = on(hidden, targets);
-  TokenLogprobs out{at::empty({rows}, hidden.options()), at::empty({rows}, hidden.options())};
+  TokenLogprobs out{at::empty({rows}, hidden.options()), at::empty({rows}, hidden.options()), {}};
   for (int64_t t = 0; t < rows; t += kChunk) {
     const int64_t count = std::min(kChunk, rows - t);
     const at::Tensor logits = linear(hidden.narrow(0, t, count), head, nullptr);

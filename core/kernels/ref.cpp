@@ -251,20 +251,22 @@ void attention_backward(const T* d_out, const T* qkv, const T* out, const T* log
 
 template <class T>
 void log_softmax(const T* logits, const int32_t* targets, double scale, T* log_sum, T* logprob,
-                 T* entropy, int64_t rows, int64_t vocabulary) {
+                 T* entropy, int64_t rows, int64_t vocabulary, T* square_mass) {
   for (int64_t t = 0; t < rows; ++t) {
     const T* row = logits + t * vocabulary;
-    double top = -INFINITY, total = 0, product = 0;
+    double top = -INFINITY, total = 0, product = 0, squares = 0;
     for (int64_t i = 0; i < vocabulary; ++i) top = std::fmax(top, row[i] * scale);
     for (int64_t i = 0; i < vocabulary; ++i) total += std::exp(row[i] * scale - top);
     const double log_total = top + std::log(total);
     for (int64_t i = 0; i < vocabulary; ++i) {
       const double z = row[i] * scale - log_total;
       product += std::exp(z) * z;
+      squares += std::exp(2 * z);
     }
     log_sum[t] = static_cast<T>(log_total);
     if (logprob != nullptr) logprob[t] = static_cast<T>(row[targets[t]] * scale - log_total);
     if (entropy != nullptr) entropy[t] = static_cast<T>(-product);
+    if (square_mass != nullptr) square_mass[t] = static_cast<T>(squares);
   }
 }
 
@@ -321,7 +323,7 @@ template void attention<float>(const float*, const Segments&, float*, float*,
 template void attention_backward<float>(const float*, const float*, const float*, const float*,
                                         const Segments&, float*, const AttentionShape&);
 template void log_softmax<float>(const float*, const int32_t*, double, float*, float*, float*,
-                                 int64_t, int64_t);
+                                 int64_t, int64_t, float*);
 template void log_softmax_backward<float>(float*, const int32_t*, double, const float*,
                                           const float*, const float*, const float*, int64_t,
                                           int64_t);
@@ -348,7 +350,7 @@ template void attention<double>(const double*, const Segments&, double*, double*
 template void attention_backward<double>(const double*, const double*, const double*, const double*,
                                          const Segments&, double*, const AttentionShape&);
 template void log_softmax<double>(const double*, const int32_t*, double, double*, double*, double*,
-                                  int64_t, int64_t);
+                                  int64_t, int64_t, double*);
 template void log_softmax_backward<double>(double*, const int32_t*, double, const double*,
                                            const double*, const double*, const double*, int64_t,
                                            int64_t);

@@ -164,12 +164,12 @@ void layer_backward(const LayerShape& shape, const LayerParts<const T*, const T*
 
 template <class T>
 void head_forward(const T* hidden, const T* weight, const int32_t* targets, double temperature,
-                  T* log_sum, T* logprob, T* entropy, int64_t rows, int64_t width,
+                  T* log_sum, T* logprob, T* entropy, T* square_mass, int64_t rows, int64_t width,
                   int64_t vocabulary) {
   std::vector<T> logits(static_cast<size_t>(rows * vocabulary));
   matmul(hidden, false, weight, true, logits.data(), rows, width, vocabulary, false);
   log_softmax(logits.data(), targets, 1.0 / temperature, log_sum, logprob, entropy, rows,
-              vocabulary);
+              vocabulary, square_mass);
 }
 
 template <class T>
@@ -199,12 +199,12 @@ template void layer_backward<double>(const LayerShape&,
                                      const LayerRows&, const LayerState<double>&, double*,
                                      const LayerParts<double*, double*>&);
 template void head_forward<float>(const float*, const float*, const int32_t*, double, float*,
-                                  float*, float*, int64_t, int64_t, int64_t);
+                                  float*, float*, float*, int64_t, int64_t, int64_t);
 template void head_backward<float>(const float*, const float*, const int32_t*, double, const float*,
                                    const float*, const float*, const float*, float*, float*,
                                    int64_t, int64_t, int64_t);
 template void head_forward<double>(const double*, const double*, const int32_t*, double, double*,
-                                   double*, double*, int64_t, int64_t, int64_t);
+                                   double*, double*, double*, int64_t, int64_t, int64_t);
 template void head_backward<double>(const double*, const double*, const int32_t*, double,
                                     const double*, const double*, const double*, const double*,
                                     double*, double*, int64_t, int64_t, int64_t);

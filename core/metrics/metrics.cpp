@@ -138,9 +138,12 @@ void add_means(const std::vector<Metrics>& updates, Metrics& metrics) {
       std::vector<double> values;
       for (const Metrics& update : updates)
         if (std::isfinite(update.get(name))) values.push_back(update.get(name));
-      const bool largest = name.ends_with("/max") && !values.empty();
-      set_or_undefined(metrics, name,
-                       largest ? *std::max_element(values.begin(), values.end()) : mean_of(values));
+      double kept = mean_of(values);
+      if (name.ends_with("/max") && !values.empty())
+        kept = *std::max_element(values.begin(), values.end());
+      if (name.ends_with("/min") && !values.empty())
+        kept = *std::min_element(values.begin(), values.end());
+      set_or_undefined(metrics, name, kept);
     }
 }
 

@@ -41,7 +41,8 @@ class Metrics {
 };
 
 /// Means over the updates of a step, of every name that one of them set: of the defined values, and
-/// undefined where there is none. A name that ends in "/max" keeps the largest.
+/// undefined where there is none. A name that ends in "/max" keeps the largest, in "/min" the
+/// smallest.
 void add_means(const std::vector<Metrics>& updates, Metrics& metrics);
 
 /// Lengths, verdicts and rewards of finished groups, under TRL's names, with the split of length by

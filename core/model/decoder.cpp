@@ -162,6 +162,14 @@ at::Tensor Decoder::slice(const NamedSlice& slice) {
   return slice.rows > 0 ? value.narrow(0, slice.first_row, slice.rows) : value;
 }
 
+std::unique_ptr<Decoder> Decoder::frozen_copy() {
+  auto copy = std::make_unique<Decoder>(spec_, false, weights_.scalar_type(), weights_.device());
+  copy->training = training;
+  copy->weights().copy_(weights_);
+  copy->weights_changed();
+  return copy;
+}
+
 void Decoder::randomize(uint64_t seed, double embedding_std, double residual_scale) {
   const double residual =
       residual_scale / std::sqrt(2.0 * static_cast<double>(spec_.num_hidden_layers));
@@ -257,8 +265,9 @@ at::Tensor Decoder::hidden(const PackedTokens& tokens) {
 }
 
 ops::TokenLogprobs Decoder::logprobs(const at::Tensor& hidden, const std::vector<int32_t>& targets,
-                                     double temperature) {
-  return ops::token_logprobs(hidden, head(), targets, temperature, training.precision, &memory_);
+                                     double temperature, bool square_mass) {
+  return ops::token_logprobs(hidden, head(), targets, temperature, training.precision, &memory_,
+                             square_mass);
 }
 
 at::Tensor Decoder::logits(const at::Tensor& hidden, WeightFormat format) {

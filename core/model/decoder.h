@@ -71,6 +71,9 @@ class Decoder {
   /// The values of one slice, row-major; a view.
   at::Tensor slice(const NamedSlice& slice);
 
+  /// A copy of the weights that is not trained and computes as this one does.
+  std::unique_ptr<Decoder> frozen_copy();
+
   /// Random weights: embedding N(0, embedding_std), matrices N(0, 1/fan_in), output projections
   /// times residual_scale / sqrt(2 layers), norms 1, biases 0.
   void randomize(uint64_t seed, double embedding_std, double residual_scale);
@@ -78,9 +81,10 @@ class Decoder {
   /// Hidden states [T, D] after the last norm; with gradients where enabled.
   at::Tensor hidden(const PackedTokens& tokens);
 
-  /// Log-probability of `targets` and entropy, [T] each, from hidden states [T, D].
+  /// Log-probability of `targets` and entropy, [T] each, from hidden states [T, D]; with
+  /// `square_mass` the sum of squared probabilities too.
   ops::TokenLogprobs logprobs(const at::Tensor& hidden, const std::vector<int32_t>& targets,
-                              double temperature);
+                              double temperature, bool square_mass = false);
 
   /// How hidden() and logprobs() compute, on the CPU in fp32.
   TrainingOptions training;

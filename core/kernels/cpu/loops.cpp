@@ -511,6 +511,20 @@ float log_sum_exp(const float* logits, float scale, float* entropy, long count) 
   return top + log_total;
 }
 
+float square_mass(const float* logits, float scale, float log_sum, long count) {
+  Vec sums = {};
+  long i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const Vec p = exp_of(load(logits + i) * scale - log_sum);
+    sums += p * p;
+  }
+  if (i < count) {
+    const Vec p = exp_of(load_part(logits + i, count - i, -3.0e38f / scale) * scale - log_sum);
+    sums += p * p;
+  }
+  return sum_of(sums);
+}
+
 void log_softmax_backward(float* logits, long target, float scale, float log_sum, float entropy,
                           float d_logprob, float d_entropy, long count) {
   for (long i = 0; i < count; i += kLanes) {
@@ -573,6 +587,7 @@ const CpuTable VERNIER_TABLE = {
     .widen_bf16 = widen_bf16,
     .transpose_words = transpose_words,
     .log_sum_exp = log_sum_exp,
+    .square_mass = square_mass,
     .log_softmax_backward = log_softmax_backward,
     .adamw = adamw,
     .sum_of_squares = sum_of_squares,

@@ -84,6 +84,8 @@ struct CpuTable {
 
   /// One row: log-sum-exp of logits * scale; where `entropy` is not null, the entropy too.
   float (*log_sum_exp)(const float* logits, float scale, float* entropy, long count);
+  /// The sum of p^2, p = exp(logits * scale - log_sum).
+  float (*square_mass)(const float* logits, float scale, float log_sum, long count);
   /// A target below 0 is not among these logits.
   void (*log_softmax_backward)(float* logits, long target, float scale, float log_sum,
                                float entropy, float d_logprob, float d_entropy, long count);

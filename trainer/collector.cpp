@@ -1,0 +1,136 @@
+#include "trainer/collector.h"
+
+#include <algorithm>
+
+#include "core/base/clock.h"
+#include "core/base/errors.h"
+#include "core/base/log.h"
+
+namespace vernier {
+namespace {
+
+constexpr int64_t kBatchesOfConcern = 10;  // generation batches without an end in sight
+
+const MetricDocs docs{
+    {"num_tokens", "tokens", "sft: trained in the step; rl: sampled in the step"},
+    {"time/rollout", "s", "of sampling"},
+    {"time/score", "s", "of rewards and transforms"},
+    {"perf/rollout_tokens_per_s", "tokens/s", "sampled, scoring included"},
+    {"perf/rollout_passes", "passes", "of the model over the responses that were in the making"},
+    {"perf/rollout_computed_tokens", "tokens", "rows of these passes, prompts included"},
+    {"perf/rollout_shared_tokens", "tokens", "of prompts, that the cache held already"},
+    {"perf/rollout_preemptions", "responses",
+     "gave their place in the cache up for a while; more than a few: raise kv_cache_gb"},
+    {"perf/rollout_draft_acceptance", "share", "of the guessed tokens (draft_tokens) that came"},
+    {"filter/sampled_groups", "groups", "drawn in the step"},
+    {"filter/pass_rate", "share", "of them that rollout.filter lets through"},
+    {"filter/dropped/flat", "groups", "left out: the metric is the same for all responses"},
+    {"filter/dropped/outside", "groups", "left out: the mean of the metric is not between the two"},
+    {"filter/dropped/empty", "groups",
+     "left out: nothing would enter the loss, or no response has the metric"},
+    {"filter/dropped/surplus", "groups", "let through, but more than prompts_per_step"},
+    {"filter/missing_groups", "groups", "that the step has less than prompts_per_step"},
+    {"filter/generation_batches", "batches", "of prompts that the step drew"},
+    {"filter/predicted_factor", "",
+     "prompts over prompts_per_step that refill = \"predict\" asked for"}};
+
+}  // namespace
+
+void apply_filter(const FilterConfig& filter, bool by_channel, int64_t target, Collected& step,
+                  Metrics& metrics) {
+  std::sort(step.groups.begin(), step.groups.end(),
+            [](const Group& a, const Group& b) { return a.id < b.id; });
+  std::map<std::string, int64_t> dropped{{"flat", 0}, {"outside", 0}, {"empty", 0}, {"surplus", 0}};
+  int64_t passed = 0;
+  for (Group& group : step.groups) {
+    group.dropped = filter.drop_cause(group, by_channel);
+    if (group.dropped.empty() && ++passed > target) group.dropped = "surplus";
+    if (!group.dropped.empty()) ++dropped.at(group.dropped);
+  }
+  const auto end = std::stable_partition(step.groups.begin(), step.groups.end(),
+                                         [](const Group& one) { return one.dropped.empty(); });
+  step.kept = static_cast<size_t>(end - step.groups.begin());
+  step.pass_rate = static_cast<double>(passed) / static_cast<double>(step.groups.size());
+  if (filter.rule == "all") return;
+  metrics.set("filter/sampled_groups", Json(step.groups.size()));
+  metrics.set("filter/pass_rate", step.pass_rate);
+  for (const auto& [cause, count] : dropped) metrics.set("filter/dropped/" + cause, Json(count));
+  metrics.set("filter/missing_groups", Json(target - static_cast<int64_t>(step.kept)));
+}
+
+Collected Collector::collect(Engine& engine, Metrics& metrics) const {
+  const Clock clock;
+  const FilterConfig& filter = config_.filter;
+  const bool by_channel = config_.algorithm->uses_channels();
+  const Progress& progress = trainee_.progress;
+  const int64_t target = config_.rollout.prompts_per_step;
+  const EngineStats before = engine.stats();
+  Collected step;
+  step.next_prompt = progress.next_prompt;
+  std::map<std::string, double> numbers;  // of the transforms, summed over the groups
+  double scoring_s = 0;
+  int64_t batches = 0, passed = 0;
+  while (const int64_t count = filter.next_batch(target, passed, batches, progress.pass_rates)) {
+    draw(engine, count, step, numbers, scoring_s);
+    passed = std::count_if(step.groups.begin(), step.groups.end(), [&](const Group& group) {
+      return filter.drop_cause(group, by_channel).empty();
+    });
+    if (++batches % kBatchesOfConcern == 0 && passed < target)
+      log::warn(cat("step ", progress.step + 1, ": rollout.filter let ", passed, " of ",
+                    step.groups.size(), " groups through, after ", batches,
+                    " generation batches; the step wants ", target));
+  }
+  apply_filter(filter, by_channel, target, step, metrics);
+  if (step.kept == 0)
+    log::warn(cat("step ", progress.step + 1, ": rollout.filter left out all of ",
+                  step.groups.size(), " groups, so nothing is learned"));
+  if (filter.rule != "all") metrics.set("filter/generation_batches", Json(batches));
+  if (filter.refill == "predict")
+    metrics.set("filter/predicted_factor", filter.predicted_factor(progress.pass_rates));
+  add_completion_metrics(step.groups, metrics);
+  for (const auto& [name, value] : numbers) metrics.set(name, value);
+  metrics.set("time/rollout", clock.seconds() - scoring_s);
+  metrics.set("time/score", scoring_s);
+  add_engine_metrics(engine.stats() - before, clock.seconds(), metrics);
+  return step;
+}
+
+void Collector::draw(Engine& engine, int64_t count, Collected& step,
+                     std::map<std::string, double>& numbers, double& scoring_s) const {
+  const int64_t done = trainee_.progress.step, first_id = std::ssize(step.groups);
+  std::vector<Prompt> prompts = prompts_.take(step.next_prompt, count);
+  for (Prompt& prompt : prompts)
+    render_prompt(prompt, config_.data, trainee_.chat_format, *trainee_.model.tokenizer);
+  engine.generate(
+      std::move(prompts), config_.rollout,
+      {.seed = static_cast<uint64_t>(config_.run.seed), .step = static_cast<uint64_t>(done + 1)},
+      done, stop_, [&](Group&& group) {
+        const Clock clock;
+        group.id += first_id;
+        group.step = done + 1;
+        for (const auto& [name, value] : config_.chain.score(group, false)) numbers[name] += value;
+        scoring_s += clock.seconds();
+        step.groups.push_back(std::move(group));
+      });
+  step.next_prompt += count;
+}
+
+void Collector::add_engine_metrics(const EngineStats& stats, double seconds,
+                                   Metrics& metrics) const {
+  const auto tokens = static_cast<double>(stats.new_tokens);
+  metrics.set("num_tokens", Json(stats.new_tokens));
+  metrics.set("perf/rollout_tokens_per_s", tokens / seconds);
+  metrics.set("perf/rollout_passes", Json(stats.passes));
+  metrics.set("perf/rollout_computed_tokens", Json(stats.scheduler.computed_tokens));
+  metrics.set("perf/rollout_shared_tokens", Json(stats.scheduler.shared_tokens));
+  metrics.set("perf/rollout_preemptions", Json(stats.scheduler.preemptions));
+  if (config_.rollout.draft_tokens == 0) return;
+  const auto drafted = static_cast<double>(stats.drafted_tokens);
+  if (drafted > 0)
+    metrics.set("perf/rollout_draft_acceptance",
+                static_cast<double>(stats.accepted_tokens) / drafted);
+  else
+    metrics.set_undefined("perf/rollout_draft_acceptance");
+}
+
+}  // namespace vernier

@@ -1,0 +1,113 @@
+#include "trainer/learner.h"
+
+#include <algorithm>
+
+#include "core/base/clock.h"
+#include "core/base/errors.h"
+#include "core/base/log.h"
+#include "trainer/packing.h"
+
+namespace vernier {
+namespace {
+
+const MetricDocs docs{
+    {"samples/trained", "responses", "that entered the loss"},
+    {"updates", "updates", "optimizer steps of the RL step; what follows is their mean"},
+    {"time/credit", "s",
+     "of the advantages, with the passes over the model that some of them need"},
+    {"time/update", "s", "of forward, backward and optimizer"}};
+
+// The engine's own log-probabilities in place of a pass over the model.
+void take_recorded(Update& update) {
+  for (Sample& sample : update.samples) {
+    const Response& response = *sample.response;
+    if (response.logprobs.empty())
+      fail("trainer.old_logprobs = \"rollout\": sample ", response.sample,
+           " has no logprobs; use \"recompute\"");
+    sample.old_is_recorded = true;
+    sequence_of(response, nullptr).for_drawn([&](int64_t t) {
+      sample.old.push_back(response.logprobs[static_cast<size_t>(t)]);
+    });
+  }
+}
+
+}  // namespace
+
+void Learner::freeze_reference() {
+  if (config_.algorithm->reference_kl() <= 0) return;
+  reference_ = trainee_.model.decoder->frozen_copy();
+}
+
+void Learner::load_reference(const fs::path& checkpoint) {
+  if (config_.algorithm->reference_kl() <= 0) return;
+  const std::string problem = check_checkpoint(checkpoint);
+  if (!problem.empty())
+    fail_run(checkpoint.string(), ": the reference policy cannot be read: ", problem);
+  reference_ = load_model(checkpoint.string(), {.max_length = config_.max_length}).decoder;
+  reference_->training = config_.training;
+}
+
+void Learner::credit(std::span<Group> groups, Metrics& metrics) {
+  const Clock clock;
+  assign_credit(*config_.algorithm, groups,
+                {.policy = trainee_.model.decoder.get(),
+                 .reference = reference_.get(),
+                 .temperature = config_.rollout.sampling.temperature,
+                 .max_tokens = config_.max_tokens_per_microbatch},
+                metrics);
+  metrics.set("time/credit", clock.seconds());
+}
+
+void Learner::fill_old(std::vector<Update>& updates) {
+  const double temperature = config_.rollout.sampling.temperature;
+  const int64_t budget = config_.max_tokens_per_microbatch;
+  for (Update& one : updates) {
+    // With one update the current policy is the old one; later ones need it written down first.
+    if (config_.old_logprobs == "rollout")
+      take_recorded(one);
+    else if (updates.size() > 1)
+      fill_logprobs(*trainee_.model.decoder, one, temperature, budget, false);
+    if (config_.algorithm->loss_reads_reference())
+      fill_logprobs(*reference_, one, temperature, budget, true);
+  }
+}
+
+void Learner::update(const std::vector<Group>& groups, size_t count, Metrics& metrics) {
+  const Clock clock;
+  const auto per_update =
+      config_.samples_per_update == 0
+          ? count
+          : static_cast<size_t>(config_.samples_per_update / config_.rollout.num_generations);
+  std::vector<Update> updates;
+  for (size_t first = 0; first < count; first += per_update)
+    updates.push_back(make_update(groups, first, std::min(count, first + per_update),
+                                  config_.rollout.max_completion_length,
+                                  config_.algorithm->uses_channels()));
+  int64_t trained = 0;
+  for (const Update& one : updates) trained += one.totals.sequences;
+  fill_old(updates);
+  metrics.set("samples/trained", Json(trained));
+  if (trained == 0 && count > 0)
+    log::warn(cat("step ", trainee_.progress.step + 1,
+                  ": no response has a reward, so nothing is learned",
+                  "; samples/abstained counts them"));
+  // Once an update of this step is in the weights, the step has to be finished: there is no
+  // saving half of one.
+  const std::atomic<bool>* stop = stop_;
+  std::vector<Metrics> found;
+  for (Update& one : updates) {
+    if (one.samples.empty()) continue;
+    const UpdateResult result = optimizer_step(
+        *trainee_.model.decoder, *trainee_.optimizer, *config_.algorithm, one,
+        config_.rollout.sampling.temperature, config_.max_tokens_per_microbatch, config_.optimizer,
+        config_.optimizer.rate(trainee_.progress.step, config_.run.steps), stop,
+        found.emplace_back(), on_gradient);
+    count_update(result, config_, trainee_.progress);
+    stop = nullptr;
+  }
+  add_means(found, metrics);
+  metrics.set("updates", Json(found.size()));
+  metrics.set("time/update", clock.seconds());
+}
+
+}  // namespace vernier

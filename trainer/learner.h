@@ -1,0 +1,48 @@
+// From scored groups to new weights: credit, the updates of a step, the reference policy.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "trainer/step.h"
+#include "trainer/trainee.h"
+
+namespace vernier {
+
+/// What an RL step does once its groups are there, wherever they come from.
+class Learner {
+ public:
+  /// `stop` (may be null) ends a step as long as none of its updates is in the weights.
+  Learner(const RunConfig& config, Trainee& trainee, const std::atomic<bool>* stop)
+      : config_(config), trainee_(trainee), stop_(stop) {}
+
+  /// Holds a frozen copy of the trainee's weights, or the model of `checkpoint`, where the loss
+  /// needs a reference policy.
+  void freeze_reference();
+  void load_reference(const fs::path& checkpoint);
+
+  /// Sets the advantages of all responses.
+  void credit(std::span<Group> groups, Metrics& metrics);
+
+  /// The optimizer steps on groups [0, count), with the advantages that their responses carry: one
+  /// on all of them, or several on trainer.samples_per_update responses each. The learning rate is
+  /// that of the trainee's step. Throws Interrupted, with the weights as they were, soon after
+  /// `stop` becomes true, and UsageError where the configuration asks for recorded
+  /// log-probabilities that a response lacks.
+  void update(const std::vector<Group>& groups, size_t count, Metrics& metrics);
+
+  /// Called with every accumulated gradient, before it is clipped. May be empty.
+  std::function<void(Decoder&)> on_gradient;
+
+ private:
+  void fill_old(std::vector<Update>& updates);
+
+  const RunConfig& config_;
+  Trainee& trainee_;
+  const std::atomic<bool>* stop_;
+  std::unique_ptr<Decoder> reference_;
+};
+
+}  // namespace vernier

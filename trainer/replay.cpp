@@ -1,0 +1,193 @@
+#include "trainer/replay.h"
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+
+#include "core/base/clock.h"
+#include "core/base/errors.h"
+#include "core/base/log.h"
+#include "core/kernels/threads.h"
+#include "rollout/rows.h"
+#include "trainer/collector.h"
+#include "trainer/learner.h"
+#include "trainer/run_folder.h"
+
+namespace vernier {
+namespace {
+
+const MetricDocs docs{{"replay/stored_step", "", "replay: step that the rollouts were drawn in"}};
+
+// step_N.jsonl.zst of a rollouts folder, in order of N.
+std::vector<std::string> files_of(const fs::path& folder) {
+  std::vector<std::pair<int64_t, std::string>> found;
+  constexpr std::string_view kBegin = "step_", kEnd = ".jsonl.zst";
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(kBegin) || !name.ends_with(kEnd)) continue;
+    const char *begin = name.data() + kBegin.size(), *end = name.data() + name.size() - kEnd.size();
+    int64_t step = 0;
+    const auto parsed = std::from_chars(begin, end, step);
+    if (parsed.ec == std::errc() && parsed.ptr == end)
+      found.emplace_back(step, entry.path().string());
+  }
+  if (found.empty()) fail(folder.string(), ": has no step_N.jsonl.zst");
+  std::sort(found.begin(), found.end());
+  std::vector<std::string> out;
+  for (auto& [step, path] : found) out.push_back(std::move(path));
+  return out;
+}
+
+// The gradient under the names of a checkpoint, fp32.
+void save_gradient(Decoder& decoder, const fs::path& path) {
+  std::vector<SafetensorsWriter::Planned> plan;
+  for (const NamedSlice& slice : decoder.slices())
+    plan.push_back({.name = slice.name, .shape = slice.shape, .dtype = DType::f32});
+  SafetensorsWriter writer(path, plan, {});
+  for (const NamedSlice& slice : decoder.slices()) {
+    const at::Tensor& all = decoder.parameters()[slice.parameter].grad;
+    const at::Tensor own = slice.rows > 0 ? all.narrow(0, slice.first_row, slice.rows) : all;
+    writer.write(own.const_data_ptr<float>());
+  }
+  writer.commit();
+}
+
+class Replay {
+ public:
+  Replay(const RunConfig& config, RunFolder& folder, const ReplayOptions& options)
+      : config_(config),
+        folder_(folder),
+        options_(options),
+        trainee_(load_trainee(config, std::nullopt)),
+        learner_(config, trainee_, nullptr) {
+    trainee_.progress.phase = "rl";
+    learner_.freeze_reference();
+    if (options.save_gradients.empty()) return;
+    learner_.on_gradient = [this](Decoder& decoder) {
+      if (!gradient_saved_) save_gradient(decoder, options_.save_gradients);
+      gradient_saved_ = true;
+    };
+  }
+
+  void go() {
+    folder_.open_metrics(trainee_.progress);
+    for (const std::string& given : options_.rollouts) {
+      const std::vector<std::string> files =
+          fs::is_directory(given) ? files_of(given) : std::vector<std::string>{given};
+      for (const std::string& file : files)
+        if (!full())
+          read_rollouts(
+              file, [&](Group&& group) { take(std::move(group), file); }, true);
+    }
+    learn();
+    if (trainee_.progress.step == 0) fail(options_.rollouts.front(), ": has no row");
+    folder_.sync_metrics();
+    save_checkpoint(folder_.path(), *trainee_.model.decoder, *trainee_.model.tokenizer,
+                    *trainee_.optimizer, trainee_.progress);
+    log::info(cat("replayed ", trainee_.progress.step, " steps into ", folder_.path().string()));
+  }
+
+ private:
+  bool full() const { return options_.steps > 0 && trainee_.progress.step >= options_.steps; }
+
+  void take(Group&& group, const std::string& file) {
+    if (!open_.groups.empty() && group.step != open_.groups.front().step) learn();
+    if (full()) return;
+    if (group.step <= last_step_)
+      fail(file, ": step ", group.step, " comes after step ", last_step_,
+           ", which was replayed already; give the files in order of their steps");
+    check(group, cat(file, ": group ", group.id, " of step ", group.step));
+    if (!options_.rescore)  // the rows are large, and only scoring reads them
+      for (Response& response : group.responses) response.row.clear();
+    open_.groups.push_back(std::move(group));
+  }
+
+  void check(const Group& group, const std::string& where) const {
+    const ModelSpec& spec = trainee_.model.decoder->spec();
+    for (const Response& response : group.responses) {
+      if (!options_.rescore && !response.reward && response.rewards.empty())
+        fail(where, ": sample ", response.sample, " has no stored reward; use --rescore");
+      const int64_t tokens = std::ssize(group.prompt.ids) + response.num_tokens;
+      if (tokens > spec.longest())
+        fail(where, ": ", tokens, " tokens do not fit the model's ", spec.longest(), " positions");
+      for (const auto* ids : {&group.prompt.ids, &response.ids})
+        for (const int32_t id : *ids)
+          if (id < 0 || id >= spec.vocab_size)
+            fail(where, ": token id ", id, " is outside the model's vocabulary, 0 to ",
+                 spec.vocab_size - 1);
+    }
+  }
+
+  // One RL step on the groups that are there.
+  void learn() {
+    if (open_.groups.empty()) return;
+    const Clock clock;
+    Progress& progress = trainee_.progress;
+    last_step_ = open_.groups.front().step;
+    Metrics metrics;
+    metrics.set("step", Json(progress.step + 1));
+    metrics.set("phase", Json("rl"));
+    metrics.set("replay/stored_step", Json(last_step_));
+    select(metrics);
+    learner_.credit(std::span(open_.groups).first(open_.kept), metrics);
+    learner_.update(open_.groups, open_.kept, metrics);
+    metrics.set("time/step", clock.seconds());
+    folder_.write_metrics(metrics);
+    ++progress.step;
+    progress.algorithm = config_.algorithm->state();
+    open_ = Collected();
+    log::progress(cat("step ", progress.step, "  reward ", fixed(metrics.get("reward"), 3),
+                      "  loss ", fixed(metrics.get("loss"), 6), "  grad_norm ",
+                      fixed(metrics.get("grad_norm"), 6)));
+  }
+
+  // Puts those groups first that are trained on: as stored, or by what scoring them again says.
+  void select(Metrics& metrics) {
+    std::map<std::string, double> numbers;
+    if (options_.rescore)
+      for (Group& group : open_.groups) {
+        group.dropped.clear();
+        for (const auto& [name, value] : config_.chain.score(group, false)) numbers[name] += value;
+      }
+    if (options_.rescore && config_.filter.rule != "all") {
+      apply_filter(config_.filter, config_.algorithm->uses_channels(),
+                   config_.rollout.prompts_per_step, open_, metrics);
+    } else {
+      const auto end = std::stable_partition(open_.groups.begin(), open_.groups.end(),
+                                             [](const Group& one) { return one.dropped.empty(); });
+      open_.kept = static_cast<size_t>(end - open_.groups.begin());
+    }
+    add_completion_metrics(open_.groups, metrics);
+    for (const auto& [name, value] : numbers) metrics.set(name, value);
+  }
+
+  const RunConfig& config_;
+  RunFolder& folder_;
+  const ReplayOptions& options_;
+  Trainee trainee_;
+  Learner learner_;
+  Collected open_;  // of the step that is being read
+  bool gradient_saved_ = false;
+  int64_t last_step_ = std::numeric_limits<int64_t>::min();
+};
+
+}  // namespace
+
+void replay(const ReplayOptions& options) {
+  std::vector<std::string> overrides = options.overrides;
+  if (!options.model.empty()) overrides.push_back(cat("model.path=", options.model));
+  ConfigFile file = ConfigFile::load(options.config_paths, overrides);
+  if (!options.model.empty()) file.remove("model", "new");
+  const std::unique_ptr<RunConfig> config = RunConfig::load(file);
+  set_threads(config->run.threads);
+  RunFolder folder(config->folder(file, options.run_dir));
+  if (fs::exists(folder.path() / "metrics.jsonl") || !list_checkpoints(folder.path()).empty())
+    fail("replay: ", folder.path().string(),
+         " already holds a run; choose a new folder with --run");
+  Replay run(*config, folder, options);
+  folder.write_config(file.effective());
+  run.go();
+  log::end_progress();
+}
+
+}  // namespace vernier

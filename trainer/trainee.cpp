@@ -1,0 +1,55 @@
+#include "trainer/trainee.h"
+
+#include "core/base/errors.h"
+#include "core/base/log.h"
+#include "rollout/response_draw.h"
+
+namespace vernier {
+
+Trainee load_trainee(const RunConfig& config, const std::optional<fs::path>& checkpoint) {
+  Trainee out;
+  const LoadOptions options{.trained = true, .max_length = config.max_length};
+  if (checkpoint)
+    out.model = load_model(checkpoint->string(), options);
+  else if (config.new_model)
+    out.model = new_model(*config.new_model, static_cast<uint64_t>(config.run.seed), true);
+  else
+    out.model = load_model(config.model_path, options);
+  out.model.decoder->training = config.training;
+  *config.decode = [tokenizer = out.model.tokenizer](std::span<const int32_t> ids) {
+    return tokenizer->decode(ids);
+  };
+  out.chat_format = choose_chat_format(config.chat_format, out.model.tokenizer->chat_template(),
+                                       checkpoint         ? checkpoint->string()
+                                       : config.new_model ? "model.new"
+                                                          : config.model_path);
+  out.optimizer = std::make_unique<OptimizerState>(*out.model.decoder);
+  if (checkpoint) {
+    out.progress = load_trainer_state(*checkpoint, config.rollout.prompts_per_step, *out.optimizer);
+    if (!out.progress.algorithm.is_null()) config.algorithm->restore(out.progress.algorithm);
+    log::info(cat("resuming from ", checkpoint->string(), ": ", out.progress.phase, " step ",
+                  out.progress.step));
+  }
+  // Names what the model does not have now, and not after the warm start.
+  const DrawRules rules(config.rollout, *out.model.tokenizer, out.model.decoder->spec());
+  log::info(cat("model: ", out.model.decoder->num_parameters(), " parameters, tokenizer ",
+                out.model.tokenizer->kind(), " of ", out.model.tokenizer->size(),
+                " ids, chat format ", out.chat_format.name));
+  return out;
+}
+
+void count_update(const UpdateResult& result, const RunConfig& config, Progress& progress) {
+  progress.nonfinite_in_a_row = result.applied ? 0 : progress.nonfinite_in_a_row + 1;
+  if (result.applied) return;
+  log::warn(
+      cat("step ", progress.step + 1, ": the gradient is not finite; the update was skipped"));
+  if (progress.nonfinite_in_a_row > config.max_nonfinite_updates)
+    fail_run(progress.nonfinite_in_a_row,
+             " updates in a row were not finite (guard."
+             "max_nonfinite_updates = ",
+             config.max_nonfinite_updates,
+             "); the weights are those of "
+             "the last good update");
+}
+
+}  // namespace vernier

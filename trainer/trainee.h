@@ -1,0 +1,28 @@
+// What a run trains, and how far it is.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "core/model/model.h"
+#include "trainer/checkpoint.h"
+#include "trainer/run_config.h"
+
+namespace vernier {
+
+struct Trainee {
+  Model model;
+  ChatFormat chat_format;
+  std::unique_ptr<OptimizerState> optimizer;
+  Progress progress;
+};
+
+/// The model of the configuration, or that of `checkpoint` with its optimizer state and progress.
+/// Gives the configuration its decode().
+Trainee load_trainee(const RunConfig& config, const std::optional<fs::path>& checkpoint);
+
+/// Notes what an update did. Warns of one that was skipped because a number was not finite, and
+/// throws RunError where more of them came in a row than the configuration allows.
+void count_update(const UpdateResult& result, const RunConfig& config, Progress& progress);
+
+}  // namespace vernier

@@ -1,0 +1,122 @@
+#include "trainer/warm_start.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "core/base/clock.h"
+#include "core/base/errors.h"
+#include "core/base/log.h"
+#include "core/base/rng.h"
+#include "trainer/step.h"
+
+namespace vernier {
+
+WarmStart::Bucket WarmStart::bucket_at(int64_t step) const {
+  const SftConfig& sft = config_.sft;
+  const int64_t size = sft.bucket_batches, end = sft.curriculum.empty() ? 0 : sft.curriculum[0];
+  const bool early = step < end;
+  const int64_t place = early ? step / size : (step - end) / size;
+  const int64_t first = (early ? 0 : end) + place * size;
+  return {.number = early ? place : (end + size - 1) / size + place,
+          .first_step = first,
+          .batches = early ? std::min(size, end - first) : size,
+          .early = early};
+}
+
+void WarmStart::fill_demonstrations(const Bucket& bucket) {
+  if (bucket.number == bucket_) return;
+  const SftConfig& sft = config_.sft;
+  const int64_t whole = sft.batch_sequences * sft.bucket_batches;
+  demonstrations_.clear();
+  for (int64_t i = 0; i < sft.batch_sequences * bucket.batches; ++i)
+    demonstrations_.push_back(config_.data.family->demonstrate(
+        static_cast<uint64_t>(config_.run.seed), bucket.number * whole + i,
+        bucket.early ? sft.curriculum[1] : 0));
+  std::stable_sort(demonstrations_.begin(), demonstrations_.end(),
+                   [](const Demonstration& a, const Demonstration& b) {
+                     return a.prompt.size() + a.response.size() <
+                            b.prompt.size() + b.response.size();
+                   });
+  bucket_ = bucket.number;
+}
+
+// A demonstration's prompt as a rollout would be given it.
+std::vector<int32_t> WarmStart::prompt_ids(const Demonstration& one) const {
+  Prompt prompt;
+  prompt.id = "of a demonstration";
+  prompt.text = one.prompt;
+  render_prompt(prompt, config_.data, trainee_.chat_format, *trainee_.model.tokenizer);
+  return std::move(prompt.ids);
+}
+
+void WarmStart::check() {
+  fill_demonstrations(bucket_at(trainee_.progress.step));
+  const Demonstration& longest = demonstrations_.back();
+  const auto tokens = static_cast<int64_t>(
+      prompt_ids(longest).size() + trainee_.model.tokenizer->encode(longest.response).size());
+  const int64_t room = trainee_.model.decoder->spec().longest();
+  if (tokens - 1 > room)
+    fail("sft: a demonstration of data.task = \"", config_.data.task, "\" has ", tokens,
+         " tokens, the model only ", room, " positions");
+}
+
+// The batch of step `step`; the batches of a bucket come in shuffled order.
+WarmStart::Pairs WarmStart::batch_of(int64_t step) {
+  const Bucket bucket = bucket_at(step);
+  fill_demonstrations(bucket);
+  const int64_t batch = config_.sft.batch_sequences;
+  const int64_t place =
+      Permutation(static_cast<uint64_t>(config_.run.seed), static_cast<uint64_t>(bucket.number),
+                  bucket.batches)(step - bucket.first_step);
+  Pairs pairs;
+  for (int64_t i = place * batch; i < (place + 1) * batch; ++i) {
+    const Demonstration& one = demonstrations_[static_cast<size_t>(i)];
+    pairs.emplace_back(prompt_ids(one), trainee_.model.tokenizer->encode(one.response));
+  }
+  return pairs;
+}
+
+void WarmStart::run(RunFolder& folder, const std::atomic<bool>& stop,
+                    const std::function<void()>& save) {
+  const SftConfig& sft = config_.sft;
+  Progress& progress = trainee_.progress;
+  const Clock clock;
+  const int64_t first = progress.step;
+  double tokens = 0;  // trained since then: batches differ in length
+  for (int64_t step = first; step < sft.steps; ++step) {
+    if (stop.load()) throw Interrupted();
+    const Clock step_clock;
+    Metrics metrics;
+    metrics.set("step", Json(step + 1));
+    metrics.set("phase", Json("sft"));
+    const UpdateResult result =
+        sft_step(*trainee_.model.decoder, *trainee_.optimizer, batch_of(step), sft.loss_divisor,
+                 config_.max_tokens_per_microbatch, sft.optimizer,
+                 sft.optimizer.rate(step, sft.steps), metrics);
+    count_update(result, config_, progress);
+    metrics.set("time/step", step_clock.seconds());
+    folder.write_metrics(metrics);
+    progress.step = step + 1;
+    tokens += metrics.get("num_tokens");
+    show(metrics, clock.seconds(), progress.step - first, tokens);
+    if (sft.save_every > 0 && progress.step % sft.save_every == 0 && progress.step < sft.steps)
+      save();
+  }
+  progress = Progress{.phase = "rl"};
+  trainee_.optimizer = std::make_unique<OptimizerState>(*trainee_.model.decoder);
+  log::end_progress();
+}
+
+void WarmStart::show(const Metrics& metrics, double seconds, int64_t steps_done,
+                     double tokens) const {
+  const int64_t steps = config_.sft.steps, step = trainee_.progress.step;
+  const int64_t every = isatty(STDERR_FILENO) != 0 ? 10 : std::max<int64_t>(steps / 20, 1);
+  if (step % every != 0 && step != steps) return;
+  const double each = seconds / static_cast<double>(steps_done);
+  log::progress(cat("sft ", step, "/", steps, "  nll ", fixed(metrics.get("nll"), 4), "  ",
+                    fixed(tokens / seconds, 0), " tok/s  ETA ",
+                    human_seconds(each * static_cast<double>(steps - step))));
+}
+
+}  // namespace vernier

@@ -1,0 +1,49 @@
+// The warm start: imitation of a task's demonstrations before RL.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "trainer/run_folder.h"
+#include "trainer/trainee.h"
+
+namespace vernier {
+
+/// [sft] steps of cross-entropy on demonstrations. What a step trains on depends on seed and step
+/// alone.
+class WarmStart {
+ public:
+  WarmStart(const RunConfig& config, Trainee& trainee) : config_(config), trainee_(trainee) {}
+
+  /// Throws UsageError where a demonstration of the coming steps does not fit the model.
+  void check();
+
+  /// The steps that are left; then the trainee stands at RL step 0 with a new optimizer state.
+  /// Calls `save` at every checkpoint that is due. Throws Interrupted soon after `stop` becomes
+  /// true, between two steps.
+  void run(RunFolder& folder, const std::atomic<bool>& stop, const std::function<void()>& save);
+
+ private:
+  using Pairs = std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>>;
+
+  // Batches whose demonstrations are sorted by length together. One ends where the curriculum does.
+  struct Bucket {
+    int64_t number, first_step, batches;
+    bool early;
+  };
+
+  Bucket bucket_at(int64_t step) const;
+  void fill_demonstrations(const Bucket& bucket);
+  std::vector<int32_t> prompt_ids(const Demonstration& one) const;
+  Pairs batch_of(int64_t step);
+  void show(const Metrics& metrics, double seconds, int64_t steps_done, double tokens) const;
+
+  const RunConfig& config_;
+  Trainee& trainee_;
+  std::vector<Demonstration> demonstrations_;  // of bucket_
+  int64_t bucket_ = -1;
+};
+
+}  // namespace vernier
