@@ -311,6 +311,32 @@ TEST_CASE("a checkpoint comes back bit for bit") {
   CHECK(at::equal(state.moment1, saved.optimizer.moment1));
 }
 
+TEST_CASE("moments in bytes come back bit for bit, and are not mistaken for fp32") {
+  const testing::TemporaryFolder folder;
+  const Model model = tiny_model(true);
+  OptimizerState state(*model.decoder, true);
+  for (int step = 0; step < 3; ++step) {
+    model.decoder->gradients().uniform_(-1, 1);
+    REQUIRE(apply_update(*model.decoder, state, {}, 0.1).applied);
+  }
+  save_checkpoint(folder.path(), *model.decoder, *model.tokenizer, state,
+                  {.phase = "rl", .step = 3});
+  const fs::path checkpoint = folder.path() / "checkpoint-3";
+  OptimizerState again(*model.decoder, true);
+  load_trainer_state(checkpoint, 4, again);
+  CHECK(again.step == 3);
+  CHECK(at::equal(again.moment1, state.moment1));
+  CHECK(at::equal(again.moment2, state.moment2));
+  CHECK(at::equal(again.scales2, state.scales2));
+  CHECK(state.moment1.nbytes() + state.scales1.nbytes() < 0.26 * model.decoder->weights().nbytes());
+  OptimizerState whole(*model.decoder);
+  CHECK(usage_error([&] { load_trainer_state(checkpoint, 4, whole); }).find("trainer.optimizer") !=
+        std::string::npos);
+  CHECK(usage_error([&] {
+          const SafetensorsFile file(checkpoint / "trainer" / "optimizer.safetensors");
+        }).find("U8 is not supported") != std::string::npos);
+}
+
 TEST_CASE("a checkpoint of a version that wrote less of its progress loads") {
   Saved saved;
   saved.save(12);

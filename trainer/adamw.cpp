@@ -2,14 +2,19 @@
 
 #include <cmath>
 
-#include "core/kernels/kernels.h"
+#include "core/kernels/adam8.h"
 
 namespace vernier {
 
-OptimizerState::OptimizerState(const Decoder& decoder) {
+OptimizerState::OptimizerState(const Decoder& decoder, bool bytes) {
   const at::Tensor& weights = const_cast<Decoder&>(decoder).weights();
-  moment1 = at::zeros_like(weights);
-  moment2 = at::zeros_like(weights);
+  const auto type = bytes ? at::kByte : at::kFloat;
+  moment1 = at::zeros_like(weights, type);
+  moment2 = at::zeros_like(weights, type);
+  if (!bytes) return;
+  const int64_t blocks = (weights.numel() + kernels::kMomentBlock - 1) / kernels::kMomentBlock;
+  scales1 = at::zeros({blocks}, at::kFloat);
+  scales2 = at::zeros({blocks}, at::kFloat);
 }
 
 UpdateResult apply_update(Decoder& decoder, OptimizerState& state, const OptimizerConfig& config,
@@ -23,15 +28,23 @@ UpdateResult apply_update(Decoder& decoder, OptimizerState& state, const Optimiz
   if (std::isfinite(result.grad_norm)) {
     const bool clip = config.grad_clip > 0 && result.grad_norm > config.grad_clip;
     ++state.step;
-    kernels::adamw(decoder.weights().data_ptr<float>(), gradients.const_data_ptr<float>(),
-                   state.moment1.data_ptr<float>(), state.moment2.data_ptr<float>(), count,
-                   {.learning_rate = learning_rate,
-                    .beta1 = config.betas[0],
-                    .beta2 = config.betas[1],
-                    .eps = config.eps,
-                    .weight_decay = config.weight_decay,
-                    .grad_scale = clip ? config.grad_clip / result.grad_norm : 1.0,
-                    .step = state.step});
+    const kernels::AdamStep step{.learning_rate = learning_rate,
+                                 .beta1 = config.betas[0],
+                                 .beta2 = config.betas[1],
+                                 .eps = config.eps,
+                                 .weight_decay = config.weight_decay,
+                                 .grad_scale = clip ? config.grad_clip / result.grad_norm : 1.0,
+                                 .step = state.step};
+    auto* weights = decoder.weights().data_ptr<float>();
+    const auto* gradient = gradients.const_data_ptr<float>();
+    if (state.in_bytes())
+      kernels::adamw_8bit(weights, gradient,
+                          {state.moment1.data_ptr<uint8_t>(), state.moment2.data_ptr<uint8_t>(),
+                           state.scales1.data_ptr<float>(), state.scales2.data_ptr<float>()},
+                          count, step);
+    else
+      kernels::adamw(weights, gradient, state.moment1.data_ptr<float>(),
+                     state.moment2.data_ptr<float>(), count, step);
     decoder.weights_changed();
     result.applied = true;
   }

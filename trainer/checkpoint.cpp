@@ -33,12 +33,29 @@ std::vector<std::string> files_of(const fs::path& checkpoint) {
   return files;
 }
 
+std::vector<std::pair<const char*, at::Tensor>> tensors_of(const OptimizerState& optimizer) {
+  std::vector<std::pair<const char*, at::Tensor>> out;
+  if (optimizer.in_bytes()) out = {{"scales1", optimizer.scales1}, {"scales2", optimizer.scales2}};
+  out.emplace_back("moment1", optimizer.moment1);
+  out.emplace_back("moment2", optimizer.moment2);
+  return out;
+}
+
+DType dtype_of(const at::Tensor& tensor) {
+  return tensor.scalar_type() == at::kByte ? DType::u8 : DType::f32;
+}
+
 void write_optimizer(const fs::path& path, const OptimizerState& optimizer) {
-  const std::vector<int64_t> shape = {optimizer.moment1.numel()};
-  SafetensorsWriter writer(path, {{"moment1", shape, DType::f32}, {"moment2", shape, DType::f32}},
-                           {});
-  writer.write(optimizer.moment1.const_data_ptr<float>());
-  writer.write(optimizer.moment2.const_data_ptr<float>());
+  std::vector<SafetensorsWriter::Planned> plan;
+  for (const auto& [name, tensor] : tensors_of(optimizer))
+    plan.push_back({name, {tensor.numel()}, dtype_of(tensor)});
+  SafetensorsWriter writer(path, plan, {});
+  for (const auto& [name, tensor] : tensors_of(optimizer)) {
+    if (dtype_of(tensor) == DType::u8)
+      writer.write(tensor.const_data_ptr<uint8_t>());
+    else
+      writer.write(tensor.const_data_ptr<float>());
+  }
   writer.commit();
 }
 
@@ -57,11 +74,14 @@ void write_manifest(const fs::path& folder) {
              manifest_text({{"version", kManifestVersion}, {"files", files}}));
 }
 
-void read_moment(const SafetensorsFile& file, const char* name, at::Tensor& out) {
+void read_moment(const SafetensorsFile& file, const char* name, const at::Tensor& out) {
   const TensorInfo* tensor = file.find(name);
+  if (tensor != nullptr && tensor->dtype != dtype_of(out))
+    fail(file.path(), ": tensor '", name, "' is ", name_of(tensor->dtype), ", the optimizer's is ",
+         name_of(dtype_of(out)), ": the run was made with another trainer.optimizer");
   if (tensor == nullptr || tensor->numel() != out.numel())
     fail(file.path(), ": tensor '", name, "' does not fit this model");
-  file.read(*tensor, out.data_ptr<float>());
+  file.read_bytes(*tensor, out.data_ptr());
 }
 
 }  // namespace
@@ -201,9 +221,8 @@ void clear_after(const fs::path& run, const fs::path* start) {
 
 Progress load_trainer_state(const fs::path& checkpoint, int64_t prompts_per_step,
                             OptimizerState& optimizer) {
-  const SafetensorsFile file(checkpoint / "trainer" / "optimizer.safetensors");
-  read_moment(file, "moment1", optimizer.moment1);
-  read_moment(file, "moment2", optimizer.moment2);
+  const SafetensorsFile file(checkpoint / "trainer" / "optimizer.safetensors", true);
+  for (const auto& [name, tensor] : tensors_of(optimizer)) read_moment(file, name, tensor);
   const fs::path path = checkpoint / "trainer" / "state.json";
   const Json state = parse_json(read_file(path), path.string());
   try {

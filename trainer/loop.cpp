@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <csignal>
+#include <map>
 
+#include "core/base/buffer.h"
 #include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/log.h"
@@ -23,7 +25,9 @@ namespace {
 const MetricDocs docs{{"step", "", "the step, from 1; of an evaluation the steps done before it"},
                       {"phase", "", "sft, rl or eval: what the row is of"},
                       {"time/step", "s", "of the whole step"},
-                      {"time/eval", "s", "of the evaluation"}};
+                      {"time/eval", "s", "of the evaluation"},
+                      {"memory/rollout_peak_mb", "MB", "most that the process held while sampling"},
+                      {"memory/update_peak_mb", "MB", "most that it held while learning"}};
 
 std::atomic<bool> stop_requested{false};
 
@@ -153,6 +157,10 @@ class Run {
       rl_step(clock, first);
     }
     log::end_progress();
+    if (!peaks_.empty())
+      log::info(cat("peak memory: ", fixed(peaks_["memory/rollout_peak_mb"], 0),
+                    " MB while sampling, ", fixed(peaks_["memory/update_peak_mb"], 0),
+                    " MB while learning"));
   }
 
   // After a restart the start policy comes from the first checkpoint, which is never pruned.
@@ -221,16 +229,26 @@ class Run {
     fs::remove(folder / cat("step_", old, ".idx"));
   }
 
+  void note_memory(const std::string& name, Metrics& metrics) {
+    const double mb = static_cast<double>(peak_memory()) / (1 << 20);
+    metrics.set(name, mb);
+    peaks_[name] = std::max(peaks_[name], mb);
+  }
+
   void rl_step(const Clock& clock, int64_t first) {
     const Clock step_clock;
     Metrics metrics;
     metrics.set("step", Json(progress_.step + 1));
     metrics.set("phase", Json("rl"));
     const Collector collector(config_, trainee_, *prompts_, &stop_requested);
+    reset_peak_memory();
     Collected step = collector.collect(engine(), metrics);
+    note_memory("memory/rollout_peak_mb", metrics);
+    reset_peak_memory();
     learner_.credit(std::span(step.groups).first(step.kept), metrics);
     store_rollouts(step.groups);
     learner_.update(step.groups, step.kept, metrics);
+    note_memory("memory/update_peak_mb", metrics);
     metrics.set("time/step", step_clock.seconds());
     folder_.write_metrics(metrics);
     ++progress_.step;
@@ -251,7 +269,9 @@ class Run {
         "step ", progress_.step, "/", config_.run.steps, "  accuracy ", number("accuracy", 3),
         "  length right ", number("length/correct/mean", 1), " wrong ",
         number("length/wrong/mean", 1), "  reward ", number("reward", 3), "  ",
-        number("perf/rollout_tokens_per_s", 0), " tok/s  ETA ",
+        number("perf/rollout_tokens_per_s", 0), " tok/s, learns ",
+        number("perf/train_tokens_per_s", 0), " tok/s at ",
+        fixed(100 * metrics.get("perf/train_mfu"), 1), " % of the peak  ETA ",
         human_seconds(clock.seconds() / static_cast<double>(done) * static_cast<double>(left))));
   }
 
@@ -263,6 +283,7 @@ class Run {
   Progress& progress_ = trainee_.progress;
   WarmStart warm_start_;
   Learner learner_;
+  std::map<std::string, double> peaks_;                   // MB, of all steps
   std::unique_ptr<Engine> engine_;                        // of the trainee's model
   std::unique_ptr<PromptSource> prompts_, eval_prompts_;  // null where the run has no use for them
 };

@@ -48,36 +48,38 @@ std::vector<std::vector<size_t>> split_by_tokens(const std::vector<Sequence>& se
 }
 
 // The last token of a response predicts nothing and does not run.
-ops::TokenLogprobs packed_logprobs(Decoder& decoder, const std::vector<Sequence>& sequences,
-                                   const std::vector<size_t>& which, double temperature,
-                                   bool square_mass) {
+PackedBatch pack(const std::vector<Sequence>& sequences, const std::vector<size_t>& which) {
   std::map<const void*, int64_t> sharing;  // sequences of a prompt
   for (const size_t i : which) ++sharing[sequences[i].prompt];
-  PackedTokens tokens;
+  PackedBatch out;
+  PackedTokens& tokens = out.tokens;
   std::map<const void*, std::pair<int32_t, int64_t>> prompts;  // segment, and its last row
-  std::vector<int64_t> rows;
-  std::vector<int32_t> targets, ids;
+  std::vector<int32_t> ids;
   for (const size_t i : which) {
     const Sequence& s = sequences[i];
     const bool shared = sharing.at(s.prompt) > 1;
-    const int32_t* last = s.response + s.length - 1;
     if (shared && !prompts.contains(s.prompt)) {
       tokens.add(*s.prompt);
       prompts[s.prompt] = {static_cast<int32_t>(tokens.segments() - 1), tokens.size() - 1};
     }
     ids.clear();
     if (!shared) ids = *s.prompt;
-    ids.insert(ids.end(), s.response, last);
+    ids.insert(ids.end(), s.response, s.response + s.length - 1);
     // The row before that of the first token of the response.
     const int64_t before = tokens.size() + (shared ? 0 : std::ssize(*s.prompt)) - 1;
     s.for_drawn([&](int64_t t) {
-      rows.push_back(t == 0 && shared ? prompts.at(s.prompt).second : before + t);
-      targets.push_back(s.response[t]);
+      out.rows.push_back(t == 0 && shared ? prompts.at(s.prompt).second : before + t);
+      out.targets.push_back(s.response[t]);
     });
     if (!ids.empty()) tokens.add(ids, shared ? prompts.at(s.prompt).first : -1);
   }
-  const at::Tensor hidden = decoder.hidden(tokens).index_select(0, at::tensor(rows));
-  return decoder.logprobs(hidden, targets, temperature, square_mass);
+  return out;
+}
+
+ops::TokenLogprobs packed_logprobs(Decoder& decoder, const PackedBatch& batch, double temperature,
+                                   bool square_mass) {
+  const at::Tensor hidden = decoder.hidden(batch.tokens).index_select(0, at::tensor(batch.rows));
+  return decoder.logprobs(hidden, batch.targets, temperature, square_mass);
 }
 
 }  // namespace vernier

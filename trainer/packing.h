@@ -42,11 +42,18 @@ Sequence sequence_of(const Response& response, const std::vector<int32_t>* promp
 std::vector<std::vector<size_t>> split_by_tokens(const std::vector<Sequence>& sequences,
                                                  int64_t max_tokens);
 
-/// Log-probability and entropy of the drawn tokens of some sequences, one after the other [T]; with
-/// `square_mass` the sum of squared probabilities too. A prompt that several of them share is
-/// computed once; that changes no bit of the forward pass.
-ops::TokenLogprobs packed_logprobs(Decoder& decoder, const std::vector<Sequence>& sequences,
-                                   const std::vector<size_t>& which, double temperature,
+/// Some sequences as a pass of the model takes them. A prompt that several of them share is there
+/// once; that changes no bit of the forward pass.
+struct PackedBatch {
+  PackedTokens tokens;
+  std::vector<int64_t> rows;     // before each drawn token, one sequence after the other [T]
+  std::vector<int32_t> targets;  // the drawn tokens [T]
+};
+PackedBatch pack(const std::vector<Sequence>& sequences, const std::vector<size_t>& which);
+
+/// Log-probability and entropy of the drawn tokens [T], and the sum of the squared probabilities of
+/// the vocabulary where `square_mass`.
+ops::TokenLogprobs packed_logprobs(Decoder& decoder, const PackedBatch& batch, double temperature,
                                    bool square_mass = false);
 
 }  // namespace vernier

@@ -109,6 +109,11 @@ void bind_model(Binder& config, RunConfig& out) {
 
 void bind_trainer(Binder& config, RunConfig& out) {
   out.optimizer.bind(config);
+  std::string optimizer = "adamw";
+  config.choice("optimizer", optimizer, {"adamw", "adamw_8bit"},
+                "of the warm start too; adamw_8bit: moments of a byte each, by blocks of 256 "
+                "(arXiv:2110.02861)");
+  out.moments_in_bytes = optimizer == "adamw_8bit";
   config.number("samples_per_update", out.samples_per_update, 0, 1 << 30,
                 "responses of one optimizer step, whole groups; 0: all of the step");
   config.number("max_tokens_per_microbatch", out.max_tokens_per_microbatch, 1, 1 << 30,

@@ -82,6 +82,7 @@ struct RunConfig {
   int64_t samples_per_update = 0, max_tokens_per_microbatch = 8192;
   std::string old_logprobs = "recompute";  // or "rollout"
   TrainingOptions training;                // of the policy and of the reference policy
+  bool moments_in_bytes = false;           // trainer.optimizer = "adamw_8bit"
   int64_t max_nonfinite_updates = 3;
   EvalConfig eval;
   LogConfig log;

@@ -6,8 +6,11 @@
 #include <numbers>
 
 #include "algos/parts.h"
+#include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/log.h"
+#include "core/kernels/machine.h"
+#include "core/model/flops.h"
 #include "trainer/packing.h"
 
 namespace vernier {
@@ -18,6 +21,15 @@ const MetricDocs docs{
     {"nll", "nats", "sft: mean negative log-probability of a response token"},
     {"grad_norm", "loss", "global norm of the gradient before clipping"},
     {"learning_rate", "", "of the update"},
+    {"time/forward", "s", "of the update's passes and losses"},
+    {"time/backward", "s", "of the update's gradients"},
+    {"time/optimizer", "s", "of clipping and AdamW"},
+    {"perf/train_tokens_per_s", "tokens/s",
+     "through forward, backward and optimizer; a prompt that responses share counts once"},
+    {"perf/train_mfu", "share",
+     "of the dense peak in the precision of training, which is measured on a CPU: 6 operations a "
+     "layer weight and token, 6 a head weight and predicted token, 12 layers d_attention for each "
+     "token that one attends to"},
     {"microbatches", "passes", "forward and backward passes of the update"},
     {"entropy", "nats", "mean of the policy's entropy at the trained tokens"},
     {"sampling/sampling_logp_difference/mean", "nats",
@@ -33,6 +45,31 @@ const MetricDocs docs{
 // Mean divergence (sampling/k3/mean) from which on the rollouts are no longer those of the policy.
 // verl's rejection by k3 uses the same number.
 constexpr double kMismatchAlarm = 0.01;
+
+// Where the time of an update goes, and what it did in it.
+struct StepTimes {
+  double forward = 0, backward = 0, optimizer = 0;  // s
+  TrainingWork work;
+
+  void write(const Decoder& decoder, Metrics& metrics) const {
+    metrics.set("time/forward", forward);
+    metrics.set("time/backward", backward);
+    metrics.set("time/optimizer", optimizer);
+    const double seconds = forward + backward + optimizer;
+    const double gflop = training_flop(decoder.spec(), work) / 1e9;
+    metrics.set("perf/train_tokens_per_s", static_cast<double>(work.tokens) / seconds);
+    metrics.set("perf/train_mfu", gflop / seconds / peak(decoder.training.precision));
+  }
+
+ private:
+  // Of this machine, measured once.
+  static double peak(kernels::Precision precision) {
+    static const double fp32 = kernels::peak_gflops(kernels::WeightFormat::fp32);
+    if (precision == kernels::Precision::fp32) return fp32;
+    static const double bf16 = kernels::peak_gflops(kernels::bf16_format());
+    return bf16;
+  }
+};
 
 at::Tensor concatenated(const Update& update, const std::vector<size_t>& which,
                         std::vector<float> Sample::*field) {
@@ -197,7 +234,7 @@ void for_each_sample(Decoder& decoder, Update& update, double temperature, int64
   const std::vector<Sequence> sequences = sequences_of(update);
   for (const auto& which : split_by_tokens(sequences, max_tokens)) {
     const ops::TokenLogprobs forward =
-        packed_logprobs(decoder, sequences, which, temperature, square_mass);
+        packed_logprobs(decoder, pack(sequences, which), temperature, square_mass);
     int64_t first = 0;
     for (const size_t i : which) {
       body(update.samples[i], forward, first);
@@ -362,34 +399,44 @@ UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, Algorithm& 
                             const std::function<void(Decoder&)>& on_gradient) {
   const std::vector<Sequence> sequences = sequences_of(update);
   const Batches batches = split_by_tokens(sequences, max_tokens);
-  const auto batch_of = [&](const std::vector<size_t>& which) {
-    return make_batch(update, which, packed_logprobs(decoder, sequences, which, temperature));
+  const auto batch_of = [&](const std::vector<size_t>& which, const PackedBatch& packed) {
+    return make_batch(update, which, packed_logprobs(decoder, packed, temperature));
   };
   Coupling coupling;
   const bool couples = algorithm.coupled() != Coupled::nothing;
   if (couples && batches.size() > 1) {
     const at::NoGradGuard no_grad;
     std::vector<TokenBatch> parts;
-    for (const auto& which : batches) parts.push_back(batch_of(which));
+    for (const auto& which : batches) parts.push_back(batch_of(which, pack(sequences, which)));
     coupling = couple(algorithm, update, batches, parts);
   }
   std::map<std::string, double> sums;
   Mismatch mismatch;
+  StepTimes times;
   double entropy = 0;
   for (const auto& which : batches) {
     if (stop != nullptr && stop->load(std::memory_order_relaxed)) throw Interrupted();
-    const TokenBatch batch = batch_of(which);
+    const Clock forward_clock;
+    const PackedBatch packed = pack(sequences, which);
+    const TokenBatch batch = batch_of(which, packed);
+    times.work.add(packed.tokens, std::ssize(packed.rows));
     // One micro-batch: its own forward pass has all that is to be coupled.
     if (couples && batches.size() == 1) coupling = couple(algorithm, update, batches, {batch});
     const Loss loss = algorithm.loss(batch, couples ? &coupling : nullptr);
     for (const auto& [name, value] : loss.metrics) sums[name] += value;
     entropy += sum_of(batch.entropy);
     mismatch.add(batch, update.samples[which.front()].old_is_recorded);
+    times.forward += forward_clock.seconds();
+    const Clock backward_clock;
     loss.value.backward();
+    times.backward += backward_clock.seconds();
   }
   sums.insert(coupling.metrics.begin(), coupling.metrics.end());
   if (on_gradient) on_gradient(decoder);
+  const Clock optimizer_clock;
   const UpdateResult result = apply_update(decoder, state, optimizer, learning_rate);
+  times.optimizer = optimizer_clock.seconds();
+  times.write(decoder, metrics);
   sums["grad_norm"] = result.grad_norm;
   for (const auto& [name, value] : sums) {
     if (std::isfinite(value))
@@ -421,7 +468,7 @@ UpdateResult sft_step(
     tokens += static_cast<double>(response.size());
   }
   for (const auto& which : split_by_tokens(sequences, max_tokens)) {
-    const at::Tensor sum = packed_logprobs(decoder, sequences, which, 1.0).logprob.sum();
+    const at::Tensor sum = packed_logprobs(decoder, pack(sequences, which), 1.0).logprob.sum();
     total -= sum.item<double>();
     (-sum / divisor).backward();
   }

@@ -23,7 +23,7 @@ Trainee load_trainee(const RunConfig& config, const std::optional<fs::path>& che
                                        checkpoint         ? checkpoint->string()
                                        : config.new_model ? "model.new"
                                                           : config.model_path);
-  out.optimizer = std::make_unique<OptimizerState>(*out.model.decoder);
+  out.optimizer = std::make_unique<OptimizerState>(*out.model.decoder, config.moments_in_bytes);
   if (checkpoint) {
     out.progress = load_trainer_state(*checkpoint, config.rollout.prompts_per_step, *out.optimizer);
     if (!out.progress.algorithm.is_null()) config.algorithm->restore(out.progress.algorithm);

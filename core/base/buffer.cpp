@@ -89,6 +89,13 @@ int64_t available_memory() {
   return bytes;
 }
 
+int64_t peak_memory() { return number_in("/proc/self/status", "VmHWM:").value_or(0) * 1024; }
+
+bool reset_peak_memory() {
+  std::ofstream file("/proc/self/clear_refs");
+  return static_cast<bool>(file << "5" << std::flush);
+}
+
 Buffer::Buffer(size_t bytes) : size_(bytes) {
   if (bytes == 0) return;
   if (bytes < kSmall) {

@@ -13,6 +13,11 @@ namespace vernier {
 /// limited.
 int64_t available_memory();
 
+/// Most bytes that this process held at a time since it began, or since reset_peak_memory().
+int64_t peak_memory();
+/// False where the system does not let a process forget its peak.
+bool reset_peak_memory();
+
 /// Bytes that begin on a cache line and are zero at first. All but small ones lie in pages of the
 /// system of the large kind, where it has them: they cost nothing until they are written, and
 /// reading them in order meets a page table seldom.

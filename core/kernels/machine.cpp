@@ -74,13 +74,14 @@ typedef float Vec16 __attribute__((vector_size(64)));
 struct Peak {
   float (*run)(int64_t count);
   int64_t multiplied;  // numbers a count
+  int64_t count = 1'000'000;
 };
 
 Peak widest(WeightFormat format) {
 #if defined(__x86_64__)
   const std::string set = instruction_set();
   const bool pairs = format == WeightFormat::bf16_pairs;
-  if (pairs && set == "avx512+amx") return {multiply_tiles, 4 * 16 * 16 * 32};
+  if (pairs && set == "avx512+amx") return {multiply_tiles, 4 * 16 * 16 * 32, 100'000};
   if (pairs) return {multiply_pairs, kChains * 32};
   if (set.starts_with("avx512")) return {multiply_add_16, kChains * 16};
   if (set == "avx2") return {multiply_add_8, kChains * 8};
@@ -116,15 +117,14 @@ double read_gb_per_s() {
 }
 
 double peak_gflops(WeightFormat format) {
-  constexpr int64_t kCount = 4'000'000;
   const Peak peak = widest(format);
   const int threads = kernel_pool().threads();
   std::atomic<float> sink = 0;
   double best = 0;
   for (int pass = 0; pass < 7; ++pass) {
     const Clock clock;
-    kernel_pool().run(threads, [&](int64_t) { sink = peak.run(kCount); });
-    const auto operations = static_cast<double>(2 * peak.multiplied * kCount * threads);
+    kernel_pool().run(threads, [&](int64_t) { sink = peak.run(peak.count); });
+    const auto operations = static_cast<double>(2 * peak.multiplied * peak.count * threads);
     best = std::max(best, operations / clock.seconds() / 1e9);
   }
   return best;

@@ -9,7 +9,7 @@ namespace vernier::kernels {
 double read_gb_per_s();
 
 /// GFLOP a second that all threads multiply and add together in products of this format, without
-/// touching memory: best of several passes. About a tenth of a second.
+/// touching memory: best of several passes. A few hundredths of a second.
 double peak_gflops(WeightFormat format);
 
 }  // namespace vernier::kernels

@@ -1,5 +1,6 @@
 #include "core/weights/dequantize.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -214,6 +215,8 @@ Format format_of(DType type) {
       return format<q5_k, 256, 176>();
     case DType::q6_k:
       return format<q6_k, 256, 210>();
+    case DType::u8:
+      return {{1, 1}, [](Bytes in, int64_t numel, float* out) { std::copy_n(in, numel, out); }};
   }
   ensure(false, "a known value type");
   return {};

@@ -42,6 +42,8 @@ const char* name_of(DType type) {
       return "Q5_K";
     case DType::q6_k:
       return "Q6_K";
+    case DType::u8:
+      return "U8";
   }
   ensure(false, "a known value type");
   return "";

@@ -22,7 +22,7 @@ constexpr const char* kMetadata = "__metadata__";
 static_assert(std::endian::native == std::endian::little, "files are little-endian");
 
 std::optional<DType> parse_dtype(const std::string& name) {
-  for (const DType type : {DType::f32, DType::f16, DType::bf16})
+  for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::u8})
     if (name == name_of(type)) return type;
   return std::nullopt;
 }
@@ -62,7 +62,8 @@ void read_metadata(const SortedJson& value, const std::string& path,
 }
 
 // One entry of the header. The offset is still from the head of the data.
-TensorInfo read_tensor(const std::string& name, const SortedJson& entry, const std::string& path) {
+TensorInfo read_tensor(const std::string& name, const SortedJson& entry, const std::string& path,
+                       bool with_bytes) {
   const auto refuse = [&](const auto&... parts) {
     fail(path, ": tensor '", name, "': ", parts...);
   };
@@ -77,7 +78,7 @@ TensorInfo read_tensor(const std::string& name, const SortedJson& entry, const s
   const SortedJson& type = entry["dtype"];
   if (!type.is_string()) refuse("'dtype' is not a string");
   const auto dtype = parse_dtype(type.get_ref<const std::string&>());
-  if (!dtype)
+  if (!dtype || (*dtype == DType::u8 && !with_bytes))
     refuse("dtype ", type.get_ref<const std::string&>(),
            " is not supported; F32, F16 and BF16 are");
   tensor.dtype = *dtype;
@@ -161,7 +162,8 @@ std::string make_header(const std::vector<SafetensorsWriter::Planned>& plan,
 
 }  // namespace
 
-SafetensorsFile::SafetensorsFile(const fs::path& path) : file_(std::make_unique<MappedFile>(path)) {
+SafetensorsFile::SafetensorsFile(const fs::path& path, bool with_bytes)
+    : file_(std::make_unique<MappedFile>(path)) {
   const std::string& name = file_->path();
   const std::string_view text = header_text(file_->bytes(), name);
   const SortedJson header = parse_sorted_json(text, cat(name, ": header"));
@@ -169,7 +171,7 @@ SafetensorsFile::SafetensorsFile(const fs::path& path) : file_(std::make_unique<
     if (key == kMetadata)
       read_metadata(entry, name, metadata_);
     else
-      tensors_.push_back(read_tensor(key, entry, name));
+      tensors_.push_back(read_tensor(key, entry, name, with_bytes));
   }
   place_tensors(tensors_, kLengthBytes + text.size(), file_->bytes().size(), name);
   for (size_t i = 0; i < tensors_.size(); ++i) index_.emplace(tensors_[i].name, i);
@@ -185,6 +187,13 @@ void SafetensorsFile::read(const TensorInfo& tensor, float* out) const {
   ensure(tensor.offset <= bytes.size() && tensor.bytes <= bytes.size() - tensor.offset,
          "a tensor of this file");
   dequantize(tensor.dtype, bytes.data() + tensor.offset, tensor.numel(), out);
+}
+
+void SafetensorsFile::read_bytes(const TensorInfo& tensor, void* out) const {
+  const auto bytes = file_->bytes();
+  ensure(tensor.offset <= bytes.size() && tensor.bytes <= bytes.size() - tensor.offset,
+         "a tensor of this file");
+  std::memcpy(out, bytes.data() + tensor.offset, tensor.bytes);
 }
 
 SafetensorsWriter::SafetensorsWriter(const fs::path& path, std::vector<Planned> plan,
@@ -212,6 +221,12 @@ void SafetensorsWriter::write(const float* values) {
     });
     file_.write(piece.data(), piece.size() * sizeof(uint16_t));
   }
+}
+
+void SafetensorsWriter::write(const uint8_t* values) {
+  ensure(next_ < plan_.size() && plan_[next_].dtype == DType::u8, "bytes of the plan");
+  const TensorInfo tensor{.name = {}, .shape = plan_[next_++].shape};
+  file_.write(values, static_cast<size_t>(tensor.numel()));
 }
 
 void SafetensorsWriter::commit() {

@@ -13,7 +13,7 @@
 
 namespace vernier {
 
-enum class DType { f32, f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k };
+enum class DType { f32, f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k, u8 };
 
 const char* name_of(DType type);
 
@@ -64,7 +64,8 @@ class GgufFile {
 /// that cover the data without hole or overlap, sizes that fit shapes, no duplicate name.
 class SafetensorsFile {
  public:
-  explicit SafetensorsFile(const fs::path& path);
+  /// `with_bytes`: U8 is allowed too, which no weight is stored as.
+  explicit SafetensorsFile(const fs::path& path, bool with_bytes = false);
 
   const std::string& path() const { return file_->path(); }
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
@@ -73,6 +74,8 @@ class SafetensorsFile {
 
   /// Converts a tensor to fp32 into `out`, numel() values.
   void read(const TensorInfo& tensor, float* out) const;
+  /// Copies a tensor as it is stored, TensorInfo::bytes of it.
+  void read_bytes(const TensorInfo& tensor, void* out) const;
 
  private:
   std::unique_ptr<MappedFile> file_;
@@ -88,7 +91,7 @@ class SafetensorsWriter {
   struct Planned {
     std::string name;
     std::vector<int64_t> shape;
-    DType dtype = DType::f32;  // f32, f16 or bf16
+    DType dtype = DType::f32;  // f32, f16, bf16 or u8
   };
 
   SafetensorsWriter(const fs::path& path, std::vector<Planned> plan,
@@ -97,6 +100,8 @@ class SafetensorsWriter {
   /// The next tensor of the plan, from fp32 (rounded to nearest even where the type is narrower). A
   /// value that the type does not reach is a UsageError that names the tensor.
   void write(const float* values);
+  /// The next tensor, which is u8.
+  void write(const uint8_t* values);
 
   /// Throws BugError where a tensor of the plan is missing.
   void commit();

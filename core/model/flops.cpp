@@ -1,0 +1,36 @@
+#include "core/model/flops.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace vernier {
+
+void TrainingWork::add(const PackedTokens& packed, int64_t head) {
+  tokens += packed.size();
+  head_tokens += head;
+  for (const int32_t position : packed.positions) seen += position + 1;
+}
+
+double training_flop(const ModelSpec& spec, const TrainingWork& work) {
+  const auto number = [](int64_t value) { return static_cast<double>(value); };
+  const int64_t attended = spec.num_attention_heads * spec.head_dim;
+  const int64_t row = attended + 2 * spec.num_key_value_heads * spec.head_dim;
+  const int64_t layer = spec.hidden_size * (row + attended + 3 * spec.intermediate_size);
+  return 6 * number(spec.num_hidden_layers) * number(layer) * number(work.tokens) +
+         6 * number(spec.hidden_size) * number(spec.vocab_size) * number(work.head_tokens) +
+         12 * number(spec.num_hidden_layers) * number(attended) * work.seen;
+}
+
+double dense_peak_gflops(const std::string& device) {
+  // The first name that the device's holds.
+  static constexpr std::pair<const char*, double> kPeaks[] = {
+      {"H100 PCIe", 756e3}, {"H100 NVL", 835e3}, {"H100", 989e3}, {"H200", 989e3},
+      {"H800 PCIe", 756e3}, {"H800", 989e3},     {"H20", 148e3},  {"A100", 312e3},
+      {"A800", 312e3},      {"L40S", 362e3}};
+  const auto* found = std::find_if(std::begin(kPeaks), std::end(kPeaks), [&](const auto& peak) {
+    return device.find(peak.first) != std::string::npos;
+  });
+  return found == std::end(kPeaks) ? 0 : found->second;
+}
+
+}  // namespace vernier

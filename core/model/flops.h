@@ -1,0 +1,35 @@
+// What a training pass multiplies, and how much of that a device could do at most.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "core/kernels/ops.h"
+#include "core/model/spec.h"
+
+namespace vernier {
+
+/// Tokens that went forward and back.
+struct TrainingWork {
+  int64_t tokens = 0;       // through the layers
+  int64_t head_tokens = 0;  // through the head: those whose log-probability was asked for
+  double seen = 0;          // tokens that they attend to, added up; a window is left out of account
+
+  void add(const PackedTokens& packed, int64_t head);
+};
+
+/// Floating-point operations of full training:
+///
+///   6 (layer weights) tokens + 6 (head weights) head_tokens + 12 layers (heads head_dim) seen
+///
+/// A product is two operations a weight, forward, for its input's gradient and for its own; norms,
+/// biases and the embedding's rows are left out. Of one long sequence `seen` is half its length a
+/// token, which makes the last term 6 layers d_att length: LLMQ's definition (IST-DASLab/llmq,
+/// README). Computing activations again does not count.
+double training_flop(const ModelSpec& spec, const TrainingWork& work);
+
+/// Dense bf16 peak of a GPU by the name CUDA gives it, in GFLOP/s, from its data sheet; 0 where it
+/// is not known. Sparse peaks are twice that and not of these products.
+double dense_peak_gflops(const std::string& device);
+
+}  // namespace vernier
