@@ -52,7 +52,7 @@ void judge(Group& group) {
   for (Response& response : group.responses) {
     response.correct = (response.ids.front() + response.sample) % 2 == 0;
     response.reward = *response.correct ? 1.0 : 0.0;
-    response.rewards = {{.name = "accuracy", .value = *response.reward}};
+    response.rewards = {{"accuracy", *response.reward, 1, ""}};
   }
 }
 
