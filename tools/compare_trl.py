@@ -162,6 +162,9 @@ def main():
         return run_trl(options)
     if options.trl_batch and (options.prompts * options.n % options.trl_batch or options.trl_batch % options.n):
         parser.error(f"--trl-batch: {options.trl_batch} does not split {options.prompts * options.n} responses into whole groups of {options.n}")
+    options.bench = options.bench.resolve()
+    if not options.bench.is_file():
+        parser.error(f"--bench: {options.bench} is not there; build the target vernier_bench")
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         if options.model == TINY:

@@ -35,6 +35,8 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 CHARACTERS = "0123456789+-=#? abcdefghijklmnopqrstuvwxy"
+MERGES = (("a", "b"),)
+END = len(CHARACTERS) + len(MERGES)  # the last token
 TEMPERATURE = 0.8
 MAX_COMPLETION_LENGTH = 24
 OPTIMIZER = {"learning_rate": 1e-6, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0, "grad_clip": 1.0}
@@ -49,12 +51,12 @@ GSPO = (3e-4, 4e-4)
 
 
 def make_model(folder):
-    save_tokenizer(folder, CHARACTERS, merges=())
+    save_tokenizer(folder, CHARACTERS, MERGES)
     torch.manual_seed(17)
     model = LlamaForCausalLM(LlamaConfig(
-        vocab_size=len(CHARACTERS) + 1, hidden_size=32, intermediate_size=44, num_hidden_layers=2, num_attention_heads=4,
+        vocab_size=END + 1, hidden_size=32, intermediate_size=44, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, head_dim=8, max_position_embeddings=64, rms_norm_eps=1e-5, tie_word_embeddings=True,
-        bos_token_id=None, eos_token_id=len(CHARACTERS), pad_token_id=None))
+        bos_token_id=None, eos_token_id=END, pad_token_id=None))
     with torch.no_grad():
         for name, weight in model.named_parameters():
             spread = 0.2 if "embed" in name else 0.25
@@ -76,12 +78,12 @@ def logprobs(model, row):
 @torch.no_grad()
 def draw(model, prompt, length, stops):
     """`length` tokens, the last one the end token where the response stops by itself."""
-    end, ids = model.config.eos_token_id, list(prompt)
+    ids = list(prompt)
     for _ in range(length - stops):
         logits = model(torch.tensor([ids])).logits[0, -1] / TEMPERATURE
-        logits[end] = -math.inf
+        logits[END] = -math.inf
         ids.append(torch.multinomial(logits.softmax(-1), 1).item())
-    return ids[len(prompt):] + [end] * stops
+    return ids[len(prompt):] + [END] * stops
 
 
 def gaps(group, lp):
