@@ -6,7 +6,7 @@ autograd and AdamW through `transformers`, one sequence at a time, without packi
 The environment, Python 3.11 or later:
 
     python3 -m venv golden-venv
-    golden-venv/bin/pip install torch==2.11.0 transformers==5.24.0 numpy safetensors gguf==0.19.0 accelerate
+    golden-venv/bin/pip install torch==2.11.0 transformers==5.24.0 numpy
 
     step/model/                    a Llama of two layers with random weights, fp32
     step/rollouts.jsonl            rollout rows with token fields, as `vernier replay` reads them
@@ -277,7 +277,7 @@ def main():
             (folder / case).mkdir()
             save_file(gradient, folder / case / "gradient.safetensors")
             save_file(weights, folder / case / "weights.safetensors")
-            cases.append({"name": case, "algo": {"type": name} | keys, "old_logprobs": old, "loss": significant(loss), "grad_norm": significant(norm, 8)})
+            cases.append({"name": case, "algo": {"type": name} | keys, "old_logprobs": old, "loss": round(loss, 12) + 0.0, "grad_norm": significant(norm, 8)})
             note(f"{case}: loss {loss:.6f}, norm {norm:.6f}")
     write(folder / "step.json", dump({"versions": versions("torch", "transformers", "safetensors"), "temperature": TEMPERATURE,
                                       "max_completion_length": MAX_COMPLETION_LENGTH, "optimizer": OPTIMIZER, "cases": cases}) + "\n")
