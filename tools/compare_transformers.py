@@ -51,11 +51,11 @@ def vernier(program, *arguments):
     return done.returncode, done.stderr.strip().splitlines()[-1] if done.stderr.strip() else ""
 
 
-def save_tokenizer(folder):
-    """A byte-level tokenizer that is smaller than the vocabulary of the models."""
-    symbols = [c if c != " " else "\u0120" for c in CHARACTERS]
-    vocabulary = {symbol: i for i, symbol in enumerate([*symbols, "ab", "abc"])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[("a", "b"), ("ab", "c")]))
+def save_tokenizer(folder, characters=CHARACTERS, merges=(("a", "b"), ("ab", "c"))):
+    """A byte-level tokenizer of ASCII characters and an end token."""
+    symbols = [c if c != " " else "\u0120" for c in characters] + ["".join(pair) for pair in merges]
+    vocabulary = {symbol: i for i, symbol in enumerate(symbols)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=list(merges)))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(["<|end|>"])
