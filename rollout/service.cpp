@@ -21,18 +21,18 @@ struct Open {  // a generation that the engine has
   int64_t left = 0;           // responses that have not ended
 };
 
-Progress news(const Response& response, size_t heard, int64_t choice, bool ended) {
+News news(const Response& response, size_t heard, int64_t choice, bool ended) {
   const auto from = [heard](const auto& list) {
     return std::decay_t<decltype(list)>(
         list.begin() + static_cast<std::ptrdiff_t>(std::min(heard, list.size())), list.end());
   };
-  Progress out{.choice = choice,
-               .ids = from(response.ids),
-               .logprobs = from(response.logprobs),
-               .top_logprobs = from(response.top_logprobs),
-               .ended = ended,
-               .flags = {},
-               .forced = {}};
+  News out{.choice = choice,
+           .ids = from(response.ids),
+           .logprobs = from(response.logprobs),
+           .top_logprobs = from(response.top_logprobs),
+           .ended = ended,
+           .flags = {},
+           .forced = {}};
   if (ended) {
     out.finish_reason = response.finish_reason;
     out.flags = response.flags;
@@ -149,7 +149,7 @@ void Service::Worker::grown(int64_t number, int64_t choice, bool stepwise, const
   Open& one = open.at(number);
   size_t& heard = one.heard[static_cast<size_t>(choice)];
   if (!stepwise && !ended && heard > 0) return;
-  Progress progress = news(response, heard, choice, ended);
+  News progress = news(response, heard, choice, ended);
   heard = response.ids.size();
   const auto& tell = one.listener.progress;
   if (!ended) return tell(std::move(progress));

@@ -28,7 +28,7 @@ struct Generation {
 };
 
 /// What is new of one response.
-struct Progress {
+struct News {
   int64_t choice = 0;  // place of its prompt times num_generations, plus its sample
   std::vector<int32_t> ids;
   std::vector<float> logprobs;
@@ -45,7 +45,7 @@ enum class Failure { usage, machine, stopping };
 
 /// Who waits for a generation. Called on the engine's thread.
 struct Listener {
-  std::function<void(Progress&&)> progress;
+  std::function<void(News&&)> progress;
   /// It is over, and not finished.
   std::function<void(Failure failure, const std::string& message)> failed;
 };

@@ -113,15 +113,15 @@ struct Scene {
   Answer answer() const { return Answer(request, head, {{0, 1}}, pieces); }
 };
 
-Progress progress_of(const Ids& ids, bool ended, FinishReason reason = FinishReason::length,
-                     std::vector<std::string> flags = {}) {
-  Progress out{.ids = ids,
-               .logprobs = {},
-               .top_logprobs = {},
-               .ended = ended,
-               .finish_reason = reason,
-               .flags = std::move(flags),
-               .forced = {}};
+News progress_of(const Ids& ids, bool ended, FinishReason reason = FinishReason::length,
+                 std::vector<std::string> flags = {}) {
+  News out{.ids = ids,
+           .logprobs = {},
+           .top_logprobs = {},
+           .ended = ended,
+           .finish_reason = reason,
+           .flags = std::move(flags),
+           .forced = {}};
   for (const int32_t id : ids) {
     out.logprobs.push_back(-0.5F);
     out.top_logprobs.push_back({{id, -0.5F}, {2, -1.5F}});
@@ -167,7 +167,7 @@ TEST_CASE("the shape of a chat's answer, whole and in chunks") {
   scene.request.chat = scene.request.logprobs = true;
   scene.request.rollout.top_logprobs = 1;
   Answer whole = scene.answer();
-  Progress one = progress_of({2}, true);
+  News one = progress_of({2}, true);
   one.top_logprobs[0].resize(1);
   whole.add(one);
   const std::string entry =
@@ -196,7 +196,7 @@ TEST_CASE("the shape of a chat's answer, whole and in chunks") {
 
 TEST_CASE("a text leaves out what ended it: end token, stop token, stop text over a border") {
   Scene scene;
-  const auto text_of = [&](const Progress& progress) {
+  const auto text_of = [&](const News& progress) {
     Answer answer = scene.answer();
     answer.add(progress);
     return Json::parse(answer.whole())["choices"][0]["text"].get<std::string>();

@@ -79,7 +79,8 @@ class Job {
       const Json all = Json::parse(line);
       Json row;
       for (const auto& [key, value] : all.items())
-        if (!key.starts_with("time/") && !key.starts_with("perf/")) row[key] = value;
+        if (!key.starts_with("time/") && !key.starts_with("perf/") && !key.starts_with("memory/"))
+          row[key] = value;
       rows.push_back(row);
     }
     return rows;

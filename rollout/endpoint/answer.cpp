@@ -30,7 +30,7 @@ Json chat_logprob(const std::string& bytes, float logprob) {
 }
 
 // Whether the last token of a response that has ended is what ended it: no part of the text.
-bool ended_by_token(const Progress& progress) {
+bool ended_by_token(const News& progress) {
   return progress.ended && progress.finish_reason == FinishReason::stop &&
          std::none_of(progress.flags.begin(), progress.flags.end(),
                       [](const std::string& flag) { return flag.starts_with("stop:"); });
@@ -80,7 +80,7 @@ void Answer::begin(Choice& choice, int64_t index) const {
   choice.part = std::move(part);
 }
 
-std::string Answer::add(const Progress& progress) {
+std::string Answer::add(const News& progress) {
   Choice& choice = choices_[static_cast<size_t>(progress.choice)];
   take_in(choice, progress);
   const std::string text = choice.stream.take();
@@ -108,7 +108,7 @@ std::string Answer::add(const Progress& progress) {
   return dump_json(chunk);
 }
 
-void Answer::take_in(Choice& choice, const Progress& progress) {
+void Answer::take_in(Choice& choice, const News& progress) {
   const bool hidden = ended_by_token(progress);
   for (size_t i = 0; i < progress.ids.size(); ++i) {
     const bool last = i + 1 == progress.ids.size();
@@ -119,7 +119,7 @@ void Answer::take_in(Choice& choice, const Progress& progress) {
   if (progress.ended) choice.stream.end();
 }
 
-void Answer::add_logprob(Choice& choice, const Progress& progress, size_t place) const {
+void Answer::add_logprob(Choice& choice, const News& progress, size_t place) const {
   const std::string& bytes = choice.stream.bytes();
   const float logprob = progress.logprobs[place];
   Json& logprobs = choice.part["logprobs"];

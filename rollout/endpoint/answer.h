@@ -30,7 +30,7 @@ class Answer {
          const TokenPieces& pieces);
 
   /// Takes in what is new. Returns it as a chunk of a stream; "" where there is nothing to say yet.
-  std::string add(const Progress& progress);
+  std::string add(const News& progress);
   bool complete() const { return left_ == 0; }
   int64_t prompt_tokens() const { return prompt_tokens_; }
 
@@ -46,8 +46,8 @@ class Answer {
     bool begun = false;
   };
 
-  void take_in(Choice& choice, const Progress& progress);
-  void add_logprob(Choice& choice, const Progress& progress, size_t place) const;
+  void take_in(Choice& choice, const News& progress);
+  void add_logprob(Choice& choice, const News& progress, size_t place) const;
   void begin(Choice& choice, int64_t index) const;
   Json frame(bool chunk) const;
   Json usage() const;

@@ -70,7 +70,7 @@ void Job::submit(const std::string& body) {
   number_ = endpoint_.service_.submit(
       std::move(generation),
       {.progress =
-           [post](Progress&& progress) {
+           [post](News&& progress) {
              post([progress = std::move(progress)](Job& job) { job.hear(progress); });
            },
        .failed =
@@ -153,7 +153,7 @@ std::shared_ptr<const DrawRules> Job::rules(const RolloutConfig& config) const {
   }
 }
 
-void Job::hear(const Progress& progress) {
+void Job::hear(const News& progress) {
   if (over_) return;
   try {
     take_in(progress);
@@ -163,7 +163,7 @@ void Job::hear(const Progress& progress) {
   }
 }
 
-void Job::take_in(const Progress& progress) {
+void Job::take_in(const News& progress) {
   if (!heard_) endpoint_.counters_.first_token(clock_.seconds());
   heard_ = true;
   const std::string chunk = answer_->add(progress);

@@ -26,8 +26,8 @@ class Job : public std::enable_shared_from_this<Job> {
   std::vector<Prompt> prompts(const ApiRequest& request) const;
   RolloutConfig rollout(const ApiRequest& request, const std::vector<Prompt>& prompts) const;
   std::shared_ptr<const DrawRules> rules(const RolloutConfig& config) const;
-  void hear(const Progress& progress);
-  void take_in(const Progress& progress);
+  void hear(const News& progress);
+  void take_in(const News& progress);
   void finish();
   void refuse(int status, const std::string& message, const std::string& param = "",
               const std::string& code = "");
