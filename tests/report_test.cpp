@@ -83,9 +83,9 @@ bool has(const std::string& text, const std::string& part) {
 }
 
 // `counts[i]` answers of length `lengths[i]`, of which a share is right, each to its own prompt.
-std::vector<Answer> answers_of(const std::vector<int64_t>& lengths,
-                               const std::vector<double>& shares, int64_t count) {
-  std::vector<Answer> out;
+std::vector<JudgedAnswer> answers_of(const std::vector<int64_t>& lengths,
+                                     const std::vector<double>& shares, int64_t count) {
+  std::vector<JudgedAnswer> out;
   for (size_t i = 0; i < lengths.size(); ++i)
     for (int64_t k = 0; k < count; ++k) {
       const bool right = static_cast<double>(k) < shares[i] * static_cast<double>(count);
@@ -153,7 +153,7 @@ TEST_CASE("quantile bins cover every value and keep equal values together") {
   CHECK(quantile_edges({7, 7, 7, 7}, 4).size() == 2);
   CHECK(quantile_edges({}, 4).empty());
 
-  std::vector<Answer> answers;
+  std::vector<JudgedAnswer> answers;
   for (int64_t i = 0; i < 777; ++i)
     answers.push_back({i / 3, (i * i) % 91, i % 2 == 0, std::nullopt});
   const LengthCurve curve = length_curve("all", answers, {});
@@ -183,7 +183,7 @@ TEST_CASE("an inverted U is flagged where it is one, and only there") {
 
 TEST_CASE("difficulties make bands, and the curve within a question is free of them") {
   // Hard questions have long answers and low accuracy; within each, the longer answer is right.
-  std::vector<Answer> answers;
+  std::vector<JudgedAnswer> answers;
   for (int64_t group = 0; group < 90; ++group) {
     const int64_t level = group % 3;
     for (int64_t k = 0; k < 4; ++k)
@@ -203,7 +203,7 @@ TEST_CASE("difficulties make bands, and the curve within a question is free of t
   CHECK(within.bins.front().accuracy.value == doctest::Approx(-0.5));
   CHECK(difficulty_curves(answers_of({5, 9}, {.5, .5}, 50), {}).empty());
 
-  for (Answer& answer : answers) answer.difficulty = static_cast<double>(answer.group % 9);
+  for (JudgedAnswer& answer : answers) answer.difficulty = static_cast<double>(answer.group % 9);
   const std::vector<LengthCurve> thirds = difficulty_curves(answers, {});
   REQUIRE(thirds.size() == 3);
   CHECK(thirds[0].label == "difficulty 0–2");

@@ -33,6 +33,9 @@ breach "torch/torch.h is banned:" "$(git grep -nE '#include <torch/torch.h>' -- 
 breach "spdlog outside log.cpp:" "$(git grep -nl 'spdlog/' -- '*.cpp' '*.h' | grep -v core/base/log.cpp)"
 breach "toml++ outside config.cpp:" "$(git grep -nl 'toml++/' -- '*.cpp' '*.h' | grep -v core/base/config.cpp)"
 breach "Boost outside the HTTP server:" "$(git grep -nl 'boost/' -- '*.cpp' '*.h' | grep -v rollout/endpoint/http_)"
+# The linker keeps one of two inline functions of one name, and says nothing.
+breach "types of one name in two headers:" "$(git ls-files -- '*.h' | xargs grep -hoE '^(struct|class) [A-Za-z]+.*[{]$' |
+  awk '{print $2}' | sort | uniq -d)"
 breach "files over 600 lines:" "$(echo "$sources" | xargs wc -l | awk '$1 > 600 && $2 != "total" {print $2": "$1}')"
 
 [ $failed = 0 ] && echo "check: formatting, includes and sizes are in order"

@@ -112,9 +112,9 @@ Json train_json(const Report& report, const Run& run) {
   return out;
 }
 
-Json histogram_json(const Answers& answers, const Histogram& histogram) {
+Json histogram_json(const Answers& answers, const LengthHistogram& histogram) {
   double sum = 0;
-  for (const Answer& answer : answers.rows) sum += static_cast<double>(answer.num_tokens);
+  for (const JudgedAnswer& answer : answers.rows) sum += static_cast<double>(answer.num_tokens);
   const auto n = static_cast<double>(answers.rows.size());
   return {{"source", answers.source},           {"step", answers.step},
           {"num_samples", answers.rows.size()}, {"mean_length", n > 0 ? sum / n : kUndefined},

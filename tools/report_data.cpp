@@ -153,7 +153,7 @@ Answers read_evaluation(const fs::path& path, int64_t step, const std::string& r
     }
     if (reason != "stop" && reason != "length")
       fail(where, ": finish_reason: is '", reason, "', not stop, length, deadline or aborted");
-    Answer answer;
+    JudgedAnswer answer;
     answer.group = count_at(row, "group", where);
     answer.num_tokens = count_at(row, "num_tokens", where);
     if (const auto correct = row.find("correct"); correct != row.end() && !correct->is_null()) {
@@ -200,7 +200,7 @@ Answers read_index(const fs::path& path, int64_t step) {
         fail(reader.where(), ": ", name, ": '", field, "' is not a whole number from 0 on");
       return value;
     };
-    Answer answer;
+    JudgedAnswer answer;
     answer.num_tokens = count("length");
     const std::string_view correct = next_field(rest);
     if (correct != "1" && correct != "0" && correct != "-")
@@ -239,7 +239,7 @@ std::map<int64_t, fs::path> step_files(const fs::path& folder,
 void complete(Checkpoint& checkpoint, const Answers& answers, const std::string& run_name,
               const Bootstrap& bootstrap, std::vector<std::string>& notes) {
   std::map<int64_t, std::vector<Tally>> groups;  // correct, length, right length, wrong length
-  for (const Answer& answer : answers.rows) {
+  for (const JudgedAnswer& answer : answers.rows) {
     auto& tally = groups.try_emplace(answer.group, 4).first->second;
     const auto add = [&](size_t column, double value) {
       tally[column].sum += value;
@@ -311,7 +311,7 @@ void read_rollouts(const fs::path& folder, Run& run) {
     last = read_index(path, step);
     SampledTokens& sum = run.sampled;
     ++sum.num_steps;
-    for (const Answer& answer : last.rows) {
+    for (const JudgedAnswer& answer : last.rows) {
       const bool right = answer.correct.value_or(false);
       ++sum.num_answers;
       sum.tokens += answer.num_tokens;
@@ -344,9 +344,9 @@ std::vector<CheckpointPlace> find_frontier(const std::vector<Run>& runs) {
 // Rollouts of step 0 or 1 were drawn from the start policy as well.
 bool from_start(const Answers& rollouts) { return rollouts.step >= 0 && rollouts.step <= 1; }
 
-bool has_groups(std::span<const Answer> answers) {
+bool has_groups(std::span<const JudgedAnswer> answers) {
   std::set<int64_t> seen;
-  return std::any_of(answers.begin(), answers.end(), [&](const Answer& answer) {
+  return std::any_of(answers.begin(), answers.end(), [&](const JudgedAnswer& answer) {
     return answer.correct && !seen.insert(answer.group).second;
   });
 }
@@ -379,10 +379,10 @@ std::vector<StartPolicy> find_starts(const std::vector<Run>& runs, const Bootstr
   return out;
 }
 
-Histogram make_histogram(const Answers& answers, double width, size_t num_bins) {
-  Histogram out;
+LengthHistogram make_histogram(const Answers& answers, double width, size_t num_bins) {
+  LengthHistogram out;
   for (auto* counts : {&out.right, &out.wrong, &out.unjudged}) counts->assign(num_bins, 0);
-  for (const Answer& answer : answers.rows) {
+  for (const JudgedAnswer& answer : answers.rows) {
     const auto bin = static_cast<size_t>(static_cast<double>(answer.num_tokens) / width);
     ++(!answer.correct ? out.unjudged : *answer.correct ? out.right : out.wrong)[bin];
   }
@@ -394,7 +394,8 @@ void make_histograms(Report& report) {
   int64_t longest = 0;
   for (const Run& run : report.runs)
     for (const Answers* answers : {&run.first, &run.last})
-      for (const Answer& answer : answers->rows) longest = std::max(longest, answer.num_tokens);
+      for (const JudgedAnswer& answer : answers->rows)
+        longest = std::max(longest, answer.num_tokens);
   const double wanted = std::max(1.0, static_cast<double>(longest) / 40);
   const double power = std::pow(10.0, std::floor(std::log10(wanted)));
   const double lead = wanted / power;

@@ -18,7 +18,7 @@ namespace vernier {
 struct Answers {
   std::string source;  // "eval/step_0.jsonl"; "" where there is none
   int64_t step = -1;
-  std::vector<Answer> rows;
+  std::vector<JudgedAnswer> rows;
   int64_t num_clipped = 0;     // of `rows`, ended by `length`
   int64_t num_unmeasured = 0;  // ended by deadline or abort; not in `rows`
 };
@@ -52,7 +52,7 @@ struct SampledTokens {
 };
 
 /// Numbers of answers by length, in bins of `Report::bin_width` from 0 on.
-struct Histogram {
+struct LengthHistogram {
   std::vector<int64_t> right, wrong, unjudged;
 };
 
@@ -65,7 +65,7 @@ struct Run {
   Answers first, last;  // of the evaluations, or of the rollouts where there are none
   Answers first_rollouts;
   SampledTokens sampled;
-  Histogram first_histogram, last_histogram;
+  LengthHistogram first_histogram, last_histogram;
 
   /// Time of the RL steps; NaN where no row states it.
   double wall_s() const;

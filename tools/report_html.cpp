@@ -104,7 +104,7 @@ std::string cost_rows(const Report& report) {
     const Run& run = report.runs[i];
     const auto [start, last] = ends(run);
     double all = 0, wrong = 0;
-    for (const Answer& answer : run.last.rows) {
+    for (const JudgedAnswer& answer : run.last.rows) {
       if (!answer.correct) continue;
       all += static_cast<double>(answer.num_tokens);
       if (!*answer.correct) wrong += static_cast<double>(answer.num_tokens);

@@ -193,11 +193,11 @@ Picture split_picture(const Report& report) {
   return out;
 }
 
-Panel histogram_panel(const Run& run, const Answers& answers, const Histogram& histogram,
+Panel histogram_panel(const Run& run, const Answers& answers, const LengthHistogram& histogram,
                       double width, size_t colour) {
   const auto n = static_cast<double>(answers.rows.size());
   double sum = 0;
-  for (const Answer& answer : answers.rows) sum += static_cast<double>(answer.num_tokens);
+  for (const JudgedAnswer& answer : answers.rows) sum += static_cast<double>(answer.num_tokens);
   Panel panel{cat(run.name, ", step ", answers.step, ": mean ", fixed(sum / n, 1),
                   ", n = ", answers.rows.size()),
               "length [tokens]",

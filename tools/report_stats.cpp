@@ -133,13 +133,13 @@ std::vector<double> quantile_edges(std::vector<double> values, size_t max_bins) 
   return edges;
 }
 
-LengthCurve length_curve(std::string label, std::span<const Answer> answers,
+LengthCurve length_curve(std::string label, std::span<const JudgedAnswer> answers,
                          const Bootstrap& bootstrap) {
   LengthCurve curve;
   curve.label = std::move(label);
   std::vector<double> lengths;
   std::set<int64_t> prompts;
-  for (const Answer& answer : answers) {
+  for (const JudgedAnswer& answer : answers) {
     if (!answer.correct) continue;
     lengths.push_back(static_cast<double>(answer.num_tokens));
     prompts.insert(answer.group);
@@ -150,7 +150,7 @@ LengthCurve length_curve(std::string label, std::span<const Answer> answers,
   const size_t num_bins = std::clamp<size_t>(lengths.size() / kMinBinAnswers, 3, kMaxBins);
   const std::vector<double> edges = quantile_edges(std::move(lengths), num_bins);
   std::vector<Placed> values;
-  for (const Answer& answer : answers) {
+  for (const JudgedAnswer& answer : answers) {
     if (!answer.correct) continue;
     const auto length = static_cast<double>(answer.num_tokens);
     values.push_back({answer.group, bin_of(edges, length), length, *answer.correct ? 1.0 : 0.0});
@@ -169,10 +169,10 @@ LengthCurve length_curve(std::string label, std::span<const Answer> answers,
   return curve;
 }
 
-std::vector<LengthCurve> difficulty_curves(std::span<const Answer> answers,
+std::vector<LengthCurve> difficulty_curves(std::span<const JudgedAnswer> answers,
                                            const Bootstrap& bootstrap) {
   std::vector<double> difficulties;
-  for (const Answer& answer : answers)
+  for (const JudgedAnswer& answer : answers)
     if (answer.correct && answer.difficulty) difficulties.push_back(*answer.difficulty);
   const std::set<double> distinct(difficulties.begin(), difficulties.end());
   if (distinct.size() < 2) return {};
@@ -182,8 +182,8 @@ std::vector<LengthCurve> difficulty_curves(std::span<const Answer> answers,
     edges = quantile_edges(std::move(difficulties), kDifficultyBands);
   std::vector<LengthCurve> out;
   for (size_t band = 0; band + 1 < edges.size(); ++band) {
-    std::vector<Answer> members;
-    for (const Answer& answer : answers)
+    std::vector<JudgedAnswer> members;
+    for (const JudgedAnswer& answer : answers)
       if (answer.difficulty && *answer.difficulty >= edges[band] &&
           *answer.difficulty < edges[band + 1])
         members.push_back(answer);
@@ -196,9 +196,10 @@ std::vector<LengthCurve> difficulty_curves(std::span<const Answer> answers,
   return out;
 }
 
-LengthCurve within_question_curve(std::span<const Answer> answers, const Bootstrap& bootstrap) {
-  std::map<int64_t, std::vector<const Answer*>> groups;
-  for (const Answer& answer : answers)
+LengthCurve within_question_curve(std::span<const JudgedAnswer> answers,
+                                  const Bootstrap& bootstrap) {
+  std::map<int64_t, std::vector<const JudgedAnswer*>> groups;
+  for (const JudgedAnswer& answer : answers)
     if (answer.correct) groups[answer.group].push_back(&answer);
   LengthCurve curve;
   curve.label = "within a question";
@@ -207,10 +208,10 @@ LengthCurve within_question_curve(std::span<const Answer> answers, const Bootstr
     if (members.size() < 2) continue;
     const auto n = static_cast<double>(members.size());
     double num_right = 0;
-    for (const Answer* answer : members) num_right += *answer->correct ? 1 : 0;
-    for (const Answer* answer : members) {
+    for (const JudgedAnswer* answer : members) num_right += *answer->correct ? 1 : 0;
+    for (const JudgedAnswer* answer : members) {
       double below = 0, equal = 0;  // equal lengths share the middle of their ranks
-      for (const Answer* other : members) {
+      for (const JudgedAnswer* other : members) {
         below += other->num_tokens < answer->num_tokens ? 1 : 0;
         equal += other->num_tokens == answer->num_tokens ? 1 : 0;
       }

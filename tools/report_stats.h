@@ -18,13 +18,13 @@ namespace vernier {
 Estimate wilson(double right, double count);
 
 /// One response that was measured.
-struct Answer {
+struct JudgedAnswer {
   int64_t group = 0;  // the prompt it answers
   int64_t num_tokens = 0;
   std::optional<bool> correct;
   std::optional<double> difficulty;
 
-  bool operator==(const Answer&) const = default;
+  bool operator==(const JudgedAnswer&) const = default;
 };
 
 /// Means over the `width` values around each; undefined values stay so and do not count.
@@ -60,15 +60,16 @@ struct LengthCurve {
 std::vector<double> quantile_edges(std::vector<double> values, size_t max_bins);
 
 /// Accuracy by length in quantile bins. No bins where there are fewer than 30 judged answers.
-LengthCurve length_curve(std::string label, std::span<const Answer> answers,
+LengthCurve length_curve(std::string label, std::span<const JudgedAnswer> answers,
                          const Bootstrap& bootstrap);
 
 /// The same for thirds of the difficulties, or for each difficulty where there are at most four.
-std::vector<LengthCurve> difficulty_curves(std::span<const Answer> answers,
+std::vector<LengthCurve> difficulty_curves(std::span<const JudgedAnswer> answers,
                                            const Bootstrap& bootstrap);
 
 /// Centred correctness by centred length rank, over questions of two or more judged answers. Free
 /// of the pooled curve's trap: harder questions have longer answers.
-LengthCurve within_question_curve(std::span<const Answer> answers, const Bootstrap& bootstrap);
+LengthCurve within_question_curve(std::span<const JudgedAnswer> answers,
+                                  const Bootstrap& bootstrap);
 
 }  // namespace vernier

@@ -137,7 +137,8 @@ DataTable histogram_table(const Report& report) {
                 {"run", "step", "source", "from [tokens]", "below [tokens]", "right [answers]",
                  "wrong [answers]", "unjudged [answers]"},
                 {}};
-  const auto add_answers = [&](const Run& run, const Answers& answers, const Histogram& histogram) {
+  const auto add_answers = [&](const Run& run, const Answers& answers,
+                               const LengthHistogram& histogram) {
     for (size_t bin = 0; bin < histogram.right.size() && !answers.rows.empty(); ++bin) {
       const double low = static_cast<double>(bin) * report.bin_width;
       out.rows.push_back({run.name, cat(answers.step), answers.source, number(low),
