@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/base/buffer.h"
 #include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/log.h"
@@ -105,6 +106,9 @@ void Learner::update(const std::vector<Group>& groups, size_t count, Metrics& me
     count_update(result, config_, trainee_.progress);
     stop = nullptr;
   }
+  // Rollouts come next. Memory that was written once is worth keeping, unless they will need it.
+  Decoder& decoder = *trainee_.model.decoder;
+  if (available_memory() < decoder.training_memory()) decoder.release_training_memory();
   add_means(found, metrics);
   metrics.set("updates", Json(found.size()));
   metrics.set("time/update", clock.seconds());

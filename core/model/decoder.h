@@ -89,8 +89,9 @@ class Decoder {
   /// How hidden() and logprobs() compute, on the CPU in fp32.
   TrainingOptions training;
 
-  /// Gives back what passes with gradients keep for the next one.
-  void release_training_memory() { memory_ = {}; }
+  /// Bytes of activations that passes with gradients keep for the next one, and giving them back.
+  int64_t training_memory() const { return memory_.activations.bytes(); }
+  void release_training_memory() { memory_.activations.release(); }
 
   /// Hidden states [rows, D] of the tokens of one pass, without gradients. Tokens before a span are
   /// in the cache, its own are written to it. With fp32 weights the same bits as hidden() gives.
