@@ -184,6 +184,11 @@ inline float* score_keys(const float* queries, const Source& source, float* scor
   return scores + (from - first * kTileTokens);
 }
 
+template <long kNumber>
+struct Together {
+  static constexpr long kCount = kNumber;
+};
+
 // out [kHeads][size] = sum over the tokens [from, to) of weights[j - from] * values j, in order of
 // j; weights of a head are `row` apart.
 template <long kHeads, class Source>
@@ -197,29 +202,24 @@ inline void weighted_values(const float* weights, long row, const Source& source
         add(weights + (j - from), rows + j * size);
     }
   };
-  constexpr long kWide = 4 * kLanes;
-  long e = 0;
-  for (; e + kWide <= size; e += kWide) {
-    Vec sum[kHeads][4] = {};
+  const auto tile = [&](auto wide, long e) __attribute__((always_inline)) {
+    constexpr long kWide = decltype(wide)::kCount;
+    Vec sum[kHeads][kWide] = {};
     each([&](const float* weight, const float* values) __attribute__((always_inline)) {
-      Vec value[4];
-      for (long v = 0; v < 4; ++v) value[v] = load(values + e + v * kLanes);
+      Vec value[kWide];
+      for (long v = 0; v < kWide; ++v) value[v] = load(values + e + v * kLanes);
       for (long h = 0; h < kHeads; ++h) {
         const Vec factor = all(weight[h * row]);
-        for (long v = 0; v < 4; ++v) sum[h][v] += factor * value[v];
+        for (long v = 0; v < kWide; ++v) sum[h][v] += factor * value[v];
       }
     });
     for (long h = 0; h < kHeads; ++h)
-      for (long v = 0; v < 4; ++v) store(out + h * size + e + v * kLanes, sum[h][v]);
-  }
-  for (; e + kLanes <= size; e += kLanes) {
-    Vec sum[kHeads] = {};
-    each([&](const float* weight, const float* values) __attribute__((always_inline)) {
-      const Vec value = load(values + e);
-      for (long h = 0; h < kHeads; ++h) sum[h] += weight[h * row] * value;
-    });
-    for (long h = 0; h < kHeads; ++h) store(out + h * size + e, sum[h]);
-  }
+      for (long v = 0; v < kWide; ++v) store(out + h * size + e + v * kLanes, sum[h][v]);
+  };
+  long e = 0;
+  for (; e + 4 * kLanes <= size; e += 4 * kLanes) tile(Together<4>{}, e);
+  for (; e + 2 * kLanes <= size; e += 2 * kLanes) tile(Together<2>{}, e);
+  for (; e + kLanes <= size; e += kLanes) tile(Together<1>{}, e);
   for (; e < size; ++e)
     for (long h = 0; h < kHeads; ++h) {
       float sum = 0;
@@ -264,11 +264,6 @@ inline void attend_heads(const float* queries, const Source& source, float* out,
     for (long e = 0; e < size; ++e) out[h * size + e] *= inverse;
   }
 }
-
-template <long kHeads>
-struct Together {
-  static constexpr long kCount = kHeads;
-};
 
 // Calls body(Together<n>, first) for heads that share keys and values, up to kHeadsTogether of them
 // at a time.
@@ -356,26 +351,35 @@ void attend_backward(const float* d_out, const float* queries, long heads, const
   });
 }
 
-// Four rows of `out` at a time, each one chain over the vectors in order.
+// kRows rows and kWide vectors of `out`, each number one chain over the vectors in order.
+template <long kRows, long kWide>
+inline void add_outer_tile(const float* weights, long row, const float* vectors, long count,
+                           float* out, long size) {
+  Vec sum[kRows][kWide];
+  for (long j = 0; j < kRows; ++j)
+    for (long v = 0; v < kWide; ++v) sum[j][v] = load(out + j * size + v * kLanes);
+  for (long r = 0; r < count; ++r) {
+    Vec value[kWide];
+    for (long v = 0; v < kWide; ++v) value[v] = load(vectors + r * size + v * kLanes);
+    for (long j = 0; j < kRows; ++j) {
+      const Vec factor = all(weights[r * row + j]);
+      for (long v = 0; v < kWide; ++v) sum[j][v] += factor * value[v];
+    }
+  }
+  for (long j = 0; j < kRows; ++j)
+    for (long v = 0; v < kWide; ++v) store(out + j * size + v * kLanes, sum[j][v]);
+}
+
 template <long kRows>
 inline void add_outer_rows(const float* weights, long row, const float* vectors, long count,
                            float* out, long size) {
   long e = 0;
-  for (; e + 4 * kLanes <= size; e += 4 * kLanes) {
-    Vec sum[kRows][4];
-    for (long j = 0; j < kRows; ++j)
-      for (long v = 0; v < 4; ++v) sum[j][v] = load(out + j * size + e + v * kLanes);
-    for (long r = 0; r < count; ++r) {
-      Vec value[4];
-      for (long v = 0; v < 4; ++v) value[v] = load(vectors + r * size + e + v * kLanes);
-      for (long j = 0; j < kRows; ++j) {
-        const Vec factor = all(weights[r * row + j]);
-        for (long v = 0; v < 4; ++v) sum[j][v] += factor * value[v];
-      }
-    }
-    for (long j = 0; j < kRows; ++j)
-      for (long v = 0; v < 4; ++v) store(out + j * size + e + v * kLanes, sum[j][v]);
-  }
+  for (; e + 4 * kLanes <= size; e += 4 * kLanes)
+    add_outer_tile<kRows, 4>(weights, row, vectors + e, count, out + e, size);
+  for (; e + 2 * kLanes <= size; e += 2 * kLanes)
+    add_outer_tile<kRows, 2>(weights, row, vectors + e, count, out + e, size);
+  for (; e + kLanes <= size; e += kLanes)
+    add_outer_tile<kRows, 1>(weights, row, vectors + e, count, out + e, size);
   for (long j = 0; j < kRows; ++j)
     for (long i = e; i < size; ++i)
       for (long r = 0; r < count; ++r)
