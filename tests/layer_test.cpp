@@ -175,7 +175,10 @@ const std::vector<LayerShape>& shapes() {
       shape_of(33, 31, {4, 2, 8, 8}, QkNorm::none, false),
       shape_of(31, 257, {3, 3, 6, 4, 9}, QkNorm::head, false),
       shape_of(64, 96, {6, 1, 16, 16}, QkNorm::all, true),
-      shape_of(48, 64, {2, 1, 24, 0}, QkNorm::none, true)};
+      shape_of(48, 64, {2, 1, 24, 0}, QkNorm::none, true),
+      // Gate and up in two parts of 128 columns, and in five of 32.
+      shape_of(33, 256, {2, 1, 8, 8}, QkNorm::none, false),
+      shape_of(40, 160, {2, 2, 8, 8}, QkNorm::none, true)};
   return all;
 }
 

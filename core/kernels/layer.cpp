@@ -318,20 +318,21 @@ class Layer {
     }
     float* act = block<Half>().inner.take(rows * chunk_);
     table().swiglu(gate_up, act, chunk_, rows, chunk_);
-    put_columns(act, chunk_, gates, row_of(inner_), column, rows);
+    put_columns(act, chunk_, gates, inner_, row_of(inner_), column, rows);
     if (saved == nullptr) return;
-    put_columns(gate_up, 2 * chunk_, saved, 2 * inner_, column, rows);
-    put_columns(gate_up + chunk_, 2 * chunk_, saved, 2 * inner_, inner_ + column, rows);
+    const int64_t both = 2 * inner_;
+    put_columns(gate_up, 2 * chunk_, saved, both, both, column, rows);
+    put_columns(gate_up + chunk_, 2 * chunk_, saved, both, both, inner_ + column, rows);
   }
 
-  // chunk_ numbers of each row to the columns from `column` on; zeros behind the last of an
-  // operand.
-  void put_columns(const float* from, int64_t from_row, Half* to, int64_t to_row, int64_t column,
-                   int64_t rows) const {
+  // chunk_ numbers of each row to the columns from `column` on of rows of `width` numbers, which
+  // are `to_row` apart; zeros behind the last of them.
+  void put_columns(const float* from, int64_t from_row, Half* to, int64_t width, int64_t to_row,
+                   int64_t column, int64_t rows) const {
     for (int64_t t = 0; t < rows; ++t) {
       store(from + t * from_row, chunk_, to + t * to_row + column);
-      if (column + chunk_ == inner_)
-        std::fill(to + t * to_row + inner_, to + (t + 1) * to_row, Half{0});
+      if (column + chunk_ == width)
+        std::fill(to + t * to_row + width, to + (t + 1) * to_row, Half{0});
     }
   }
 
@@ -399,7 +400,7 @@ class Layer {
              gate_up + (2 * t + part) * chunk_);
     float* numbers = block<Half>().inner.take(rows * chunk_);
     table().swiglu(gate_up, numbers, chunk_, rows, chunk_);
-    put_columns(numbers, chunk_, inner, row_of(inner_), column, rows);
+    put_columns(numbers, chunk_, inner, inner_, row_of(inner_), column, rows);
     if (chunk_ == inner_)
       multiply(d_mlp, *w.down, numbers, rows, nullptr);
     else
@@ -409,14 +410,9 @@ class Layer {
     for (const int64_t part : {0, 1}) {
       const int64_t to = part * inner_ + column;
       const float* from = d + part * chunk_;
-      for (int64_t t = 0; t < rows; ++t)
-        store(from + 2 * t * chunk_, chunk_, d_gate_up + t * row_of(2 * inner_) + to);
+      put_columns(from, 2 * chunk_, d_gate_up, 2 * inner_, row_of(2 * inner_), to, rows);
       add_bias(from, 2 * chunk_, bias_sum == nullptr ? nullptr : bias_sum + to, rows, chunk_);
     }
-    if (column + chunk_ < inner_) return;
-    for (int64_t t = 0; t < rows; ++t)
-      std::fill(d_gate_up + t * row_of(2 * inner_) + 2 * inner_,
-                d_gate_up + (t + 1) * row_of(2 * inner_), Half{0});
   }
 
   void attend_backward(const LayerSaved& saved, const float* d_attended, const float* qkv,
