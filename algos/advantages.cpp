@@ -17,6 +17,8 @@ struct Moments {
   double count = 0;
 
   double variance(bool sample) const { return squares / (sample ? count - 1 : count); }
+  // 0 where one value says nothing of it.
+  double sample_std() const { return count > 1 ? std::sqrt(variance(true)) : 0.0; }
 };
 
 // Of the finite values, each as often as its weight says.
@@ -96,8 +98,7 @@ Doubles zero_where_undefined(Doubles values) {
 Doubles grpo(const GroupTable& table, const Doubles& reward, const AdvantageOptions& o) {
   Doubles out = centred(table, reward, o, o.scale == "group");
   if (o.scale == "batch") {
-    const Moments all = moments_of(reward);
-    const double std = all.count > 1 ? std::sqrt(all.variance(true)) : 0.0;
+    const double std = moments_of(reward).sample_std();
     for (double& value : out) value /= std + o.eps;
   }
   return zero_where_undefined(out);
@@ -183,7 +184,7 @@ Doubles gdpo(const GroupTable& table, const AdvantageOptions& o) {
     if (any[i] == 0) sum[i] = std::nan("");
   if (o.gdpo_norm == "verl") return whitened(table, std::move(sum), "verl");
   const Moments all = moments_of(sum);
-  const double std = all.count > 1 ? std::sqrt(all.variance(true)) : 0.0;
+  const double std = all.sample_std();
   for (double& value : sum) value = std::isfinite(value) ? (value - all.mean) / (std + o.eps) : 0;
   return sum;
 }

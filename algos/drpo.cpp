@@ -40,8 +40,6 @@ const MetricDocs docs{
     {"drpo/kappa", "", "drpo, disco: beta max(K - delta, 0), the weight of K's gradient"},
     {"drpo/penalty", "loss", "drpo, disco: (beta / 2) max(K - delta, 0)^2"}};
 
-constexpr int64_t kBlockGroups = 4;  // prompts of an official micro-batch: 32 sequences, 8 a prompt
-
 // The right and the wrong answers of one group, as places in the table.
 struct Sides {
   std::vector<int64_t> right, wrong;
@@ -263,8 +261,7 @@ class Discriminative final : public Algorithm {
   // Adds the hinge of every block of groups (one block: the update) and returns the penalty. A
   // block counts with its share of the sequences, as the official code weighs its micro-batches.
   double add_hinges(const GroupTable& table, const SequenceScalars& scalars, Coupling& out) const {
-    const int64_t step =
-        kl_scope_ == "update" ? std::max<int64_t>(table.groups(), 1) : kBlockGroups;
+    const int64_t step = groups_of_scope(table, kl_scope_);
     double penalty = 0, drift_sum = 0, token_sum = 0, kappa_sum = 0;
     const auto total = static_cast<double>(std::count(table.active.begin(), table.active.end(), 1));
     for (int64_t first = 0; first < table.groups(); first += step) {

@@ -75,12 +75,6 @@ at::Tensor spread(const at::Tensor& sequence, const TokenBatch& batch) {
   return sequence.index_select(0, batch.sequence).to(batch.logprob.scalar_type());
 }
 
-at::Tensor clipped_loss(const at::Tensor& log_ratio, const at::Tensor& advantage, double low,
-                        double high) {
-  const at::Tensor ratio = log_ratio.exp();
-  return at::maximum(-advantage * ratio, -advantage * ratio.clamp(1.0 - low, 1.0 + high));
-}
-
 const std::vector<std::string>& kl_estimators() {
   static const std::vector<std::string> names = {"k1",  "abs",  "k2",  "k3",
                                                  "k1+", "abs+", "k3+", "k3_corrected"};
@@ -129,6 +123,10 @@ double sum_of(const at::Tensor& values) { return values.detach().sum(at::kDouble
 std::vector<double> numbers_of(const at::Tensor& values) {
   const at::Tensor flat = values.detach().to(at::kDouble).contiguous();
   return {flat.const_data_ptr<double>(), flat.const_data_ptr<double>() + flat.numel()};
+}
+
+int64_t groups_of_scope(const GroupTable& table, const std::string& scope) {
+  return scope == "block" ? 4 : std::max<int64_t>(table.groups(), 1);
 }
 
 }  // namespace vernier

@@ -46,11 +46,6 @@ at::Tensor mean_by_sequence(const at::Tensor& token, const TokenBatch& batch);
 /// A number a response for each of its tokens, [B] -> [T], in the type of the batch.
 at::Tensor spread(const at::Tensor& sequence, const TokenBatch& batch);
 
-/// max(-A rho, -A clip(rho, 1 - low, 1 + high)) per token, rho = exp(log_ratio).
-/// PPO, arXiv:1707.06347; two bounds, DAPO, arXiv:2503.14476.
-at::Tensor clipped_loss(const at::Tensor& log_ratio, const at::Tensor& advantage, double low,
-                        double high);
-
 /// Names of the estimators of KL(policy || reference) on sampled tokens.
 const std::vector<std::string>& kl_estimators();
 
@@ -77,5 +72,9 @@ double sum_of(const at::Tensor& values);
 
 /// The elements of a tensor as numbers.
 std::vector<double> numbers_of(const at::Tensor& values);
+
+/// Groups of a scope: all of the table, or (`scope` "block") 4, the prompts of a micro-batch of
+/// DisCO's and DRPO's official code (32 sequences, 8 a prompt).
+int64_t groups_of_scope(const GroupTable& table, const std::string& scope);
 
 }  // namespace vernier

@@ -29,8 +29,6 @@ const MetricDocs docs{
     {"correction/kept", "share", "tokens that corrections, rejections and masks leave in the loss"},
     {"correction/weight", "", "mean factor that they put on a token's loss"}};
 
-constexpr int64_t kBlockGroups = 4;  // prompts of a block
-
 // A half-open range of the update's tokens.
 struct Range {
   int64_t begin = 0, end = 0;
@@ -260,7 +258,7 @@ class PolicyGradient final : public Algorithm {
 
   // The tokens of the update, or of every block of its prompts.
   std::vector<Range> scopes(const GroupTable& table, const TokenBatch& update) const {
-    const int64_t step = o_.scope == "update" ? std::max<int64_t>(table.groups(), 1) : kBlockGroups;
+    const int64_t step = groups_of_scope(table, o_.scope);
     std::vector<Range> out;
     size_t b = 0;
     int64_t token = 0;

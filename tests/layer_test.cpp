@@ -123,8 +123,7 @@ Result<float> by_sweeps(const Case<float>& c, Precision precision) {
   Result<float> out{.y = c.x, .dx = c.d, .gradients = c.weights};
   for_parts([](const char*, auto& one) { std::fill(one.begin(), one.end(), 1.0f); }, out.gradients);
   const auto vectors = Case<float>::pointers<const float*>(c.weights);
-  const WeightFormat format =
-      precision == Precision::bf16 ? WeightFormat::bf16_pairs : WeightFormat::fp32;
+  const WeightFormat format = format_of(precision);
   LayerParts<float, PackedMatrix> transposed, plain;
   LayerWeights forward, backward;
   const auto pack = [&](const std::vector<float>& w, int64_t columns, PackedMatrix& t,

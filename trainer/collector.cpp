@@ -36,6 +36,12 @@ const MetricDocs docs{
 
 }  // namespace
 
+void Collected::put_kept_first() {
+  const auto end = std::stable_partition(groups.begin(), groups.end(),
+                                         [](const Group& one) { return one.dropped.empty(); });
+  kept = static_cast<size_t>(end - groups.begin());
+}
+
 void apply_filter(const FilterConfig& filter, bool by_channel, int64_t target, Collected& step,
                   Metrics& metrics) {
   std::sort(step.groups.begin(), step.groups.end(),
@@ -47,9 +53,7 @@ void apply_filter(const FilterConfig& filter, bool by_channel, int64_t target, C
     if (group.dropped.empty() && ++passed > target) group.dropped = "surplus";
     if (!group.dropped.empty()) ++dropped.at(group.dropped);
   }
-  const auto end = std::stable_partition(step.groups.begin(), step.groups.end(),
-                                         [](const Group& one) { return one.dropped.empty(); });
-  step.kept = static_cast<size_t>(end - step.groups.begin());
+  step.put_kept_first();
   step.pass_rate = static_cast<double>(passed) / static_cast<double>(step.groups.size());
   if (filter.rule == "all") return;
   metrics.set("filter/sampled_groups", Json(step.groups.size()));

@@ -18,6 +18,9 @@ struct Collected {
   size_t kept = 0;            // of them
   int64_t next_prompt = 0;    // place in the source that the next step begins at
   double pass_rate = 0;       // share that the filter let through, before any surplus was cut
+
+  /// Puts the groups first that nothing dropped, and counts them.
+  void put_kept_first();
 };
 
 /// Orders a step's scored groups by their id, says in Group::dropped why one is left out, cuts what

@@ -145,24 +145,18 @@ std::vector<Group> draw_evaluation(Engine& engine, std::vector<Prompt> prompts,
 }
 
 void add_evaluation(const Evaluation& evaluation, Metrics& metrics) {
-  const auto put = [&](const std::string& name, double value) {
-    if (std::isfinite(value))
-      metrics.set(name, value);
-    else
-      metrics.set_undefined(name);
-  };
   const auto estimate = [&](const std::string& name, const Estimate& value) {
-    put(name, value.value);
-    put(name + "_low", value.low);
-    put(name + "_high", value.high);
+    metrics.set_finite(name, value.value);
+    metrics.set_finite(name + "_low", value.low);
+    metrics.set_finite(name + "_high", value.high);
   };
   estimate("eval/accuracy", evaluation.accuracy);
   estimate("eval/mean_length", evaluation.mean_length);
-  put("eval/length/correct/mean", evaluation.correct_length.value);
-  put("eval/length/wrong/mean", evaluation.wrong_length.value);
-  put("eval/pass_at_n", evaluation.pass_at_n);
-  put("eval/majority_at_n", evaluation.majority_at_n);
-  put("eval/clipped_ratio", evaluation.clipped);
+  metrics.set_finite("eval/length/correct/mean", evaluation.correct_length.value);
+  metrics.set_finite("eval/length/wrong/mean", evaluation.wrong_length.value);
+  metrics.set_finite("eval/pass_at_n", evaluation.pass_at_n);
+  metrics.set_finite("eval/majority_at_n", evaluation.majority_at_n);
+  metrics.set_finite("eval/clipped_ratio", evaluation.clipped);
   metrics.set("eval/num_prompts", Json(evaluation.num_prompts));
   metrics.set("eval/num_samples", Json(evaluation.num_samples));
 }

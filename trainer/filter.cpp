@@ -51,8 +51,10 @@ std::string FilterConfig::drop_cause(const Group& group, bool by_channel) const 
     if (metric == "reward" && response.reward) values.push_back(*response.reward);
     if (metric == "accuracy" && response.correct) values.push_back(*response.correct ? 1 : 0);
   }
-  const std::vector<char> active = make_table(std::span(&group, 1), by_channel).active;
-  if (values.empty() || std::count(active.begin(), active.end(), 1) == 0) return "empty";
+  if (values.empty() ||
+      std::none_of(group.responses.begin(), group.responses.end(),
+                   [&](const Response& response) { return enters(response, by_channel); }))
+    return "empty";
   if (rule == "between") {
     const double mean = mean_of(values);
     return between[0] < mean && mean < between[1] ? "" : "outside";

@@ -229,7 +229,12 @@ class Run {
     fs::remove(folder / cat("step_", old, ".idx"));
   }
 
-  void note_memory(const std::string& name, Metrics& metrics) {
+  // Runs a phase of the step and notes what it held at most; nothing where the system does not say.
+  template <class Body>
+  void phase(const std::string& name, Metrics& metrics, const Body& body) {
+    const bool knows = reset_peak_memory();
+    body();
+    if (!knows) return metrics.set_undefined(name);
     const double mb = static_cast<double>(peak_memory()) / (1 << 20);
     metrics.set(name, mb);
     peaks_[name] = std::max(peaks_[name], mb);
@@ -241,14 +246,13 @@ class Run {
     metrics.set("step", Json(progress_.step + 1));
     metrics.set("phase", Json("rl"));
     const Collector collector(config_, trainee_, *prompts_, &stop_requested);
-    reset_peak_memory();
-    Collected step = collector.collect(engine(), metrics);
-    note_memory("memory/rollout_peak_mb", metrics);
-    reset_peak_memory();
-    learner_.credit(std::span(step.groups).first(step.kept), metrics);
-    store_rollouts(step.groups);
-    learner_.update(step.groups, step.kept, metrics);
-    note_memory("memory/update_peak_mb", metrics);
+    Collected step;
+    phase("memory/rollout_peak_mb", metrics, [&] { step = collector.collect(engine(), metrics); });
+    phase("memory/update_peak_mb", metrics, [&] {
+      learner_.credit(std::span(step.groups).first(step.kept), metrics);
+      store_rollouts(step.groups);
+      learner_.update(step.groups, step.kept, metrics);
+    });
     metrics.set("time/step", step_clock.seconds());
     folder_.write_metrics(metrics);
     ++progress_.step;

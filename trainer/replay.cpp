@@ -153,9 +153,7 @@ class Replay {
       apply_filter(config_.filter, config_.algorithm->uses_channels(),
                    config_.rollout.prompts_per_step, open_, metrics);
     } else {
-      const auto end = std::stable_partition(open_.groups.begin(), open_.groups.end(),
-                                             [](const Group& one) { return one.dropped.empty(); });
-      open_.kept = static_cast<size_t>(end - open_.groups.begin());
+      open_.put_kept_first();
     }
     add_completion_metrics(open_.groups, metrics);
     for (const auto& [name, value] : numbers) metrics.set(name, value);

@@ -276,11 +276,6 @@ bool scored(const Response& response, bool by_channel) {
                                    [](const RewardPart& part) { return part.abstained.empty(); });
 }
 
-bool enters(const Response& response, bool by_channel) {
-  return scored(response, by_channel) && !response.masked && drawn_tokens(response) > 0 &&
-         policy_ended(response);
-}
-
 // Adds the parts of a response's reward as its values in the channels, which are by name.
 void add_channels(const Response& response, GroupTable& table) {
   const double none = std::numeric_limits<double>::quiet_NaN();
@@ -296,6 +291,11 @@ void add_channels(const Response& response, GroupTable& table) {
 }
 
 }  // namespace
+
+bool enters(const Response& response, bool by_channel) {
+  return scored(response, by_channel) && !response.masked && drawn_tokens(response) > 0 &&
+         policy_ended(response);
+}
 
 GroupTable make_table(std::span<const Group> groups, bool by_channel) {
   GroupTable table;
@@ -438,12 +438,7 @@ UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, Algorithm& 
   times.optimizer = optimizer_clock.seconds();
   times.write(decoder, metrics);
   sums["grad_norm"] = result.grad_norm;
-  for (const auto& [name, value] : sums) {
-    if (std::isfinite(value))
-      metrics.set(name, value);
-    else
-      metrics.set_undefined(name);
-  }
+  for (const auto& [name, value] : sums) metrics.set_finite(name, value);
   metrics.set("learning_rate", result.learning_rate);
   metrics.set("microbatches", static_cast<double>(batches.size()));
   Observation seen{.sequences = update.totals.sequences, .updated = true};

@@ -30,6 +30,10 @@ struct Update {
   UpdateTotals totals;
 };
 
+/// Whether tokens of a response enter an update: it has a reward (with `by_channel`, a part of
+/// one), is not masked, holds a drawn token, and the policy ended it.
+bool enters(const Response& response, bool by_channel);
+
 /// The table of scored groups. With `by_channel` (Algorithm::uses_channels) a response of which
 /// some parts of the reward abstained is active; it has no reward either way.
 GroupTable make_table(std::span<const Group> groups, bool by_channel = false);

@@ -21,9 +21,7 @@ struct HeadRows {
   double temperature = 1;
   Precision precision = Precision::fp32;
 
-  WeightFormat format() const {
-    return precision == Precision::bf16 ? WeightFormat::bf16_pairs : WeightFormat::fp32;
-  }
+  WeightFormat format() const { return format_of(precision); }
 };
 
 /// Of softmax(hidden W^T / temperature), W [V, D]: log-sum-exp, log-probability of the target,

@@ -68,24 +68,23 @@ void store_operand(const float* from, int64_t rows, int64_t width, uint16_t* to)
   round_rows(from, rows, width, pair_words(width), to);
 }
 
-// c [rows, b.columns] = a b, a as store_operand() left it.
-void multiply(const float* a, const PackedMatrix& b, float* c, int64_t rows, const float* bias) {
-  multiply_rows(a, nullptr, b, 0, b.panels(), c, b.columns, rows, bias);
-}
-void multiply(const uint16_t* a, const PackedMatrix& b, float* c, int64_t rows, const float* bias) {
-  multiply_rows(nullptr, reinterpret_cast<const uint32_t*>(a), b, 0, b.panels(), c, b.columns, rows,
-                bias);
-}
-// The columns [first, first + columns) alone, whole panels, `c_row` apart.
-void multiply(const float* a, const PackedMatrix& b, int64_t first, int64_t columns, float* c,
+// c = a times the columns [first, first + columns) of b, which are whole panels or go to its end; a
+// as store_operand() left it, rows of c `c_row` apart.
+template <class Half>
+void multiply(const Half* a, const PackedMatrix& b, int64_t first, int64_t columns, float* c,
               int64_t c_row, int64_t rows, const float* bias) {
-  multiply_rows(a, nullptr, b, first / kPanel, tasks_for(first + columns, kPanel), c, c_row, rows,
-                bias);
+  const float* numbers = nullptr;
+  const uint32_t* pairs = nullptr;
+  if constexpr (kRounded<Half>)
+    pairs = reinterpret_cast<const uint32_t*>(a);
+  else
+    numbers = a;
+  multiply_rows(numbers, pairs, b, first / kPanel, tasks_for(first + columns, kPanel), c, c_row,
+                rows, bias);
 }
-void multiply(const uint16_t* a, const PackedMatrix& b, int64_t first, int64_t columns, float* c,
-              int64_t c_row, int64_t rows, const float* bias) {
-  multiply_rows(nullptr, reinterpret_cast<const uint32_t*>(a), b, first / kPanel,
-                tasks_for(first + columns, kPanel), c, c_row, rows, bias);
+template <class Half>
+void multiply(const Half* a, const PackedMatrix& b, float* c, int64_t rows, const float* bias) {
+  multiply(a, b, 0, b.columns, c, b.columns, rows, bias);
 }
 
 void add(float* to, const float* from, int64_t count) {
@@ -401,10 +400,7 @@ class Layer {
     float* numbers = block<Half>().inner.take(rows * chunk_);
     table().swiglu(gate_up, numbers, chunk_, rows, chunk_);
     put_columns(numbers, chunk_, inner, inner_, row_of(inner_), column, rows);
-    if (chunk_ == inner_)
-      multiply(d_mlp, *w.down, numbers, rows, nullptr);
-    else
-      multiply(d_mlp, *w.down, column, chunk_, numbers, chunk_, rows, nullptr);
+    multiply(d_mlp, *w.down, column, chunk_, numbers, chunk_, rows, nullptr);
     float* d = block<Half>().d_wide.take(rows * 2 * chunk_);
     table().swiglu_backward(numbers, gate_up, d, rows, chunk_);
     for (const int64_t part : {0, 1}) {

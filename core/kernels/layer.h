@@ -21,6 +21,11 @@ enum class Precision {
   bf16,  // both factors rounded to bf16, and what the backward pass keeps of the layer
 };
 
+/// The format of the matrices that products of a precision read.
+inline constexpr WeightFormat format_of(Precision precision) {
+  return precision == Precision::bf16 ? WeightFormat::bf16_pairs : WeightFormat::fp32;
+}
+
 struct LayerShape {
   int64_t width = 0, inner = 0;  // D, F
   AttentionShape attention;

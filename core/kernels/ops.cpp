@@ -109,14 +109,9 @@ struct RmsNorm : Function<RmsNorm> {
   }
 };
 
-// A weight's packed form where it is a matrix, its numbers where it is a vector.
+// Null where there is no such weight.
 const float* numbers_of(const Parameter* weight) {
   return weight == nullptr ? nullptr : weight->value.const_data_ptr<float>();
-}
-
-kernels::WeightFormat format_of(kernels::Precision precision) {
-  return precision == kernels::Precision::bf16 ? kernels::WeightFormat::bf16_pairs
-                                               : kernels::WeightFormat::fp32;
 }
 
 // Vectors and, by `matrix`, matrices.
@@ -165,7 +160,7 @@ struct LayerCall {
 
   void forward(const float* in, float* y, const kernels::LayerSaved* saved) const {
     const auto matrix = [this](Parameter* one) {
-      return &ops::packed(*one, format_of(pass->precision));
+      return &ops::packed(*one, kernels::format_of(pass->precision));
     };
     kernels::layer_forward(*shape, each_of<kernels::LayerWeights>(*weights, numbers_of, matrix),
                            pass->rows(), pass->precision, in, y, saved, memory->layer);
@@ -180,18 +175,14 @@ struct LayerCall {
       at::Tensor unused = room_like(x, *memory);  // the output again
       forward(in, unused.data_ptr<float>(), &saved);
     }
-    auto& plain = memory->plain;
-    const auto pack = [this](const Parameter* from, kernels::PackedMatrix& to) {
+    auto plain = memory->plain.begin();
+    const auto pack = [&](const Parameter* from) {
+      kernels::PackedMatrix& to = *plain++;
       kernels::pack_plain(numbers_of(from), from->value.size(0), from->value.size(1), to,
-                          format_of(pass->precision));
+                          kernels::format_of(pass->precision));
       return &to;
     };
-    auto all = each_of<kernels::LayerWeights>(
-        *weights, numbers_of, [](const Parameter*) -> const kernels::PackedMatrix* { return {}; });
-    all.qkv = pack(weights->qkv, plain.qkv);
-    all.output = pack(weights->output, plain.output);
-    all.gate_up = pack(weights->gate_up, plain.gate_up);
-    all.down = pack(weights->down, plain.down);
+    const auto all = each_of<kernels::LayerWeights>(*weights, numbers_of, pack);
     kernels::layer_backward(*shape, all, pass->rows(), pass->precision, in, share(*buffer), d,
                             gradients_of<float>(*weights), memory->layer);
   }
@@ -266,7 +257,7 @@ struct HeadCall {
             .precision = precision};
   }
   const kernels::PackedMatrix* packed() const {
-    const auto format = format_of(precision);
+    const auto format = kernels::format_of(precision);
     if (format == kernels::WeightFormat::fp32)
       return head->forward_packed ? &head->forward : nullptr;
     return head->rounded_packed && head->rounded.format == format ? &head->rounded : nullptr;

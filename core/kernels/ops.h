@@ -7,6 +7,7 @@
 
 #include <torch/types.h>
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -77,7 +78,7 @@ struct TrainingMemory {
   BufferPool activations;
   kernels::LayerScratch layer;
   kernels::HeadScratch head;
-  kernels::LayerParts<char, kernels::PackedMatrix> plain;  // of the layer that is gone back through
+  std::array<kernels::PackedMatrix, 4> plain;  // of the layer that is gone back through
 };
 
 namespace ops {

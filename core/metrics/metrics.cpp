@@ -62,19 +62,19 @@ double Metrics::get(const std::string& name) const {
                                                    : std::numeric_limits<double>::quiet_NaN();
 }
 
-namespace {
-
-void set_or_undefined(Metrics& metrics, const std::string& name, double value) {
+void Metrics::set_finite(const std::string& name, double value) {
   if (std::isfinite(value))
-    metrics.set(name, value);
+    set(name, value);
   else
-    metrics.set_undefined(name);
+    set_undefined(name);
 }
 
+namespace {
+
 void add_lengths(Metrics& metrics, const std::string& prefix, const std::vector<double>& lengths) {
-  set_or_undefined(metrics, prefix + "mean", mean_of(lengths));
+  metrics.set_finite(prefix + "mean", mean_of(lengths));
   for (const auto& [name, q] : {std::pair{"p10", 0.1}, {"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}})
-    set_or_undefined(metrics, prefix + name, quantile_of(lengths, q));
+    metrics.set_finite(prefix + name, quantile_of(lengths, q));
 }
 
 // Lengths and verdicts as generated: a cut is the trainer's doing, not the policy's.
@@ -98,12 +98,12 @@ struct Lengths {
       return largest ? *std::max_element(values.begin(), values.end())
                      : *std::min_element(values.begin(), values.end());
     };
-    set_or_undefined(metrics, "completions/mean_length", mean_of(all));
-    set_or_undefined(metrics, "completions/min_length", extreme(all, false));
-    set_or_undefined(metrics, "completions/max_length", extreme(all, true));
-    set_or_undefined(metrics, "completions/mean_terminated_length", mean_of(ended));
-    set_or_undefined(metrics, "completions/clipped_ratio",
-                     all.empty() ? std::nan("") : clipped / static_cast<double>(all.size()));
+    metrics.set_finite("completions/mean_length", mean_of(all));
+    metrics.set_finite("completions/min_length", extreme(all, false));
+    metrics.set_finite("completions/max_length", extreme(all, true));
+    metrics.set_finite("completions/mean_terminated_length", mean_of(ended));
+    metrics.set_finite("completions/clipped_ratio",
+                       all.empty() ? std::nan("") : clipped / static_cast<double>(all.size()));
     add_lengths(metrics, "length/", all);
     add_lengths(metrics, "length/correct/", right);
     add_lengths(metrics, "length/wrong/", wrong);
@@ -143,7 +143,7 @@ void add_means(const std::vector<Metrics>& updates, Metrics& metrics) {
         kept = *std::max_element(values.begin(), values.end());
       if (name.ends_with("/min") && !values.empty())
         kept = *std::min_element(values.begin(), values.end());
-      set_or_undefined(metrics, name, kept);
+      metrics.set_finite(name, kept);
     }
 }
 
@@ -173,13 +173,13 @@ void add_completion_metrics(const std::vector<Group>& groups, Metrics& metrics) 
     rewards.insert(rewards.end(), own.begin(), own.end());
     if (!own.empty()) group_std.push_back(std_of(own));
   }
-  set_or_undefined(metrics, "reward", mean_of(rewards));
-  set_or_undefined(metrics, "reward_std", mean_of(group_std));
+  metrics.set_finite("reward", mean_of(rewards));
+  metrics.set_finite("reward_std", mean_of(group_std));
   for (const auto& [name, values] : parts) {
     metrics.set("rewards/" + name + "/mean", mean_of(values));
     metrics.set("rewards/" + name + "/std", std_of(values));
   }
-  set_or_undefined(metrics, "accuracy", mean_of(verdicts));
+  metrics.set_finite("accuracy", mean_of(verdicts));
   lengths.add_to(metrics);
   const auto count = static_cast<double>(groups.size());
   metrics.set("frac_reward_zero_std", shares.flat / count);

@@ -32,6 +32,8 @@ class Metrics {
   void set(const std::string& name, Json value) { row_[name] = std::move(value); }
   /// Undefined: there was nothing to measure. Written as null, never as 0.
   void set_undefined(const std::string& name) { row_[name] = nullptr; }
+  /// Undefined where the value is not finite.
+  void set_finite(const std::string& name, double value);
   const Json& row() const { return row_; }
   /// NaN where the name is missing or undefined.
   double get(const std::string& name) const;
