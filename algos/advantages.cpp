@@ -284,22 +284,38 @@ Credit otb(const GroupTable& table, const TokenColumn& penalty) {
   return credit_of(std::move(out));
 }
 
+Credit remax(const GroupTable& table, const TokenColumn& penalty) {
+  if (table.greedy.empty())
+    fail(
+        "algo.advantage = \"remax\" needs the reward of a greedy response to every prompt "
+        "(greedy_reward of a stored row), and there is none");
+  TokenColumn out = returns_of(table, 1, penalty);
+  for (int64_t g = 0; g < table.groups(); ++g)
+    for (int64_t i = table.offsets[g]; i < table.offsets[g + 1]; ++i)
+      for (double& value : out[i])
+        value = std::isfinite(table.greedy[g]) ? value - table.greedy[g] : 0.0;
+  return credit_of(std::move(out));
+}
+
 }  // namespace
 
 const std::vector<std::string>& advantage_estimators() {
-  static const std::vector<std::string> names = {
-      "grpo", "rloo",     "reinforce_plus_plus", "reinforce_plus_plus_baseline",
-      "opo",  "gpg",      "grpo_passk",          "gdpo",
-      "otb",  "drpo_norm"};
+  static const std::vector<std::string> names = {"grpo",
+                                                 "rloo",
+                                                 "reinforce_plus_plus",
+                                                 "reinforce_plus_plus_baseline",
+                                                 "remax",
+                                                 "opo",
+                                                 "gpg",
+                                                 "grpo_passk",
+                                                 "gdpo",
+                                                 "otb",
+                                                 "drpo_norm"};
   return names;
 }
 
 double default_eps(const std::string& estimator, const std::string& scale) {
   return estimator == "gdpo" || (estimator == "grpo" && scale == "batch") ? 1e-4 : 1e-6;
-}
-
-bool by_token(const std::string& estimator) {
-  return estimator == "reinforce_plus_plus" || estimator == "otb";
 }
 
 bool reads_reward(const std::string& estimator) { return estimator != "drpo_norm"; }
@@ -318,6 +334,7 @@ GroupStatistics group_statistics(const GroupTable& table, const std::vector<doub
 Credit advantages(const GroupTable& table, const AdvantageOptions& o, const TokenColumn& penalty) {
   if (o.estimator == "reinforce_plus_plus") return reinforce_plus_plus(table, o, penalty);
   if (o.estimator == "otb") return otb(table, penalty);
+  if (o.estimator == "remax") return remax(table, penalty);
   if (o.estimator == "gdpo") return gdpo(table, o);
   if (o.estimator == "drpo_norm") return drpo_norm(table, o);
   Doubles reward = table.reward;

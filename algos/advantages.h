@@ -27,8 +27,6 @@ struct AdvantageOptions {
 /// eps of an estimator under a scale where nothing else is asked for.
 double default_eps(const std::string& estimator, const std::string& scale);
 
-/// Whether the estimator tells the tokens of a response apart.
-bool by_token(const std::string& estimator);
 /// Whether it reads the reward; drpo_norm reads the verdict.
 bool reads_reward(const std::string& estimator);
 
@@ -52,6 +50,8 @@ GroupStatistics group_statistics(const GroupTable& table, const std::vector<doub
 ///   reinforce_plus_plus           return_t = r_t + gamma return_{t+1}, r_t = r_i at the last token
 ///               - `penalty`, then whitened over all tokens          arXiv:2501.03262
 ///   reinforce_plus_plus_baseline  r_i - mean, then whitened over all tokens; DLER's
+///   remax       return_t - r of the greedy response to the prompt, return_t = r_i less the penalty
+///               from t on                                           arXiv:2310.10505
 ///   opo         r_i - sum T r / sum T                               arXiv:2505.23585
 ///   gpg         alpha (r_i - mean), alpha = responses / max(1, rewards that are not 0), of the
 ///   step

@@ -15,6 +15,7 @@
 #include "core/base/json.h"
 #include "core/base/registry.h"
 #include "core/batch.h"
+#include "core/pressure.h"
 
 namespace vernier {
 
@@ -38,6 +39,9 @@ struct GroupTable {
   std::vector<double> mean_logprob;     // [B], of the sampled tokens; NaN where not known
   std::vector<char> active;             // [B]; 0: no token of it enters the loss
   std::vector<RewardChannel> channels;  // the parts of `reward`
+  // [groups], reward of the greedy response to the prompt, NaN where it has none; empty where there
+  // are no greedy responses.
+  std::vector<double> greedy;
 
   // Filled for responses that are active, where Algorithm::credit_needs() names them.
   TokenColumn old;          // log-probability at the start of the step
@@ -107,12 +111,8 @@ struct Observation {
   bool updated = false;  // the weights changed
 };
 
-/// The key that makes an algorithm press harder for short answers, and where it makes sense.
-struct Pressure {
-  std::string key;
-  double low, high;
-  bool smaller_is_more;
-};
+/// What a group's own deviation divides in credit(): nothing, the reward, or each of its parts.
+enum class Deviation { nothing, reward, parts };
 
 class Algorithm {
  public:
@@ -129,8 +129,13 @@ class Algorithm {
 
   /// What couple() must see of the whole update before loss().
   virtual Coupled coupled() const { return Coupled::nothing; }
+  /// Where it is the reward, a pressure on length cancels in a group that is all right; where it is
+  /// the parts, all but their weights does.
+  virtual Deviation divides() const { return Deviation::nothing; }
   /// Whether the reward (and not only the verdict) has an effect.
   virtual bool uses_reward() const { return true; }
+  /// Whether credit() reads the reward of a greedy response to every prompt.
+  virtual bool needs_greedy() const { return false; }
   /// Whether a response that some of its reward's parts cannot score still has an advantage.
   virtual bool uses_channels() const { return false; }
   /// Coefficient of a KL term against a frozen copy of the start policy; 0: none is needed.

@@ -206,7 +206,12 @@ class Discriminative final : public Algorithm {
   // disco is drpo without the knob: one that turned it would be drpo.
   std::optional<Pressure> pressure() const override {
     if (kind_ != Kind::drpo) return std::nullopt;
-    return Pressure{.key = "lambda", .low = 0.01, .high = 10, .smaller_is_more = true};
+    return Pressure{.key = "lambda",
+                    .value = lambda_,
+                    .low = 0.01,
+                    .high = 10,
+                    .smaller_is_more = true,
+                    .none = std::numeric_limits<double>::infinity()};
   }
 
   void set_pressure(double value) override {

@@ -56,7 +56,8 @@ void PolicyGradientOptions::bind_advantage(Binder& config, const AlgorithmContex
       a.estimator == "grpo" ? given("scale_rewards", a.scale) : chosen);
   config.choice("group_of_one", a.group_of_one, {"verl", "trl"},
                 "a single response's baseline: 0 (verl), or its own reward (TRL)");
-  config.only_if("group_of_one", !is({"reinforce_plus_plus", "otb", "grpo_passk"}), chosen);
+  config.only_if("group_of_one", !is({"reinforce_plus_plus", "otb", "remax", "grpo_passk"}),
+                 chosen);
   config.choice("whitening", a.whitening, {"verl", "openrlhf"},
                 "variance over tokens with n - 1 (verl), or with n and at least 1e-8 (OpenRLHF)");
   config.only_if("whitening", is({"reinforce_plus_plus", "reinforce_plus_plus_baseline"}), chosen);

@@ -45,7 +45,15 @@ class PolicyGradient final : public Algorithm {
     entropy_rests_ = o_.entropy.target > 0;  // until the first measurement
   }
 
+  Deviation divides() const override {
+    const AdvantageOptions& a = o_.advantage;
+    if (a.estimator == "gdpo") return Deviation::parts;
+    const bool by_group =
+        (a.estimator == "grpo" && a.scale == "group") || a.estimator == "grpo_passk";
+    return by_group ? Deviation::reward : Deviation::nothing;
+  }
   bool uses_reward() const override { return reads_reward(o_.advantage.estimator); }
+  bool needs_greedy() const override { return o_.advantage.estimator == "remax"; }
   bool uses_channels() const override { return o_.advantage.estimator == "gdpo"; }
   double reference_kl() const override { return o_.kl.beta; }
   bool loss_reads_reference() const override { return o_.kl.beta > 0 && !kl_in_reward(); }
@@ -183,7 +191,12 @@ class PolicyGradient final : public Algorithm {
 
   std::optional<Pressure> pressure() const override {
     if (o_.advantage.estimator != "drpo_norm") return std::nullopt;
-    return Pressure{.key = "lambda", .low = 0.01, .high = 10, .smaller_is_more = true};
+    return Pressure{.key = "lambda",
+                    .value = o_.advantage.lambda,
+                    .low = 0.01,
+                    .high = 10,
+                    .smaller_is_more = true,
+                    .none = std::numeric_limits<double>::infinity()};
   }
 
   void set_pressure(double value) override {
@@ -226,6 +239,7 @@ class PolicyGradient final : public Algorithm {
     if (a.estimator == "reinforce_plus_plus") return "return of the token, whitened over tokens";
     if (a.estimator == "reinforce_plus_plus_baseline")
       return "reward - mean, whitened over the step's tokens";
+    if (a.estimator == "remax") return "return of the token - reward of the greedy response";
     if (a.estimator == "opo") return "reward - mean weighted by length";
     if (a.estimator == "gpg") return "(reward - mean) * responses / rewards that are not 0";
     if (a.estimator == "grpo_passk") return cat("best: (reward - second) / (std + ", a.eps, ")");

@@ -103,6 +103,8 @@ struct Group {
   Prompt prompt;
   std::vector<Response> responses;
   std::string dropped;  // why the step does not train on it; "" where it does
+  // Reward of the greedy response to the prompt, where one was drawn; NaN where it has none.
+  std::optional<double> greedy_reward;
 };
 
 }  // namespace vernier

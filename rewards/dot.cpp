@@ -45,6 +45,7 @@ const MetricDocs docs{
     {"dot/threshold_sum", "tokens", "T, summed likewise"}};
 
 constexpr double kMinRelativeMargin = 16;  // tokens
+constexpr double kMaxAlpha = 1000;         // standard deviations
 
 using Numbers = std::vector<std::pair<std::string, double>>;
 
@@ -106,7 +107,7 @@ class Dot final : public Transform {
   Dot(Binder& config, const ScoringContext& context) : decode_(context.decode) {
     config.number("success_threshold", success_threshold_, 0.0, 1.0,
                   "share of right responses from which a group is eligible");
-    config.number("alpha", alpha_, 0.0, 1000.0, "standard deviations above the mean length");
+    config.number("alpha", alpha_, 0.0, kMaxAlpha, "standard deviations above the mean length");
     config.number("margin", margin_, 0.0, 1e6,
                   "whole tokens a response must be over; below 1, a share of its own length");
     config.number("ddof", ddof_, 0, 1, "1 divides by n - 1, 0 by n");
@@ -124,6 +125,17 @@ class Dot final : public Transform {
     check_alpha(config, context.num_generations);
     check_reach(config, context);
   }
+
+  // The highest alpha that a file may ask for cuts nothing.
+  std::optional<Pressure> pressure() const override {
+    return Pressure{.key = "alpha",
+                    .value = alpha_,
+                    .low = 0.25,
+                    .high = kMaxAlpha,
+                    .smaller_is_more = true,
+                    .none = kMaxAlpha};
+  }
+  void set_pressure(double value) override { alpha_ = value; }
 
   Numbers apply(Group& group, const Rescore& rescore) const override {
     Outcome outcome;

@@ -30,6 +30,16 @@ class LengthPenalty final : public Reward {
 
   bool depends_on_length() const override { return true; }
 
+  std::optional<Pressure> pressure() const override {
+    return Pressure{.key = "alpha",
+                    .value = alpha_,
+                    .low = 0.01,
+                    .high = 100,
+                    .smaller_is_more = false,
+                    .none = 0};
+  }
+  void set_pressure(double value) override { alpha_ = value; }
+
   void score(const Group& group, std::span<Score> scores) const override {
     for (size_t i = 0; i < scores.size(); ++i) {
       const Response& response = group.responses[i];

@@ -13,6 +13,7 @@ namespace vernier {
 namespace {
 
 constexpr double kMaxWeight = 1e6;
+constexpr double kLowWeight = 0.01, kHighWeight = 100;  // of a weight that is turned as a knob
 constexpr size_t kMaxShown = 200;  // bytes of a response that an explanation quotes
 
 // Dots would break `--set reward.NAME.key`, slashes the names of metrics.
@@ -208,6 +209,36 @@ std::vector<std::string> ScoringChain::length_rewards() const {
   for (const NamedReward& named : rewards_)
     if (named.reward->depends_on_length()) names.push_back(named.name);
   return names;
+}
+
+std::vector<Knob> ScoringChain::knobs() {
+  std::vector<Knob> out;
+  for (NamedReward& named : rewards_) {
+    if (!named.reward->depends_on_length() || named.weight == 0) continue;
+    if (const auto own = named.reward->pressure()) {
+      out.push_back({.name = cat("reward.", named.name, ".", own->key),
+                     .pressure = *own,
+                     .of_reward = true,
+                     .set = [&named](double value) { named.reward->set_pressure(value); }});
+      continue;
+    }
+    out.push_back({.name = cat("reward.", named.name, ".weight"),
+                   .pressure = {.key = "weight",
+                                .value = named.weight,
+                                .low = kLowWeight,
+                                .high = kHighWeight,
+                                .smaller_is_more = false,
+                                .none = 0},
+                   .of_reward = true,
+                   .of_weight = true,
+                   .set = [&named](double value) { named.weight = value; }});
+  }
+  for (NamedTransform& named : transforms_)
+    if (const auto own = named.transform->pressure())
+      out.push_back({.name = cat("transform.", named.name, ".", own->key),
+                     .pressure = *own,
+                     .set = [&named](double value) { named.transform->set_pressure(value); }});
+  return out;
 }
 
 void ScoringChain::score_responses(Group& group, std::span<const size_t> which) const {

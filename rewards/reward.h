@@ -15,6 +15,7 @@
 
 #include "core/base/config.h"
 #include "core/base/registry.h"
+#include "core/pressure.h"
 #include "core/types.h"
 
 namespace vernier {
@@ -47,6 +48,11 @@ class Reward {
 
   /// Whether the length of a response has a part in its value, for `vernier score --explain`.
   virtual bool depends_on_length() const { return false; }
+
+  /// The knob that trades accuracy for length, where a reward that depends on length has one of its
+  /// own; without one its weight is the knob.
+  virtual std::optional<Pressure> pressure() const { return std::nullopt; }
+  virtual void set_pressure(double) { throw BugError("pressure of a reward without a knob"); }
 };
 
 class Transform {
@@ -66,6 +72,18 @@ class Transform {
   /// Whether it changes Response::reward itself. Scoring again would undo that, so such a transform
   /// comes after all others.
   virtual bool sets_reward() const { return false; }
+
+  /// The knob that trades accuracy for length, where the transform has one.
+  virtual std::optional<Pressure> pressure() const { return std::nullopt; }
+  virtual void set_pressure(double) { throw BugError("pressure of a transform without a knob"); }
+};
+
+/// A knob of a configuration.
+struct Knob {
+  std::string name;  // "reward.NAME.key", "transform.NAME.key", "algo.key"
+  Pressure pressure;
+  bool of_reward = false, of_weight = false;  // changes a reward's values, or its weight alone
+  std::function<void(double)> set;
 };
 
 /// Appends `step`, one JSON object, to the list in Response::explain; does nothing where the list
@@ -103,6 +121,9 @@ class ScoringChain {
 
   /// Names of the rewards whose value depends on length.
   std::vector<std::string> length_rewards() const;
+
+  /// The knobs that trade accuracy for length. They are of this chain, which stays where it is.
+  std::vector<Knob> knobs();
 
  private:
   struct NamedReward {

@@ -253,6 +253,8 @@ Json rollout_row(const Group& group, const Response& response, bool token_fields
   row["abstained"] = abstained;
   row["masked"] = response.masked;
   row["dropped"] = group.dropped.empty() ? Json(nullptr) : Json(group.dropped);
+  if (const auto& greedy = group.greedy_reward)
+    row["greedy_reward"] = std::isfinite(*greedy) ? Json(*greedy) : Json(nullptr);
   return row;
 }
 
@@ -260,7 +262,8 @@ namespace {
 
 // Rows of one group agree on what was asked.
 void check_same_prompt(const Json& first, const Json& row, const std::string& where) {
-  for (const char* key : {"prompt", "prompt_ids", "problem", "answer", "verify", "dropped"})
+  for (const char* key :
+       {"prompt", "prompt_ids", "problem", "answer", "verify", "dropped", "greedy_reward"})
     if (first.value(key, Json()) != row.value(key, Json()))
       fail(where, ": ", key, ": ", shown(row.value(key, Json())), " differs from ",
            shown(first.value(key, Json())), " of the group's first row");
@@ -298,6 +301,9 @@ void read_rollouts(const std::string& path, const std::function<void(Group&&)>& 
       open.step = step;
       open.prompt = prompt_of(row, where);
       open.dropped = field<std::string>(row, "dropped", "", where);
+      if (row.contains("greedy_reward"))
+        open.greedy_reward =
+            field<double>(row, "greedy_reward", std::numeric_limits<double>::quiet_NaN(), where);
       first = row;
     }
     check_same_prompt(first, row, where);

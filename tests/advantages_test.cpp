@@ -172,6 +172,23 @@ TEST_CASE("reinforce++ with KL in the reward: golden returns and advantages") {
   CHECK(usage_error([&] { algorithm->credit(table); }).find("kl_in") != std::string::npos);
 }
 
+TEST_CASE("remax takes off the reward of the greedy response, token by token with a KL term") {
+  GroupTable table = table_of({{1, 0}, {0.5, 0.25}, {1, 1}}, {3, 1, 2, 2, 1, 1});
+  const auto remax = make("grpo", "advantage = \"remax\"");
+  CHECK(remax->needs_greedy());
+  CHECK(usage_error([&] { remax->credit(table); }).find("greedy_reward") != std::string::npos);
+  table.greedy = {0.75, 0.5, std::nan("")};  // the last one's greedy response has no reward
+  CHECK(remax->credit(table).response == Doubles{0.25, -0.75, 0, -0.25, 0, 0});
+
+  table = table_of({{1, 0}}, {3, 2});
+  table.greedy = {0.5};
+  table.old = {{-1.0, -1.0, -1.0}, {-1.0, -1.0}};
+  table.reference = {{-1.1, -1.2, -0.9}, {-1.3, -0.8}};
+  const Credit found = make("rloo", "advantage = \"remax\"\nbeta = 0.1")->credit(table);
+  CHECK(worst(found.token[0], Doubles{0.48, 0.49, 0.51}, 1) < 1e-12);
+  CHECK(worst(found.token[1], Doubles{-0.51, -0.48}, 1) < 1e-12);
+}
+
 TEST_CASE("discounted returns reach back from the last token") {
   const GroupTable table = table_of({{1, 0}}, {3, 1});
   const Credit found =

@@ -387,7 +387,7 @@ TEST_CASE("an unfinished checkpoint does not count, and old ones are pruned") {
   fs::create_directories(saved.folder.path() / "checkpoint-60");
   CHECK(find_checkpoint(saved.folder.path())->filename() == "checkpoint-40");
   fs::remove_all(saved.folder.path() / "checkpoint-60");
-  prune_checkpoints(saved.folder.path(), 2, 40);
+  prune_checkpoints(saved.folder.path(), 1, std::vector<int64_t>{20, 40});
   std::vector<std::string> left;
   for (const fs::path& path : list_checkpoints(saved.folder.path()))
     left.push_back(path.filename().string());
@@ -409,7 +409,7 @@ TEST_CASE("a run that goes on from an earlier checkpoint moves the later ones ou
   CHECK(fs::exists(saved.folder.path() / "checkpoint-30.damaged"));
   CHECK(fs::exists(saved.folder.path() / "checkpoint-40.superseded"));
   CHECK(!fs::exists(saved.folder.path() / "checkpoint-50.tmp"));
-  prune_checkpoints(saved.folder.path(), 1, 40);
+  prune_checkpoints(saved.folder.path(), 1, std::vector<int64_t>{40});
   CHECK(fs::exists(start));
 }
 

@@ -213,26 +213,6 @@ Answers read_index(const fs::path& path, int64_t step) {
   return out;
 }
 
-// Files named step_N + one of `suffixes`, by N.
-std::map<int64_t, fs::path> step_files(const fs::path& folder,
-                                       std::span<const std::string_view> suffixes) {
-  std::map<int64_t, fs::path> out;
-  std::error_code missing;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder, missing)) {
-    const std::string name = entry.path().filename().string();
-    for (const std::string_view suffix : suffixes) {
-      if (!name.starts_with("step_") || !name.ends_with(suffix)) continue;
-      const char* begin = name.data() + 5;
-      const char* end = name.data() + name.size() - suffix.size();
-      int64_t step = 0;
-      const auto parsed = begin < end ? std::from_chars(begin, end, step)
-                                      : std::from_chars_result{begin, std::errc::invalid_argument};
-      if (parsed.ec == std::errc() && parsed.ptr == end) out[step] = entry.path();
-    }
-  }
-  return out;
-}
-
 // ---- estimates of one evaluation ---------------------------------------------------------------
 
 // Fills what the row in metrics.jsonl left open, and notes where the two do not agree.

@@ -93,15 +93,6 @@ std::string checkpoint_name(const Progress& progress) {
 void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tokenizer,
                      const OptimizerState& optimizer, const Progress& progress) {
   const fs::path target = run / checkpoint_name(progress);
-  if (fs::exists(target)) {
-    if (check_checkpoint(target).empty()) return;
-    fs::remove_all(target);
-  }
-  const fs::path draft = run / (checkpoint_name(progress) + ".tmp");
-  fs::remove_all(draft);
-  fs::create_directories(draft / "trainer");
-  save_model(decoder, tokenizer, draft);
-  write_optimizer(draft / "trainer" / "optimizer.safetensors", optimizer);
   const Json state = {{"version", kManifestVersion},
                       {"phase", progress.phase},
                       {"step", progress.step},
@@ -110,8 +101,20 @@ void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tok
                       {"next_prompt", progress.next_prompt},
                       {"pass_rates", progress.pass_rates},
                       {"algorithm", progress.algorithm},
+                      {"guard", progress.guard},
                       {"optimizer_step", optimizer.step}};
-  write_file(draft / "trainer" / "state.json", state.dump(1) + "\n");
+  const std::string text = state.dump(1) + "\n";
+  if (fs::exists(target)) {
+    if (check_checkpoint(target).empty() && read_file(target / "trainer" / "state.json") == text)
+      return;
+    fs::remove_all(target);
+  }
+  const fs::path draft = run / (checkpoint_name(progress) + ".tmp");
+  fs::remove_all(draft);
+  fs::create_directories(draft / "trainer");
+  save_model(decoder, tokenizer, draft);
+  write_optimizer(draft / "trainer" / "optimizer.safetensors", optimizer);
+  write_file(draft / "trainer" / "state.json", text);
   write_manifest(draft);
   sync_folder(draft / "trainer");
   sync_folder(draft);
@@ -233,6 +236,7 @@ Progress load_trainer_state(const fs::path& checkpoint, int64_t prompts_per_step
                       .nonfinite_in_a_row = state.at("nonfinite_in_a_row").get<int64_t>()};
     const int64_t drawn = progress.phase == "rl" ? progress.step * prompts_per_step : 0;
     progress.algorithm = state.value("algorithm", Json());
+    progress.guard = state.value("guard", Json());
     progress.next_prompt = state.value("next_prompt", drawn);
     progress.pass_rates = state.value("pass_rates", std::vector<double>());
     return progress;
@@ -241,14 +245,14 @@ Progress load_trainer_state(const fs::path& checkpoint, int64_t prompts_per_step
   }
 }
 
-void prune_checkpoints(const fs::path& run, int64_t keep, int64_t last_step) {
+void prune_checkpoints(const fs::path& run, int64_t keep, std::span<const int64_t> kept) {
   std::vector<std::pair<int64_t, fs::path>> rl;
   std::vector<fs::path> doomed, sft;
   for (const fs::path& path : list_checkpoints(run)) {
     const auto order = *order_of(path.filename().string());
     if (order.first == 0)
       sft.push_back(path);
-    else if (order.second != 0 && order.second != last_step)
+    else if (order.second != 0 && std::ranges::find(kept, order.second) == kept.end())
       rl.emplace_back(order.second, path);
   }
   const bool begun = fs::exists(run / "checkpoint-0");

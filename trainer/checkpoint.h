@@ -9,6 +9,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,7 @@ struct Progress {
   // Of the last steps, where rollout.filter predicts from them.
   std::vector<double> pass_rates = {};
   Json algorithm = nullptr;  // Algorithm::state() after the last finished step
+  Json guard = nullptr;      // Guard::state() after the last evaluation
 
   bool operator==(const Progress&) const = default;
 };
@@ -35,8 +37,8 @@ struct Progress {
 /// "checkpoint-40" or, during the warm start, "checkpoint-sft-500".
 std::string checkpoint_name(const Progress& progress);
 
-/// Writes a checkpoint into the run folder. Does nothing where it is there already: the state at a
-/// step is the same however often it is reached.
+/// Writes a checkpoint into the run folder. Does nothing where it is there already with the same
+/// state: then its weights are the same too.
 void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tokenizer,
                      const OptimizerState& optimizer, const Progress& progress);
 
@@ -59,8 +61,8 @@ Progress load_trainer_state(const fs::path& checkpoint, int64_t prompts_per_step
 /// goes. Evaluations and rollouts of later steps get the ending .superseded too.
 void clear_after(const fs::path& run, const fs::path* start);
 
-/// Deletes all but the newest `keep` RL checkpoints, the first, and those at `last_step`; and the
-/// warm start's once RL has begun.
-void prune_checkpoints(const fs::path& run, int64_t keep, int64_t last_step);
+/// Deletes all but the newest `keep` RL checkpoints, the first, and those at the steps `kept`; and
+/// the warm start's once RL has begun.
+void prune_checkpoints(const fs::path& run, int64_t keep, std::span<const int64_t> kept);
 
 }  // namespace vernier

@@ -1,10 +1,12 @@
 #include "trainer/collector.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/log.h"
+#include "core/metrics/statistics.h"
 
 namespace vernier {
 namespace {
@@ -22,6 +24,7 @@ const MetricDocs docs{
     {"perf/rollout_preemptions", "responses",
      "gave their place in the cache up for a while; more than a few: raise kv_cache_gb"},
     {"perf/rollout_draft_acceptance", "share", "of the guessed tokens (draft_tokens) that came"},
+    {"greedy/reward", "", "advantage = \"remax\": mean reward of the greedy responses"},
     {"filter/sampled_groups", "groups", "drawn in the step"},
     {"filter/pass_rate", "share", "of them that rollout.filter lets through"},
     {"filter/dropped/flat", "groups", "left out: the metric is the same for all responses"},
@@ -33,6 +36,14 @@ const MetricDocs docs{
     {"filter/generation_batches", "batches", "of prompts that the step drew"},
     {"filter/predicted_factor", "",
      "prompts over prompts_per_step that refill = \"predict\" asked for"}};
+
+void add_greedy(const std::vector<Group>& groups, Metrics& metrics) {
+  std::vector<double> rewards;
+  for (const Group& group : groups)
+    if (group.greedy_reward && std::isfinite(*group.greedy_reward))
+      rewards.push_back(*group.greedy_reward);
+  metrics.set_finite("greedy/reward", mean_of(rewards));
+}
 
 }  // namespace
 
@@ -92,6 +103,7 @@ Collected Collector::collect(Engine& engine, Metrics& metrics) const {
   if (filter.refill == "predict")
     metrics.set("filter/predicted_factor", filter.predicted_factor(progress.pass_rates));
   add_completion_metrics(step.groups, metrics);
+  if (config_.algorithm->needs_greedy()) add_greedy(step.groups, metrics);
   for (const auto& [name, value] : numbers) metrics.set(name, value);
   metrics.set("time/rollout", clock.seconds() - scoring_s);
   metrics.set("time/score", scoring_s);
@@ -105,6 +117,8 @@ void Collector::draw(Engine& engine, int64_t count, Collected& step,
   std::vector<Prompt> prompts = prompts_.take(step.next_prompt, count);
   for (Prompt& prompt : prompts)
     render_prompt(prompt, config_.data, trainee_.chat_format, *trainee_.model.tokenizer);
+  std::vector<Prompt> again;
+  if (config_.algorithm->needs_greedy()) again = prompts;
   engine.generate(
       std::move(prompts), config_.rollout,
       {.seed = static_cast<uint64_t>(config_.run.seed), .step = static_cast<uint64_t>(done + 1)},
@@ -117,6 +131,28 @@ void Collector::draw(Engine& engine, int64_t count, Collected& step,
         step.groups.push_back(std::move(group));
       });
   step.next_prompt += count;
+  if (!again.empty()) draw_greedy(engine, std::move(again), step, scoring_s);
+}
+
+// One greedy response to each of the prompts of the groups drawn last.
+void Collector::draw_greedy(Engine& engine, std::vector<Prompt> prompts, Collected& step,
+                            double& scoring_s) const {
+  RolloutConfig drawing = config_.rollout;
+  drawing.num_generations = 1;
+  drawing.sampling = {.temperature = 0};
+  drawing.record_logprobs.clear();
+  const int64_t first_id = std::ssize(step.groups) - std::ssize(prompts);
+  std::map<int64_t, double> rewards;
+  engine.generate(
+      std::move(prompts), drawing, {}, trainee_.progress.step, stop_, [&](Group&& group) {
+        const Clock clock;
+        config_.chain.score(group, false);
+        rewards[first_id + group.id] = group.responses.front().reward.value_or(std::nan(""));
+        scoring_s += clock.seconds();
+      });
+  for (Group& group : step.groups)
+    if (const auto found = rewards.find(group.id); found != rewards.end())
+      group.greedy_reward = found->second;
 }
 
 void Collector::add_engine_metrics(const EngineStats& stats, double seconds,

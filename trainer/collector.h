@@ -43,6 +43,8 @@ class Collector {
  private:
   void draw(Engine& engine, int64_t count, Collected& step, std::map<std::string, double>& numbers,
             double& scoring_s) const;
+  void draw_greedy(Engine& engine, std::vector<Prompt> prompts, Collected& step,
+                   double& scoring_s) const;
   void add_engine_metrics(const EngineStats& stats, double seconds, Metrics& metrics) const;
 
   const RunConfig& config_;

@@ -51,14 +51,16 @@ class Run {
         trainee_(load_trainee(config, start_)),
         warm_start_(config, trainee_),
         learner_(config, trainee_, &stop_requested) {
-    if (start_)
-      progress_.last_eval = folder_.last_evaluation(progress_);
-    else if (config.sft.steps == 0)
-      progress_.phase = "rl";
+    if (config.knob) guard_.emplace(config.guard, *config.knob);
+    if (guard_ && !progress_.guard.is_null()) guard_->restore(progress_.guard);
+    if (!start_ && config.sft.steps == 0) progress_.phase = "rl";
+    // What the guard made of an evaluation is in the checkpoint: one that it does not know is done
+    // again.
+    if (start_ && !guard_) progress_.last_eval = folder_.last_evaluation(progress_);
   }
 
   bool finished() const {
-    return progress_.phase == "rl" && progress_.step >= config_.run.steps &&
+    return progress_.phase == "rl" && over() &&
            fs::exists(folder_.path() / checkpoint_name(progress_)) &&
            (!eval_due() || progress_.last_eval == progress_.step);
   }
@@ -136,8 +138,16 @@ class Run {
     folder_.sync_metrics();
     save_checkpoint(folder_.path(), *trainee_.model.decoder, *trainee_.model.tokenizer,
                     *trainee_.optimizer, progress_);
-    prune_checkpoints(folder_.path(), config_.run.keep_checkpoints, config_.run.steps);
+    std::vector<int64_t> kept = {config_.run.steps};
+    if (guard_) {
+      for (const int64_t step : guard_->kept()) kept.push_back(step);
+      if (guard_->stopped()) kept.push_back(progress_.step);
+    }
+    prune_checkpoints(folder_.path(), config_.run.keep_checkpoints, kept);
   }
+
+  // No step follows.
+  bool over() const { return progress_.step >= config_.run.steps || (guard_ && guard_->stopped()); }
 
   bool due(int64_t every) const {
     return progress_.step == 0 || progress_.step == config_.run.steps ||
@@ -150,9 +160,10 @@ class Run {
     const int64_t first = progress_.step;
     if (config_.run.steps > 0) prepare_reference();
     while (true) {
-      if (eval_due() && progress_.last_eval < progress_.step) evaluate();
-      if (due(config_.run.save_every)) save();
-      if (progress_.step >= config_.run.steps) break;
+      const bool looked = eval_due() && progress_.last_eval < progress_.step;
+      const bool keep = looked && evaluate();
+      if (keep || over() || due(config_.run.save_every)) save();
+      if (over()) break;
       check_stop();
       rl_step(clock, first);
     }
@@ -182,7 +193,13 @@ class Run {
     render_prompt(prompt, config_.data, trainee_.chat_format, *trainee_.model.tokenizer);
   }
 
-  void evaluate() {
+  struct Measured {
+    Scores scores;
+    Metrics metrics;
+  };
+
+  // Draws and judges the answers to the evaluation's prompts and stores them.
+  Measured measure() {
     const Clock clock;
     RolloutConfig drawing = config_.rollout;
     drawing.num_generations = config_.eval.n;
@@ -207,14 +224,38 @@ class Run {
     metrics.set("phase", Json("eval"));
     add_evaluation(found, metrics);
     metrics.set("time/eval", clock.seconds());
-    folder_.write_metrics(metrics);
-    progress_.last_eval = progress_.step;
     log::end_progress();
     log::info(cat("eval at step ", progress_.step, ": accuracy ", fixed(found.accuracy.value, 3),
                   " [", fixed(found.accuracy.low, 3), ", ", fixed(found.accuracy.high, 3),
                   "], length ", fixed(found.mean_length.value, 1), " [",
                   fixed(found.mean_length.low, 1), ", ", fixed(found.mean_length.high, 1),
                   "] tokens, ", found.num_samples, " samples"));
+    return {scores_of(groups, progress_.step), std::move(metrics)};
+  }
+
+  // Evaluates, and does what the guard makes of it; true where it wants the policy to be kept.
+  bool evaluate() {
+    Measured found = measure();
+    const Move move = guard_ ? judge(found) : Move();
+    folder_.write_metrics(found.metrics);
+    progress_.last_eval = progress_.step;
+    if (!move.restore) return move.keep;
+    go_back(trainee_, config_, folder_.path() / cat("checkpoint-", *move.restore));
+    if (over()) folder_.write_metrics(measure().metrics);  // of what the run ends with
+    return false;
+  }
+
+  Move judge(Measured& found) {
+    try {
+      const Move move = guard_->look(found.scores, progress_.step >= config_.run.steps);
+      guard_->write(move, found.metrics);
+      progress_.guard = guard_->state();
+      log::info(cat("guard at step ", progress_.step, ": ", move.name, ": ", move.reason));
+      return move;
+    } catch (const UsageError&) {
+      save();  // with other settings it goes on from here
+      throw;
+    }
   }
 
   void store_rollouts(const std::vector<Group>& groups) const {
@@ -245,6 +286,10 @@ class Run {
     Metrics metrics;
     metrics.set("step", Json(progress_.step + 1));
     metrics.set("phase", Json("rl"));
+    if (guard_) {
+      guard_->apply();
+      metrics.set_finite("guard/pressure", guard_->pressing() ? guard_->pressure() : std::nan(""));
+    }
     const Collector collector(config_, trainee_, *prompts_, &stop_requested);
     Collected step;
     phase("memory/rollout_peak_mb", metrics, [&] { step = collector.collect(engine(), metrics); });
@@ -287,6 +332,7 @@ class Run {
   Progress& progress_ = trainee_.progress;
   WarmStart warm_start_;
   Learner learner_;
+  std::optional<Guard> guard_;
   std::map<std::string, double> peaks_;                   // MB, of all steps
   std::unique_ptr<Engine> engine_;                        // of the trainee's model
   std::unique_ptr<PromptSource> prompts_, eval_prompts_;  // null where the run has no use for them

@@ -1,7 +1,7 @@
 #include "trainer/replay.h"
 
 #include <algorithm>
-#include <charconv>
+#include <array>
 #include <limits>
 
 #include "core/base/clock.h"
@@ -20,21 +20,10 @@ const MetricDocs docs{{"replay/stored_step", "", "replay: step that the rollouts
 
 // step_N.jsonl.zst of a rollouts folder, in order of N.
 std::vector<std::string> files_of(const fs::path& folder) {
-  std::vector<std::pair<int64_t, std::string>> found;
-  constexpr std::string_view kBegin = "step_", kEnd = ".jsonl.zst";
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    if (!name.starts_with(kBegin) || !name.ends_with(kEnd)) continue;
-    const char *begin = name.data() + kBegin.size(), *end = name.data() + name.size() - kEnd.size();
-    int64_t step = 0;
-    const auto parsed = std::from_chars(begin, end, step);
-    if (parsed.ec == std::errc() && parsed.ptr == end)
-      found.emplace_back(step, entry.path().string());
-  }
-  if (found.empty()) fail(folder.string(), ": has no step_N.jsonl.zst");
-  std::sort(found.begin(), found.end());
+  constexpr std::array<std::string_view, 1> kSuffixes = {".jsonl.zst"};
   std::vector<std::string> out;
-  for (auto& [step, path] : found) out.push_back(std::move(path));
+  for (const auto& [step, path] : step_files(folder, kSuffixes)) out.push_back(path.string());
+  if (out.empty()) fail(folder.string(), ": has no step_N.jsonl.zst");
   return out;
 }
 
@@ -62,6 +51,8 @@ class Replay {
         learner_(config, trainee_, nullptr) {
     trainee_.progress.phase = "rl";
     learner_.freeze_reference();
+    if (config.guard.on())
+      log::warn("[guard] has no part in a replay: its knob stays as the file sets it");
     if (options.save_gradients.empty()) return;
     learner_.on_gradient = [this](Decoder& decoder) {
       if (!gradient_saved_) save_gradient(decoder, options_.save_gradients);

@@ -213,10 +213,7 @@ void RunConfig::bind(Binder& root) {
                     .make(b, {scoring.num_generations, scoring.max_completion_length});
   });
   root.table("trainer", [&](Binder& b) { bind_trainer(b, *this); });
-  root.table("guard", [&](Binder& b) {
-    b.number("max_nonfinite_updates", max_nonfinite_updates, 0, 1 << 20,
-             "updates in a row that may be skipped because a number was not finite");
-  });
+  root.table("guard", [&](Binder& b) { bind_guard(b); });
   root.table("eval", [&](Binder& b) {
     b.number("n", eval.n, 1, 4096, "responses a prompt");
     b.number("temperature", eval.temperature, 0.0, 100.0, "of an evaluation's sampling");
@@ -239,6 +236,37 @@ void RunConfig::bind_scoring(Binder& root) {
       return (*decode)(ids);
     };
   chain.bind(root, scoring);
+}
+
+void RunConfig::bind_guard(Binder& config) {
+  config.number("max_nonfinite_updates", max_nonfinite_updates, 0, 1 << 20,
+                "updates in a row that may be skipped because a number was not finite");
+  guard.bind(config);
+  if (!guard.on() || !needs_model || algorithm == nullptr) return;
+  if (run.steps > 0 && run.eval_every == 0)
+    config.error("max_accuracy_loss", "needs evaluations; set run.eval_every");
+  if (const int64_t fewest = fewest_prompts(guard.max_accuracy_loss); data.eval_prompts < fewest)
+    config.error("max_accuracy_loss",
+                 cat(guard.max_accuracy_loss,
+                     " cannot be told from no loss on data.eval_prompts = ", data.eval_prompts,
+                     " prompts, however alike they are; it takes at least ", fewest));
+  std::vector<Knob> knobs = chain.knobs();
+  if (const auto own = algorithm->pressure())
+    knobs.push_back({.name = "algo." + own->key, .pressure = *own, .set = [this](double value) {
+                       algorithm->set_pressure(value);
+                     }});
+  knob = choose_knob(config, guard, knobs);
+  if (!knob || !knob->of_reward) return;
+  const Deviation divides = algorithm->divides();
+  if (divides == Deviation::reward || (divides == Deviation::parts && !knob->of_weight))
+    config.error(
+        "max_accuracy_loss",
+        cat(knob->name, " would be turned in vain: algo.type = \"", algorithm_name, "\" divides ",
+            divides == Deviation::reward ? "the reward" : "each reward",
+            " by its deviation in the group, so in a group that is all right every "
+            "strength gives the same advantages; use an advantage that does not "
+            "(algo.scale_rewards = \"none\"), or algo.type = \"gdpo\" with length in a reward of "
+            "its own"));
 }
 
 std::string RunConfig::folder(const ConfigFile& file, const std::string& given) const {

@@ -14,6 +14,7 @@
 #include "rollout/engine.h"
 #include "rollout/prompts.h"
 #include "trainer/filter.h"
+#include "trainer/guard.h"
 
 namespace vernier {
 
@@ -84,6 +85,8 @@ struct RunConfig {
   TrainingOptions training;                // of the policy and of the reference policy
   bool moments_in_bytes = false;           // trainer.optimizer = "adamw_8bit"
   int64_t max_nonfinite_updates = 3;
+  GuardConfig guard;
+  std::optional<Knob> knob;  // that the guard turns
   EvalConfig eval;
   LogConfig log;
 
@@ -103,6 +106,7 @@ struct RunConfig {
 
  private:
   void bind_scoring(Binder& root);
+  void bind_guard(Binder& config);
 };
 
 }  // namespace vernier

@@ -318,7 +318,10 @@ GroupTable make_table(std::span<const Group> groups, bool by_channel) {
       add_channels(response, table);
     }
     table.offsets.push_back(static_cast<int64_t>(table.reward.size()));
+    if (group.greedy_reward) table.greedy.push_back(*group.greedy_reward);
   }
+  // Some of many would stand beside the wrong groups.
+  if (std::ssize(table.greedy) != table.groups()) table.greedy.clear();
   for (RewardChannel& channel : table.channels)
     channel.value.resize(table.size(), std::numeric_limits<double>::quiet_NaN());
   return table;

@@ -38,6 +38,19 @@ Trainee load_trainee(const RunConfig& config, const std::optional<fs::path>& che
   return out;
 }
 
+void go_back(Trainee& trainee, const RunConfig& config, const fs::path& checkpoint) {
+  if (const std::string problem = check_checkpoint(checkpoint); !problem.empty())
+    fail_run(checkpoint.string(), ": cannot be gone back to: ", problem);
+  Decoder& decoder = *trainee.model.decoder;
+  const Model then = load_model(checkpoint.string(), {.max_length = config.max_length});
+  decoder.weights().copy_(then.decoder->weights());
+  decoder.weights_changed();
+  const Progress progress =
+      load_trainer_state(checkpoint, config.rollout.prompts_per_step, *trainee.optimizer);
+  trainee.progress.algorithm = progress.algorithm;
+  if (!progress.algorithm.is_null()) config.algorithm->restore(progress.algorithm);
+}
+
 void count_update(const UpdateResult& result, const RunConfig& config, Progress& progress) {
   progress.nonfinite_in_a_row = result.applied ? 0 : progress.nonfinite_in_a_row + 1;
   if (result.applied) return;

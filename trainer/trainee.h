@@ -21,6 +21,10 @@ struct Trainee {
 /// Gives the configuration its decode().
 Trainee load_trainee(const RunConfig& config, const std::optional<fs::path>& checkpoint);
 
+/// Puts the weights, the optimizer and the algorithm of the trainee back to a checkpoint of its
+/// run; its progress stays.
+void go_back(Trainee& trainee, const RunConfig& config, const fs::path& checkpoint);
+
 /// Notes what an update did. Warns of one that was skipped because a number was not finite, and
 /// throws RunError where more of them came in a row than the configuration allows.
 void count_update(const UpdateResult& result, const RunConfig& config, Progress& progress);

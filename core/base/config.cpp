@@ -421,6 +421,13 @@ void Binder::text(std::string_view key, std::string& field, std::string_view doc
   record(key, toml_value(field), "text", doc);
 }
 
+void Binder::text_or_number(std::string_view key, std::string& field, std::string_view doc) {
+  const auto* node = static_cast<const toml::node*>(find(key));
+  if (node == nullptr || !node->is_number()) return text(key, field, doc);
+  field = shown(*node);
+  record(key, field, "text or number", doc);
+}
+
 void Binder::choice(std::string_view key, std::string& field, std::vector<std::string> allowed,
                     std::string_view doc) {
   if (const auto* node = static_cast<const toml::node*>(find(key))) {

@@ -38,6 +38,8 @@ class Binder {
   void number(std::string_view key, double& field, double low, double high, std::string_view doc);
   void flag(std::string_view key, bool& field, std::string_view doc);
   void text(std::string_view key, std::string& field, std::string_view doc);
+  /// A text, or a number, which is read as the text that it is written with.
+  void text_or_number(std::string_view key, std::string& field, std::string_view doc);
   void choice(std::string_view key, std::string& field, std::vector<std::string> allowed,
               std::string_view doc);
   void list(std::string_view key, std::vector<double>& field, double low, double high,

@@ -8,6 +8,7 @@
 #include <xxhash.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <utility>
 
@@ -126,6 +127,25 @@ void LineAppender::line(std::string_view text) {
 
 void LineAppender::sync() {
   if (::fsync(descriptor_) != 0) fail_run(path_, ": cannot be flushed: ", reason());
+}
+
+std::map<int64_t, fs::path> step_files(const fs::path& folder,
+                                       std::span<const std::string_view> suffixes) {
+  std::map<int64_t, fs::path> out;
+  std::error_code missing;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, missing)) {
+    const std::string name = entry.path().filename().string();
+    for (const std::string_view suffix : suffixes) {
+      if (!name.starts_with("step_") || !name.ends_with(suffix)) continue;
+      const char* begin = name.data() + 5;
+      const char* end = name.data() + name.size() - suffix.size();
+      int64_t step = 0;
+      const auto parsed = begin < end ? std::from_chars(begin, end, step)
+                                      : std::from_chars_result{begin, std::errc::invalid_argument};
+      if (parsed.ec == std::errc() && parsed.ptr == end) out[step] = entry.path();
+    }
+  }
+  return out;
 }
 
 void sync_folder(const fs::path& folder) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -71,6 +72,10 @@ class LineAppender {
   std::string path_;
   int descriptor_ = -1;
 };
+
+/// The files step_N + one of `suffixes` of a folder, by N; nothing where there is no folder.
+std::map<int64_t, fs::path> step_files(const fs::path& folder,
+                                       std::span<const std::string_view> suffixes);
 
 /// Flushes a folder's entries to the disk.
 void sync_folder(const fs::path& folder);

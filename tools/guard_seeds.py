@@ -1,0 +1,174 @@
+"""The guard on the quickstart's task: many seeds, many strengths to begin with, against a sweep of fixed ones.
+
+    python3 tools/guard_seeds.py [--out runs/guard] [--seeds 1-10] [--methods naive,drpo] [--jobs 2] [--only sweep|guard]
+
+Begins with the start policy of tools/quickstart (runs/quickstart/start). For each method of configs/guard:
+
+1. a sweep: the same configuration without the guard, one run for each strength, from the first step to the last;
+2. a guarded run for each seed, its strength to begin with the next of the same list.
+
+Every policy that matters (the end of each run, the peak that each guard held its policy to) answers 2,000 fresh
+prompts four times: chain_sum prompts 1,000 to 2,999 of its evaluation stream, of which the guard's evaluations see
+the first 1,000. Runs that are finished are not run again. Prints a table and writes OUT/summary.json.
+
+A guarded run passes where accuracy is at most 0.03 below the peak's and length at most 20 % above that of the best
+fixed strength: the shortest of the sweep that is at most 0.03 below the sweep's most accurate policy.
+"""
+
+import argparse
+import json
+import pathlib
+import random
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+START = "runs/quickstart/start/checkpoint-0"
+MAX_LOSS = 0.03
+MAX_LENGTH = 1.2
+SEEN, FRESH, ANSWERS = 1000, 2000, 4
+METHODS = {
+    "naive": {"key": "reward.length_penalty.alpha", "strengths": [0.5, 1, 2, 4, 8]},
+    "drpo": {"key": "algo.lambda", "strengths": [1, 0.3, 0.1, 0.05, 0.02]},
+}
+
+
+def train(vernier, folder, method, strength, seed, guarded):
+    command = [vernier, "train", f"configs/guard/{method}.toml", "--run", str(folder), "--set", f"run.seed={seed}"]
+    command += ["--set", f"{METHODS[method]['key']}={strength}"]
+    if not guarded:
+        command += ["--set", "guard.max_accuracy_loss=0", "--set", "run.eval_every=100"]
+    log = folder.with_suffix(".log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as file:
+        if subprocess.run(command, stderr=file, check=False).returncode != 0:
+            sys.exit(f"{' '.join(command)} failed; see {log}")
+
+
+def rows_of(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def answers(vernier, run, step):
+    """Right answers and tokens of each fresh prompt, (share, tokens)."""
+    out = run / f"fresh_{step}.jsonl"
+    if not out.exists():
+        command = [vernier, "eval", "--model", str(run / f"checkpoint-{step}"), "--task", "chain_sum", "--seed", "77"]
+        command += ["--limit", str(SEEN + FRESH), "--n", str(ANSWERS), "--max-completion-length", "120"]
+        command += ["--threads", "1", "--out", str(out), "--json"]
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+        groups = {}
+        for line in out.open():
+            row = json.loads(line)
+            groups.setdefault(row["group"], []).append((row["correct"], row["num_tokens"]))
+        fresh = [[sum(a) / ANSWERS for a in zip(*groups[g])] for g in sorted(groups) if g >= SEEN]
+        out.write_text(json.dumps(fresh))
+    return json.loads(out.read_text())
+
+
+def mean(values):
+    return sum(values) / len(values)
+
+
+def interval(values, draws=1000):
+    generator = random.Random(1)
+    means = sorted(mean(generator.choices(values, k=len(values))) for _ in range(draws))
+    return means[int(0.025 * draws)], means[int(0.975 * draws)]
+
+
+def last_step(run):
+    return max(int(p.name.split("-")[1]) for p in run.glob("checkpoint-*") if p.name.split("-")[1].isdigit())
+
+
+def peak_step(run):
+    """Of the policy that the guard held the others to: the most accurate of its evaluations."""
+    best = {}
+    for row in rows_of(run):
+        if row["phase"] == "eval" and "guard/move" in row:
+            best.setdefault(row["eval/accuracy"], row["step"])
+    return best[max(best)]
+
+
+def sweep_row(vernier, run, strength):
+    fresh = answers(vernier, run, last_step(run))
+    return {"strength": strength, "accuracy": mean([a for a, _ in fresh]), "length": mean([t for _, t in fresh])}
+
+
+def guard_row(vernier, run, strength, seed, best_fixed):
+    end, peak = answers(vernier, run, last_step(run)), answers(vernier, run, peak_step(run))
+    losses = [p[0] - e[0] for p, e in zip(peak, end)]
+    low, high = interval(losses)
+    moves = [row["guard/move"] for row in rows_of(run) if "guard/move" in row]
+    length = mean([t for _, t in end])
+    return {
+        "seed": seed,
+        "strength": strength,
+        "accuracy": mean([a for a, _ in end]),
+        "peak": mean([a for a, _ in peak]),
+        "loss": mean(losses),
+        "loss_low": low,
+        "loss_high": high,
+        "length": length,
+        "length_ratio": length / best_fixed["length"],
+        "steps": last_step(run),
+        "roll_backs": moves.count("roll_back"),
+        "passes": mean(losses) <= MAX_LOSS and length <= MAX_LENGTH * best_fixed["length"],
+    }
+
+
+def show(method, sweep, best_fixed, rows):
+    print(f"\n{method}: a sweep of {METHODS[method]['key']}")
+    for row in sweep:
+        mark = "  <- best" if row is best_fixed else ""
+        print(f"  {row['strength']:<6} accuracy {row['accuracy']:.3f}  length {row['length']:.1f}{mark}")
+    print(f"{method}: guarded, max_accuracy_loss = {MAX_LOSS}")
+    print(f"  {'seed':>4} {'begins':>6} {'peak':>6} {'end':>6} {'loss':>7} {'95 % interval':>17} {'length':>7} {'ratio':>6} {'steps':>6} {'back':>5}")
+    for row in rows:
+        loss = f"[{row['loss_low']:+.3f}, {row['loss_high']:+.3f}]"
+        print(
+            f"  {row['seed']:>4} {row['strength']:>6} {row['peak']:6.3f} {row['accuracy']:6.3f} {row['loss']:+7.3f} {loss:>17} "
+            f"{row['length']:7.1f} {row['length_ratio']:6.2f} {row['steps']:>6} {row['roll_backs']:>5}"
+            + ("" if row["passes"] else "  FAILS")
+        )
+    print(f"  {sum(row['passes'] for row in rows)} of {len(rows)} pass")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/guard"))
+    parser.add_argument("--seeds", default="1-10")
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--vernier", default="build/release/vernier")
+    parser.add_argument("--only", choices=["sweep", "guard"])
+    options = parser.parse_args()
+    if not pathlib.Path(START).is_dir():
+        sys.exit(f"{START} is not there; run tools/quickstart first")
+    first, _, last = options.seeds.partition("-")
+    seeds = range(int(first), int(last or first) + 1)
+    jobs, summary = [], {}
+    for method in options.methods.split(","):
+        strengths = METHODS[method]["strengths"]
+        if options.only != "guard":
+            jobs += [(options.out / f"{method}-fixed-{s}", method, s, 1, False) for s in strengths]
+        if options.only != "sweep":
+            jobs += [
+                (options.out / f"{method}-seed-{seed}", method, strengths[(seed - 1) % len(strengths)], seed, True)
+                for seed in seeds
+            ]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(lambda job: train(options.vernier, *job), jobs))
+    if options.only:
+        return
+    for method in options.methods.split(","):
+        sweep = [sweep_row(options.vernier, job[0], job[2]) for job in jobs if job[1] == method and not job[4]]
+        most = max(row["accuracy"] for row in sweep)
+        best_fixed = min((r for r in sweep if r["accuracy"] >= most - MAX_LOSS), key=lambda row: row["length"])
+        rows = [guard_row(options.vernier, job[0], job[2], job[3], best_fixed) for job in jobs if job[1] == method and job[4]]
+        show(method, sweep, best_fixed, rows)
+        summary[method] = {"sweep": sweep, "best_fixed": best_fixed, "guarded": rows}
+    (options.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
