@@ -8,8 +8,7 @@ Begins with the start policy of tools/quickstart (runs/quickstart/start). For ea
 2. a guarded run for each seed, its strength to begin with the next of the same list.
 
 Every policy that matters (the end of each run, the peak that each guard held its policy to) answers 2,000 fresh
-prompts four times: chain_sum prompts 1,000 to 2,999 of its evaluation stream, of which the guard's evaluations see
-the first 1,000. Runs that are finished are not run again. Prints a table and writes OUT/summary.json.
+prompts four times (fresh_prompts.py). Runs that are finished are not run again. Prints a table and writes OUT/summary.json.
 
 A guarded run passes where accuracy is at most 0.03 below the peak's and length at most 20 % above that of the best
 fixed strength: the shortest of the sweep that is at most 0.03 below the sweep's most accurate policy.
@@ -18,15 +17,15 @@ fixed strength: the shortest of the sweep that is at most 0.03 below the sweep's
 import argparse
 import json
 import pathlib
-import random
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+from fresh_prompts import answers, interval, last_step, mean
+
 START = "runs/quickstart/start/checkpoint-0"
 MAX_LOSS = 0.03
 MAX_LENGTH = 1.2
-SEEN, FRESH, ANSWERS = 1000, 2000, 4
 METHODS = {
     "naive": {"key": "reward.length_penalty.alpha", "strengths": [0.5, 1, 2, 4, 8]},
     "drpo": {"key": "algo.lambda", "strengths": [1, 0.3, 0.1, 0.05, 0.02]},
@@ -49,37 +48,6 @@ def rows_of(run):
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def answers(vernier, run, step):
-    """Right answers and tokens of each fresh prompt, (share, tokens)."""
-    out = run / f"fresh_{step}.jsonl"
-    if not out.exists():
-        command = [vernier, "eval", "--model", str(run / f"checkpoint-{step}"), "--task", "chain_sum", "--seed", "77"]
-        command += ["--limit", str(SEEN + FRESH), "--n", str(ANSWERS), "--max-completion-length", "120"]
-        command += ["--threads", "1", "--out", str(out), "--json"]
-        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-        groups = {}
-        for line in out.open():
-            row = json.loads(line)
-            groups.setdefault(row["group"], []).append((row["correct"], row["num_tokens"]))
-        fresh = [[sum(a) / ANSWERS for a in zip(*groups[g])] for g in sorted(groups) if g >= SEEN]
-        out.write_text(json.dumps(fresh))
-    return json.loads(out.read_text())
-
-
-def mean(values):
-    return sum(values) / len(values)
-
-
-def interval(values, draws=1000):
-    generator = random.Random(1)
-    means = sorted(mean(generator.choices(values, k=len(values))) for _ in range(draws))
-    return means[int(0.025 * draws)], means[int(0.975 * draws)]
-
-
-def last_step(run):
-    return max(int(p.name.split("-")[1]) for p in run.glob("checkpoint-*") if p.name.split("-")[1].isdigit())
-
-
 def peak_step(run):
     """Of the policy that the guard held the others to: the most accurate of its evaluations."""
     best = {}
@@ -97,7 +65,7 @@ def sweep_row(vernier, run, strength):
 def guard_row(vernier, run, strength, seed, best_fixed):
     end, peak = answers(vernier, run, last_step(run)), answers(vernier, run, peak_step(run))
     losses = [p[0] - e[0] for p, e in zip(peak, end)]
-    low, high = interval(losses)
+    low, high = interval([losses])
     moves = [row["guard/move"] for row in rows_of(run) if "guard/move" in row]
     length = mean([t for _, t in end])
     return {
