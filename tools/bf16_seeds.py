@@ -22,7 +22,7 @@ START = "runs/quickstart/start/checkpoint-0"
 def train(vernier, folder, method, precision, seed):
     command = [vernier, "train", f"configs/quickstart/{method}.toml", "--run", str(folder), "--set", f"run.seed={seed}"]
     command += ["--set", f"model.path={START}", "--set", f"trainer.precision={precision}"]
-    log = folder.with_suffix(".log")
+    log = folder.with_name(folder.name + ".log")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
         if subprocess.run(command, stderr=file, check=False).returncode != 0:

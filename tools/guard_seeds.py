@@ -37,7 +37,7 @@ def train(vernier, folder, method, strength, seed, guarded):
     command += ["--set", f"{METHODS[method]['key']}={strength}"]
     if not guarded:
         command += ["--set", "guard.max_accuracy_loss=0", "--set", "run.eval_every=100"]
-    log = folder.with_suffix(".log")
+    log = folder.with_name(folder.name + ".log")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
         if subprocess.run(command, stderr=file, check=False).returncode != 0:
