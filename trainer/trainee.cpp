@@ -6,10 +6,41 @@
 
 namespace vernier {
 
+namespace {
+
+// The weights that adapters lie on are in no checkpoint: they are read where the run read them
+// first.
+Model load_adapted(const RunConfig& config, const std::optional<fs::path>& checkpoint) {
+  Model model = load_model(config.model_path, {.max_length = config.max_length});
+  Decoder& decoder = *model.decoder;
+  decoder.adapt(*config.lora, config.model_path, static_cast<uint64_t>(config.run.seed));
+  if (checkpoint) {
+    decoder.adapters()->load(*checkpoint / kAdapterFolder);
+    decoder.trained_weights_changed();
+  }
+  log::info(cat("adapters: ", decoder.adapters()->num_parameters(), " numbers are trained; ",
+                decoder.adapters()->base_bytes() >> 20, " MB keep the weights below them"));
+  return model;
+}
+
+void check_adapter(const RunConfig& config, const fs::path& checkpoint) {
+  const bool has = fs::exists(checkpoint / kAdapterFolder);
+  if (has != config.lora.has_value())
+    fail(checkpoint.string(),
+         has ? ": has an adapter, and [trainer.lora] is not given"
+             : ": has no adapter, and [trainer.lora] is given",
+         "; the run was made otherwise");
+}
+
+}  // namespace
+
 Trainee load_trainee(const RunConfig& config, const std::optional<fs::path>& checkpoint) {
   Trainee out;
   const LoadOptions options{.trained = true, .max_length = config.max_length};
-  if (checkpoint)
+  if (checkpoint) check_adapter(config, *checkpoint);
+  if (config.lora)
+    out.model = load_adapted(config, checkpoint);
+  else if (checkpoint)
     out.model = load_model(checkpoint->string(), options);
   else if (config.new_model)
     out.model = new_model(*config.new_model, static_cast<uint64_t>(config.run.seed), true);
