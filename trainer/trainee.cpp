@@ -18,8 +18,10 @@ Model load_adapted(const RunConfig& config, const std::optional<fs::path>& check
     decoder.adapters()->load(*checkpoint / kAdapterFolder);
     decoder.trained_weights_changed();
   }
-  log::info(cat("adapters: ", decoder.adapters()->num_parameters(), " numbers are trained; ",
-                decoder.adapters()->base_bytes() >> 20, " MB keep the weights below them"));
+  const double base_mb = static_cast<double>(decoder.adapters()->base_bytes()) / (1 << 20);
+  log::info(cat("adapters of rank ", config.lora->rank, " in ", join(config.lora->targets, ", "),
+                ": ", decoder.adapters()->num_parameters(), " numbers are trained; ",
+                fixed(base_mb, 1), " MB hold the weights that they lie on"));
   return model;
 }
 
