@@ -1,7 +1,7 @@
 #include "core/kernels/adapter.h"
 
 #include <algorithm>
-#include <cstring>
+#include <bit>
 
 #include "core/kernels/operand.h"
 
@@ -90,16 +90,15 @@ void adapter_gradient(const MatrixAdapter<float>& adapter, const uint16_t* dy, c
   gradient(adapter, dy, x, tokens, scratch);
 }
 
-FixedNumbers::FixedNumbers(const float* values, int64_t count) : count_(count), rounded_(true) {
-  const auto numbers = static_cast<size_t>(count);
-  data_ = Buffer(numbers * sizeof(uint16_t));
-  store(values, count, data_.as<uint16_t>());
-  std::vector<float> again(numbers);
-  copy_to(again.data());
-  rounded_ = std::memcmp(again.data(), values, numbers * sizeof(float)) == 0;
-  if (rounded_) return;
-  data_ = Buffer(numbers * sizeof(float));
-  store(values, count, data_.as<float>());
+FixedNumbers::FixedNumbers(const float* values, int64_t count)
+    : count_(count), rounded_(std::all_of(values, values + count, [](float value) {
+        return (std::bit_cast<uint32_t>(value) & 0xFFFF) == 0;
+      })) {
+  data_ = Buffer(static_cast<size_t>(count) * (rounded_ ? sizeof(uint16_t) : sizeof(float)));
+  if (rounded_)
+    store(values, count, data_.as<uint16_t>());
+  else
+    store(values, count, data_.as<float>());
 }
 
 void FixedNumbers::copy_to(float* out) const {
