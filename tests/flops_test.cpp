@@ -30,6 +30,19 @@ TEST_CASE("operations of a training pass are LLMQ's for one whole sequence") {
   CHECK(training_flop(qwen(), work) == doctest::Approx(1024 * token).epsilon(1e-12));
 }
 
+TEST_CASE("adapters take four operations a weight, and four a number of their own") {
+  PackedTokens tokens;
+  tokens.add(std::vector<int32_t>(1024, 0));
+  TrainingWork work;
+  work.add(tokens, 1000);
+  const double layers = 24.0 * (896 * (14 + 2 + 2) * 64 + 14 * 64 * 896 + 3 * 896 * 4864);
+  const double attention = 12 * 24 * 896 * (1024 * 1025 / 2.0), adapters = 8798208;
+  CHECK(training_flop(qwen(), work, 8798208) ==
+        doctest::Approx(4 * layers * 1024 + 4 * 151936.0 * 896 * 1000 + attention +
+                        4 * adapters * 1024)
+            .epsilon(1e-12));
+}
+
 TEST_CASE("a shared prompt counts once, and its tokens are seen by every response") {
   PackedTokens tokens;
   tokens.add(std::vector<int32_t>(10, 0));

@@ -287,6 +287,8 @@ void add_step(CLI::App* command, StepBench& options) {
   command->add_option("--max-tokens", options.max_tokens, "of a micro-batch")
       ->check(CLI::Range(1, 1 << 30));
   command->add_flag("--activation-checkpointing", options.checkpointing);
+  command->add_option("--lora-rank", options.lora_rank, "of adapters of all matrices; 0: none")
+      ->check(CLI::Range(0, 1 << 16));
   command->add_option("--save", options.save, "folder that the model is written to first");
 }
 

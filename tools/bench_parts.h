@@ -49,7 +49,7 @@ inline std::vector<Prompt> random_prompts(int64_t count, int64_t tokens, int64_t
 struct StepBench {
   std::string model, weights = "bf16", precision = "bf16", algorithm = "grpo", save;
   int64_t prompts = 8, n = 8, prompt_tokens = 64, tokens = 64, steps = 5, max_tokens = 4096;
-  int64_t threads = 0;
+  int64_t threads = 0, lora_rank = 0;
   bool checkpointing = false;
 };
 Json bench_step(const StepBench& options);

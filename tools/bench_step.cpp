@@ -1,5 +1,6 @@
 // Whole RL steps with responses of one length: what a job's step costs, without its data.
 #include "core/base/clock.h"
+#include "core/model/adapters.h"
 #include "core/model/model.h"
 #include "rollout/engine.h"
 #include "tools/bench_parts.h"
@@ -26,8 +27,9 @@ NewModel tiny_llama() {
 }
 
 Model open_model(const StepBench& options) {
-  Model model = options.model == "tiny-llama-128x4" ? new_model(tiny_llama(), 1, true)
-                                                    : load_model(options.model, {.trained = true});
+  const bool whole = options.lora_rank == 0;
+  Model model = options.model == "tiny-llama-128x4" ? new_model(tiny_llama(), 1, whole)
+                                                    : load_model(options.model, {.trained = whole});
   if (!options.save.empty()) {
     fs::create_directories(options.save);
     save_model(*model.decoder, *model.tokenizer, options.save);
@@ -35,6 +37,7 @@ Model open_model(const StepBench& options) {
   model.decoder->training = {.precision = options.precision == "bf16" ? kernels::Precision::bf16
                                                                       : kernels::Precision::fp32,
                              .recompute = options.checkpointing};
+  if (!whole) model.decoder->adapt({.rank = options.lora_rank}, options.model, 1);
   return model;
 }
 
@@ -111,6 +114,7 @@ Json bench_step(const StepBench& options) {
           {"tokens_per_s", sampled / median(whole)},
           {"peak_rss_mb", peak_rss_mb()},
           {"parameters", model.decoder->num_parameters()},
+          {"trained", model.decoder->trained_weights().numel()},
           {"logprob_gap", gap}};
 }
 

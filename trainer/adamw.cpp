@@ -6,8 +6,8 @@
 
 namespace vernier {
 
-OptimizerState::OptimizerState(const Decoder& decoder, bool bytes) {
-  const at::Tensor& weights = const_cast<Decoder&>(decoder).weights();
+OptimizerState::OptimizerState(Decoder& decoder, bool bytes) {
+  const at::Tensor& weights = decoder.trained_weights();
   const auto type = bytes ? at::kByte : at::kFloat;
   moment1 = at::zeros_like(weights, type);
   moment2 = at::zeros_like(weights, type);
@@ -35,7 +35,7 @@ UpdateResult apply_update(Decoder& decoder, OptimizerState& state, const Optimiz
                                  .weight_decay = config.weight_decay,
                                  .grad_scale = clip ? config.grad_clip / result.grad_norm : 1.0,
                                  .step = state.step};
-    auto* weights = decoder.weights().data_ptr<float>();
+    auto* weights = decoder.trained_weights().data_ptr<float>();
     const auto* gradient = gradients.const_data_ptr<float>();
     if (state.in_bytes())
       kernels::adamw_8bit(weights, gradient,
@@ -45,7 +45,7 @@ UpdateResult apply_update(Decoder& decoder, OptimizerState& state, const Optimiz
     else
       kernels::adamw(weights, gradient, state.moment1.data_ptr<float>(),
                      state.moment2.data_ptr<float>(), count, step);
-    decoder.weights_changed();
+    decoder.trained_weights_changed();
     result.applied = true;
   }
   gradients.zero_();

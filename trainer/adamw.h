@@ -6,13 +6,14 @@
 
 namespace vernier {
 
-/// Moments and step count of a model's weights. Plain state: checkpoints store it as it is.
+/// Moments and step count of what is trained of a model. Plain state: checkpoints store it as it
+/// is.
 struct OptimizerState {
-  at::Tensor moment1, moment2;  // like Decoder::weights(), fp32 or codes of a byte
+  at::Tensor moment1, moment2;  // like Decoder::trained_weights(), fp32 or codes of a byte
   at::Tensor scales1, scales2;  // of the codes of a block (core/kernels/adam8.h); undefined in fp32
   int64_t step = 0;             // updates made
 
-  explicit OptimizerState(const Decoder& decoder, bool in_bytes = false);
+  explicit OptimizerState(Decoder& decoder, bool in_bytes = false);
   bool in_bytes() const { return scales1.defined(); }
 };
 

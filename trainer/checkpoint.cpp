@@ -5,6 +5,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/log.h"
+#include "core/model/adapters.h"
 #include "core/weights/weights.h"
 
 namespace vernier {
@@ -113,6 +114,11 @@ void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tok
   fs::remove_all(draft);
   fs::create_directories(draft / "trainer");
   save_model(decoder, tokenizer, draft);
+  if (const Adapters* adapters = decoder.adapters()) {
+    fs::create_directories(draft / kAdapterFolder);
+    adapters->save(draft / kAdapterFolder);
+    sync_folder(draft / kAdapterFolder);
+  }
   write_optimizer(draft / "trainer" / "optimizer.safetensors", optimizer);
   write_file(draft / "trainer" / "state.json", text);
   write_manifest(draft);

@@ -1,6 +1,7 @@
 // Checkpoints: a folder that `transformers` opens, with the trainer's state beside the weights.
 //
 //   checkpoint-N/      config.json, model.safetensors, tokenizer and generation files
+//     adapter/         with LoRA: what PEFT opens; the weights above are merged with it
 //     trainer/         optimizer.safetensors, state.json, manifest.json (sizes and hashes)
 //
 // Committed means durable: every file is flushed, the manifest last, then the folder gets its name
@@ -33,6 +34,9 @@ struct Progress {
 
   bool operator==(const Progress&) const = default;
 };
+
+/// Folder of the adapter in a checkpoint.
+inline constexpr const char* kAdapterFolder = "adapter";
 
 /// "checkpoint-40" or, during the warm start, "checkpoint-sft-500".
 std::string checkpoint_name(const Progress& progress);

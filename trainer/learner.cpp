@@ -36,11 +36,11 @@ void take_recorded(Update& update) {
 
 void Learner::freeze_reference() {
   if (config_.algorithm->reference_kl() <= 0) return;
-  reference_ = trainee_.model.decoder->frozen_copy();
+  if (!base_is_reference()) reference_ = trainee_.model.decoder->frozen_copy();
 }
 
 void Learner::load_reference(const fs::path& checkpoint) {
-  if (config_.algorithm->reference_kl() <= 0) return;
+  if (config_.algorithm->reference_kl() <= 0 || base_is_reference()) return;
   const std::string problem = check_checkpoint(checkpoint);
   if (!problem.empty())
     fail_run(checkpoint.string(), ": the reference policy cannot be read: ", problem);
@@ -48,11 +48,18 @@ void Learner::load_reference(const fs::path& checkpoint) {
   reference_->training = config_.training;
 }
 
+// RL begins with adapters that say nothing: the start policy is what they lie on.
+bool Learner::base_is_reference() const { return config_.lora && config_.sft.steps == 0; }
+
+Decoder* Learner::reference() {
+  return base_is_reference() ? trainee_.model.decoder.get() : reference_.get();
+}
+
 void Learner::credit(std::span<Group> groups, Metrics& metrics) {
   const Clock clock;
   assign_credit(*config_.algorithm, groups,
                 {.policy = trainee_.model.decoder.get(),
-                 .reference = reference_.get(),
+                 .reference = reference(),
                  .temperature = config_.rollout.sampling.temperature,
                  .max_tokens = config_.max_tokens_per_microbatch},
                 metrics);
@@ -69,7 +76,7 @@ void Learner::fill_old(std::vector<Update>& updates) {
     else if (updates.size() > 1)
       fill_logprobs(*trainee_.model.decoder, one, temperature, budget, false);
     if (config_.algorithm->loss_reads_reference())
-      fill_logprobs(*reference_, one, temperature, budget, true);
+      fill_logprobs(*reference(), one, temperature, budget, true);
   }
 }
 

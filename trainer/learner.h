@@ -19,7 +19,7 @@ class Learner {
       : config_(config), trainee_(trainee), stop_(stop) {}
 
   /// Holds a frozen copy of the trainee's weights, or the model of `checkpoint`, where the loss
-  /// needs a reference policy.
+  /// needs a reference policy; with adapters that begin with RL the trainee itself has it.
   void freeze_reference();
   void load_reference(const fs::path& checkpoint);
 
@@ -38,6 +38,8 @@ class Learner {
 
  private:
   void fill_old(std::vector<Update>& updates);
+  bool base_is_reference() const;
+  Decoder* reference();
 
   const RunConfig& config_;
   Trainee& trainee_;

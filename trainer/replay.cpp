@@ -8,6 +8,7 @@
 #include "core/base/errors.h"
 #include "core/base/log.h"
 #include "core/kernels/threads.h"
+#include "core/model/adapters.h"
 #include "rollout/rows.h"
 #include "trainer/collector.h"
 #include "trainer/learner.h"
@@ -27,8 +28,9 @@ std::vector<std::string> files_of(const fs::path& folder) {
   return out;
 }
 
-// The gradient under the names of a checkpoint, fp32.
+// The gradient under the names of a checkpoint or of its adapter, fp32.
 void save_gradient(Decoder& decoder, const fs::path& path) {
+  if (const Adapters* adapters = decoder.adapters()) return adapters->save_gradient(path);
   std::vector<SafetensorsWriter::Planned> plan;
   for (const NamedSlice& slice : decoder.slices())
     plan.push_back({.name = slice.name, .shape = slice.shape, .dtype = DType::f32});

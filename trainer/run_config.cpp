@@ -19,7 +19,7 @@ void OptimizerConfig::bind(Binder& config) {
   config.number("warmup_steps", warmup_steps, 0, 1 << 30, "steps of linear rise from 0");
   config.list("betas", betas, 0.0, 1.0, "of AdamW's two moments");
   config.number("eps", eps, 1e-16, 1.0, "of AdamW's denominator");
-  config.number("weight_decay", weight_decay, 0.0, 10.0, "decoupled, on all weights");
+  config.number("weight_decay", weight_decay, 0.0, 10.0, "decoupled, on all that is trained");
   config.number("grad_clip", grad_clip, 0.0, 1e6, "largest global gradient norm; 0: no clipping");
   if (betas.size() != 2 || betas[0] >= 1 || betas[1] >= 1)
     config.error("betas", "expected two numbers below 1");
@@ -135,6 +135,15 @@ void bind_trainer(Binder& config, RunConfig& out) {
   config.flag("activation_checkpointing", out.training.recompute,
               "a layer keeps its input alone and is computed again in the backward pass: less "
               "memory, the same numbers");
+  LoraConfig lora;
+  const bool given = config.table(
+      "lora", [&](Binder& table) { lora.bind(table); },
+      /*optional=*/true);
+  if (given && lora.rank > 0) out.lora = lora;
+  if (out.lora && out.new_model)
+    config.error("lora",
+                 "[model.new] has random weights, which adapters cannot make a model of; "
+                 "train it in full, or set model.path");
   const int64_t n = out.rollout.num_generations;
   if (out.samples_per_update % n != 0)
     config.error("samples_per_update", cat(out.samples_per_update, " is not a multiple of ",

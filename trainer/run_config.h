@@ -8,6 +8,7 @@
 
 #include "algos/algorithm.h"
 #include "core/base/config.h"
+#include "core/model/adapters.h"
 #include "core/model/decoder.h"
 #include "core/model/spec.h"
 #include "rewards/reward.h"
@@ -84,6 +85,7 @@ struct RunConfig {
   std::string old_logprobs = "recompute";  // or "rollout"
   TrainingOptions training;                // of the policy and of the reference policy
   bool moments_in_bytes = false;           // trainer.optimizer = "adamw_8bit"
+  std::optional<LoraConfig> lora;          // [trainer.lora], unless its rank is 0
   int64_t max_nonfinite_updates = 3;
   GuardConfig guard;
   std::optional<Knob> knob;  // that the guard turns

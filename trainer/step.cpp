@@ -4,12 +4,14 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <optional>
 
 #include "algos/parts.h"
 #include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/log.h"
 #include "core/kernels/machine.h"
+#include "core/model/adapters.h"
 #include "core/model/flops.h"
 #include "trainer/packing.h"
 
@@ -28,8 +30,10 @@ const MetricDocs docs{
      "through forward, backward and optimizer; a prompt that responses share counts once"},
     {"perf/train_mfu", "share",
      "of the dense peak in the precision of training, which is measured on a CPU: 6 operations a "
-     "layer weight and token, 6 a head weight and predicted token, 12 layers d_attention for each "
-     "token that one attends to"},
+     "layer weight and token, 6 a head weight and predicted token (4 and 4 with trainer.lora, and "
+     "4 "
+     "a number of the adapters and token), 12 layers d_attention for each token that one attends "
+     "to"},
     {"microbatches", "passes", "forward and backward passes of the update"},
     {"entropy", "nats", "mean of the policy's entropy at the trained tokens"},
     {"sampling/sampling_logp_difference/mean", "nats",
@@ -51,12 +55,15 @@ struct StepTimes {
   double forward = 0, backward = 0, optimizer = 0;  // s
   TrainingWork work;
 
-  void write(const Decoder& decoder, Metrics& metrics) const {
+  void write(Decoder& decoder, Metrics& metrics) const {
     metrics.set("time/forward", forward);
     metrics.set("time/backward", backward);
     metrics.set("time/optimizer", optimizer);
     const double seconds = forward + backward + optimizer;
-    const double gflop = training_flop(decoder.spec(), work) / 1e9;
+    const Adapters* adapters = decoder.adapters();
+    const double gflop =
+        training_flop(decoder.spec(), work, adapters == nullptr ? 0 : adapters->num_parameters()) /
+        1e9;
     metrics.set("perf/train_tokens_per_s", static_cast<double>(work.tokens) / seconds);
     metrics.set("perf/train_mfu", gflop / seconds / peak(decoder.training.precision));
   }
@@ -267,7 +274,9 @@ void fill_columns(GroupTable& table, const CreditNeeds& needs, Update& update,
   if (needs.old || needs.square_mass)
     pass(*models.policy, needs.old ? &table.old : nullptr,
          needs.square_mass ? &table.square_mass : nullptr);
-  if (needs.reference) pass(*models.reference, &table.reference, nullptr);
+  if (!needs.reference) return;
+  const WithoutAdapters base(*models.reference);
+  pass(*models.reference, &table.reference, nullptr);
 }
 
 bool scored(const Response& response, bool by_channel) {
@@ -388,6 +397,8 @@ Update make_update(const std::vector<Group>& groups, size_t first, size_t last,
 
 void fill_logprobs(Decoder& decoder, Update& update, double temperature, int64_t max_tokens,
                    bool reference) {
+  std::optional<WithoutAdapters> base;
+  if (reference) base.emplace(decoder);
   for_each_sample(decoder, update, temperature, max_tokens, false,
                   [&](Sample& sample, const ops::TokenLogprobs& forward, int64_t first) {
                     (reference ? sample.reference : sample.old) =

@@ -41,7 +41,8 @@ GroupTable make_table(std::span<const Group> groups, bool by_channel = false);
 /// What gives the tokens their numbers where credit asks for them.
 struct CreditModels {
   Decoder* policy = nullptr;
-  Decoder* reference = nullptr;  // where Algorithm::reference_kl() asks for one
+  // Where Algorithm::reference_kl() asks for one; of a decoder with adapters the weights without.
+  Decoder* reference = nullptr;
   double temperature = 1;
   int64_t max_tokens = 0;  // of a micro-batch
 };
@@ -56,7 +57,8 @@ void assign_credit(Algorithm& algorithm, std::span<Group> groups, const CreditMo
 Update make_update(const std::vector<Group>& groups, size_t first, size_t last,
                    int64_t max_completion_length, bool by_channel = false);
 
-/// Fills Sample::old (or ::reference) by one pass without gradient over `decoder`.
+/// Fills Sample::old (or ::reference, of a decoder with adapters without them) by one pass without
+/// gradient over `decoder`.
 void fill_logprobs(Decoder& decoder, Update& update, double temperature, int64_t max_tokens,
                    bool reference);
 

@@ -6,10 +6,43 @@
 
 namespace vernier {
 
+namespace {
+
+// The weights that adapters lie on are in no checkpoint: they are read where the run read them
+// first.
+Model load_adapted(const RunConfig& config, const std::optional<fs::path>& checkpoint) {
+  Model model = load_model(config.model_path, {.max_length = config.max_length});
+  Decoder& decoder = *model.decoder;
+  decoder.adapt(*config.lora, config.model_path, static_cast<uint64_t>(config.run.seed));
+  if (checkpoint) {
+    decoder.adapters()->load(*checkpoint / kAdapterFolder);
+    decoder.trained_weights_changed();
+  }
+  const double base_mb = static_cast<double>(decoder.adapters()->base_bytes()) / (1 << 20);
+  log::info(cat("adapters of rank ", config.lora->rank, " in ", join(config.lora->targets, ", "),
+                ": ", decoder.adapters()->num_parameters(), " numbers are trained; ",
+                fixed(base_mb, 1), " MB hold the weights that they lie on"));
+  return model;
+}
+
+void check_adapter(const RunConfig& config, const fs::path& checkpoint) {
+  const bool has = fs::exists(checkpoint / kAdapterFolder);
+  if (has != config.lora.has_value())
+    fail(checkpoint.string(),
+         has ? ": has an adapter, and [trainer.lora] is not given"
+             : ": has no adapter, and [trainer.lora] is given",
+         "; the run was made otherwise");
+}
+
+}  // namespace
+
 Trainee load_trainee(const RunConfig& config, const std::optional<fs::path>& checkpoint) {
   Trainee out;
   const LoadOptions options{.trained = true, .max_length = config.max_length};
-  if (checkpoint)
+  if (checkpoint) check_adapter(config, *checkpoint);
+  if (config.lora)
+    out.model = load_adapted(config, checkpoint);
+  else if (checkpoint)
     out.model = load_model(checkpoint->string(), options);
   else if (config.new_model)
     out.model = new_model(*config.new_model, static_cast<uint64_t>(config.run.seed), true);
@@ -42,9 +75,12 @@ void go_back(Trainee& trainee, const RunConfig& config, const fs::path& checkpoi
   if (const std::string problem = check_checkpoint(checkpoint); !problem.empty())
     fail_run(checkpoint.string(), ": cannot be gone back to: ", problem);
   Decoder& decoder = *trainee.model.decoder;
-  const Model then = load_model(checkpoint.string(), {.max_length = config.max_length});
-  decoder.weights().copy_(then.decoder->weights());
-  decoder.weights_changed();
+  if (Adapters* adapters = decoder.adapters())
+    adapters->load(checkpoint / kAdapterFolder);
+  else
+    decoder.weights().copy_(
+        load_model(checkpoint.string(), {.max_length = config.max_length}).decoder->weights());
+  decoder.trained_weights_changed();
   const Progress progress =
       load_trainer_state(checkpoint, config.rollout.prompts_per_step, *trainee.optimizer);
   trainee.progress.algorithm = progress.algorithm;

@@ -19,7 +19,8 @@ enum class Stream : uint32_t {
   init = 4,
   sft = 5,
   bootstrap = 6,
-  selection = 7
+  selection = 7,
+  adapter = 8
 };
 
 /// One Philox4x32-10 block.

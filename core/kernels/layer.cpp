@@ -7,28 +7,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <type_traits>
 
 #include "core/base/errors.h"
-#include "core/kernels/cpu/build.h"
+#include "core/kernels/operand.h"
 
 namespace vernier::kernels {
 namespace {
-
-template <class Half>
-constexpr bool kRounded = std::is_same_v<Half, uint16_t>;
-
-void store(const float* from, int64_t count, float* to) { std::copy_n(from, count, to); }
-void store(const float* from, int64_t count, uint16_t* to) { table().round_bf16(from, to, count); }
-
-void load(const float* from, int64_t count, float* to) { std::copy_n(from, count, to); }
-void load(const uint16_t* from, int64_t count, float* to) { table().widen_bf16(from, to, count); }
-
-// Numbers of a row that a product multiplies: rounded ones fill whole words of tiles.
-template <class Half>
-int64_t padded(int64_t width) {
-  return kRounded<Half> ? 2 * pair_words(width) : width;
-}
 
 // Rows of a block: as many as leave what a row needs at a time in a second-level cache, for the
 // weights of the layer pass by each block.
@@ -58,33 +42,6 @@ template <class Half>
 Block<Half>& block() {
   thread_local Block<Half> kept;
   return kept;
-}
-
-// [rows, width] as a product reads it, rows padded() apart.
-void store_operand(const float* from, int64_t rows, int64_t width, float* to) {
-  std::copy_n(from, rows * width, to);
-}
-void store_operand(const float* from, int64_t rows, int64_t width, uint16_t* to) {
-  round_rows(from, rows, width, pair_words(width), to);
-}
-
-// c = a times the columns [first, first + columns) of b, which are whole panels or go to its end; a
-// as store_operand() left it, rows of c `c_row` apart.
-template <class Half>
-void multiply(const Half* a, const PackedMatrix& b, int64_t first, int64_t columns, float* c,
-              int64_t c_row, int64_t rows, const float* bias) {
-  const float* numbers = nullptr;
-  const uint32_t* pairs = nullptr;
-  if constexpr (kRounded<Half>)
-    pairs = reinterpret_cast<const uint32_t*>(a);
-  else
-    numbers = a;
-  multiply_rows(numbers, pairs, b, first / kPanel, tasks_for(first + columns, kPanel), c, c_row,
-                rows, bias);
-}
-template <class Half>
-void multiply(const Half* a, const PackedMatrix& b, float* c, int64_t rows, const float* bias) {
-  multiply(a, b, 0, b.columns, c, b.columns, rows, bias);
 }
 
 void add(float* to, const float* from, int64_t count) {
@@ -170,7 +127,7 @@ class Layer {
   }
 
   void backward(const LayerWeights& w, const float* x, const LayerSaved& saved, float* d,
-                const LayerGradients& g) {
+                const LayerGradients& g, const LayerAdapters& adapters) {
     const VectorSums sums(shape_, g, tasks_for(in_.rows, each_), scratch_.partial);
     float* d_attended = scratch_.attended.take(in_.rows * attended_);
     const Factors factors(*this);
@@ -178,9 +135,10 @@ class Layer {
       mlp_and_output_backward(w, saved, d + first * width_, g, sums, factors, first, last - first,
                               d_attended + first * attended_);
     });
-    add_product(factors.d_mlp, factors.inner, g.down, width_, inner_);
-    add_product(factors.d_gate_up, factors.mlp_in, g.gate_up, 2 * inner_, width_);
-    add_product(factors.d_attention, halves(saved.attended), g.output, width_, attended_);
+    add_product(factors.d_mlp, factors.inner, g.down, adapters.down, width_, inner_);
+    add_product(factors.d_gate_up, factors.mlp_in, g.gate_up, adapters.gate_up, 2 * inner_, width_);
+    add_product(factors.d_attention, halves(saved.attended), g.output, adapters.output, width_,
+                attended_);
 
     float* qkv = scratch_.qkv.take(in_.rows * heads_.row());
     by_blocks(in_.rows, each_, [&](int64_t first, int64_t last) {
@@ -195,7 +153,7 @@ class Layer {
       queries_keys_values_backward(w, x + first * width_, saved, d + first * width_, g, sums,
                                    factors, first, last - first, d_qkv + first * heads_.row());
     });
-    add_product(factors.d_qkv, factors.attention_in, g.qkv, heads_.row(), width_);
+    add_product(factors.d_qkv, factors.attention_in, g.qkv, adapters.qkv, heads_.row(), width_);
     sums.finish();
   }
 
@@ -463,13 +421,12 @@ class Layer {
     return d_raw;
   }
 
-  // gradient [out, in] += dy^T x.
-  void add_product(const Half* dy, const Half* x, float* gradient, int64_t out, int64_t in) const {
-    if (gradient == nullptr) return;
-    if constexpr (kRounded<Half>)
-      gemm_tn(dy, row_of(out), x, row_of(in), gradient, in_.rows, out, in);
-    else
-      gemm_tn(dy, x, gradient, in_.rows, out, in);
+  // gradient [out, in] += dy^T x, or what an adapter gets of it.
+  void add_product(const Half* dy, const Half* x, float* gradient,
+                   const MatrixAdapter<float>* adapter, int64_t out, int64_t in) const {
+    if (gradient != nullptr)
+      multiply_transposed(dy, row_of(out), x, row_of(in), gradient, in_.rows, out, in);
+    if (adapter != nullptr) adapter_gradient(*adapter, dy, x, in_.rows, scratch_.adapter);
   }
 
   const LayerShape& shape_;
@@ -530,9 +487,10 @@ void layer_forward(const LayerShape& shape, const LayerWeights& weights, const L
 
 void layer_backward(const LayerShape& shape, const LayerWeights& plain, const LayerRows& rows,
                     Precision precision, const float* x, const LayerSaved& saved, float* d,
-                    const LayerGradients& gradients, LayerScratch& scratch) {
+                    const LayerGradients& gradients, LayerScratch& scratch,
+                    const LayerAdapters& adapters) {
   by_precision(precision, [&](auto half) {
-    Layer<decltype(half)>(shape, rows, scratch).backward(plain, x, saved, d, gradients);
+    Layer<decltype(half)>(shape, rows, scratch).backward(plain, x, saved, d, gradients, adapters);
   });
 }
 

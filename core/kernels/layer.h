@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "core/kernels/adapter.h"
 #include "core/kernels/kernels.h"
 
 namespace vernier::kernels {
@@ -47,6 +48,10 @@ struct LayerParts {
 using LayerWeights = LayerParts<const float*, const PackedMatrix*>;
 /// Arrays that are added to; null where there is nothing to train.
 using LayerGradients = LayerParts<float*, float*>;
+/// Adapters of the matrices; null where there is none.
+struct LayerAdapters {
+  const MatrixAdapter<float>*qkv = nullptr, *output = nullptr, *gate_up = nullptr, *down = nullptr;
+};
 
 /// T rows of several sequences, and the rotation of each place.
 struct LayerRows {
@@ -78,6 +83,7 @@ LayerSaved share_saved(const LayerShape& shape, int64_t rows, Precision precisio
 struct LayerScratch {
   Room<float> qkv, d_qkv, attended, attended_again, partial;
   Room<std::byte> left, right;
+  AdapterScratch adapter;
 };
 
 /// x [T, D] -> y [T, D], which is another array. The bits of a pass over a cache (Decoder::cached)
@@ -87,9 +93,11 @@ void layer_forward(const LayerShape& shape, const LayerWeights& weights, const L
                    LayerScratch& scratch);
 
 /// d [T, D] holds the gradient of y and becomes that of x. Matrices of `plain` are of pack_plain().
+/// Adapters get their gradients without that of their matrix.
 void layer_backward(const LayerShape& shape, const LayerWeights& plain, const LayerRows& rows,
                     Precision precision, const float* x, const LayerSaved& saved, float* d,
-                    const LayerGradients& gradients, LayerScratch& scratch);
+                    const LayerGradients& gradients, LayerScratch& scratch,
+                    const LayerAdapters& adapters = {});
 
 namespace ref {
 /// The same from plain matrices, each step for all rows with the functions of this namespace.

@@ -131,6 +131,13 @@ kernels::LayerParts<T*, T*> gradients_of(const LayerParameters& weights) {
   return each_of<kernels::LayerParts<T*, T*>>(weights, gradient, gradient);
 }
 
+kernels::LayerAdapters adapters_of(const LayerParameters& weights) {
+  return {.qkv = weights.qkv->adapter,
+          .output = weights.output->adapter,
+          .gate_up = weights.gate_up->adapter,
+          .down = weights.down->adapter};
+}
+
 // An array of x's size in memory that comes back to the pool: fresh memory costs more than what is
 // written to it.
 at::Tensor room_like(const at::Tensor& x, TrainingMemory& memory) {
@@ -184,7 +191,7 @@ struct LayerCall {
     };
     const auto all = each_of<kernels::LayerWeights>(*weights, numbers_of, pack);
     kernels::layer_backward(*shape, all, pass->rows(), pass->precision, in, share(*buffer), d,
-                            gradients_of<float>(*weights), memory->layer);
+                            gradients_of<float>(*weights), memory->layer, adapters_of(*weights));
   }
 };
 

@@ -30,6 +30,9 @@ struct Parameter {
   kernels::PackedMatrix forward, rounded;
   bool forward_packed = false, rounded_packed = false;
 
+  // What is trained of a matrix in place of its weights; null without LoRA (core/model/adapters.h).
+  const kernels::MatrixAdapter<float>* adapter = nullptr;
+
   void changed() { forward_packed = rounded_packed = false; }
 };
 

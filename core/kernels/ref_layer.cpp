@@ -1,5 +1,5 @@
-// A layer and the head as chains of the references, each for all rows: what the tests hold
-// layer.cpp and head.cpp to, and what fp64 models run on.
+// A layer, adapters and the head as chains of the references, each for all rows: what the tests
+// hold layer.cpp, adapter.cpp and head.cpp to, and what fp64 models run on.
 #include <algorithm>
 #include <vector>
 
@@ -163,6 +163,32 @@ void layer_backward(const LayerShape& shape, const LayerParts<const T*, const T*
 }
 
 template <class T>
+void merge_adapter(const MatrixAdapter<T>& m, T* w) {
+  for (size_t p = 0; p < m.parts.size(); ++p) {
+    const AdapterPart<T>& part = m.parts[p];
+    std::vector<T> product(static_cast<size_t>(part.rows * m.columns));
+    matmul(part.b, false, m.a + static_cast<int64_t>(p) * m.rank * m.columns, false, product.data(),
+           part.rows, m.rank, m.columns, false);
+    for (size_t i = 0; i < product.size(); ++i)
+      w[part.first_row * m.columns + static_cast<int64_t>(i)] +=
+          static_cast<T>(m.scale) * product[i];
+  }
+}
+
+template <class T>
+void adapter_gradient(const MatrixAdapter<T>& m, const T* d_weight) {
+  for (size_t p = 0; p < m.parts.size(); ++p) {
+    const AdapterPart<T>& part = m.parts[p];
+    const int64_t place = static_cast<int64_t>(p) * m.rank * m.columns;
+    std::vector<T> scaled(d_weight + part.first_row * m.columns,
+                          d_weight + (part.first_row + part.rows) * m.columns);
+    for (T& value : scaled) value *= static_cast<T>(m.scale);
+    matmul(part.b, true, scaled.data(), false, m.d_a + place, m.rank, part.rows, m.columns, true);
+    matmul(scaled.data(), false, m.a + place, true, part.d_b, part.rows, m.columns, m.rank, true);
+  }
+}
+
+template <class T>
 void head_forward(const T* hidden, const T* weight, const int32_t* targets, double temperature,
                   T* log_sum, T* logprob, T* entropy, T* square_mass, int64_t rows, int64_t width,
                   int64_t vocabulary) {
@@ -198,6 +224,10 @@ template void layer_backward<double>(const LayerShape&,
                                      const LayerParts<const double*, const double*>&,
                                      const LayerRows&, const LayerState<double>&, double*,
                                      const LayerParts<double*, double*>&);
+template void merge_adapter<float>(const MatrixAdapter<float>&, float*);
+template void merge_adapter<double>(const MatrixAdapter<double>&, double*);
+template void adapter_gradient<float>(const MatrixAdapter<float>&, const float*);
+template void adapter_gradient<double>(const MatrixAdapter<double>&, const double*);
 template void head_forward<float>(const float*, const float*, const int32_t*, double, float*,
                                   float*, float*, float*, int64_t, int64_t, int64_t);
 template void head_backward<float>(const float*, const float*, const int32_t*, double, const float*,

@@ -8,6 +8,7 @@
 #include "core/base/rng.h"
 #include "core/kernels/device.h"
 #include "core/kernels/ops_device.h"
+#include "core/model/adapters.h"
 #include "core/model/rope.h"
 
 namespace vernier {
@@ -57,6 +58,8 @@ Decoder::Decoder(const ModelSpec& spec, bool trained, at::ScalarType type, at::D
     layer_shapes_.push_back(layer_shape(static_cast<int64_t>(i)));
   }
 }
+
+Decoder::~Decoder() = default;
 
 // The parameters of a layer and their names in a checkpoint, in the order of its work.
 Decoder::Layer Decoder::add_layer(int64_t index) {
@@ -155,6 +158,31 @@ void Decoder::allocate(bool trained, at::ScalarType type, at::Device device) {
 void Decoder::weights_changed() {
   ++version_;
   for (Parameter& parameter : parameters_) parameter.changed();
+}
+
+void Decoder::adapt(const LoraConfig& config, const std::string& base, uint64_t seed) {
+  ensure(weights_.is_cpu() && weights_.scalar_type() == at::kFloat && !gradients_.defined(),
+         "a decoder in fp32 on the CPU that is not trained yet");
+  adapters_ = std::make_unique<Adapters>(*this, config, base, seed);
+  gradients_ = adapters_->gradients();
+  parameters_[embedding_].value.requires_grad_(true);  // a graph begins there
+  trained_weights_changed();
+}
+
+at::Tensor& Decoder::trained_weights() { return adapters_ ? adapters_->values() : weights_; }
+
+void Decoder::trained_weights_changed() {
+  if (adapters_ == nullptr) return weights_changed();
+  use_adapters(true);
+}
+
+void Decoder::use_adapters(bool on) {
+  if (adapters_ == nullptr) return;
+  ++version_;
+  if (on)
+    adapters_->merge();
+  else
+    adapters_->restore_base();
 }
 
 at::Tensor Decoder::slice(const NamedSlice& slice) {

@@ -15,6 +15,9 @@ namespace vernier {
 
 using kernels::WeightFormat;
 
+class Adapters;
+struct LoraConfig;
+
 /// A weight under its checkpoint name: some rows of a Parameter (queries, keys and values share
 /// one, gate and up another).
 struct NamedSlice {
@@ -51,6 +54,7 @@ class Decoder {
   /// no weights at all: the names and shapes of a model, without its memory.
   Decoder(const ModelSpec& spec, bool trained, at::ScalarType type = at::kFloat,
           at::Device device = at::kCPU);
+  ~Decoder();
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
@@ -60,11 +64,24 @@ class Decoder {
   /// All weights and all gradients, each in one buffer; every tensor starts at a multiple of 64
   /// bytes, gaps are zero.
   at::Tensor& weights() { return weights_; }
+  /// Of trained_weights().
   at::Tensor& gradients() { return gradients_; }
   /// To be called after any write to weights(): the packed forms are stale then.
   void weights_changed();
   /// Counts the changes.
   int64_t version() const { return version_; }
+
+  /// From now on adapters are trained in place of the weights, which are fixed and came from `base`
+  /// (core/model/adapters.h). For a decoder in fp32 on the CPU that is not `trained` otherwise.
+  void adapt(const LoraConfig& config, const std::string& base, uint64_t seed);
+  /// Null without LoRA.
+  Adapters* adapters() { return adapters_.get(); }
+  /// What an optimizer steps: all weights, or the adapters.
+  at::Tensor& trained_weights();
+  /// To be called after any write to trained_weights().
+  void trained_weights_changed();
+  /// Computes with its adapters, as at first, or without them; nothing where it has none.
+  void use_adapters(bool on);
 
   std::vector<Parameter>& parameters() { return parameters_; }
   const std::vector<NamedSlice>& slices() const { return slices_; }
@@ -150,6 +167,7 @@ class Decoder {
   RopeTable rope_;
   PassArrays arrays_;
   TrainingMemory memory_;
+  std::unique_ptr<Adapters> adapters_;
 };
 
 }  // namespace vernier

@@ -11,14 +11,16 @@ void TrainingWork::add(const PackedTokens& packed, int64_t head) {
   for (const int32_t position : packed.positions) seen += position + 1;
 }
 
-double training_flop(const ModelSpec& spec, const TrainingWork& work) {
+double training_flop(const ModelSpec& spec, const TrainingWork& work, int64_t adapters) {
   const auto number = [](int64_t value) { return static_cast<double>(value); };
   const int64_t attended = spec.num_attention_heads * spec.head_dim;
   const int64_t row = attended + 2 * spec.num_key_value_heads * spec.head_dim;
   const int64_t layer = spec.hidden_size * (row + attended + 3 * spec.intermediate_size);
-  return 6 * number(spec.num_hidden_layers) * number(layer) * number(work.tokens) +
-         6 * number(spec.hidden_size) * number(spec.vocab_size) * number(work.head_tokens) +
-         12 * number(spec.num_hidden_layers) * number(attended) * work.seen;
+  const double each = adapters > 0 ? 4 : 6;  // operations a weight
+  return each * number(spec.num_hidden_layers) * number(layer) * number(work.tokens) +
+         each * number(spec.hidden_size) * number(spec.vocab_size) * number(work.head_tokens) +
+         12 * number(spec.num_hidden_layers) * number(attended) * work.seen +
+         4 * number(adapters) * number(work.tokens);
 }
 
 double dense_peak_gflops(const std::string& device) {
