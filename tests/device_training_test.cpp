@@ -1,6 +1,8 @@
 // Training as LibTorch's products between kernels: on the CPU, where the kernels are their
 // references, against the reference of a layer and of the head; on a GPU against the same, and
 // every kernel against its reference. Without a GPU the latter say that they were not run.
+#include "core/kernels/device_training.h"
+
 #include <ATen/ATen.h>
 #include <doctest/doctest.h>
 
@@ -10,6 +12,8 @@
 #include "tests/device_arrays.h"
 #include "tests/layer_case.h"
 #include "tests/testing.h"
+#include "tools/bench_parts.h"
+#include "trainer/adamw.h"
 
 namespace vernier {
 namespace {
@@ -379,6 +383,122 @@ TEST_CASE("kernels of training on a GPU match their references" * doctest::skip(
         check_kernels([&](const Inputs& in) { return heads_of(in, rows, size, kind); });
       }
   }
+}
+
+// ---- The whole ----------------------------------------------------------------------------------
+
+std::unique_ptr<Decoder> small_decoder(const at::Device& device) {
+  ModelSpec spec;
+  spec.vocab_size = 300;
+  spec.hidden_size = 96;
+  spec.intermediate_size = 160;
+  spec.num_hidden_layers = 2;
+  spec.num_attention_heads = 4;
+  spec.num_key_value_heads = 2;
+  spec.head_dim = 64;
+  spec.max_position_embeddings = 256;
+  spec.tie_word_embeddings = true;
+  spec.qkv_bias = true;
+  auto out = std::make_unique<Decoder>(spec, true, at::kFloat, device);
+  out->randomize(3, 0.5, 0.5);
+  return out;
+}
+
+// A prompt with three responses and a sequence of its own go forward and back, twice; then AdamW.
+void train_twice(Decoder& decoder, OptimizerState& state, std::vector<double>& norms) {
+  const auto ids = [](int32_t count, int32_t seed) {
+    std::vector<int32_t> out;
+    for (int32_t i = 0; i < count; ++i) out.push_back((i * i * 7 + seed) % 300);
+    return out;
+  };
+  PackedTokens tokens;
+  tokens.add(ids(33, 1));
+  for (const int32_t length : {5, 31, 70}) tokens.add(ids(length, length), 0);
+  tokens.add(ids(65, 2));
+  const auto rows = static_cast<int32_t>(tokens.size());
+  OptimizerConfig config;
+  for (int64_t update = 0; update < 2; ++update) {
+    const auto found = decoder.logprobs(decoder.hidden(tokens), ids(rows, 9), 0.8);
+    (-found.logprob.mean() - 0.1 * found.entropy.mean()).backward();
+    norms.push_back(apply_update(decoder, state, config, 1e-3).grad_norm);
+  }
+}
+
+TEST_CASE("a model on a GPU learns as one on the CPU" * doctest::skip(!have_gpu())) {
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    const bool rounds = precision == Precision::bf16;
+    CAPTURE(rounds);
+    std::vector<double> norms[2];
+    at::Tensor moments[2], weights[2];
+    for (const bool on_gpu : {false, true}) {
+      const auto decoder = small_decoder(on_gpu ? at::kCUDA : at::kCPU);
+      decoder->training = {.precision = on_gpu ? precision : Precision::fp32, .recompute = on_gpu};
+      OptimizerState state(*decoder);
+      train_twice(*decoder, state, norms[on_gpu]);
+      moments[on_gpu] = state.moment1.cpu();
+      weights[on_gpu] = decoder->weights().detach().cpu();
+    }
+    CHECK(testing::worst(norms[1], norms[0]) < (rounds ? 0.03 : 1e-4));
+    CHECK(worst(floats_of(moments[1]), floats_of(moments[0])) < (rounds ? 0.05 : 1e-4));
+    // AdamW's first steps are the signs of the gradient where eps does not count.
+    CHECK((weights[1] - weights[0]).abs().mean().item<double>() < (rounds ? 3e-4 : 1e-5));
+  }
+}
+
+TEST_CASE("AdamW on a GPU equals its reference" * doctest::skip(!have_gpu())) {
+  for (const int64_t count : {1, 31, 33, 257, 5'000'000}) {
+    Floats w = normal(count, 1), m = normal(count, 3), v = normal(count, 4);
+    for (float& one : v) one = std::abs(one);
+    const Floats g = normal(count, 2);
+    testing::OnDevice<float> gw(w), gg(g), gm(m), gv(v);
+    const kernels::AdamStep step{
+        .learning_rate = 0.01, .weight_decay = 0.1, .grad_scale = 0.5, .step = 3};
+    kernels::ref::adamw(w.data(), g.data(), m.data(), v.data(), count, step);
+    kernels::device::adamw(gw.data(), gg.data(), gm.data(), gv.data(), count, step, nullptr);
+    CHECK(worst(gw.host(), w, 1) < 1e-6);
+    CHECK(worst(gm.host(), m, 1) < 1e-6);
+    CHECK(worst(gv.host(), v, 1) < 1e-6);
+  }
+}
+
+TEST_CASE("what a GPU does not train or draw with is refused by name, in the file") {
+  const auto problem = [](const std::string& keys, const std::string& trainer = "") {
+    return testing::usage_error([&] {
+      ConfigFile file = ConfigFile::parse(
+          cat("[model]\npath = \"m\"\n[data]\ntask = \"chain_sum\"\n[run]\nsteps = 1\ndevice = "
+              "\"cuda\"\n[rollout]\n",
+              keys, "[[reward]]\ntype = \"accuracy\"\n[trainer]\n", trainer),
+          "c.toml");
+      CHECK(RunConfig::load(file)->device().is_cuda());
+    });
+  };
+  CHECK(problem("kv_cache_gb = 4\n").empty());
+  CHECK(problem("").find("rollout.kv_cache_gb") != std::string::npos);
+  CHECK(problem("kv_cache_gb = 4\nweights = \"int8\"\nthinking_budget = 5\n")
+            .find("rollout.weights: \"int8\": a GPU does not draw with it") != std::string::npos);
+  CHECK(problem("kv_cache_gb = 4\n", "optimizer = \"adamw_8bit\"\n").find("trainer.optimizer") !=
+        std::string::npos);
+}
+
+TEST_CASE("tools/bench train counts what it trains") {
+  const Json found = bench_train({.shape = "tiny",
+                                  .precision = "fp32",
+                                  .length = 32,
+                                  .tokens = 64,
+                                  .microbatches = 2,
+                                  .steps = 1});
+  const double seconds = found.at("step_s"), gflop = found.at("gflop");
+  CHECK(found.at("tokens_per_s").get<double>() == doctest::Approx(128 / seconds));
+  CHECK(found.at("mfu").get<double>() ==
+        doctest::Approx(gflop / seconds / found.at("peak_gflops").get<double>()));
+  // 6 weights a token: 2 layers of 64 (64 + 2 * 32 + 64 + 3 * 96), a head of 64 * 256; and
+  // 12 * 2 * 64 * 16.5 for what each attends to.
+  CHECK(gflop * 1e9 / 128 == doctest::Approx(6 * (2 * 64 * 480 + 64 * 256) + 12 * 2 * 64 * 16.5));
+  CHECK(found.at("nll").get<double>() == doctest::Approx(std::log(256.0)).epsilon(0.1));
+  CHECK(testing::usage_error([] { bench_train({.shape = "8B"}); }).find("7B") != std::string::npos);
+  CHECK(testing::usage_error([] {
+          bench_train({.shape = "tiny", .length = 10, .tokens = 64});
+        }).find("--tokens") != std::string::npos);
 }
 
 }  // namespace

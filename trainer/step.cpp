@@ -9,7 +9,6 @@
 #include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/log.h"
-#include "core/kernels/machine.h"
 #include "core/model/flops.h"
 #include "trainer/packing.h"
 
@@ -51,23 +50,19 @@ struct StepTimes {
   double forward = 0, backward = 0, optimizer = 0;  // s
   TrainingWork work;
 
-  void write(const Decoder& decoder, Metrics& metrics) const {
+  void write(Decoder& decoder, Metrics& metrics) const {
     metrics.set("time/forward", forward);
     metrics.set("time/backward", backward);
     metrics.set("time/optimizer", optimizer);
     const double seconds = forward + backward + optimizer;
     const double gflop = training_flop(decoder.spec(), work) / 1e9;
     metrics.set("perf/train_tokens_per_s", static_cast<double>(work.tokens) / seconds);
-    metrics.set("perf/train_mfu", gflop / seconds / peak(decoder.training.precision));
-  }
-
- private:
-  // Of this machine, measured once.
-  static double peak(kernels::Precision precision) {
-    static const double fp32 = kernels::peak_gflops(kernels::WeightFormat::fp32);
-    if (precision == kernels::Precision::fp32) return fp32;
-    static const double bf16 = kernels::peak_gflops(kernels::bf16_format());
-    return bf16;
+    const double peak =
+        training_peak_gflops(decoder.weights().device(), decoder.training.precision);
+    if (peak > 0)
+      metrics.set("perf/train_mfu", gflop / seconds / peak);
+    else
+      metrics.set_undefined("perf/train_mfu");
   }
 };
 

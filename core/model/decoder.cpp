@@ -187,9 +187,11 @@ void Decoder::randomize(uint64_t seed, double embedding_std, double residual_sca
     for (const Layer& layer : layers_)
       if (i == layer.output || i == layer.down) std *= residual;
     Rng rng(seed, Stream::init, i);
-    float* out = value.data_ptr<float>();
+    const at::Tensor drawn = value.is_cpu() ? value : at::empty(value.sizes(), at::kFloat);
+    float* out = drawn.data_ptr<float>();
     for (int64_t k = 0; k < value.numel(); ++k)
       out[k] = static_cast<float>(std * rng.next_normal());
+    if (!value.is_cpu()) value.copy_(drawn);
   }
   weights_changed();
 }
