@@ -350,8 +350,8 @@ Results heads_of(const Inputs& in, int64_t rows, int64_t size, QkNorm kind) {
 }
 
 Results sums_of(const Inputs& in, int64_t rows, int64_t width) {
-  const gpu::RowSums sums{gpu::placed({0, 3, 3, 5}, in.device), in.places(5, rows),
-                          gpu::placed({2, 0, 1}, in.device)};
+  const gpu::RowGroups sums{gpu::placed({0, 3, 3, 5}, in.device), in.places(5, rows),
+                            gpu::placed({2, 0, 1}, in.device)};
   const at::Tensor from = in.numbers({rows, width}, 1), out = in.numbers({3, 2 * width}, 2);
   gpu::sum_rows(from, sums, out.narrow(1, width, width), /*add=*/false);
   gpu::sum_rows(from, sums, out.narrow(1, 0, width), /*add=*/true);
@@ -469,12 +469,13 @@ TEST_CASE("what a GPU does not train or draw with is refused by name, in the fil
               "\"cuda\"\n[rollout]\n",
               keys, "[[reward]]\ntype = \"accuracy\"\n[trainer]\n", trainer),
           "c.toml");
-      CHECK(RunConfig::load(file)->device().is_cuda());
+      const auto config = RunConfig::load(file);
+      CHECK(config->device().is_cuda());
     });
   };
   CHECK(problem("kv_cache_gb = 4\n").empty());
   CHECK(problem("").find("rollout.kv_cache_gb") != std::string::npos);
-  CHECK(problem("kv_cache_gb = 4\nweights = \"int8\"\nthinking_budget = 5\n")
+  CHECK(problem("kv_cache_gb = 4\nweights = \"int8\"\nrepetition_penalty = 1.5\n")
             .find("rollout.weights: \"int8\": a GPU does not draw with it") != std::string::npos);
   CHECK(problem("kv_cache_gb = 4\n", "optimizer = \"adamw_8bit\"\n").find("trainer.optimizer") !=
         std::string::npos);

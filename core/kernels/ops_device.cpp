@@ -47,7 +47,7 @@ at::Tensor through(const std::shared_ptr<Call>& call, const at::Tensor& x) {
 }
 
 // For each id that is there, the rows that have it, in order.
-RowSums rows_of_ids(const std::vector<int32_t>& ids, const at::Device& device) {
+RowGroups rows_of_ids(const std::vector<int32_t>& ids, const at::Device& device) {
   std::vector<int32_t> rows(ids.size()), starts, targets;
   std::iota(rows.begin(), rows.end(), 0);
   const auto id_of = [&](int32_t row) { return ids[static_cast<size_t>(row)]; };

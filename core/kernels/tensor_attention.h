@@ -19,7 +19,7 @@ struct DevicePass {
   at::Tensor positions, cosine, sine;    // [T]; [positions, R/2] each
   at::Tensor starts, key_starts;         // [segments + 1]: first query, first key of each
   at::Tensor key_rows;                   // [keys], rows of the pass; undefined: its rows themselves
-  RowSums shared;                        // for each row the keys that are copies of its own
+  RowGroups shared;                      // for each row the keys that are copies of its own
   std::vector<int32_t> key_starts_here;  // on the host
   int64_t longest = 0, longest_keys = 0;
 };

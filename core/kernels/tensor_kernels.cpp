@@ -261,7 +261,7 @@ std::pair<at::Tensor, at::Tensor> swiglu_backward(const at::Tensor& dy, const at
   return {d, swiglu(gate_up)};
 }
 
-void sum_rows(const at::Tensor& in, const RowSums& sums, at::Tensor out, bool add) {
+void sum_rows(const at::Tensor& in, const RowGroups& sums, at::Tensor out, bool add) {
   ensure(out.stride(1) == 1, "rows without gaps");
   const gpu::RowSums of = {.starts = data<const int32_t>(sums.starts),
                            .rows = data<const int32_t>(sums.rows),

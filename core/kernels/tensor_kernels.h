@@ -63,11 +63,11 @@ at::Tensor swiglu(const at::Tensor& gate_up);
 std::pair<at::Tensor, at::Tensor> swiglu_backward(const at::Tensor& dy, const at::Tensor& gate_up);
 
 /// kernels::device::RowSums as tensors of int32; `targets` may be undefined.
-struct RowSums {
+struct RowGroups {
   at::Tensor starts, rows, targets;
 };
 /// As kernels::device::sum_rows; rows of `out` may lie further apart than they are wide.
-void sum_rows(const at::Tensor& in, const RowSums& sums, at::Tensor out, bool add);
+void sum_rows(const at::Tensor& in, const RowGroups& sums, at::Tensor out, bool add);
 
 /// Sums over the words met so far of each row: [T, 5], a kernels::device::LogitSums a row.
 at::Tensor make_logit_sums(int64_t rows, const at::Device& device);
