@@ -352,15 +352,19 @@ std::unique_ptr<StepRunner> make_device_steps(Decoder& decoder, const StepLimits
   if (limits.slots > kMostSlots)
     fail("rollout.max_running: ", limits.slots, " responses at a time are more than the ",
          kMostSlots, " of a step on a GPU");
-  const int64_t size = decoder.spec().head_dim;
-  if (size != 64 && size != 80 && size != 96 && size != 128)
-    fail("attention heads of ", size,
-         " dimensions are not drawn with on a GPU; 64, 80, 96 and 128 "
-         "are");
+  check_device_draw(decoder.spec());
   if (limits.weights == kernels::WeightFormat::fp32)
     return std::make_unique<DeviceSteps<float>>(decoder, limits);
   ensure(limits.weights != kernels::WeightFormat::int8, "check_device_draw() has passed");
   return std::make_unique<DeviceSteps<Bf16>>(decoder, limits);
+}
+
+void check_device_draw(const ModelSpec& spec) {
+  const int64_t size = spec.head_dim;
+  if (size != 64 && size != 80 && size != 96 && size != 128)
+    fail("attention heads of ", size,
+         " dimensions are not drawn with on a GPU; 64, 80, 96 and 128 "
+         "are");
 }
 
 }  // namespace vernier

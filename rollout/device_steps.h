@@ -13,4 +13,7 @@ namespace vernier {
 /// for nothing but the event behind a step. DeviceError where the build has no CUDA.
 std::unique_ptr<StepRunner> make_device_steps(Decoder& decoder, const StepLimits& limits);
 
+/// Throws UsageError on a model that the engine cannot draw with on a GPU.
+void check_device_draw(const ModelSpec& spec);
+
 }  // namespace vernier

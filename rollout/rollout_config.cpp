@@ -94,24 +94,32 @@ void check_ids(const RolloutConfig& config, const ModelSpec& spec) {
   for (const int64_t id : config.ending.stop_token_ids) check("stop_token_ids", id);
 }
 
-void check_device_draw(const RolloutConfig& config) {
+std::vector<KeyProblem> device_draw_problems(const RolloutConfig& config) {
   const SamplingParams& sampling = config.sampling;
-  std::string problems;
-  const auto refuse = [&](bool asked, const std::string& what) {
-    if (asked) problems += cat(problems.empty() ? "" : "\n", "rollout.", what);
+  std::vector<KeyProblem> problems;
+  const auto refuse = [&](bool asked, const std::string& key, const std::string& value,
+                          const std::string& instead) {
+    if (asked)
+      problems.push_back({key, cat(value, value.empty() ? "" : ": ",
+                                   "a GPU does not draw with it yet; use the CPU, or ", instead)});
   };
-  const char* reason = ": a GPU does not draw with it yet; use the CPU, or ";
-  refuse(sampling.repetition_penalty != 1.0,
-         cat("repetition_penalty = ", sampling.repetition_penalty, reason, "1"));
-  refuse(!sampling.logit_bias.empty(), cat("logit_bias", reason, "no bias"));
-  refuse(config.top_logprobs > 0, cat("top_logprobs = ", config.top_logprobs, reason, "0"));
-  refuse(config.records("sampled"), cat("record_logprobs = \"sampled\"", reason, "\"plain\""));
-  refuse(config.ending.thinking_budget > 0,
-         cat("thinking_budget = ", config.ending.thinking_budget, reason, "0"));
-  refuse(config.draft_tokens > 0, cat("draft_tokens = ", config.draft_tokens, reason, "0"));
-  refuse(config.weights == WeightFormat::int8,
-         cat("weights = \"int8\"", reason, "\"bf16\" or \"fp32\""));
-  if (!problems.empty()) fail(problems);
+  refuse(sampling.repetition_penalty != 1.0, "repetition_penalty", cat(sampling.repetition_penalty),
+         "1");
+  refuse(!sampling.logit_bias.empty(), "logit_bias", "", "no bias");
+  refuse(config.top_logprobs > 0, "top_logprobs", cat(config.top_logprobs), "0");
+  refuse(config.records("sampled"), "record_logprobs", "\"sampled\"", "\"plain\"");
+  refuse(config.ending.thinking_budget > 0, "thinking_budget", cat(config.ending.thinking_budget),
+         "0");
+  refuse(config.draft_tokens > 0, "draft_tokens", cat(config.draft_tokens), "0");
+  refuse(config.weights == WeightFormat::int8, "weights", "\"int8\"", "\"bf16\" or \"fp32\"");
+  return problems;
+}
+
+void check_device_draw(const RolloutConfig& config) {
+  std::string all;
+  for (const KeyProblem& one : device_draw_problems(config))
+    all += cat(all.empty() ? "" : "\n", "rollout.", one.key, ": ", one.text);
+  if (!all.empty()) fail(all);
 }
 
 std::string temperature_problem(double temperature) {

@@ -47,7 +47,13 @@ void check_fits(const Prompt& prompt, const std::string& where, const RolloutCon
 /// Throws UsageError where the configuration names a token id that the model does not have.
 void check_ids(const RolloutConfig& config, const ModelSpec& spec);
 
-/// Throws UsageError on what a GPU does not draw with: one line for each key.
+/// What is wrong with a key of [rollout].
+struct KeyProblem {
+  std::string key, text;
+};
+/// What a GPU does not draw with.
+std::vector<KeyProblem> device_draw_problems(const RolloutConfig& config);
+/// Throws UsageError on any of it: one line for each key.
 void check_device_draw(const RolloutConfig& config);
 
 /// Why a temperature is refused; "" where it is not. Near to 0 the scaled logits overflow.

@@ -95,7 +95,7 @@ using Ids = std::vector<int32_t>;
 
 std::vector<double> logprobs_of(Decoder& decoder, const at::Tensor& hidden, const Ids& ids) {
   const at::Tensor found =
-      ops::token_logprobs(hidden, decoder.head(), {ids.begin() + 1, ids.end()}, 1.0).logprob.cpu();
+      decoder.logprobs(hidden, {ids.begin() + 1, ids.end()}, 1.0).logprob.cpu();
   return {found.const_data_ptr<float>(), found.const_data_ptr<float>() + found.numel()};
 }
 

@@ -235,8 +235,8 @@ TEST_CASE("what a GPU does not draw with is refused by name, all of it at once")
   Seen seen;
   Engine engine(*model.decoder, *model.tokenizer, on_host(seen));
   const std::string problem = usage_error([&] { engine.open(config, 4, 10); });
-  for (const char* key : {"repetition_penalty = 1.2", "logit_bias", "top_logprobs = 2",
-                          "\"sampled\"", "thinking_budget = 20", "draft_tokens = 4", "\"int8\""}) {
+  for (const char* key : {"repetition_penalty: 1.2", "logit_bias", "top_logprobs: 2", "\"sampled\"",
+                          "thinking_budget: 20", "draft_tokens: 4", "\"int8\""}) {
     CAPTURE(key);
     CHECK(problem.find(cat(key)) != std::string::npos);
   }

@@ -4,6 +4,7 @@
 //   vernier_bench prefill --model M --prompt-tokens P [--responses R] [--weights F]
 //   vernier_bench kernels [--inner K --columns N] [--weights F]
 //   vernier_bench step --model M --prompts B --n G --tokens N --steps K
+//   vernier_bench train --shape 0.5B|1.5B|7B --device cuda --tokens N
 //   vernier_bench soak --model M --requests N [--kv-cache-gb X]
 //
 // One JSON object to standard output.
@@ -292,6 +293,20 @@ void add_step(CLI::App* command, StepBench& options) {
   command->add_option("--save", options.save, "folder that the model is written to first");
 }
 
+void add_train(CLI::App* command, TrainBench& options) {
+  command->add_option("--shape", options.shape, "tiny, or Qwen2.5's 0.5B, 1.5B, 7B");
+  command->add_option("--device", options.device)->check(CLI::IsMember({"cpu", "cuda"}));
+  command->add_option("--precision", options.precision)->check(CLI::IsMember({"fp32", "bf16"}));
+  command->add_option("--length", options.length, "tokens of a sequence")
+      ->check(CLI::Range(1, 32768));
+  command->add_option("--tokens", options.tokens, "of a micro-batch")
+      ->check(CLI::Range(1, 1 << 24));
+  command->add_option("--microbatches", options.microbatches, "of a step")
+      ->check(CLI::Range(1, 1 << 16));
+  command->add_option("--steps", options.steps, "that are timed")->check(CLI::Range(1, 1 << 20));
+  command->add_flag("--activation-checkpointing", options.checkpointing);
+}
+
 int run(int argc, char** argv) {
   Options options;
   CLI::App app("times what Vernier is fast at", "vernier_bench");
@@ -317,12 +332,16 @@ int run(int argc, char** argv) {
   StepBench steps;
   CLI::App* step = app.add_subcommand("step", "whole RL steps with responses of one length");
   add_step(step, steps);
+  TrainBench training;
+  CLI::App* train = app.add_subcommand("train", "full training of a shape, on random tokens");
+  add_train(train, training);
   CLI11_PARSE(app, argc, argv);
   set_threads(options.threads);
   const Json out = decoding->parsed()  ? rollout(options)
                    : prompts->parsed() ? prefill(options)
                    : soak->parsed()    ? Soak(options).run()
                    : step->parsed()    ? bench_step(steps)
+                   : train->parsed()   ? bench_train(training)
                                        : products(options);
   std::printf("%s\n", dump_json(out).c_str());
   return 0;

@@ -54,4 +54,16 @@ struct StepBench {
 };
 Json bench_step(const StepBench& options);
 
+/// Full training of a shape with random weights (bench_train.cpp): tokens a second, and their share
+/// of the dense peak by LLMQ's definition (core/model/flops.h).
+struct TrainBench {
+  std::string shape = "0.5B", device = "cpu", precision = "bf16";
+  int64_t length = 1024;     // tokens of a sequence
+  int64_t tokens = 8192;     // of a micro-batch
+  int64_t microbatches = 4;  // of a step
+  int64_t steps = 5;         // that are timed
+  bool checkpointing = false;
+};
+Json bench_train(const TrainBench& options);
+
 }  // namespace vernier

@@ -91,8 +91,8 @@ void logprobs_command(const ModelOptions& options, double temperature, const std
       PackedTokens tokens;
       tokens.add({ids.begin(), ids.end() - 1});
       const at::Tensor found =
-          ops::token_logprobs(model.decoder->hidden(tokens), model.decoder->head(),
-                              {ids.begin() + 1, ids.end()}, temperature)
+          model.decoder
+              ->logprobs(model.decoder->hidden(tokens), {ids.begin() + 1, ids.end()}, temperature)
               .logprob.cpu();
       logprobs.assign(found.const_data_ptr<float>(), found.const_data_ptr<float>() + found.numel());
     }

@@ -1,8 +1,12 @@
 #include "trainer/adamw.h"
 
+#include <ATen/ATen.h>
+
 #include <cmath>
 
+#include "core/base/errors.h"
 #include "core/kernels/adam8.h"
+#include "core/kernels/device_training.h"
 
 namespace vernier {
 
@@ -12,19 +16,28 @@ OptimizerState::OptimizerState(Decoder& decoder, bool bytes) {
   moment1 = at::zeros_like(weights, type);
   moment2 = at::zeros_like(weights, type);
   if (!bytes) return;
+  ensure(!weights.is_cuda(), "moments of a byte on the CPU");
   const int64_t blocks = (weights.numel() + kernels::kMomentBlock - 1) / kernels::kMomentBlock;
   scales1 = at::zeros({blocks}, at::kFloat);
   scales2 = at::zeros({blocks}, at::kFloat);
 }
+
+namespace {
+
+// Sums are fp64 on the CPU, and on a GPU fp32 in a tree.
+double norm_of(const at::Tensor& gradients) {
+  if (gradients.is_cuda()) return at::linalg_vector_norm(gradients).item<double>();
+  return std::sqrt(kernels::sum_of_squares(gradients.const_data_ptr<float>(), gradients.numel()));
+}
+
+}  // namespace
 
 UpdateResult apply_update(Decoder& decoder, OptimizerState& state, const OptimizerConfig& config,
                           double learning_rate) {
   at::Tensor& gradients = decoder.gradients();
   const int64_t count = gradients.numel();
   UpdateResult result{
-      .applied = false,
-      .grad_norm = std::sqrt(kernels::sum_of_squares(gradients.const_data_ptr<float>(), count)),
-      .learning_rate = learning_rate};
+      .applied = false, .grad_norm = norm_of(gradients), .learning_rate = learning_rate};
   if (std::isfinite(result.grad_norm)) {
     const bool clip = config.grad_clip > 0 && result.grad_norm > config.grad_clip;
     ++state.step;
@@ -42,6 +55,9 @@ UpdateResult apply_update(Decoder& decoder, OptimizerState& state, const Optimiz
                           {state.moment1.data_ptr<uint8_t>(), state.moment2.data_ptr<uint8_t>(),
                            state.scales1.data_ptr<float>(), state.scales2.data_ptr<float>()},
                           count, step);
+    else if (gradients.is_cuda())
+      kernels::device::adamw(weights, gradient, state.moment1.data_ptr<float>(),
+                             state.moment2.data_ptr<float>(), count, step, nullptr);
     else
       kernels::adamw(weights, gradient, state.moment1.data_ptr<float>(),
                      state.moment2.data_ptr<float>(), count, step);

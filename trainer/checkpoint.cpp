@@ -52,10 +52,11 @@ void write_optimizer(const fs::path& path, const OptimizerState& optimizer) {
     plan.push_back({name, {tensor.numel()}, dtype_of(tensor)});
   SafetensorsWriter writer(path, plan, {});
   for (const auto& [name, tensor] : tensors_of(optimizer)) {
+    const at::Tensor here = tensor.cpu();
     if (dtype_of(tensor) == DType::u8)
-      writer.write(tensor.const_data_ptr<uint8_t>());
+      writer.write(here.const_data_ptr<uint8_t>());
     else
-      writer.write(tensor.const_data_ptr<float>());
+      writer.write(here.const_data_ptr<float>());
   }
   writer.commit();
 }
@@ -82,7 +83,10 @@ void read_moment(const SafetensorsFile& file, const char* name, const at::Tensor
          name_of(dtype_of(out)), ": the run was made with another trainer.optimizer");
   if (tensor == nullptr || tensor->numel() != out.numel())
     fail(file.path(), ": tensor '", name, "' does not fit this model");
-  file.read_bytes(*tensor, out.data_ptr());
+  if (out.is_cpu()) return file.read_bytes(*tensor, out.data_ptr());
+  const at::Tensor here = at::empty(out.sizes(), out.options().device(at::kCPU));
+  file.read_bytes(*tensor, here.data_ptr());
+  out.copy_(here);
 }
 
 }  // namespace

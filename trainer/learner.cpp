@@ -44,7 +44,9 @@ void Learner::load_reference(const fs::path& checkpoint) {
   const std::string problem = check_checkpoint(checkpoint);
   if (!problem.empty())
     fail_run(checkpoint.string(), ": the reference policy cannot be read: ", problem);
-  reference_ = load_model(checkpoint.string(), {.max_length = config_.max_length}).decoder;
+  reference_ = load_model(checkpoint.string(),
+                          {.max_length = config_.max_length, .device = config_.device()})
+                   .decoder;
   reference_->training = config_.training;
 }
 

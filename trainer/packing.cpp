@@ -78,8 +78,12 @@ PackedBatch pack(const std::vector<Sequence>& sequences, const std::vector<size_
 
 ops::TokenLogprobs packed_logprobs(Decoder& decoder, const PackedBatch& batch, double temperature,
                                    bool square_mass) {
-  const at::Tensor hidden = decoder.hidden(batch.tokens).index_select(0, at::tensor(batch.rows));
-  return decoder.logprobs(hidden, batch.targets, temperature, square_mass);
+  const at::Tensor all = decoder.hidden(batch.tokens);
+  const at::Tensor hidden = all.index_select(0, at::tensor(batch.rows).to(all.device()));
+  const auto found = decoder.logprobs(hidden, batch.targets, temperature, square_mass);
+  if (!all.is_cuda()) return found;
+  return {found.logprob.cpu(), found.entropy.cpu(),
+          square_mass ? found.square_mass.cpu() : at::Tensor()};
 }
 
 }  // namespace vernier

@@ -52,7 +52,7 @@ struct PackedBatch {
 PackedBatch pack(const std::vector<Sequence>& sequences, const std::vector<size_t>& which);
 
 /// Log-probability and entropy of the drawn tokens [T], and the sum of the squared probabilities of
-/// the vocabulary where `square_mass`.
+/// the vocabulary where `square_mass`. They lie on the CPU, wherever the decoder computes.
 ops::TokenLogprobs packed_logprobs(Decoder& decoder, const PackedBatch& batch, double temperature,
                                    bool square_mass = false);
 

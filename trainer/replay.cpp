@@ -37,7 +37,8 @@ void save_gradient(Decoder& decoder, const fs::path& path) {
   SafetensorsWriter writer(path, plan, {});
   for (const NamedSlice& slice : decoder.slices()) {
     const at::Tensor& all = decoder.parameters()[slice.parameter].grad;
-    const at::Tensor own = slice.rows > 0 ? all.narrow(0, slice.first_row, slice.rows) : all;
+    const at::Tensor own =
+        (slice.rows > 0 ? all.narrow(0, slice.first_row, slice.rows) : all).cpu();
     writer.write(own.const_data_ptr<float>());
   }
   writer.commit();

@@ -68,6 +68,8 @@ void RunSection::bind(Binder& config) {
   config.number("keep_checkpoints", keep_checkpoints, 1, 1 << 20,
                 "newest checkpoints that stay, besides the start and the end");
   config.number("threads", threads, 0, 4096, "CPU threads; 0: one a core");
+  config.choice("device", device, {"cpu", "cuda"},
+                "where the policy trains and draws; cuda: one GPU, in a build of the cuda preset");
 }
 
 namespace {
@@ -114,6 +116,9 @@ void bind_trainer(Binder& config, RunConfig& out) {
                 "of the warm start too; adamw_8bit: moments of a byte each, by blocks of 256 "
                 "(arXiv:2110.02861)");
   out.moments_in_bytes = optimizer == "adamw_8bit";
+  if (out.moments_in_bytes && out.run.device == "cuda")
+    config.error("optimizer",
+                 "\"adamw_8bit\" is not built for run.device = \"cuda\"; use \"adamw\"");
   config.number("samples_per_update", out.samples_per_update, 0, 1 << 30,
                 "responses of one optimizer step, whole groups; 0: all of the step");
   config.number("max_tokens_per_microbatch", out.max_tokens_per_microbatch, 1, 1 << 30,
@@ -140,6 +145,8 @@ void bind_trainer(Binder& config, RunConfig& out) {
       "lora", [&](Binder& table) { lora.bind(table); },
       /*optional=*/true);
   if (given && lora.rank > 0) out.lora = lora;
+  if (out.lora && out.run.device == "cuda")
+    config.error("lora", "is not built for run.device = \"cuda\"; train in full there");
   if (out.lora && out.new_model)
     config.error("lora",
                  "[model.new] has random weights, which adapters cannot make a model of; "
@@ -173,6 +180,14 @@ void check_rewards(Binder& root, const RunConfig& config) {
     root.error("transform", cat("algo.type = \"", config.algorithm_name,
                                 "\" looks at the verdict alone, so transform.", name,
                                 " has no effect; leave it out"));
+}
+
+// The engine would name the same at its first draw, which a warm start may come before. Its cache
+// stays where it is while the policy trains, so it may not have all that is left of the memory.
+void check_on_device(Binder& config, const RolloutConfig& rollout) {
+  for (const KeyProblem& one : device_draw_problems(rollout)) config.error(one.key, one.text);
+  if (rollout.kv_cache_gb == 0)
+    config.error("kv_cache_gb", "run.device = \"cuda\" needs a size, beside what training takes");
 }
 
 // What a run would otherwise ask for only after its warm start.
@@ -210,6 +225,7 @@ void RunConfig::bind(Binder& root) {
     if (needs_model || b.has("num_generations")) scoring.num_generations = rollout.num_generations;
     if (needs_model || b.has("max_completion_length"))
       scoring.max_completion_length = rollout.max_completion_length;
+    if (run.device == "cuda") check_on_device(b, rollout);
     if (run.steps > 0 && rollout.sampling.temperature == 0)
       b.error("temperature",
               "0 draws the same response every time; there is nothing to learn from");

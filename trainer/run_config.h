@@ -51,6 +51,7 @@ struct RunSection {
   std::string name, dir;
   int64_t seed = 1, steps = 0, eval_every = 0, save_every = 0, keep_checkpoints = 2;
   int64_t threads = 0;
+  std::string device = "cpu";  // or "cuda"
 
   void bind(Binder& config);
 };
@@ -99,6 +100,9 @@ struct RunConfig {
 
   /// Binds the whole file; throws UsageError with every mistake at once.
   static std::unique_ptr<RunConfig> load(ConfigFile& file);
+
+  /// Where the policy, its reference and the engine compute.
+  at::Device device() const { return at::Device(run.device); }
 
   /// The folder of the run: `given`, else run.dir, else runs/NAME. UsageError where there is none.
   std::string folder(const ConfigFile& file, const std::string& given) const;

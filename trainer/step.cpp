@@ -10,7 +10,6 @@
 #include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/log.h"
-#include "core/kernels/machine.h"
 #include "core/model/adapters.h"
 #include "core/model/flops.h"
 #include "trainer/packing.h"
@@ -65,16 +64,12 @@ struct StepTimes {
         training_flop(decoder.spec(), work, adapters == nullptr ? 0 : adapters->num_parameters()) /
         1e9;
     metrics.set("perf/train_tokens_per_s", static_cast<double>(work.tokens) / seconds);
-    metrics.set("perf/train_mfu", gflop / seconds / peak(decoder.training.precision));
-  }
-
- private:
-  // Of this machine, measured once.
-  static double peak(kernels::Precision precision) {
-    static const double fp32 = kernels::peak_gflops(kernels::WeightFormat::fp32);
-    if (precision == kernels::Precision::fp32) return fp32;
-    static const double bf16 = kernels::peak_gflops(kernels::bf16_format());
-    return bf16;
+    const double peak =
+        training_peak_gflops(decoder.weights().device(), decoder.training.precision);
+    if (peak > 0)
+      metrics.set("perf/train_mfu", gflop / seconds / peak);
+    else
+      metrics.set_undefined("perf/train_mfu");
   }
 };
 

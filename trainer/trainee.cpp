@@ -2,6 +2,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/log.h"
+#include "rollout/device_steps.h"
 #include "rollout/response_draw.h"
 
 namespace vernier {
@@ -38,14 +39,16 @@ void check_adapter(const RunConfig& config, const fs::path& checkpoint) {
 
 Trainee load_trainee(const RunConfig& config, const std::optional<fs::path>& checkpoint) {
   Trainee out;
-  const LoadOptions options{.trained = true, .max_length = config.max_length};
+  const LoadOptions options{
+      .trained = true, .max_length = config.max_length, .device = config.device()};
   if (checkpoint) check_adapter(config, *checkpoint);
   if (config.lora)
     out.model = load_adapted(config, checkpoint);
   else if (checkpoint)
     out.model = load_model(checkpoint->string(), options);
   else if (config.new_model)
-    out.model = new_model(*config.new_model, static_cast<uint64_t>(config.run.seed), true);
+    out.model =
+        new_model(*config.new_model, static_cast<uint64_t>(config.run.seed), true, options.device);
   else
     out.model = load_model(config.model_path, options);
   out.model.decoder->training = config.training;
@@ -64,6 +67,8 @@ Trainee load_trainee(const RunConfig& config, const std::optional<fs::path>& che
                   out.progress.step));
   }
   // Names what the model does not have now, and not after the warm start.
+  if (config.device().is_cuda() && config.run.steps > 0)
+    check_device_draw(out.model.decoder->spec());
   const DrawRules rules(config.rollout, *out.model.tokenizer, out.model.decoder->spec());
   log::info(cat("model: ", out.model.decoder->num_parameters(), " parameters, tokenizer ",
                 out.model.tokenizer->kind(), " of ", out.model.tokenizer->size(),

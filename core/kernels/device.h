@@ -1,5 +1,5 @@
-// Kernels of one step of decoding on a GPU. A build without CUDA has the same functions; they raise
-// DeviceError.
+// Kernels of one step of decoding on a GPU; device_training.h has those of training. A build
+// without CUDA has the same functions; they raise DeviceError.
 //
 // Pointers are device memory, arrays dense and row-major, of float or Bf16 (T). Sums are taken in
 // fp32. Launches run on `stream`, do not wait and take no memory, and their grids depend on nothing
@@ -39,10 +39,9 @@ template <class T>
 void embedding(const T* table, const int32_t* ids, float* stream_rows, int64_t rows, int64_t width,
                CUstream_st* stream);
 
-/// As kernels::rms_norm, without the inverse: there is no backward pass on a GPU. In place where
-/// x == y.
+/// As kernels::rms_norm, of rows of the residual stream and without the inverse.
 template <class T>
-void rms_norm(const T* x, const T* w, T* y, int64_t rows, int64_t width, float eps,
+void rms_norm(const float* x, const T* w, T* y, int64_t rows, int64_t width, float eps,
               CUstream_st* stream);
 
 /// stream += delta (null: nothing is added), then y = RMSNorm(stream) * w.
@@ -58,10 +57,6 @@ void rms_norm_add(float* stream_rows, const T* delta, const T* w, T* y, int64_t 
 /// As kernels::swiglu.
 template <class T>
 void swiglu(const T* gate_up, T* y, int64_t rows, int64_t width, CUstream_st* stream);
-
-/// As kernels::log_softmax: logprob and entropy [rows] of logits [rows, vocabulary] times `scale`.
-void log_softmax(const float* logits, const int32_t* targets, float scale, float* logprob,
-                 float* entropy, int64_t rows, int64_t vocabulary, CUstream_st* stream);
 
 /// As kernels::qk_norm, in place.
 template <class T>

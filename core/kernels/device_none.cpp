@@ -2,6 +2,7 @@
 #include "core/base/errors.h"
 #include "core/kernels/device.h"
 #include "core/kernels/device_runtime.h"
+#include "core/kernels/device_training.h"
 
 namespace vernier::kernels::device {
 namespace {
@@ -17,7 +18,7 @@ void embedding(const T*, const int32_t*, float*, int64_t, int64_t, CUstream_st*)
   refuse();
 }
 template <class T>
-void rms_norm(const T*, const T*, T*, int64_t, int64_t, float, CUstream_st*) {
+void rms_norm(const float*, const T*, T*, int64_t, int64_t, float, CUstream_st*) {
   refuse();
 }
 template <class T>
@@ -30,10 +31,6 @@ void rms_norm_add(float*, const T*, const T*, T*, int64_t, int64_t, float, CUstr
 }
 template <class T>
 void swiglu(const T*, T*, int64_t, int64_t, CUstream_st*) {
-  refuse();
-}
-void log_softmax(const float*, const int32_t*, float, float*, float*, int64_t, int64_t,
-                 CUstream_st*) {
   refuse();
 }
 template <class T>
@@ -74,6 +71,50 @@ void write_words(int32_t*, const WordCopy*, int64_t, const WordWrite*, int64_t, 
   refuse();
 }
 
+template <class T>
+void rms_norm_backward_add(const T*, const float*, const T*, float*, float*, int64_t, int64_t,
+                           float, CUstream_st*) {
+  refuse();
+}
+template <class T>
+void rms_norm_backward(const float*, const T*, const T*, T*, float*, int64_t, int64_t, float,
+                       CUstream_st*) {
+  refuse();
+}
+template <class T>
+void qk_norm_backward(T*, const T*, const T*, const T*, float*, const AttentionShape&, QkNorm,
+                      int64_t, float, CUstream_st*) {
+  refuse();
+}
+template <class T>
+void rope(T*, const int32_t*, const float*, const float*, const AttentionShape&, int64_t, bool,
+          CUstream_st*) {
+  refuse();
+}
+template <class T>
+void swiglu_backward(const T*, const T*, T*, T*, int64_t, int64_t, CUstream_st*) {
+  refuse();
+}
+template <class T>
+void sum_rows(const T*, const RowSums&, T*, int64_t, int64_t, bool, CUstream_st*) {
+  refuse();
+}
+void adamw(float*, const float*, float*, float*, int64_t, const AdamStep&, CUstream_st*) {
+  refuse();
+}
+void sum_logits(const float*, const int32_t*, float, int64_t, LogitSums*, int64_t, int64_t,
+                CUstream_st*) {
+  refuse();
+}
+void finish_logits(const LogitSums*, float*, float*, float*, float*, int64_t, CUstream_st*) {
+  refuse();
+}
+template <class T>
+void logits_backward(const float*, const int32_t*, float, int64_t, const float*, const float*,
+                     const float*, const float*, T*, int64_t, int64_t, CUstream_st*) {
+  refuse();
+}
+
 struct Linear::Plans {};
 Linear::Linear() { refuse(); }
 Linear::~Linear() = default;
@@ -98,6 +139,7 @@ void copy(void*, const void*, int64_t, const Stream&) { refuse(); }
 void zero(void*, int64_t, CUstream_st*) { refuse(); }
 void wait_for_device() { refuse(); }
 int64_t free_memory() { refuse(); }
+std::string device_name() { refuse(); }
 
 template void Linear::operator()(const float*, const float*, const float*, float*, int64_t, int64_t,
                                  int64_t, CUstream_st*);
@@ -108,7 +150,7 @@ template void Linear::operator()(const Bf16*, const Bf16*, const float*, float*,
 template void embedding(const float*, const int32_t*, float*, int64_t, int64_t, CUstream_st*);
 template void embedding(const Bf16*, const int32_t*, float*, int64_t, int64_t, CUstream_st*);
 template void rms_norm(const float*, const float*, float*, int64_t, int64_t, float, CUstream_st*);
-template void rms_norm(const Bf16*, const Bf16*, Bf16*, int64_t, int64_t, float, CUstream_st*);
+template void rms_norm(const float*, const Bf16*, Bf16*, int64_t, int64_t, float, CUstream_st*);
 template void add_rms_norm(float*, const float*, const float*, float*, int64_t, int64_t, float,
                            CUstream_st*);
 template void add_rms_norm(float*, const Bf16*, const Bf16*, Bf16*, int64_t, int64_t, float,
@@ -147,5 +189,33 @@ template void sample(const float*, const SlotSampling*, const int32_t*, const in
                      float*, float*, int64_t, int64_t, CUstream_st*);
 template void sample(const Bf16*, const SlotSampling*, const int32_t*, const int32_t*, int32_t*,
                      float*, float*, int64_t, int64_t, CUstream_st*);
+template void rms_norm_backward_add(const float*, const float*, const float*, float*, float*,
+                                    int64_t, int64_t, float, CUstream_st*);
+template void rms_norm_backward_add(const Bf16*, const float*, const Bf16*, float*, float*, int64_t,
+                                    int64_t, float, CUstream_st*);
+template void rms_norm_backward(const float*, const float*, const float*, float*, float*, int64_t,
+                                int64_t, float, CUstream_st*);
+template void rms_norm_backward(const float*, const Bf16*, const Bf16*, Bf16*, float*, int64_t,
+                                int64_t, float, CUstream_st*);
+template void qk_norm_backward(float*, const float*, const float*, const float*, float*,
+                               const AttentionShape&, QkNorm, int64_t, float, CUstream_st*);
+template void qk_norm_backward(Bf16*, const Bf16*, const Bf16*, const Bf16*, float*,
+                               const AttentionShape&, QkNorm, int64_t, float, CUstream_st*);
+template void rope(float*, const int32_t*, const float*, const float*, const AttentionShape&,
+                   int64_t, bool, CUstream_st*);
+template void rope(Bf16*, const int32_t*, const float*, const float*, const AttentionShape&,
+                   int64_t, bool, CUstream_st*);
+template void swiglu_backward(const float*, const float*, float*, float*, int64_t, int64_t,
+                              CUstream_st*);
+template void swiglu_backward(const Bf16*, const Bf16*, Bf16*, Bf16*, int64_t, int64_t,
+                              CUstream_st*);
+template void sum_rows(const float*, const RowSums&, float*, int64_t, int64_t, bool, CUstream_st*);
+template void sum_rows(const Bf16*, const RowSums&, Bf16*, int64_t, int64_t, bool, CUstream_st*);
+template void logits_backward(const float*, const int32_t*, float, int64_t, const float*,
+                              const float*, const float*, const float*, float*, int64_t, int64_t,
+                              CUstream_st*);
+template void logits_backward(const float*, const int32_t*, float, int64_t, const float*,
+                              const float*, const float*, const float*, Bf16*, int64_t, int64_t,
+                              CUstream_st*);
 
 }  // namespace vernier::kernels::device

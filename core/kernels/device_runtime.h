@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
 struct CUstream_st;     // cudaStream_t
 struct CUevent_st;      // cudaEvent_t
@@ -89,5 +90,7 @@ void zero(void* to, int64_t bytes, CUstream_st* stream);
 void wait_for_device();
 /// Bytes that the GPU still has.
 int64_t free_memory();
+/// What CUDA calls the GPU.
+std::string device_name();
 
 }  // namespace vernier::kernels::device

@@ -1,28 +1,15 @@
 #include "core/kernels/ops.h"
 
-#include <torch/csrc/autograd/custom_function.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "core/base/errors.h"
-#include "core/kernels/ops_device.h"
+#include "core/kernels/autograd_parts.h"
 
 namespace vernier {
 namespace {
 
-using torch::autograd::AutogradContext;
-using torch::autograd::Function;
-using torch::autograd::variable_list;
-
 bool is_double(const at::Tensor& x) { return x.scalar_type() == at::kDouble; }
-
-// Parameters and layouts travel through the autograd context as addresses: both outlive the graph.
-int64_t address(const void* object) { return reinterpret_cast<int64_t>(object); }
-template <class T>
-T& at_address(const AutogradContext* ctx, const char* key) {
-  return *reinterpret_cast<T*>(ctx->saved_data.at(key).toInt());
-}
 
 at::Tensor to_tensor(const std::vector<int32_t>& values) {
   return at::tensor(at::IntArrayRef(std::vector<int64_t>(values.begin(), values.end())), at::kInt);
@@ -323,13 +310,6 @@ struct Head : Function<Head> {
   }
 };
 
-// An empty tensor that holds on to an object for as long as a graph holds on to it.
-at::Tensor keeper_of(std::shared_ptr<void> object) {
-  static char nothing = 0;
-  return at::from_blob(
-      &nothing, {0}, [object = std::move(object)](void*) {}, at::kByte);
-}
-
 }  // namespace
 
 void RopeTable::reserve(int64_t count) {
@@ -386,13 +366,11 @@ void check_ids(const std::vector<int32_t>& ids, const Parameter& table) {
 
 at::Tensor embedding(const std::vector<int32_t>& ids, Parameter& table) {
   check_ids(ids, table);
-  if (table.value.is_cuda()) return device::embedding(ids, table);
   return Embedding::apply(table.value, to_tensor(ids), address(&table));
 }
 
 at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps) {
   ensure(x.is_contiguous() && x.size(1) == weight.value.size(0), "a dense [T, D] input");
-  if (x.is_cuda()) return device::rms_norm(x, weight, eps);
   return RmsNorm::apply(x, weight.value, address(&weight), eps);
 }
 
@@ -419,8 +397,6 @@ TokenLogprobs token_logprobs(const at::Tensor& hidden, Parameter& head,
   ensure(hidden.is_contiguous() && hidden.size(0) == static_cast<int64_t>(targets.size()),
          "a target for every row");
   for (const int32_t id : targets) ensure(id >= 0 && id < head.value.size(0), "a known target id");
-  ensure(!square_mass || !hidden.is_cuda(), "square mass where the CPU computes");
-  if (hidden.is_cuda()) return device::token_logprobs(hidden, head, targets, temperature);
   struct Own {
     HeadCall call;
     kernels::HeadScratch scratch;

@@ -1,5 +1,5 @@
-// The kernels as tensor functions with gradients. On the CPU an fp32 tensor runs the fast kernels
-// and an fp64 tensor the references. Tensors on a GPU run forward only (ops_device.h).
+// The CPU's kernels as tensor functions with gradients: an fp32 tensor runs the fast ones and an
+// fp64 tensor the references. Those of a GPU are in ops_device.h.
 //
 // A weight's gradient is added straight to Parameter::grad, a view of the model's flat gradient
 // buffer: no temporary of the weight's size, and one buffer for norm, clipping and optimizer.
@@ -24,6 +24,7 @@ struct Parameter {
   std::string name;
   at::Tensor value;  // [out, in], [V, D] or [D]
   at::Tensor grad;   // like value; undefined where the model is not trained
+  at::Tensor bf16;   // value rounded, for products on a GPU; see Decoder::bf16_weights()
 
   // For products with rows: in fp32, and rounded. Packed lazily, again after every change of the
   // weights. Rollout and training read the same ones.

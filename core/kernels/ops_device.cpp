@@ -3,141 +3,243 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <optional>
+#include <numeric>
+#include <utility>
 
 #include "core/base/errors.h"
-#include "core/kernels/device.h"
+#include "core/kernels/autograd_parts.h"
 
 namespace vernier::ops::device {
 namespace {
 
-// Our kernels run on the legacy default stream, which is also torch's current one here.
-constexpr CUstream_st* kStream = nullptr;
+using kernels::Precision;
+using kernels::QkNorm;
 
-at::Tensor on(const at::Tensor& like, const std::vector<int32_t>& values) {
-  return at::tensor(at::IntArrayRef(std::vector<int64_t>(values.begin(), values.end())), at::kInt)
-      .to(like.device());
+at::Tensor as_numbers(const at::Tensor& x, Precision precision) {
+  return x.to(precision == Precision::bf16 ? at::kBFloat16 : at::kFloat);
 }
 
-void check(const at::Tensor& x) {
-  if (at::GradMode::is_enabled() && x.requires_grad())
-    fail("training on a GPU is not built; run it on the CPU");
-  ensure(x.scalar_type() == at::kFloat && x.is_contiguous(), "a dense fp32 tensor");
+at::Tensor gradient_of(const Parameter* weight) {
+  return weight == nullptr ? at::Tensor() : weight->grad;
 }
 
-// Rotates the first R dimensions of heads [T, heads, E] by tables [T, 1, R/2].
-at::Tensor rotated(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine) {
-  const int64_t half = cosine.size(-1), rest = x.size(-1) - 2 * half;
-  const at::Tensor a = x.narrow(-1, 0, half), b = x.narrow(-1, half, half);
-  return at::cat({a * cosine - b * sine, b * cosine + a * sine, x.narrow(-1, 2 * half, rest)}, -1);
+// A function of one tensor: `Call` computes it both ways and keeps what it needs in between.
+template <class Call>
+struct Through : Function<Through<Call>> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& keeper,
+                            int64_t call) {
+    ctx->saved_data["call"] = call;
+    ctx->save_for_backward({keeper});
+    return at_address<Call>(ctx, "call").forward(x.detach(), /*keep=*/true);
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const auto keeper = ctx->get_saved_variables();
+    auto& call = at_address<Call>(ctx, "call");
+    return {call.backward(grads[0].contiguous()), at::Tensor(), at::Tensor()};
+  }
+};
+
+template <class Call>
+at::Tensor through(const std::shared_ptr<Call>& call, const at::Tensor& x) {
+  if (!at::GradMode::is_enabled() || !x.requires_grad())
+    return call->forward(x.detach(), /*keep=*/false);
+  return Through<Call>::apply(x, keeper_of(call), address(call.get()));
 }
 
-// What each token of a sequence sees: [T, T], true where it does; undefined where it sees all
-// before it.
-at::Tensor window_mask(int64_t tokens, int64_t window, const at::Device& device) {
-  if (window == 0 || tokens <= window) return {};
-  const at::Tensor ones = at::ones({tokens, tokens}, at::TensorOptions(at::kBool).device(device));
-  return ones.tril() & ones.triu(1 - window);
+// For each id that is there, the rows that have it, in order.
+RowGroups rows_of_ids(const std::vector<int32_t>& ids, const at::Device& device) {
+  std::vector<int32_t> rows(ids.size()), starts, targets;
+  std::iota(rows.begin(), rows.end(), 0);
+  const auto id_of = [&](int32_t row) { return ids[static_cast<size_t>(row)]; };
+  std::stable_sort(rows.begin(), rows.end(),
+                   [&](int32_t a, int32_t b) { return id_of(a) < id_of(b); });
+  for (int32_t i = 0; i < static_cast<int32_t>(rows.size()); ++i) {
+    const int32_t id = id_of(rows[static_cast<size_t>(i)]);
+    if (!targets.empty() && targets.back() == id) continue;
+    targets.push_back(id);
+    starts.push_back(i);
+  }
+  starts.push_back(static_cast<int32_t>(rows.size()));
+  return {placed(starts, device), placed(rows, device), placed(targets, device)};
 }
 
-void rms_norm_rows(const at::Tensor& x, const Parameter& weight, double eps, at::Tensor& y) {
-  kernels::device::rms_norm(x.const_data_ptr<float>(), weight.value.const_data_ptr<float>(),
-                            y.data_ptr<float>(), x.numel() / weight.value.numel(),
-                            weight.value.numel(), static_cast<float>(eps), kStream);
-}
+struct EmbeddingCall {
+  std::vector<int32_t> ids;
+  Parameter* table;
+  Precision precision;
+
+  at::Tensor forward(const at::Tensor& value, bool) const {
+    const at::Tensor rows = placed(ids, value.device());
+    return operand(*table, precision).index_select(0, rows).to(at::kFloat);
+  }
+  at::Tensor backward(const at::Tensor& dy) const {
+    if (table->grad.defined())
+      sum_rows(dy, rows_of_ids(ids, dy.device()), table->grad, /*add=*/true);
+    return {};
+  }
+};
+
+struct NormCall {
+  Parameter* weight;
+  double eps;
+  Precision precision;
+  at::Tensor kept;  // its input
+
+  at::Tensor forward(const at::Tensor& x, bool keep) {
+    if (keep) kept = x;
+    return rms_norm_rows(x, operand(*weight, precision), eps).to(at::kFloat);
+  }
+  at::Tensor backward(const at::Tensor& dy) const {
+    at::Tensor d = at::zeros_like(kept);
+    rms_norm_rows_backward(as_numbers(dy, precision), kept, operand(*weight, precision), eps, d,
+                           weight->grad);
+    return d;
+  }
+};
+
+// What the backward pass of a layer reads. Without `norm_after` the last two are not kept.
+struct LayerKept {
+  at::Tensor x, middle;  // fp32
+  at::Tensor qkv;        // as the product gave it where queries and keys are normed, else rotated
+  Attended attended;
+  at::Tensor gate_up, attention_out, mlp_out;
+};
+
+struct LayerCall {
+  const LayerParameters* weights;
+  const kernels::LayerShape* shape;
+  std::shared_ptr<const DevicePass> pass;
+  LayerKept kept;
+
+  Precision precision() const { return pass->pass->precision; }
+  bool after() const { return shape->norm_after; }
+  bool norms_heads() const { return shape->qk_norm != QkNorm::none; }
+  at::Tensor value(const Parameter* weight) const {
+    return weight == nullptr ? at::Tensor() : operand(*weight, precision());
+  }
+  at::Tensor product(const at::Tensor& x, const Parameter* weight, const Parameter* bias) const {
+    return linear(x, value(weight), value(bias));
+  }
+
+  // The stream as a block reads it.
+  at::Tensor input(const at::Tensor& x, const Parameter* norm) const {
+    return after() ? as_numbers(x, precision()) : rms_norm_rows(x, value(norm), shape->eps);
+  }
+  // The stream with what a block gives.
+  at::Tensor sum(const at::Tensor& x, const at::Tensor& block, const Parameter* norm) const {
+    return after() ? add_normed(x, block, value(norm), shape->eps).first : x + block;
+  }
+  at::Tensor rotated(const at::Tensor& qkv) const {
+    at::Tensor out = norms_heads() ? qkv.clone() : qkv;
+    if (norms_heads())
+      qk_norm(out, value(weights->q_norm), value(weights->k_norm), shape->attention, shape->qk_norm,
+              shape->eps);
+    rope(out, pass->positions, pass->cosine, pass->sine, shape->attention, /*inverse=*/false);
+    return out;
+  }
+
+  at::Tensor compute(const at::Tensor& x, LayerKept& to) const {
+    to.x = x;
+    to.qkv = product(input(x, weights->attention_norm), weights->qkv, weights->qkv_bias);
+    to.attended = attention(rotated(to.qkv), shape->attention, *pass);
+    to.attention_out = product(to.attended.out, weights->output, weights->output_bias);
+    to.middle = sum(x, to.attention_out, weights->attention_norm);
+    to.gate_up =
+        product(input(to.middle, weights->mlp_norm), weights->gate_up, weights->gate_up_bias);
+    to.mlp_out = product(swiglu(to.gate_up), weights->down, weights->down_bias);
+    const at::Tensor y = sum(to.middle, to.mlp_out, weights->mlp_norm);
+    if (!after()) to.attention_out = to.mlp_out = at::Tensor();
+    return y;
+  }
+
+  at::Tensor forward(const at::Tensor& x, bool keep) {
+    LayerKept all;
+    const at::Tensor y = compute(x, all);
+    if (!keep) return y;
+    if (pass->pass->recompute)
+      kept.x = x;
+    else
+      kept = std::move(all);
+    return y;
+  }
+
+  at::Tensor backward(const at::Tensor& dy) {
+    LayerKept all = std::exchange(kept, {});
+    ensure(all.x.defined(), "one backward pass");
+    if (pass->pass->recompute) {
+      const at::Tensor x = all.x;
+      compute(x, all);
+    }
+    at::Tensor d = dy.clone();
+    mlp_backward(all, d);
+    attention_block_backward(all, d);
+    return d;
+  }
+
+  // The gradient of what a block gives, from that of the stream behind it.
+  at::Tensor block_gradient(const at::Tensor& d, const at::Tensor& block,
+                            const Parameter* norm) const {
+    return after() ? add_normed_backward(d, block, value(norm), shape->eps, gradient_of(norm))
+                   : as_numbers(d, precision());
+  }
+  // d += what comes through the block's input.
+  void input_backward(at::Tensor d, const at::Tensor& d_in, const at::Tensor& x,
+                      const Parameter* norm) const {
+    if (after())
+      d.add_(d_in);
+    else
+      rms_norm_rows_backward(d_in, x, value(norm), shape->eps, d, gradient_of(norm));
+  }
+  // Of a product y = x W^T + b: what W and b get is added to their gradients.
+  void add_gradients(const at::Tensor& dy, const at::Tensor& x, const Parameter* weight,
+                     const Parameter* bias) const {
+    if (weight->grad.defined()) add_product(weight->grad.detach(), dy.t(), x);
+    if (const at::Tensor grad = gradient_of(bias); grad.defined())
+      grad.detach().add_(at::sum(dy, 0, /*keepdim=*/false, at::kFloat));
+  }
+
+  void mlp_backward(const LayerKept& all, at::Tensor d) const {
+    const at::Tensor d_out = block_gradient(d, all.mlp_out, weights->mlp_norm);
+    const auto [d_gate_up, inner] =
+        swiglu_backward(at::mm(d_out, value(weights->down)), all.gate_up);
+    add_gradients(d_out, inner, weights->down, weights->down_bias);
+    add_gradients(d_gate_up, input(all.middle, weights->mlp_norm), weights->gate_up,
+                  weights->gate_up_bias);
+    input_backward(d, at::mm(d_gate_up, value(weights->gate_up)), all.middle, weights->mlp_norm);
+  }
+
+  void attention_block_backward(const LayerKept& all, at::Tensor d) const {
+    const at::Tensor d_out = block_gradient(d, all.attention_out, weights->attention_norm);
+    add_gradients(d_out, all.attended.out, weights->output, weights->output_bias);
+    at::Tensor d_qkv = attention_backward(at::mm(d_out, value(weights->output)),
+                                          norms_heads() ? rotated(all.qkv) : all.qkv, all.attended,
+                                          shape->attention, *pass);
+    rope(d_qkv, pass->positions, pass->cosine, pass->sine, shape->attention, /*inverse=*/true);
+    if (norms_heads())
+      qk_norm_backward(d_qkv, all.qkv, value(weights->q_norm), value(weights->k_norm),
+                       shape->attention, shape->qk_norm, shape->eps, gradient_of(weights->q_norm),
+                       gradient_of(weights->k_norm));
+    add_gradients(d_qkv, input(all.x, weights->attention_norm), weights->qkv, weights->qkv_bias);
+    input_backward(d, at::mm(d_qkv, value(weights->qkv)), all.x, weights->attention_norm);
+  }
+};
 
 }  // namespace
 
-at::Tensor embedding(const std::vector<int32_t>& ids, Parameter& table) {
-  return table.value.detach().index_select(0, on(table.value, ids));
+at::Tensor embedding(const std::vector<int32_t>& ids, Parameter& table, Precision precision) {
+  return through(std::make_shared<EmbeddingCall>(EmbeddingCall{ids, &table, precision}),
+                 table.value);
 }
 
-at::Tensor linear(const at::Tensor& x, Parameter& weight, Parameter* bias) {
-  check(x);
-  const at::Tensor columns = weight.value.detach().t();
-  return bias == nullptr ? at::mm(x, columns) : at::addmm(bias->value.detach(), x, columns);
+at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps, Precision precision) {
+  return through(std::make_shared<NormCall>(NormCall{&weight, eps, precision, {}}), x);
 }
 
-at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps) {
-  check(x);
-  at::Tensor y = at::empty_like(x);
-  rms_norm_rows(x, weight, eps, y);
-  return y;
-}
-
-at::Tensor qk_norm(const at::Tensor& qkv, Parameter& q_weight, Parameter& k_weight,
-                   const kernels::AttentionShape& shape, kernels::QkNorm, double eps) {
-  check(qkv);
-  // The width of a weight says whether it spans a head or all of them.
-  const int64_t queries = shape.heads * shape.head_size, keys = shape.kv_heads * shape.head_size;
-  at::Tensor q = qkv.narrow(1, 0, queries).contiguous();
-  at::Tensor k = qkv.narrow(1, queries, keys).contiguous();
-  rms_norm_rows(q, q_weight, eps, q);
-  rms_norm_rows(k, k_weight, eps, k);
-  return at::cat({q, k, qkv.narrow(1, queries + keys, keys)}, 1);
-}
-
-at::Tensor rope_attention(const at::Tensor& qkv, const PackedTokens& tokens, const RopeTable& table,
-                          const kernels::AttentionShape& shape) {
-  check(qkv);
-  for (const int32_t before : tokens.prefix)
-    ensure(before < 0, "sequences without a common prefix");
-  const int64_t rows = qkv.size(0), size = shape.head_size;
-  const at::Tensor positions = on(qkv, tokens.positions);
-  const auto angles = [&](const at::Tensor& values) {  // [T, 1, R/2]
-    return values.to(qkv.device()).index_select(0, positions).unsqueeze(1);
-  };
-  const at::Tensor cosine = angles(table.cosine), sine = angles(table.sine);
-  const at::Tensor heads = qkv.view({rows, shape.heads + 2 * shape.kv_heads, size});
-  const bool rotates = shape.rotary_size > 0;
-  const at::Tensor plain_q = heads.narrow(1, 0, shape.heads);
-  const at::Tensor plain_k = heads.narrow(1, shape.heads, shape.kv_heads);
-  const at::Tensor q = rotates ? rotated(plain_q, cosine, sine) : plain_q;
-  const at::Tensor k = rotates ? rotated(plain_k, cosine, sine) : plain_k;
-  const at::Tensor v = heads.narrow(1, shape.heads + shape.kv_heads, shape.kv_heads);
-  at::Tensor out = at::empty({rows, shape.heads * size}, qkv.options());
-  for (int64_t s = 0; s < tokens.segments(); ++s) {
-    const int64_t first = tokens.starts[static_cast<size_t>(s)];
-    const int64_t count = tokens.starts[static_cast<size_t>(s) + 1] - first;
-    const auto own = [&](const at::Tensor& x) {
-      const at::Tensor part =
-          x.narrow(0, first, count).transpose(0, 1).unsqueeze(0);  // [1, h, T, E]
-      return part.size(1) == shape.heads ? part : part.repeat_interleave(shape.group(), 1);
-    };
-    const at::Tensor mask = window_mask(count, shape.window, qkv.device());
-    const at::Tensor attended = at::scaled_dot_product_attention(
-        own(q), own(k), own(v), mask.defined() ? std::optional<at::Tensor>(mask) : std::nullopt,
-        /*dropout_p=*/0.0, /*is_causal=*/!mask.defined());
-    out.narrow(0, first, count)
-        .copy_(attended.squeeze(0).transpose(0, 1).reshape({count, shape.heads * size}));
-  }
-  return out;
-}
-
-at::Tensor swiglu(const at::Tensor& gate_up) {
-  check(gate_up);
-  at::Tensor y = at::empty({gate_up.size(0), gate_up.size(1) / 2}, gate_up.options());
-  kernels::device::swiglu(gate_up.const_data_ptr<float>(), y.data_ptr<float>(), y.size(0),
-                          y.size(1), kStream);
-  return y;
-}
-
-TokenLogprobs token_logprobs(const at::Tensor& hidden, Parameter& head,
-                             const std::vector<int32_t>& targets, double temperature) {
-  check(hidden);
-  constexpr int64_t kChunk = 1024;  // rows of logits held at a time
-  const int64_t rows = hidden.size(0), vocabulary = head.value.size(0);
-  const at::Tensor ids = on(hidden, targets);
-  TokenLogprobs out{at::empty({rows}, hidden.options()), at::empty({rows}, hidden.options()), {}};
-  for (int64_t t = 0; t < rows; t += kChunk) {
-    const int64_t count = std::min(kChunk, rows - t);
-    const at::Tensor logits = linear(hidden.narrow(0, t, count), head, nullptr);
-    kernels::device::log_softmax(logits.const_data_ptr<float>(), ids.const_data_ptr<int32_t>() + t,
-                                 static_cast<float>(1.0 / temperature),
-                                 out.logprob.data_ptr<float>() + t,
-                                 out.entropy.data_ptr<float>() + t, count, vocabulary, kStream);
-  }
-  return out;
+at::Tensor layer(const at::Tensor& x, const LayerParameters& weights,
+                 const kernels::LayerShape& shape, const std::shared_ptr<const DevicePass>& pass) {
+  ensure(x.is_contiguous() && x.size(0) == pass->pass->tokens.size() && x.size(1) == shape.width,
+         "a dense [T, D] input");
+  return through(std::make_shared<LayerCall>(LayerCall{&weights, &shape, pass, {}}), x);
 }
 
 }  // namespace vernier::ops::device

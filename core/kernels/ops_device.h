@@ -1,19 +1,32 @@
-// The forward pass on a GPU, for tensors that lie there. No gradients: training runs on the CPU.
+// The decoder's functions with gradients for tensors that lie on a GPU: products and attention of
+// LibTorch between kernels of our own. CPU tensors compute the same by plain references
+// (tensor_kernels.h), slowly: the tests hold these functions to kernels::ref with them.
+//
+// With Precision::bf16 the factors of products, what the blocks compute between them and what the
+// backward pass keeps of them are bf16, those of the weights by Parameter::bf16; the residual
+// stream, log-probabilities and gradients of weights are fp32. With Precision::fp32 everything is.
 #pragma once
 
-#include "core/kernels/ops.h"
+#include "core/kernels/tensor_attention.h"
 
 namespace vernier::ops::device {
 
-at::Tensor embedding(const std::vector<int32_t>& ids, Parameter& table);
-at::Tensor linear(const at::Tensor& x, Parameter& weight, Parameter* bias);
-at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps);
-at::Tensor qk_norm(const at::Tensor& qkv, Parameter& q_weight, Parameter& k_weight,
-                   const kernels::AttentionShape& shape, kernels::QkNorm kind, double eps);
-at::Tensor rope_attention(const at::Tensor& qkv, const PackedTokens& tokens, const RopeTable& table,
-                          const kernels::AttentionShape& shape);
-at::Tensor swiglu(const at::Tensor& gate_up);
+/// [T, D] rows of the table. The caller has checked the ids.
+at::Tensor embedding(const std::vector<int32_t>& ids, Parameter& table,
+                     kernels::Precision precision);
+
+at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps,
+                    kernels::Precision precision);
+
+/// A layer: x [T, D] -> [T, D]. Its backward pass gives back what the forward pass kept, so there
+/// is one. Weights and shape live as long as the graph does.
+at::Tensor layer(const at::Tensor& x, const LayerParameters& weights,
+                 const kernels::LayerShape& shape, const std::shared_ptr<const DevicePass>& pass);
+
+/// As ops::token_logprobs: 2048 rows by 8192 words of logits are held at a time (64 MiB; going back
+/// in bf16 half as much again).
 TokenLogprobs token_logprobs(const at::Tensor& hidden, Parameter& head,
-                             const std::vector<int32_t>& targets, double temperature);
+                             const std::vector<int32_t>& targets, double temperature,
+                             kernels::Precision precision, bool square_mass);
 
 }  // namespace vernier::ops::device

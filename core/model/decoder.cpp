@@ -1,5 +1,7 @@
 #include "core/model/decoder.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -23,9 +25,10 @@ namespace {
 
 void check_device(at::Device device) {
   if (!device.is_cuda()) return;
-  if (!kernels::device::built())
-    fail("--device cuda: this build has no CUDA; build the cuda preset");
-  if (!at::globalContext().hasCUDA()) fail("--device cuda: torch finds no GPU here");
+  if (!kernels::device::built()) fail("device cuda: this build has no CUDA; build the cuda preset");
+  if (!at::globalContext().hasCUDA()) fail("device cuda: torch finds no GPU here");
+  // Products of bf16 are summed in fp32 to their end.
+  at::globalContext().setAllowBF16ReductionCuBLAS(/*allow_reduced_precision=*/false);
 }
 
 // Zeros that cost nothing until they are written, on the CPU.
@@ -212,9 +215,11 @@ void Decoder::randomize(uint64_t seed, double embedding_std, double residual_sca
     for (const Layer& layer : layers_)
       if (i == layer.output || i == layer.down) std *= residual;
     Rng rng(seed, Stream::init, i);
-    float* out = value.data_ptr<float>();
+    const at::Tensor drawn = value.is_cpu() ? value : at::empty(value.sizes(), at::kFloat);
+    float* out = drawn.data_ptr<float>();
     for (int64_t k = 0; k < value.numel(); ++k)
       out[k] = static_cast<float>(std * rng.next_normal());
+    if (!value.is_cpu()) value.copy_(drawn);
   }
   weights_changed();
 }
@@ -247,27 +252,6 @@ kernels::LayerShape Decoder::layer_shape(int64_t index) const {
           .eps = spec_.rms_norm_eps};
 }
 
-// The same steps for a tensor on a GPU, without gradients.
-at::Tensor Decoder::device_layer(const at::Tensor& x, size_t index, const PackedTokens& tokens) {
-  namespace gpu = ops::device;
-  const LayerParameters& layer = layer_parameters_[index];
-  const kernels::LayerShape& shape = layer_shapes_[index];
-  const auto norm = [&](const at::Tensor& h, Parameter* weight, bool here) {
-    return here ? gpu::rms_norm(h, *weight, shape.eps) : h;
-  };
-  const bool after = shape.norm_after;
-  at::Tensor qkv = gpu::linear(norm(x, layer.attention_norm, !after), *layer.qkv, layer.qkv_bias);
-  if (layer.q_norm != nullptr)
-    qkv =
-        gpu::qk_norm(qkv, *layer.q_norm, *layer.k_norm, shape.attention, shape.qk_norm, shape.eps);
-  const at::Tensor attended = gpu::rope_attention(qkv, tokens, rope_, shape.attention);
-  const at::Tensor middle = x + norm(gpu::linear(attended, *layer.output, layer.output_bias),
-                                     layer.attention_norm, after);
-  const at::Tensor inner = gpu::swiglu(
-      gpu::linear(norm(middle, layer.mlp_norm, !after), *layer.gate_up, layer.gate_up_bias));
-  return middle + norm(gpu::linear(inner, *layer.down, layer.down_bias), layer.mlp_norm, after);
-}
-
 // For a sequence of this many tokens, or an error.
 void Decoder::make_room(int64_t tokens) {
   if (tokens > spec_.longest())
@@ -280,27 +264,55 @@ at::Tensor Decoder::hidden(const PackedTokens& tokens) {
   int64_t longest = 0;
   for (int64_t s = 0; s < tokens.segments(); ++s) longest = std::max(longest, tokens.tokens(s));
   make_room(longest);
-  at::Tensor x = ops::embedding(tokens.ids, parameters_[embedding_]);
   const auto pass = std::make_shared<const LayerPass>(LayerPass{.tokens = tokens,
                                                                 .cosine = rope_.cosine,
                                                                 .sine = rope_.sine,
                                                                 .precision = training.precision,
                                                                 .recompute = training.recompute});
+  if (weights_.is_cuda()) return device_hidden(pass);
+  at::Tensor x = ops::embedding(tokens.ids, parameters_[embedding_]);
   for (size_t i = 0; i < layers_.size(); ++i)
-    x = x.is_cuda() ? device_layer(x, i, tokens)
-                    : ops::layer(x, layer_parameters_[i], layer_shapes_[i], pass, memory_);
+    x = ops::layer(x, layer_parameters_[i], layer_shapes_[i], pass, memory_);
   return ops::rms_norm(x, parameters_[final_norm_], spec_.rms_norm_eps);
+}
+
+at::Tensor Decoder::device_hidden(const std::shared_ptr<const LayerPass>& pass) {
+  namespace gpu = ops::device;
+  const kernels::Precision precision = pass->precision;
+  if (precision == kernels::Precision::bf16) bf16_weights();
+  ops::check_ids(pass->tokens.ids, parameters_[embedding_]);
+  const auto placed = gpu::place(pass, weights_.device());
+  at::Tensor x = gpu::embedding(pass->tokens.ids, parameters_[embedding_], precision);
+  for (size_t i = 0; i < layers_.size(); ++i)
+    x = gpu::layer(x, layer_parameters_[i], layer_shapes_[i], placed);
+  return gpu::rms_norm(x, parameters_[final_norm_], spec_.rms_norm_eps, precision);
+}
+
+const at::Tensor& Decoder::bf16_weights() {
+  const at::NoGradGuard no_grad;
+  if (!bf16_weights_.defined()) {
+    bf16_weights_ = at::empty(weights_.sizes(), weights_.options().dtype(at::kBFloat16));
+    for (Parameter& parameter : parameters_)
+      parameter.bf16 = bf16_weights_.as_strided(parameter.value.sizes(), parameter.value.strides(),
+                                                parameter.value.storage_offset());
+  }
+  if (bf16_version_ != version_) bf16_weights_.copy_(weights_);
+  bf16_version_ = version_;
+  return bf16_weights_;
 }
 
 ops::TokenLogprobs Decoder::logprobs(const at::Tensor& hidden, const std::vector<int32_t>& targets,
                                      double temperature, bool square_mass) {
+  if (hidden.is_cuda())
+    return ops::device::token_logprobs(hidden, head(), targets, temperature, training.precision,
+                                       square_mass);
   return ops::token_logprobs(hidden, head(), targets, temperature, training.precision, &memory_,
                              square_mass);
 }
 
 at::Tensor Decoder::logits(const at::Tensor& hidden, WeightFormat format) {
   const at::NoGradGuard no_grad;
-  if (hidden.is_cuda()) return ops::device::linear(hidden, head(), nullptr);
+  if (hidden.is_cuda()) return at::mm(hidden, head().value.detach().t());
   const at::Tensor rows = hidden.contiguous();
   at::Tensor out = at::empty({rows.size(0), spec_.vocab_size}, rows.options());
   logits(rows.const_data_ptr<float>(), rows.size(0), format, out.data_ptr<float>());

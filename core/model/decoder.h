@@ -50,8 +50,9 @@ class Decoder {
  public:
   /// Weights are zero until they are filled. `trained` also makes the gradient buffer.
   /// fp64 serves the tests; everything else uses fp32. On a GPU (UsageError where the build or the
-  /// machine has none) hidden() and the head run, the cached path does not. On at::kMeta there are
-  /// no weights at all: the names and shapes of a model, without its memory.
+  /// machine has none) hidden() and the head run, with gradients (ops_device.h); the cached path
+  /// does not. On at::kMeta there are no weights at all: the names and shapes of a model, without
+  /// its memory.
   Decoder(const ModelSpec& spec, bool trained, at::ScalarType type = at::kFloat,
           at::Device device = at::kCPU);
   ~Decoder();
@@ -70,6 +71,9 @@ class Decoder {
   void weights_changed();
   /// Counts the changes.
   int64_t version() const { return version_; }
+  /// weights() rounded to bf16 as they are now, each at the same place: what training and the
+  /// engine multiply with on a GPU.
+  const at::Tensor& bf16_weights();
 
   /// From now on adapters are trained in place of the weights, which are fixed and came from `base`
   /// (core/model/adapters.h). For a decoder in fp32 on the CPU that is not `trained` otherwise.
@@ -103,7 +107,7 @@ class Decoder {
   ops::TokenLogprobs logprobs(const at::Tensor& hidden, const std::vector<int32_t>& targets,
                               double temperature, bool square_mass = false);
 
-  /// How hidden() and logprobs() compute, on the CPU in fp32.
+  /// How hidden() and logprobs() compute where weights are fp32.
   TrainingOptions training;
 
   /// Bytes of activations that passes with gradients keep for the next one, and giving them back.
@@ -146,7 +150,7 @@ class Decoder {
   void allocate(bool trained, at::ScalarType type, at::Device device);
   LayerParameters layer_parameters(const Layer& layer);
   kernels::LayerShape layer_shape(int64_t index) const;
-  at::Tensor device_layer(const at::Tensor& x, size_t index, const PackedTokens& tokens);
+  at::Tensor device_hidden(const std::shared_ptr<const LayerPass>& pass);
   void make_room(int64_t tokens);
   // What a block of layer `index` gives for the rows `in` [rows, D] is written to `out` [rows, D],
   // or added to it.
@@ -156,7 +160,8 @@ class Decoder {
 
   ModelSpec spec_;
   int64_t num_parameters_ = 0, version_ = 0;
-  at::Tensor weights_, gradients_;
+  int64_t bf16_version_ = -1;  // of the weights that were rounded
+  at::Tensor weights_, gradients_, bf16_weights_;
   std::vector<Parameter> parameters_;
   std::vector<std::vector<int64_t>> shapes_;
   std::vector<NamedSlice> slices_;

@@ -86,14 +86,10 @@ const T* DeviceDecoder<T>::at(Place place) const {
 
 template <class T>
 void DeviceDecoder<T>::weights_changed() {
-  const at::NoGradGuard no_grad;
-  const at::Tensor weights = decoder_.weights().detach();
-  if constexpr (std::is_same_v<T, float>) {
-    weights_ = weights;
-  } else {
-    if (!weights_.defined()) weights_ = at::empty_like(weights, at::kBFloat16);
-    weights_.copy_(weights);
-  }
+  if constexpr (std::is_same_v<T, float>)
+    weights_ = decoder_.weights().detach();
+  else
+    weights_ = decoder_.bf16_weights();
   // Torch works in another stream.
   device::wait_for_device();
 }

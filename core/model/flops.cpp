@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/kernels/device_runtime.h"
+#include "core/kernels/machine.h"
+
 namespace vernier {
 
 void TrainingWork::add(const PackedTokens& packed, int64_t head) {
@@ -33,6 +36,15 @@ double dense_peak_gflops(const std::string& device) {
     return device.find(peak.first) != std::string::npos;
   });
   return found == std::end(kPeaks) ? 0 : found->second;
+}
+
+double training_peak_gflops(const at::Device& device, kernels::Precision precision) {
+  const bool rounds = precision == kernels::Precision::bf16;
+  if (device.is_cuda()) return rounds ? dense_peak_gflops(kernels::device::device_name()) : 0;
+  static const double fp32 = kernels::peak_gflops(kernels::WeightFormat::fp32);
+  if (!rounds) return fp32;
+  static const double bf16 = kernels::peak_gflops(kernels::bf16_format());
+  return bf16;
 }
 
 }  // namespace vernier

@@ -36,4 +36,8 @@ double training_flop(const ModelSpec& spec, const TrainingWork& work, int64_t ad
 /// is not known. Sparse peaks are twice that and not of these products.
 double dense_peak_gflops(const std::string& device);
 
+/// What training with products in `precision` could reach on `device`: on a CPU as measured, once;
+/// on a GPU dense_peak_gflops() in bf16, 0 in fp32, which the table does not have.
+double training_peak_gflops(const at::Device& device, kernels::Precision precision);
+
 }  // namespace vernier

@@ -64,14 +64,14 @@ Model load_model(const std::string& path, const LoadOptions& options) {
   return load_model(ModelSource(path), options);
 }
 
-Model new_model(const NewModel& config, uint64_t seed, bool trained) {
+Model new_model(const NewModel& config, uint64_t seed, bool trained, at::Device device) {
   Model model;
   model.tokenizer =
       std::make_shared<Tokenizer>(Tokenizer::from_characters(config.characters, config.end_token));
   ModelSpec spec = config.spec;
   spec.vocab_size = model.tokenizer->size();
   spec.check("model.new");
-  model.decoder = std::make_unique<Decoder>(spec, trained);
+  model.decoder = std::make_unique<Decoder>(spec, trained, at::kFloat, device);
   model.decoder->randomize(seed, config.embedding_std, config.residual_scale);
   return model;
 }
@@ -171,8 +171,10 @@ void save_weights(const ModelSpec& spec, const std::vector<NamedSlice>& slices,
 
 void save_model(Decoder& decoder, const Tokenizer& tokenizer, const fs::path& folder,
                 const SaveOptions& options) {
+  at::Tensor here;  // the slice itself, or a copy from a GPU
   const SliceValues values = [&](const NamedSlice& slice) {
-    return decoder.slice(slice).const_data_ptr<float>();
+    here = decoder.slice(slice).cpu();
+    return here.const_data_ptr<float>();
   };
   save_weights(decoder.spec(), decoder.slices(), tokenizer, values, folder, options);
 }

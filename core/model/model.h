@@ -29,7 +29,7 @@ Model load_model(const ModelSource& source, const LoadOptions& options = {});
 Model load_model(const std::string& path, const LoadOptions& options = {});
 
 /// A model with random weights.
-Model new_model(const NewModel& config, uint64_t seed, bool trained);
+Model new_model(const NewModel& config, uint64_t seed, bool trained, at::Device device = at::kCPU);
 
 /// How a slice is stored.
 using SliceType = std::function<DType(const NamedSlice&)>;

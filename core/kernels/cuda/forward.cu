@@ -20,16 +20,15 @@ __device__ float inverse_rms(float squares, int64_t width, float eps, float* scr
 }
 
 template <class T>
-__global__ void rms_norm_kernel(const T* x, const T* w, T* y, int64_t width, float eps) {
+__global__ void rms_norm_kernel(const float* x, const T* w, T* y, int64_t width, float eps) {
   __shared__ float scratch[kBlock / kWarp];
-  const T* in = x + blockIdx.x * width;
+  const float* in = x + blockIdx.x * width;
   T* out = y + blockIdx.x * width;
   float squares = 0;
-  for (int64_t i = threadIdx.x; i < width; i += kBlock)
-    squares += to_float(in[i]) * to_float(in[i]);
+  for (int64_t i = threadIdx.x; i < width; i += kBlock) squares += in[i] * in[i];
   const float inverse = inverse_rms(squares, width, eps, scratch);
   for (int64_t i = threadIdx.x; i < width; i += kBlock)
-    out[i] = from_float<T>(to_float(in[i]) * inverse * to_float(w[i]));
+    out[i] = from_float<T>(in[i] * inverse * to_float(w[i]));
 }
 
 template <class T>
@@ -74,28 +73,6 @@ __global__ void swiglu_kernel(const T* gate_up, T* y, int64_t width) {
   }
 }
 
-// Two passes over the row: the maximum, then the sums. A row of 150,000 fp32 values stays in the
-// second-level cache between them.
-__global__ void log_softmax_kernel(const float* logits, const int32_t* targets, float scale,
-                                   float* logprob, float* entropy, int64_t vocabulary) {
-  __shared__ float scratch[kBlock / kWarp];
-  const float* row = logits + blockIdx.x * vocabulary;
-  float top = Max::identity<float>();
-  for (int64_t i = threadIdx.x; i < vocabulary; i += kBlock) top = Max::join(top, row[i] * scale);
-  top = over_block<Max>(top, scratch);
-  float sum = 0, product = 0;
-  for (int64_t i = threadIdx.x; i < vocabulary; i += kBlock) {
-    const float z = row[i] * scale - top, p = expf(z);
-    sum += p;
-    product += p > 0.0f ? p * z : 0.0f;  // 0 * -inf would be NaN
-  }
-  sum = over_block<Sum>(sum, scratch);
-  product = over_block<Sum>(product, scratch);
-  if (threadIdx.x != 0) return;
-  logprob[blockIdx.x] = row[targets[blockIdx.x]] * scale - top - logf(sum);
-  entropy[blockIdx.x] = sum != sum ? sum : logf(sum) - product / sum;
-}
-
 }  // namespace
 
 bool built() { return true; }
@@ -108,7 +85,7 @@ void embedding(const T* table, const int32_t* ids, float* stream_rows, int64_t r
 }
 
 template <class T>
-void rms_norm(const T* x, const T* w, T* y, int64_t rows, int64_t width, float eps,
+void rms_norm(const float* x, const T* w, T* y, int64_t rows, int64_t width, float eps,
               cudaStream_t stream) {
   launch("rms_norm", {rows, width}, rms_norm_kernel<T>, rows, kBlock, stream, x, w, y, width, eps);
 }
@@ -132,16 +109,10 @@ void swiglu(const T* gate_up, T* y, int64_t rows, int64_t width, cudaStream_t st
   launch("swiglu", {rows, width}, swiglu_kernel<T>, rows, kBlock, stream, gate_up, y, width);
 }
 
-void log_softmax(const float* logits, const int32_t* targets, float scale, float* logprob,
-                 float* entropy, int64_t rows, int64_t vocabulary, cudaStream_t stream) {
-  launch("log_softmax", {rows, vocabulary}, log_softmax_kernel, rows, kBlock, stream, logits,
-         targets, scale, logprob, entropy, vocabulary);
-}
-
 template void embedding(const float*, const int32_t*, float*, int64_t, int64_t, cudaStream_t);
 template void embedding(const Bf16*, const int32_t*, float*, int64_t, int64_t, cudaStream_t);
 template void rms_norm(const float*, const float*, float*, int64_t, int64_t, float, cudaStream_t);
-template void rms_norm(const Bf16*, const Bf16*, Bf16*, int64_t, int64_t, float, cudaStream_t);
+template void rms_norm(const float*, const Bf16*, Bf16*, int64_t, int64_t, float, cudaStream_t);
 template void add_rms_norm(float*, const float*, const float*, float*, int64_t, int64_t, float,
                            cudaStream_t);
 template void add_rms_norm(float*, const Bf16*, const Bf16*, Bf16*, int64_t, int64_t, float,

@@ -82,4 +82,12 @@ int64_t free_memory() {
   return static_cast<int64_t>(available);
 }
 
+std::string device_name() {
+  int device = 0;
+  cudaDeviceProp properties{};
+  check(cudaGetDevice(&device), "asking for the GPU");
+  check(cudaGetDeviceProperties(&properties, device), "asking for the GPU's name");
+  return properties.name;
+}
+
 }  // namespace vernier::kernels::device
