@@ -6,13 +6,23 @@
 
 namespace vernier {
 
+namespace {
+int64_t blocks_of(int64_t weights) {
+  return (weights + kernels::kMomentBlock - 1) / kernels::kMomentBlock;
+}
+}  // namespace
+
+int64_t OptimizerState::bytes(int64_t weights, bool in_bytes) {
+  return in_bytes ? 2 * (weights + 4 * blocks_of(weights)) : 8 * weights;
+}
+
 OptimizerState::OptimizerState(const Decoder& decoder, bool bytes) {
   const at::Tensor& weights = const_cast<Decoder&>(decoder).weights();
   const auto type = bytes ? at::kByte : at::kFloat;
   moment1 = at::zeros_like(weights, type);
   moment2 = at::zeros_like(weights, type);
   if (!bytes) return;
-  const int64_t blocks = (weights.numel() + kernels::kMomentBlock - 1) / kernels::kMomentBlock;
+  const int64_t blocks = blocks_of(weights.numel());
   scales1 = at::zeros({blocks}, at::kFloat);
   scales2 = at::zeros({blocks}, at::kFloat);
 }

@@ -89,6 +89,13 @@ int64_t available_memory() {
   return bytes;
 }
 
+int64_t machine_memory() {
+  const int64_t bytes = number_in("/proc/meminfo", "MemTotal:").value_or(0) * 1024;
+  return std::min(bytes, number_in("/sys/fs/cgroup/memory.max").value_or(bytes));
+}
+
+int64_t resident_memory() { return number_in("/proc/self/status", "VmRSS:").value_or(0) * 1024; }
+
 int64_t peak_memory() { return number_in("/proc/self/status", "VmHWM:").value_or(0) * 1024; }
 
 bool reset_peak_memory() {

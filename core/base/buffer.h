@@ -13,6 +13,13 @@ namespace vernier {
 /// limited.
 int64_t available_memory();
 
+/// All that this process could ever have: the memory of the machine, or the limit of its control
+/// group.
+int64_t machine_memory();
+
+/// Bytes that this process holds now, what it has mapped of files among them.
+int64_t resident_memory();
+
 /// Most bytes that this process held at a time since it began, or since reset_peak_memory().
 int64_t peak_memory();
 /// False where the system does not let a process forget its peak.
@@ -53,6 +60,7 @@ class Room {
     if (bytes > buffer_.size()) buffer_ = Buffer(std::max(bytes, 2 * buffer_.size()));
     return buffer_.as<T>();
   }
+  int64_t bytes() const { return static_cast<int64_t>(buffer_.size()); }
 
  private:
   Buffer buffer_;
