@@ -4,6 +4,7 @@
 //   vernier_bench prefill --model M --prompt-tokens P [--responses R] [--weights F]
 //   vernier_bench kernels [--inner K --columns N] [--weights F]
 //   vernier_bench step --model M --prompts B --n G --tokens N --steps K
+//   vernier_bench head [--tokens T --width D --vocabulary V] [--precision P]
 //   vernier_bench soak --model M --requests N [--kv-cache-gb X]
 //
 // One JSON object to standard output.
@@ -290,6 +291,13 @@ void add_step(CLI::App* command, StepBench& options) {
   command->add_option("--save", options.save, "folder that the model is written to first");
 }
 
+void add_head(CLI::App* command, HeadBench& options) {
+  command->add_option("--tokens", options.tokens)->check(CLI::Range(1, 1 << 24));
+  command->add_option("--width", options.width)->check(CLI::Range(1, 1 << 16));
+  command->add_option("--vocabulary", options.vocabulary)->check(CLI::Range(1, 1 << 24));
+  command->add_option("--precision", options.precision)->check(CLI::IsMember({"fp32", "bf16"}));
+}
+
 int run(int argc, char** argv) {
   Options options;
   CLI::App app("times what Vernier is fast at", "vernier_bench");
@@ -315,12 +323,16 @@ int run(int argc, char** argv) {
   StepBench steps;
   CLI::App* step = app.add_subcommand("step", "whole RL steps with responses of one length");
   add_step(step, steps);
+  HeadBench heads;
+  CLI::App* head = app.add_subcommand("head", "log-probabilities and gradients of a large head");
+  add_head(head, heads);
   CLI11_PARSE(app, argc, argv);
   set_threads(options.threads);
   const Json out = decoding->parsed()  ? rollout(options)
                    : prompts->parsed() ? prefill(options)
                    : soak->parsed()    ? Soak(options).run()
                    : step->parsed()    ? bench_step(steps)
+                   : head->parsed()    ? bench_head(heads)
                                        : products(options);
   std::printf("%s\n", dump_json(out).c_str());
   return 0;
