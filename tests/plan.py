@@ -73,7 +73,8 @@ class Plan(unittest.TestCase):
             measured = max(row[key] for row in rows if row["phase"] == "rl")
             said = planned[phase] / 2**20
             print(f"{phase}: {said:.0f} MB said, {measured:.0f} held ({' '.join(settings) or 'as it is'})", file=sys.stderr)
-            self.assertLess(abs(said / measured - 1), 0.10)
+            with self.subTest(phase=phase):
+                self.assertLess(abs(said / measured - 1), 0.10)
 
     @unittest.skipIf(BUILD.name != "release", "a sanitizer has memory of its own")
     def test_memory_is_that_of_the_run(self):

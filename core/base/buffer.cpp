@@ -50,6 +50,14 @@ class Pages {
   std::byte *mapping_ = nullptr, *free_ = nullptr;
 };
 
+// The large pages that lie in a buffer as a whole go back to the system, although others still have
+// parts of the mapping.
+void give_back(std::byte* from, size_t bytes) {
+  const auto at = reinterpret_cast<uintptr_t>(from);
+  const size_t first = round_up(at, kPage), last = (at + bytes) / kPage * kPage;
+  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
 // The matrices of a model are often smaller than a large page: they share some. Those that are
 // written again and again for as long as a job lasts keep their place, so little is lost of pages
 // that wait for the last of their buffers.
@@ -65,7 +73,7 @@ std::shared_ptr<std::byte> take_pages(size_t bytes) {
     if (bytes < kShared) shared = pages;
   }
   std::byte* at = pages->take(bytes);
-  return {std::move(pages), at};
+  return {at, [pages = std::move(pages), bytes](std::byte* from) { give_back(from, bytes); }};
 }
 
 // The number in a file of the system; nothing where there is none ("max").

@@ -7,14 +7,14 @@
 namespace vernier::kernels {
 namespace {
 
-constexpr int64_t kLogits = int64_t{8} << 20;  // held at a time: 32 MiB
+constexpr int64_t kLogits = int64_t{8} << 20;  // held at a time, or those of 128 rows: 32 MiB
 // Backward: words of the vocabulary that are taken at a time, and rows that meet them.
 constexpr int64_t kWords = 8192, kRows = 1024;
 static_assert(kWords * kRows <= kLogits);
 
-// Rows of the forward pass at a time.
+// Rows of the forward pass at a time: enough that it pays to pack the weight for them.
 int64_t forward_rows(const HeadRows& in) {
-  return std::min(in.rows, std::clamp<int64_t>(kLogits / in.vocabulary / 16 * 16, 16, 4096));
+  return std::min(in.rows, std::clamp<int64_t>(kLogits / in.vocabulary / 16 * 16, 128, 4096));
 }
 
 }  // namespace
