@@ -41,15 +41,15 @@ int64_t Engine::pages_wanted(const RolloutConfig& config, int64_t running, int64
          pages_of(longest_prompt) * (1 + running / config.num_generations);
 }
 
-// Whole pages of a prompt are there once for its group. A page that is not full is free again as
-// soon as its response ends.
+// Pages of a prompt are there once for its group, the last one copied by each response. A page that
+// is not full is free again as soon as its response ends.
 int64_t Engine::pages_written(const RolloutConfig& config, int64_t sequences, int64_t prompt,
                               double length) {
   const int64_t n = config.num_generations, shared = (prompt - 1) / kernels::kKeyBlock;
   const auto whole = static_cast<int64_t>((static_cast<double>(prompt) + length) /
                                           static_cast<double>(kernels::kKeyBlock));
-  return sequences * (whole - shared) + sequences / n * shared +
-         2 * std::min(sequences, config.max_running);
+  return sequences * (whole - shared) + sequences / n * pages_of(prompt) +
+         std::min(sequences, config.max_running);
 }
 
 int64_t Engine::draw_bytes(const ModelSpec& spec, int64_t rows) {

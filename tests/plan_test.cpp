@@ -228,12 +228,12 @@ TEST_CASE("the time of a step is added up from its parts") {
   const auto config = config_of("[trainer]\nsamples_per_update = 6\n");
   const PlannedJob job(*config, 20);
   StepRates rates;
-  rates.few = 3;
-  rates.many = 12;
-  rates.few_rows = {1, 1, 1};
-  rates.many_rows = {4, 4, 4};
-  rates.backward_batch = {0, 2, 3};
-  rates.forward_head = {0.5, 1, 2};
+  rates.draw.few = 3;
+  rates.draw.many = 12;
+  rates.draw.few_rows = {1, 1, 1};
+  rates.draw.many_rows = {4, 4, 4};
+  rates.train.backward_batch = {0, 2, 3};
+  rates.train.forward_head = {0.5, 1, 2};
   const StepTime time = step_time(job, PlanSettings(*config), rates);
   // Two updates of one micro-batch each; old log-probabilities need a pass of their own.
   CHECK(time.microbatches == 1);

@@ -28,22 +28,20 @@ struct Plan {
   PlanSettings settings;
   int64_t base, budget;
   MemoryPlan memory;
-  StepRates rates;
   StepTime time;
   std::optional<int64_t> largest;
   std::vector<Effect> changes;   // cheapest first; only where the job does not fit
   std::vector<Effect> together;  // those that make it fit, each over the ones before
 };
 
-double step_seconds(const PlannedJob& job, const PlanSettings& settings) {
-  return step_time(job, settings, measure_step(job, settings)).all().middle;
-}
-
-std::vector<Effect> effects_of(const Plan& plan, const PlanSettings& settings) {
+std::vector<Effect> effects_of(const Plan& plan, const PlanSettings& settings, StepMeter& meter) {
   std::vector<Effect> out;
   for (PlanChange& change : smaller_settings(plan.job, settings, plan.base, plan.budget)) {
     const int64_t peak = plan_memory(plan.job, change.settings, plan.base, plan.budget).peak();
-    const double seconds = step_seconds(plan.job, change.settings);
+    const double seconds =
+        plan.memory.has[kLearning]
+            ? step_time(plan.job, change.settings, meter.rates(change.settings)).all().middle
+            : 0;
     out.push_back({std::move(change), peak, seconds});
   }
   std::stable_sort(out.begin(), out.end(),
@@ -52,15 +50,15 @@ std::vector<Effect> effects_of(const Plan& plan, const PlanSettings& settings) {
 }
 
 // The cheapest that fits by itself; where none does, the cheapest, and on from there.
-void find_changes(Plan& plan) {
-  plan.changes = effects_of(plan, plan.settings);
+void find_changes(Plan& plan, StepMeter& meter) {
+  plan.changes = effects_of(plan, plan.settings, meter);
   std::vector<Effect> left = plan.changes;
   while (!left.empty()) {
     const auto fitting = std::find_if(left.begin(), left.end(),
                                       [&](const Effect& one) { return one.peak <= plan.budget; });
     plan.together.push_back(fitting != left.end() ? *fitting : left.front());
     if (fitting != left.end()) return;
-    left = effects_of(plan, plan.together.back().change.settings);
+    left = effects_of(plan, plan.together.back().change.settings, meter);
   }
 }
 
@@ -243,17 +241,17 @@ void plan_command(const PlanOptions& options) {
             .budget = options.memory_gb > 0 ? static_cast<int64_t>(options.memory_gb * 1e9)
                                             : machine_memory(),
             .memory = {},
-            .rates = {},
             .time = {},
             .largest = {},
             .changes = {},
             .together = {}};
   plan.memory = plan_memory(job, plan.settings, plan.base, plan.budget);
-  plan.rates = measure_step(job, plan.settings);
-  plan.time = step_time(job, plan.settings, plan.rates);
-  if (plan.memory.has[kLearning])
+  StepMeter meter(job);
+  if (plan.memory.has[kLearning]) {
+    plan.time = step_time(job, plan.settings, meter.rates(plan.settings));
     plan.largest = largest_microbatch(job, plan.settings, plan.base, plan.budget);
-  if (plan.memory.peak() > plan.budget) find_changes(plan);
+  }
+  if (plan.memory.peak() > plan.budget) find_changes(plan, meter);
   if (options.json)
     std::printf("%s\n", dump_json(json_of(plan)).c_str());
   else

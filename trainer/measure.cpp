@@ -47,10 +47,14 @@ int64_t weights_of_layer(const ModelSpec& spec) {
   return spec.hidden_size * (spec.attention(0).row() + attended + 3 * spec.intermediate_size);
 }
 
-// The model with fewer layers and words. A layer that is too large by itself gets narrower: its
-// products run at the speed of the real ones.
-ModelSpec reduced(ModelSpec spec) {
-  constexpr int64_t kLayer = int64_t{32} << 20, kWeights = int64_t{24} << 20, kWords = 8192;
+// Weights of the layers of a model that stands for the whole: passes over a cache read them all
+// for few rows, so they have to be more than a processor's caches hold.
+constexpr int64_t kDrawn = int64_t{128} << 20, kTrained = int64_t{24} << 20;
+
+// The model with fewer words, and layers of about `weights` weights. A layer that is too large by
+// itself gets narrower: its products run at the speed of the real ones.
+ModelSpec reduced(ModelSpec spec, int64_t weights) {
+  constexpr int64_t kLayer = int64_t{32} << 20, kWords = 8192;
   spec.vocab_size = std::min(spec.vocab_size, kWords);
   while (weights_of_layer(spec) > kLayer && spec.num_key_value_heads % 2 == 0 &&
          spec.hidden_size % 64 == 0 && spec.intermediate_size % 64 == 0) {
@@ -59,7 +63,7 @@ ModelSpec reduced(ModelSpec spec) {
     spec.num_attention_heads /= 2;
     spec.num_key_value_heads /= 2;
   }
-  const int64_t layers = std::max<int64_t>(1, kWeights / weights_of_layer(spec));
+  const int64_t layers = std::max<int64_t>(1, weights / weights_of_layer(spec));
   spec.num_hidden_layers = std::min(spec.num_hidden_layers, layers);
   if (!spec.layers.empty()) spec.layers.resize(static_cast<size_t>(spec.num_hidden_layers));
   return spec;
@@ -67,8 +71,11 @@ ModelSpec reduced(ModelSpec spec) {
 
 class Measurement {
  public:
-  Measurement(const PlannedJob& job, const PlanSettings& settings)
-      : job_(job), settings_(settings), spec_(reduced(job.model().spec())), model_(spec_, true) {
+  Measurement(const PlannedJob& job, const PlanSettings& settings, bool trained)
+      : job_(job),
+        settings_(settings),
+        spec_(reduced(job.model().spec(), trained ? kTrained : kDrawn)),
+        model_(spec_, trained) {
     model_.training = settings.training;
     model_.weights().fill_(0.01f);
     model_.weights_changed();
@@ -83,12 +90,84 @@ class Measurement {
     head_ = ratio(whole.vocab_size * whole.hidden_size, spec_.vocab_size * spec_.hidden_size);
   }
 
-  StepRates run() {
-    if (job_.rollout()) {
-      draw();
-      train();
+  DrawRates draw() {
+    DrawRates out;
+    const PlannedDraw& rollout = *job_.rollout();
+    out.many = std::min(settings_.max_running, rollout.sequences);
+    out.few = std::max<int64_t>(1, out.many / 8);
+    const double middle = rollout.mean_prompt + rollout.mean_length / 2;
+    const int64_t seen = seen_tokens(middle, out.many);
+    out.seen = static_cast<double>(seen);
+    out.pack = pack(settings_.weights, false) * layers_ + pack(settings_.weights, true) * head_;
+    const Seconds few = pass({.rows = out.few, .tokens = 1, .seen = seen});
+    const Seconds many = pass({.rows = out.many, .tokens = 1, .seen = seen});
+    out.few_rows = few * layers_ + head_pass(out.few) * head_;
+    out.many_rows = many * layers_ + head_pass(out.many) * head_;
+    if (middle > static_cast<double>(seen) + 1) {
+      const Seconds near = pass({.rows = out.many, .tokens = 1, .seen = seen / 4});
+      const auto tokens = static_cast<double>(out.many * (seen - seen / 4));
+      out.token_seen = less(many, near.middle) * (attention_ / tokens);
     }
-    return rates_;
+    const int64_t tokens =
+        std::min<int64_t>(settings_.max_step_tokens, std::llround(rollout.mean_prompt));
+    const int64_t prompts = std::clamp<int64_t>(settings_.max_step_tokens / tokens, 1,
+                                                rollout.sequences / rollout.num_generations);
+    out.prompt_token = pass({.rows = prompts, .tokens = tokens, .seen = 0}) *
+                       (layers_ / static_cast<double>(prompts * tokens));
+    return out;
+  }
+
+  TrainRates train() {
+    TrainRates out;
+    constexpr int64_t kTokens = 1024;
+    const PackedBatch batch = job_.some_tokens(kTokens);
+    const WeightFormat format = kernels::format_of(settings_.training.precision);
+    if (format == settings_.weights)
+      ops::packed(model_.head(), format);  // as the engine leaves it
+    else
+      out.pack = pack(format, false) * layers_;
+    const auto tokens = static_cast<double>(batch.tokens.size());
+    TrainingWork work;
+    work.add(batch.tokens, std::ssize(batch.rows));
+    PackedBatch known = batch;  // in the reduced vocabulary
+    for (int32_t& id : known.tokens.ids) id %= static_cast<int32_t>(spec_.vocab_size);
+    std::vector<double> forward, backward, head_forward, head_backward;
+    for (int64_t round = 0; round < kRounds; ++round) {
+      at::Tensor hidden;
+      forward.push_back(seconds_of([&] { hidden = model_.hidden(known.tokens); }));
+      backward.push_back(seconds_of([&] { hidden.sum().backward(); }));
+      const at::Tensor rows =
+          at::full({std::ssize(batch.rows), spec_.hidden_size}, 0.01f).requires_grad_(true);
+      ops::TokenLogprobs head;
+      head_forward.push_back(seconds_of([&] { head = model_.logprobs(rows, known.targets, 1.0); }));
+      head_backward.push_back(seconds_of([&] { head.logprob.sum().backward(); }));
+    }
+    const auto [attend, attend_back] = attention_of(known);
+    const Seconds packs = pack_backward();
+    const double seen = attention_ / work.seen;
+    const double again = settings_.training.recompute ? attend.middle : 0;
+    out.forward_token = less(sorted(forward), attend.middle) * (layers_ / tokens);
+    out.forward_seen = attend * seen;
+    out.backward_token =
+        less(sorted(backward), attend_back.middle + packs.middle + again) * (layers_ / tokens);
+    out.backward_seen = (attend_back + Seconds{again, again, again}) * seen;
+    out.backward_batch = packs * layers_;
+    const double row = head_ / static_cast<double>(work.head_tokens);
+    out.forward_head = sorted(head_forward) * row;
+    out.backward_head = sorted(head_backward) * row;
+    return out;
+  }
+
+  Seconds optimizer() {
+    OptimizerState state(model_, settings_.moments_in_bytes);
+    const auto count = [](const Decoder& model) {
+      return static_cast<double>(model.num_parameters());
+    };
+    return rounds_of([&] {
+             model_.gradients().fill_(1e-3f);
+             apply_update(model_, state, job_.config().optimizer, 1e-6);
+           }) *
+           (count(job_.model()) / count(model_));
   }
 
  private:
@@ -141,37 +220,11 @@ class Measurement {
   }
 
   // Tokens that a row sees in a measured pass: its cache stays small.
-  int64_t seen_tokens(double wanted) const {
+  int64_t seen_tokens(double wanted, int64_t rows) const {
     constexpr int64_t kMost = 512, kCache = int64_t{256} << 20;
-    const int64_t row = KvCache::page_bytes(spec_) / kernels::kKeyBlock * rates_.many;
+    const int64_t row = KvCache::page_bytes(spec_) / kernels::kKeyBlock * rows;
     return std::clamp<int64_t>(std::llround(wanted), 1,
                                std::clamp<int64_t>(kCache / row, 16, kMost));
-  }
-
-  void draw() {
-    const PlannedDraw& rollout = *job_.rollout();
-    rates_.many = std::min(settings_.max_running, rollout.sequences);
-    rates_.few = std::max<int64_t>(1, rates_.many / 8);
-    const double middle = rollout.mean_prompt + rollout.mean_length / 2;
-    const int64_t seen = seen_tokens(middle);
-    rates_.seen = static_cast<double>(seen);
-    rates_.pack_drawing =
-        pack(settings_.weights, false) * layers_ + pack(settings_.weights, true) * head_;
-    const Seconds few = pass({.rows = rates_.few, .tokens = 1, .seen = seen});
-    const Seconds many = pass({.rows = rates_.many, .tokens = 1, .seen = seen});
-    rates_.few_rows = few * layers_ + head_pass(rates_.few) * head_;
-    rates_.many_rows = many * layers_ + head_pass(rates_.many) * head_;
-    if (middle > static_cast<double>(seen) + 1) {
-      const Seconds near = pass({.rows = rates_.many, .tokens = 1, .seen = seen / 4});
-      const auto tokens = static_cast<double>(rates_.many * (seen - seen / 4));
-      rates_.token_seen = less(many, near.middle) * (attention_ / tokens);
-    }
-    const int64_t tokens =
-        std::min<int64_t>(settings_.max_step_tokens, std::llround(rollout.mean_prompt));
-    const int64_t prompts = std::clamp<int64_t>(settings_.max_step_tokens / tokens, 1,
-                                                rollout.sequences / rollout.num_generations);
-    rates_.prompt_token = pass({.rows = prompts, .tokens = tokens, .seen = 0}) *
-                          (layers_ / static_cast<double>(prompts * tokens));
   }
 
   // Attention alone, forward and back, over the rows of a batch.
@@ -206,63 +259,29 @@ class Measurement {
     return one * static_cast<double>(spec_.num_hidden_layers);
   }
 
-  void train() {
-    constexpr int64_t kTokens = 1024;
-    const PackedBatch batch = job_.microbatches(std::min(settings_.max_tokens, kTokens)).front();
-    const auto tokens = static_cast<double>(batch.tokens.size());
-    TrainingWork work;
-    work.add(batch.tokens, std::ssize(batch.rows));
-    PackedBatch known = batch;  // in the reduced vocabulary
-    for (int32_t& id : known.tokens.ids) id %= static_cast<int32_t>(spec_.vocab_size);
-    std::vector<double> forward, backward, head_forward, head_backward;
-    for (int64_t round = 0; round < kRounds; ++round) {
-      at::Tensor hidden;
-      forward.push_back(seconds_of([&] { hidden = model_.hidden(known.tokens); }));
-      backward.push_back(seconds_of([&] { hidden.sum().backward(); }));
-      const at::Tensor rows =
-          at::full({std::ssize(batch.rows), spec_.hidden_size}, 0.01f).requires_grad_(true);
-      ops::TokenLogprobs head;
-      head_forward.push_back(seconds_of([&] { head = model_.logprobs(rows, known.targets, 1.0); }));
-      head_backward.push_back(seconds_of([&] { head.logprob.sum().backward(); }));
-    }
-    const WeightFormat format = kernels::format_of(settings_.training.precision);
-    if (format != settings_.weights) rates_.pack_training = pack(format, false) * layers_;
-    const auto [attend, attend_back] = attention_of(known);
-    const Seconds packs = pack_backward();
-    const double seen = attention_ / work.seen;
-    const double again = settings_.training.recompute ? attend.middle : 0;
-    rates_.forward_token = less(sorted(forward), attend.middle) * (layers_ / tokens);
-    rates_.forward_seen = attend * seen;
-    rates_.backward_token =
-        less(sorted(backward), attend_back.middle + packs.middle + again) * (layers_ / tokens);
-    rates_.backward_seen = (attend_back + Seconds{again, again, again}) * seen;
-    rates_.backward_batch = packs * layers_;
-    const double row = head_ / static_cast<double>(work.head_tokens);
-    rates_.forward_head = sorted(head_forward) * row;
-    rates_.backward_head = sorted(head_backward) * row;
-    OptimizerState state(model_, settings_.moments_in_bytes);
-    const auto count = [](const Decoder& model) {
-      return static_cast<double>(model.num_parameters());
-    };
-    rates_.optimizer = rounds_of([&] {
-                         model_.gradients().fill_(1e-3f);
-                         apply_update(model_, state, job_.config().optimizer, 1e-6);
-                       }) *
-                       (count(job_.model()) / count(model_));
-  }
-
   const PlannedJob& job_;
   const PlanSettings& settings_;
   ModelSpec spec_;
   Decoder model_;
   double layers_ = 1, attention_ = 1, head_ = 1;  // the whole model's over the reduced one's
-  StepRates rates_;
 };
 
 }  // namespace
 
-StepRates measure_step(const PlannedJob& job, const PlanSettings& settings) {
-  return Measurement(job, settings).run();
+StepRates StepMeter::rates(const PlanSettings& settings) {
+  const auto once = [](auto& known, const auto& key, const auto& measure) {
+    auto found = known.find(key);
+    if (found == known.end()) found = known.emplace(key, measure()).first;
+    return found->second;
+  };
+  const TrainingOptions& training = settings.training;
+  const bool one_form = kernels::format_of(training.precision) == settings.weights;
+  return {.draw = once(draw_, std::pair(settings.weights, settings.max_running),
+                       [&] { return Measurement(job_, settings, false).draw(); }),
+          .train = once(train_, std::tuple(training.precision, training.recompute, one_form),
+                        [&] { return Measurement(job_, settings, true).train(); }),
+          .optimizer = once(optimizer_, settings.moments_in_bytes,
+                            [&] { return Measurement(job_, settings, true).optimizer(); })};
 }
 
 int64_t measure_base() {

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <tuple>
+#include <utility>
 
 #include "trainer/plan.h"
 
@@ -21,24 +24,45 @@ struct Seconds {
   Seconds operator*(double factor) const { return {low * factor, middle * factor, high * factor}; }
 };
 
-/// What the parts of a step take, of the whole model: measured at some of its layers, some of its
-/// vocabulary and some of the tokens of a step.
-struct StepRates {
-  // Decoding: a pass with `few` rows and one with `many`, and what it takes more for each row and
-  // token that it sees beyond `seen` tokens a row.
+/// What drawing takes, of the whole model: a pass with `few` rows and one with `many`, and what it
+/// takes more for each row and token that it sees beyond `seen` tokens a row.
+struct DrawRates {
   int64_t few = 0, many = 0;
   double seen = 0;
   Seconds few_rows, many_rows, token_seen;
   Seconds prompt_token;
-  Seconds pack_drawing, pack_training;  // after every update; where training has a form of its own
-  // Training: for each token of the layers, for each token that one attends to, for each row of the
-  // head, and for a micro-batch.
+  Seconds pack;  // after every update
+};
+
+/// What training takes, of the whole model: for each token of the layers, for each token that one
+/// attends to, for each row of the head, and for a micro-batch.
+struct TrainRates {
   Seconds forward_token, forward_seen, forward_head;
   Seconds backward_token, backward_seen, backward_head, backward_batch;
+  Seconds pack;  // after every update, where drawing has another form
+};
+
+struct StepRates {
+  DrawRates draw;
+  TrainRates train;
   Seconds optimizer;  // of an update
 };
 
-/// Measures them, in some seconds. Takes the memory of a model of some ten million weights.
-StepRates measure_step(const PlannedJob& job, const PlanSettings& settings);
+/// Measures them at some of the model's layers, some of its vocabulary and some of the tokens of a
+/// step, in some seconds, and once for all settings that share a part. Takes the memory of a model
+/// of up to 130 million weights.
+class StepMeter {
+ public:
+  /// The job has RL steps, and outlives the meter.
+  explicit StepMeter(const PlannedJob& job) : job_(job) {}
+
+  StepRates rates(const PlanSettings& settings);
+
+ private:
+  const PlannedJob& job_;
+  std::map<std::pair<WeightFormat, int64_t>, DrawRates> draw_;              // by max_running
+  std::map<std::tuple<kernels::Precision, bool, bool>, TrainRates> train_;  // one form for both
+  std::map<bool, Seconds> optimizer_;                                       // moments in bytes
+};
 
 }  // namespace vernier

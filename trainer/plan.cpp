@@ -139,6 +139,13 @@ std::vector<PackedBatch> PlannedJob::microbatches(int64_t max_tokens) const {
   return out;
 }
 
+PackedBatch PlannedJob::some_tokens(int64_t tokens) const {
+  std::vector<Sequence> cut = sequences_;
+  for (Sequence& one : cut)
+    one.length = std::clamp<int64_t>(tokens - std::ssize(*one.prompt), 1, one.length);
+  return pack(cut, split_by_tokens(cut, tokens).front());
+}
+
 BatchSize PlannedJob::largest(int64_t max_tokens) const {
   const auto batches = split_by_tokens(sequences_, max_tokens);
   BatchSize out;

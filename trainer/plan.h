@@ -56,6 +56,8 @@ class PlannedJob {
   int64_t updates() const;
   /// The micro-batches of the first one. Nothing where there are no RL steps.
   std::vector<PackedBatch> microbatches(int64_t max_tokens) const;
+  /// About so many tokens of it, of responses that are cut to fit.
+  PackedBatch some_tokens(int64_t tokens) const;
   /// Tokens of it, which one micro-batch would have to hold, and of its longest sequence.
   int64_t update_tokens() const { return update_tokens_; }
   int64_t longest_sequence() const { return longest_sequence_; }

@@ -8,7 +8,7 @@ namespace vernier {
 namespace {
 
 // A pass with `rows` rows, each of which sees `seen` tokens.
-Seconds pass_time(const StepRates& rates, double rows, double seen) {
+Seconds pass_time(const DrawRates& rates, double rows, double seen) {
   const auto few = static_cast<double>(rates.few), many = static_cast<double>(rates.many);
   const double share = many > few ? std::max(0.0, (rows - few) / (many - few)) : 0;
   return rates.few_rows * (1 - share) + rates.many_rows * share +
@@ -27,7 +27,7 @@ void add_decoding(const PlannedJob& job, const PlanSettings& settings, const Ste
   const double long_tail = even + limit - rollout.mean_length;
   const double seen = rollout.mean_prompt + rollout.mean_length / 2;
   const auto time = [&](double passes) {
-    return pass_time(rates, sequences * rollout.mean_length / passes, seen) * passes;
+    return pass_time(rates.draw, sequences * rollout.mean_length / passes, seen) * passes;
   };
   out.passes = std::llround(long_tail);
   out.decoding = time(long_tail);
@@ -43,16 +43,16 @@ StepTime step_time(const PlannedJob& job, const PlanSettings& settings, const St
   add_decoding(job, settings, rates, out);
   const auto prompts = static_cast<double>(job.rollout()->sequences) /
                        static_cast<double>(job.rollout()->num_generations);
-  out.prompts = rates.prompt_token * (prompts * job.rollout()->mean_prompt) + rates.pack_drawing;
+  out.prompts = rates.draw.prompt_token * (prompts * job.rollout()->mean_prompt) + rates.draw.pack;
   TrainingWork work;
   const std::vector<PackedBatch> batches = job.microbatches(settings.max_tokens);
   for (const PackedBatch& batch : batches) work.add(batch.tokens, std::ssize(batch.rows));
   out.microbatches = std::ssize(batches);
   const auto updates = static_cast<double>(job.updates());
   const auto number = [](int64_t value) { return static_cast<double>(value); };
-  const Seconds forward = rates.forward_token * number(work.tokens) +
-                          rates.forward_seen * work.seen +
-                          rates.forward_head * number(work.head_tokens);
+  const Seconds forward = rates.train.forward_token * number(work.tokens) +
+                          rates.train.forward_seen * work.seen +
+                          rates.train.forward_head * number(work.head_tokens);
   const Algorithm& algorithm = *config.algorithm;
   const CreditNeeds needs = algorithm.credit_needs();
   // Passes over the tokens of the step besides that which goes back.
@@ -60,11 +60,12 @@ StepTime step_time(const PlannedJob& job, const PlanSettings& settings, const St
                        (updates > 1 && config.old_logprobs == "recompute" ? 1 : 0) +
                        (algorithm.loss_reads_reference() ? 1 : 0) +
                        (algorithm.coupled() != Coupled::nothing && batches.size() > 1 ? 1 : 0);
-  out.forward = (forward * number(1 + more) + rates.pack_training) * updates;
-  out.backward = (rates.backward_token * number(work.tokens) + rates.backward_seen * work.seen +
-                  rates.backward_head * number(work.head_tokens) +
-                  rates.backward_batch * number(out.microbatches)) *
-                 updates;
+  out.forward = (forward * number(1 + more) + rates.train.pack) * updates;
+  out.backward =
+      (rates.train.backward_token * number(work.tokens) + rates.train.backward_seen * work.seen +
+       rates.train.backward_head * number(work.head_tokens) +
+       rates.train.backward_batch * number(out.microbatches)) *
+      updates;
   out.optimizer = rates.optimizer * updates;
   return out;
 }

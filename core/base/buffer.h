@@ -25,14 +25,20 @@ int64_t peak_memory();
 /// False where the system does not let a process forget its peak.
 bool reset_peak_memory();
 
+/// Buffers that share large pages with each other and no others: those that go together leave
+/// no hole behind.
+struct PageGroup {
+  std::weak_ptr<void> newest;  // pages that have room left
+};
+
 /// Bytes that begin on a cache line and are zero at first. All but small ones lie in pages of the
 /// system of the large kind, where it has them: they cost nothing until they are written, and
 /// reading them in order meets a page table seldom.
 class Buffer {
  public:
   Buffer() = default;
-  /// Throws Error where there is no memory.
-  explicit Buffer(size_t bytes);
+  /// In pages of the group, or of all who have none. Throws Error where there is no memory.
+  explicit Buffer(size_t bytes, PageGroup* group = nullptr);
   Buffer(Buffer&&) = default;
   Buffer& operator=(Buffer&&) = default;
 
@@ -81,6 +87,7 @@ class BufferPool {
   struct State {
     std::vector<Buffer> idle;
     int64_t bytes = 0;
+    PageGroup pages;
   };
   std::shared_ptr<State> state_ = std::make_shared<State>();
 };
