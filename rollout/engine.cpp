@@ -18,6 +18,17 @@ EngineStats EngineStats::operator-(const EngineStats& before) const {
           .scheduler = scheduler - before.scheduler};
 }
 
+namespace {
+
+// Logits are made for some rows at a time: all of a large batch would be a table of gigabytes.
+constexpr int64_t kRowsOfLogits = 64;
+
+int64_t pages_of(int64_t tokens) {
+  return kernels::round_up(tokens, kernels::kKeyBlock) / kernels::kKeyBlock;
+}
+
+}  // namespace
+
 Engine::Engine(Decoder& decoder, const Tokenizer& tokenizer, MakeStepRunner make_runner)
     : decoder_(decoder), tokenizer_(tokenizer), make_runner_(std::move(make_runner)) {
   if (!make_runner_ && decoder.weights().is_cuda()) make_runner_ = make_device_steps;
@@ -26,11 +37,23 @@ Engine::~Engine() = default;
 
 // Everyone who runs at full length, with the page that a copy takes, and prompts for those to come.
 int64_t Engine::pages_wanted(const RolloutConfig& config, int64_t running, int64_t longest_prompt) {
-  const auto pages_of = [](int64_t tokens) {
-    return kernels::round_up(tokens, kernels::kKeyBlock) / kernels::kKeyBlock;
-  };
   return running * (pages_of(longest_prompt + config.max_completion_length) + 1) +
          pages_of(longest_prompt) * (1 + running / config.num_generations);
+}
+
+// Pages of a prompt are there once for its group, the last one copied by each response. A page that
+// is not full is free again as soon as its response ends.
+int64_t Engine::pages_written(const RolloutConfig& config, int64_t sequences, int64_t prompt,
+                              double length) {
+  const int64_t n = config.num_generations, shared = (prompt - 1) / kernels::kKeyBlock;
+  const auto whole = static_cast<int64_t>((static_cast<double>(prompt) + length) /
+                                          static_cast<double>(kernels::kKeyBlock));
+  return sequences * (whole - shared) + sequences / n * pages_of(prompt) +
+         std::min(sequences, config.max_running);
+}
+
+int64_t Engine::draw_bytes(const ModelSpec& spec, int64_t rows) {
+  return 4 * std::min(rows, kRowsOfLogits) * (spec.vocab_size + spec.hidden_size);
 }
 
 void Engine::open(const RolloutConfig& config, int64_t sequences, int64_t longest_prompt) {
@@ -135,8 +158,6 @@ void Engine::pass() {
   }
   const at::Tensor hidden = decoder_.cached(pass, *cache_, config_.weights);
   ++stats_.passes;
-  // Logits are made for some rows at a time: all of a large batch would be a table of gigabytes.
-  constexpr int64_t kRowsOfLogits = 64;
   for (size_t first = 0, last = 0; first < rows.size(); first = last) {
     int64_t count = 0;
     for (; last < rows.size() && (last == first || count + rows[last].count <= kRowsOfLogits);

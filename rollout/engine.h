@@ -94,6 +94,15 @@ class Engine {
   int64_t pages() const { return scheduler_ ? scheduler_->pool().pages() : 0; }
   int64_t pages_in_use() const { return scheduler_ ? scheduler_->pool().in_use() : 0; }
 
+  /// Pages of a cache in which `running` responses, whole groups of them, run at full length.
+  static int64_t pages_wanted(const RolloutConfig& config, int64_t running, int64_t longest_prompt);
+  /// Pages of it that generate() writes to for `sequences` responses of `length` tokens: those that
+  /// one ends with stay until the weights change.
+  static int64_t pages_written(const RolloutConfig& config, int64_t sequences, int64_t prompt,
+                               double length);
+  /// Bytes of the arrays that tokens are drawn from, for `rows` of them in a pass.
+  static int64_t draw_bytes(const ModelSpec& spec, int64_t rows);
+
  private:
   struct Open {  // a request
     int64_t ticket = 0;
@@ -112,7 +121,6 @@ class Engine {
     int64_t sequence, first, count;
   };
 
-  static int64_t pages_wanted(const RolloutConfig& config, int64_t running, int64_t longest_prompt);
   void open_steps(const RolloutConfig& config, int64_t sequences, int64_t longest_prompt);
   void check_steps(const Request& request) const;
   StepPipeline::Listener listener();

@@ -29,6 +29,18 @@ TEST_CASE("a buffer is zero, begins on a cache line and shares no byte with anot
   }
 }
 
+TEST_CASE("memory of a buffer that is gone is the system's again, while its neighbours live") {
+  constexpr size_t kLarge = 20'000'000;
+  std::vector<Buffer> kept;
+  const int64_t before = resident_memory();
+  for (int round = 0; round < 4; ++round) {
+    Buffer large(kLarge);
+    std::fill_n(large.as<char>(), kLarge, 'x');
+    std::fill_n(kept.emplace_back(size_t{1} << 16).as<char>(), 1 << 16, 'x');
+  }
+  CHECK(resident_memory() - before < static_cast<int64_t>(kLarge));
+}
+
 TEST_CASE("a pool gives back what came back, and keeps what is held") {
   BufferPool pool;
   auto one = pool.take(100'000);

@@ -107,6 +107,41 @@ TEST_CASE("the head in bf16 is as far from fp32 as eight bits say") {
   }
 }
 
+// A vocabulary of Qwen's size, and a tenth of 8,192 tokens. What a head adds to its inputs and
+// gradients grows with the tokens by `hidden` alone.
+TEST_CASE("the head of a large vocabulary takes little memory of its own") {
+  HeadRows rows{.hidden = nullptr,
+                .targets = nullptr,
+                .rows = 820,
+                .width = 16,
+                .vocabulary = 152064,
+                .temperature = 1,
+                .precision = Precision::fp32};
+  const auto count = static_cast<size_t>(rows.rows);
+  const Floats hidden(count * 16, 0.1f), weight(152064 * 16, 0.1f), one(count, 1.0f);
+  const std::vector<int32_t> targets(count, 151000);
+  Floats log_sum(count), logprob(count), entropy(count), d_hidden(hidden.size());
+  Floats d_weight(weight.size());
+  rows.hidden = hidden.data();
+  rows.targets = targets.data();
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    rows.precision = precision;
+    HeadScratch scratch;
+    head_forward(rows, weight.data(), nullptr, log_sum.data(), logprob.data(), entropy.data(),
+                 nullptr, scratch);
+    CHECK(scratch.bytes() == head_scratch_bytes(rows, false));
+    head_backward(rows, weight.data(), log_sum.data(), entropy.data(), one.data(), one.data(),
+                  d_hidden.data(), d_weight.data(), scratch);
+    // The last part of the vocabulary is a smaller one.
+    CHECK(scratch.bytes() <= head_scratch_bytes(rows, true));
+    CHECK(scratch.bytes() > head_scratch_bytes(rows, true) - 8192 * 16 * 4);
+    HeadRows real = rows;
+    real.rows = 8192;
+    real.width = 896;
+    CHECK(head_scratch_bytes(real, true) + head_product_bytes(real) < 300'000'000);
+  }
+}
+
 TEST_CASE("a NaN in a hidden state shows in what comes of its row alone") {
   Case c{3, 5, 40, 1.0};
   c.hidden[7] = std::numeric_limits<float>::quiet_NaN();

@@ -5,6 +5,7 @@
 //   vernier_bench kernels [--inner K --columns N] [--weights F]
 //   vernier_bench step --model M --prompts B --n G --tokens N --steps K
 //   vernier_bench train --shape 0.5B|1.5B|7B --device cuda --tokens N
+//   vernier_bench head [--tokens T --width D --vocabulary V] [--precision P]
 //   vernier_bench soak --model M --requests N [--kv-cache-gb X]
 //
 // One JSON object to standard output.
@@ -307,6 +308,13 @@ void add_train(CLI::App* command, TrainBench& options) {
   command->add_flag("--activation-checkpointing", options.checkpointing);
 }
 
+void add_head(CLI::App* command, HeadBench& options) {
+  command->add_option("--tokens", options.tokens)->check(CLI::Range(1, 1 << 24));
+  command->add_option("--width", options.width)->check(CLI::Range(1, 1 << 16));
+  command->add_option("--vocabulary", options.vocabulary)->check(CLI::Range(1, 1 << 24));
+  command->add_option("--precision", options.precision)->check(CLI::IsMember({"fp32", "bf16"}));
+}
+
 int run(int argc, char** argv) {
   Options options;
   CLI::App app("times what Vernier is fast at", "vernier_bench");
@@ -335,6 +343,9 @@ int run(int argc, char** argv) {
   TrainBench training;
   CLI::App* train = app.add_subcommand("train", "full training of a shape, on random tokens");
   add_train(train, training);
+  HeadBench heads;
+  CLI::App* head = app.add_subcommand("head", "log-probabilities and gradients of a large head");
+  add_head(head, heads);
   CLI11_PARSE(app, argc, argv);
   set_threads(options.threads);
   const Json out = decoding->parsed()  ? rollout(options)
@@ -342,6 +353,7 @@ int run(int argc, char** argv) {
                    : soak->parsed()    ? Soak(options).run()
                    : step->parsed()    ? bench_step(steps)
                    : train->parsed()   ? bench_train(training)
+                   : head->parsed()    ? bench_head(heads)
                                        : products(options);
   std::printf("%s\n", dump_json(out).c_str());
   return 0;

@@ -66,4 +66,11 @@ struct TrainBench {
 };
 Json bench_train(const TrainBench& options);
 
+/// The head by itself (bench_head.cpp).
+struct HeadBench {
+  std::string precision = "bf16";
+  int64_t tokens = 8192, width = 896, vocabulary = 152064;
+};
+Json bench_head(const HeadBench& options);
+
 }  // namespace vernier

@@ -48,6 +48,13 @@ struct ConvertOptions {
   double shard_gb = 5;            // of a safetensors file, where there are several
 };
 
+struct PlanOptions {
+  std::vector<std::string> configs, overrides;
+  double memory_gb = 0;    // 0: that of the machine
+  double mean_length = 0;  // of a response, tokens; 0: rollout.max_completion_length
+  bool json = false;
+};
+
 void convert_command(const ConvertOptions& options);
 void tokenize_command(const std::string& model, bool decode, bool add_special);
 void logprobs_command(const ModelOptions& options, double temperature, const std::string& device);
@@ -57,6 +64,7 @@ void endpoint_command(const EndpointOptions& options);
 void score_command(const std::vector<std::string>& configs,
                    const std::vector<std::string>& overrides, const std::string& rollouts,
                    const std::string& out, bool explain);
+void plan_command(const PlanOptions& options);
 void reference_command(const std::string& topic, bool json);
 void doctor_command(const std::optional<std::string>& model, bool json);
 

@@ -38,6 +38,22 @@ void add_train(CLI::App& app, TrainOptions& options) {
   command->callback([&options] { train(options); });
 }
 
+void add_plan(CLI::App& app, PlanOptions& options) {
+  CLI::App* command =
+      app.add_subcommand("plan", "memory and time of a job, and what would make it fit");
+  add_configuration(command, options.configs, options.overrides);
+  command
+      ->add_option("--memory", options.memory_gb,
+                   "GB to fit into; that of the machine if not given")
+      ->check(CLI::Range(1e-3, 1e6));
+  command
+      ->add_option("--mean-length", options.mean_length,
+                   "tokens of a response; rollout.max_completion_length if not given")
+      ->check(CLI::Range(1.0, 1e8));
+  command->add_flag("--json", options.json, "one JSON object in place of tables");
+  command->callback([&options] { plan_command(options); });
+}
+
 void add_replay(CLI::App& app, ReplayOptions& options) {
   CLI::App* command =
       app.add_subcommand("replay", "optimizer steps on stored rollouts, without sampling");
@@ -228,6 +244,7 @@ void add_convert(CLI::App& app, ConvertOptions& options) {
 struct Options {
   TrainOptions train;
   ReplayOptions replay;
+  PlanOptions plan;
   DrawOptions generate, eval;
   ModelOptions logprobs;
   ConvertOptions convert;
@@ -349,6 +366,7 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", VERNIER_VERSION);
   Options options;
   add_train(app, options.train);
+  add_plan(app, options.plan);
   add_replay(app, options.replay);
   add_drawers(app, options);
   add_text(app, options);

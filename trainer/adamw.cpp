@@ -10,6 +10,16 @@
 
 namespace vernier {
 
+namespace {
+int64_t blocks_of(int64_t weights) {
+  return (weights + kernels::kMomentBlock - 1) / kernels::kMomentBlock;
+}
+}  // namespace
+
+int64_t OptimizerState::bytes(int64_t weights, bool in_bytes) {
+  return in_bytes ? 2 * (weights + 4 * blocks_of(weights)) : 8 * weights;
+}
+
 OptimizerState::OptimizerState(Decoder& decoder, bool bytes) {
   const at::Tensor& weights = decoder.trained_weights();
   const auto type = bytes ? at::kByte : at::kFloat;
@@ -17,7 +27,7 @@ OptimizerState::OptimizerState(Decoder& decoder, bool bytes) {
   moment2 = at::zeros_like(weights, type);
   if (!bytes) return;
   ensure(!weights.is_cuda(), "moments of a byte on the CPU");
-  const int64_t blocks = (weights.numel() + kernels::kMomentBlock - 1) / kernels::kMomentBlock;
+  const int64_t blocks = blocks_of(weights.numel());
   scales1 = at::zeros({blocks}, at::kFloat);
   scales2 = at::zeros({blocks}, at::kFloat);
 }

@@ -15,6 +15,8 @@ struct OptimizerState {
 
   explicit OptimizerState(Decoder& decoder, bool in_bytes = false);
   bool in_bytes() const { return scales1.defined(); }
+  /// Bytes for a buffer of so many weights.
+  static int64_t bytes(int64_t weights, bool in_bytes);
 };
 
 /// What one update did.

@@ -104,6 +104,7 @@ void WarmStart::run(RunFolder& folder, const std::atomic<bool>& stop,
       save();
   }
   progress = Progress{.phase = "rl"};
+  trainee_.optimizer.reset();  // before the new one takes its memory
   trainee_.optimizer =
       std::make_unique<OptimizerState>(*trainee_.model.decoder, config_.moments_in_bytes);
   log::end_progress();

@@ -50,22 +50,30 @@ class Pages {
   std::byte *mapping_ = nullptr, *free_ = nullptr;
 };
 
+// What lies in a buffer as a whole page goes back to the system, although others still have parts of
+// the mapping. The system keeps a large page that it goes from in part until it is short of memory.
+void give_back(std::byte* from, size_t bytes) {
+  constexpr size_t kUnit = 4096;
+  const auto at = reinterpret_cast<uintptr_t>(from);
+  const size_t first = round_up(at, kUnit), last = (at + bytes) / kUnit * kUnit;
+  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
 // The matrices of a model are often smaller than a large page: they share some. Those that are
 // written again and again for as long as a job lasts keep their place, so little is lost of pages
 // that wait for the last of their buffers.
-std::shared_ptr<std::byte> take_pages(size_t bytes) {
+std::shared_ptr<std::byte> take_pages(size_t bytes, PageGroup& group) {
   static std::mutex mutex;
-  static std::weak_ptr<Pages> shared;
   const std::lock_guard lock(mutex);
   bytes = round_up(bytes, kLine);
-  auto pages = shared.lock();
+  auto pages = std::static_pointer_cast<Pages>(group.newest.lock());
   if (pages == nullptr || pages->left() < bytes) {
     pages = std::make_shared<Pages>(std::max(bytes, kShared));
     if (pages->left() < bytes) return nullptr;
-    if (bytes < kShared) shared = pages;
+    if (bytes < kShared) group.newest = pages;
   }
   std::byte* at = pages->take(bytes);
-  return {std::move(pages), at};
+  return {at, [pages = std::move(pages), bytes](std::byte* from) { give_back(from, bytes); }};
 }
 
 // The number in a file of the system; nothing where there is none ("max").
@@ -89,6 +97,13 @@ int64_t available_memory() {
   return bytes;
 }
 
+int64_t machine_memory() {
+  const int64_t bytes = number_in("/proc/meminfo", "MemTotal:").value_or(0) * 1024;
+  return std::min(bytes, number_in("/sys/fs/cgroup/memory.max").value_or(bytes));
+}
+
+int64_t resident_memory() { return number_in("/proc/self/status", "VmRSS:").value_or(0) * 1024; }
+
 int64_t peak_memory() { return number_in("/proc/self/status", "VmHWM:").value_or(0) * 1024; }
 
 bool reset_peak_memory() {
@@ -96,14 +111,15 @@ bool reset_peak_memory() {
   return static_cast<bool>(file << "5" << std::flush);
 }
 
-Buffer::Buffer(size_t bytes) : size_(bytes) {
+Buffer::Buffer(size_t bytes, PageGroup* group) : size_(bytes) {
+  static PageGroup everyone;
   if (bytes == 0) return;
   if (bytes < kSmall) {
     const size_t rounded = round_up(bytes, kLine);
     bytes_.reset(static_cast<std::byte*>(std::aligned_alloc(kLine, rounded)), std::free);
     if (bytes_ != nullptr) std::memset(bytes_.get(), 0, rounded);
   } else {
-    bytes_ = take_pages(bytes);
+    bytes_ = take_pages(bytes, group == nullptr ? everyone : *group);
   }
   if (bytes_ == nullptr) fail_run("no memory for ", human_bytes(static_cast<double>(bytes)));
 }
@@ -123,7 +139,7 @@ std::shared_ptr<Buffer> BufferPool::take(size_t bytes) {
       state_->bytes -= static_cast<int64_t>(idle.back().size());
       idle.pop_back();
     }
-    found = Buffer(bytes);
+    found = Buffer(bytes, &state_->pages);
     state_->bytes += static_cast<int64_t>(bytes);
   }
   return {new Buffer(std::move(found)), [state = state_](Buffer* buffer) {

@@ -13,10 +13,23 @@ namespace vernier {
 /// limited.
 int64_t available_memory();
 
+/// All that this process could ever have: the memory of the machine, or the limit of its control
+/// group.
+int64_t machine_memory();
+
+/// Bytes that this process holds now, what it has mapped of files among them.
+int64_t resident_memory();
+
 /// Most bytes that this process held at a time since it began, or since reset_peak_memory().
 int64_t peak_memory();
 /// False where the system does not let a process forget its peak.
 bool reset_peak_memory();
+
+/// Buffers that share large pages with each other and no others: those that go together leave
+/// no hole behind.
+struct PageGroup {
+  std::weak_ptr<void> newest;  // pages that have room left
+};
 
 /// Bytes that begin on a cache line and are zero at first. All but small ones lie in pages of the
 /// system of the large kind, where it has them: they cost nothing until they are written, and
@@ -24,8 +37,8 @@ bool reset_peak_memory();
 class Buffer {
  public:
   Buffer() = default;
-  /// Throws Error where there is no memory.
-  explicit Buffer(size_t bytes);
+  /// In pages of the group, or of all who have none. Throws Error where there is no memory.
+  explicit Buffer(size_t bytes, PageGroup* group = nullptr);
   Buffer(Buffer&&) = default;
   Buffer& operator=(Buffer&&) = default;
 
@@ -53,6 +66,7 @@ class Room {
     if (bytes > buffer_.size()) buffer_ = Buffer(std::max(bytes, 2 * buffer_.size()));
     return buffer_.as<T>();
   }
+  int64_t bytes() const { return static_cast<int64_t>(buffer_.size()); }
 
  private:
   Buffer buffer_;
@@ -73,6 +87,7 @@ class BufferPool {
   struct State {
     std::vector<Buffer> idle;
     int64_t bytes = 0;
+    PageGroup pages;
   };
   std::shared_ptr<State> state_ = std::make_shared<State>();
 };

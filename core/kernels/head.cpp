@@ -7,15 +7,43 @@
 namespace vernier::kernels {
 namespace {
 
-constexpr int64_t kLogits = int64_t{8} << 20;  // held at a time: 32 MiB
+constexpr int64_t kLogits = int64_t{8} << 20;  // held at a time, or those of 128 rows: 32 MiB
+// Backward: words of the vocabulary that are taken at a time, and rows that meet them.
+constexpr int64_t kWords = 8192, kRows = 1024;
+static_assert(kWords * kRows <= kLogits);
+
+// Rows of the forward pass at a time: enough that it pays to pack the weight for them.
+int64_t forward_rows(const HeadRows& in) {
+  return std::min(in.rows, std::clamp<int64_t>(kLogits / in.vocabulary / 16 * 16, 128, 4096));
+}
 
 }  // namespace
+
+int64_t HeadScratch::bytes() const {
+  return logits.bytes() + d_logits.bytes() + hidden.bytes() +
+         static_cast<int64_t>(plain.data.size());
+}
+
+int64_t head_scratch_bytes(const HeadRows& in, bool backward) {
+  const int64_t forward = forward_rows(in) * in.vocabulary * 4;
+  if (!backward) return forward;
+  const int64_t words = std::min(in.vocabulary, kWords), part = std::min(in.rows, kRows) * words;
+  const PackedMatrix plain{
+      .format = in.format(), .inner = words, .columns = in.width, .data = {}, .scales = {}};
+  const int64_t rounded = in.precision == Precision::bf16 ? 2 * (part + in.rows * in.width) : 0;
+  return std::max(forward, part * 4) + plain.bytes() + rounded;
+}
+
+int64_t head_product_bytes(const HeadRows& in) {
+  const int64_t rows = std::min(in.rows, kRows);
+  if (in.precision == Precision::fp32) return 0;
+  return gemm_pairs_bytes(rows, std::min(in.vocabulary, kWords)) + gemm_tn_bytes(rows, in.width);
+}
 
 void head_forward(const HeadRows& in, const float* weight, const PackedMatrix* packed,
                   float* log_sum, float* logprob, float* entropy, float* square_mass,
                   HeadScratch& scratch) {
-  const int64_t most = std::clamp<int64_t>(kLogits / in.vocabulary / 16 * 16, 16, 4096);
-  const int64_t chunk = std::min(in.rows, most);
+  const int64_t chunk = forward_rows(in);
   float* logits = scratch.logits.take(chunk * in.vocabulary);
   for (int64_t t = 0; t < in.rows; t += chunk) {
     const int64_t count = std::min(chunk, in.rows - t);
@@ -33,8 +61,6 @@ void head_forward(const HeadRows& in, const float* weight, const PackedMatrix* p
 void head_backward(const HeadRows& in, const float* weight, const float* log_sum,
                    const float* entropy, const float* d_logprob, const float* d_entropy,
                    float* d_hidden, float* d_weight, HeadScratch& scratch) {
-  constexpr int64_t kWords = 8192, kRows = 1024;
-  static_assert(kWords * kRows <= kLogits);
   const bool rounded = in.precision == Precision::bf16;
   const auto scale = static_cast<float>(1.0 / in.temperature);
   std::fill_n(d_hidden, in.rows * in.width, 0.0f);

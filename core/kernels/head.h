@@ -11,6 +11,8 @@ struct HeadScratch {
   Room<float> logits;
   Room<uint16_t> d_logits, hidden;
   PackedMatrix plain;
+
+  int64_t bytes() const;
 };
 
 /// Hidden states and what is asked of them.
@@ -31,6 +33,13 @@ struct HeadRows {
 void head_forward(const HeadRows& rows, const float* weight, const PackedMatrix* packed,
                   float* log_sum, float* logprob, float* entropy, float* square_mass,
                   HeadScratch& scratch);
+
+/// Bytes of a scratch once head_forward() has run for these sizes, and with `backward`
+/// head_backward().
+int64_t head_scratch_bytes(const HeadRows& rows, bool backward);
+
+/// Bytes that the products of head_backward() keep beside it.
+int64_t head_product_bytes(const HeadRows& rows);
 
 /// d_hidden [T, D] is written, d_weight [V, D] added to where it is not null. Logits are computed
 /// again; the vocabulary is taken a part at a time, all rows against each, so that the gradient of

@@ -56,8 +56,9 @@ struct PackedMatrix {
   int64_t panels() const { return (columns + kPanel - 1) / kPanel; }
   /// bf16_pairs: the words that one output is summed from, two numbers each. Otherwise 0.
   int64_t words() const { return format == WeightFormat::bf16_pairs ? pair_words(inner) : 0; }
-  /// Bytes of one panel.
+  /// Bytes of one panel, and of all of them.
   int64_t stride() const;
+  int64_t bytes() const { return panels() * stride(); }
 };
 
 /// Packs W^T for y = x W^T: W is [columns, inner].
@@ -91,6 +92,11 @@ void gemm_tn(const float* a, const float* b, float* c, int64_t rows, int64_t col
 /// time.
 void gemm_tn(const uint16_t* a, int64_t a_row, const uint16_t* b, int64_t b_row, float* c,
              int64_t rows, int64_t columns_a, int64_t columns_b);
+
+/// Bytes that gemm_tn() of bf16 numbers, and gemm() with a matrix of bf16_pairs, keep for their
+/// next call: b as it is multiplied, and the rows rounded.
+int64_t gemm_tn_bytes(int64_t rows, int64_t columns_b);
+int64_t gemm_pairs_bytes(int64_t rows, int64_t inner);
 
 /// y = x * w / sqrt(mean(x^2) + eps), per row. inverse_rms [T] is kept for the backward pass.
 void rms_norm(const float* x, const float* w, float* y, float* inverse_rms, int64_t rows,

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
+#include <utility>
 
 #include "core/base/errors.h"
 #include "core/kernels/operand.h"
@@ -32,7 +34,7 @@ int64_t inner_columns(int64_t inner) {
   return inner;
 }
 
-// Arrays of one block, kept by each thread.
+// Arrays of one block, kept by each thread: what of them grows with the rows is in block_bytes().
 template <class Half>
 struct Block {
   Room<float> normed, inverse, wide, inner, d_wide, out, d_out, unused;
@@ -157,6 +159,11 @@ class Layer {
     sums.finish();
   }
 
+  static int64_t factor_bytes(const LayerShape& shape) {
+    const auto [left, right] = Factors::widths(shape);
+    return (left + right) * Factors::bytes();
+  }
+
  private:
   static Half* halves(void* array) { return static_cast<Half*>(array); }
   static int64_t row_of(int64_t width) { return padded<Half>(width); }
@@ -165,9 +172,8 @@ class Layer {
   // of the MLP are done with.
   struct Factors {
     explicit Factors(Layer& layer) {
-      const int64_t rows = layer.in_.rows, d = row_of(layer.width_), f = row_of(layer.inner_);
-      const int64_t both = row_of(2 * layer.inner_);
-      const int64_t left = std::max(2 * d + both, row_of(layer.heads_.row())), right = d + f;
+      const int64_t rows = layer.in_.rows, d = row_of(layer.width_);
+      const auto [left, right] = widths(layer.shape_);
       Half* a = reinterpret_cast<Half*>(layer.scratch_.left.take(rows * left * bytes()));
       Half* b = reinterpret_cast<Half*>(layer.scratch_.right.take(rows * right * bytes()));
       d_qkv = d_mlp = a;
@@ -177,6 +183,12 @@ class Layer {
       inner = mlp_in + rows * d;
     }
     static int64_t bytes() { return static_cast<int64_t>(sizeof(Half)); }
+    // Numbers a row of the left factors and of the right ones.
+    static std::pair<int64_t, int64_t> widths(const LayerShape& shape) {
+      const int64_t d = row_of(shape.width);
+      return {std::max(2 * d + row_of(2 * shape.inner), row_of(shape.attention.row())),
+              d + row_of(shape.inner)};
+    }
     Half *d_mlp, *d_attention, *d_gate_up, *d_qkv;
     Half *mlp_in, *inner, *attention_in;
   };
@@ -444,6 +456,46 @@ void by_precision(Precision precision, const Body& body) {
 }
 
 }  // namespace
+
+int64_t LayerScratch::bytes() const {
+  return qkv.bytes() + d_qkv.bytes() + attended.bytes() + attended_again.bytes() + partial.bytes() +
+         left.bytes() + right.bytes();
+}
+
+int64_t forward_scratch_bytes(const LayerShape& shape, int64_t rows) {
+  const AttentionShape& heads = shape.attention;
+  return 4 * rows * (heads.row() + heads.heads * heads.head_size + heads.heads);
+}
+
+int64_t backward_scratch_bytes(const LayerShape& shape, int64_t rows, Precision precision,
+                               int64_t vectors) {
+  const AttentionShape& heads = shape.attention;
+  int64_t bytes = 0;
+  by_precision(precision, [&](auto half) {
+    using Half = decltype(half);
+    const int64_t attended = heads.heads * heads.head_size;
+    bytes = rows * Layer<Half>::factor_bytes(shape) +
+            4 * (rows * (2 * heads.row() + (kRounded<Half> ? 2 : 1) * attended) +
+                 tasks_for(rows, block_rows<Half>(shape)) * vectors);
+  });
+  return bytes;
+}
+
+int64_t block_bytes(const LayerShape& shape, Precision precision) {
+  const AttentionShape& heads = shape.attention;
+  int64_t bytes = 0;
+  by_precision(precision, [&](auto half) {
+    using Half = decltype(half);
+    const int64_t wide =
+        std::max(2 * inner_columns(shape.inner), shape.qk_norm == QkNorm::none ? 0 : heads.row());
+    const int64_t numbers = 2 * wide + inner_columns(shape.inner) +
+                            shape.width * (shape.norm_after ? 3 : 2);  // normed, out, d_out
+    const int64_t halves = padded<Half>(std::max(shape.width, heads.heads * heads.head_size)) +
+                           padded<Half>(shape.inner);
+    bytes = block_rows<Half>(shape) * (4 * numbers + halves * static_cast<int64_t>(sizeof(Half)));
+  });
+  return bytes;
+}
 
 int64_t saved_bytes(const LayerShape& shape, int64_t rows, Precision precision) {
   int64_t bytes = 0;

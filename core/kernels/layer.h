@@ -84,7 +84,17 @@ struct LayerScratch {
   Room<float> qkv, d_qkv, attended, attended_again, partial;
   Room<std::byte> left, right;
   AdapterScratch adapter;
+
+  int64_t bytes() const;
 };
+
+/// Bytes of a scratch once layers of this shape went forward with `rows` rows and saved nothing.
+int64_t forward_scratch_bytes(const LayerShape& shape, int64_t rows);
+/// The same once they saved and went back; `vectors` are the numbers of a layer's trained vectors.
+int64_t backward_scratch_bytes(const LayerShape& shape, int64_t rows, Precision precision,
+                               int64_t vectors);
+/// Bytes that a thread keeps beside it for a block of rows.
+int64_t block_bytes(const LayerShape& shape, Precision precision);
 
 /// x [T, D] -> y [T, D], which is another array. The bits of a pass over a cache (Decoder::cached)
 /// in the same format of weights. `saved` may be null.

@@ -128,7 +128,7 @@ kernels::LayerAdapters adapters_of(const LayerParameters& weights) {
 // An array of x's size in memory that comes back to the pool: fresh memory costs more than what is
 // written to it.
 at::Tensor room_like(const at::Tensor& x, TrainingMemory& memory) {
-  const auto buffer = memory.activations.take(static_cast<size_t>(x.numel()) * sizeof(float));
+  const auto buffer = memory.rows.take(static_cast<size_t>(x.numel()) * sizeof(float));
   return at::from_blob(
       buffer->as<float>(), x.sizes(), [buffer](void*) {}, at::kFloat);
 }
@@ -148,7 +148,7 @@ struct LayerCall {
                                 buffer.as<std::byte>());
   }
   std::shared_ptr<Buffer> take_saved() const {
-    return memory->activations.take(
+    return memory->saved.take(
         static_cast<size_t>(kernels::saved_bytes(*shape, pass->tokens.size(), pass->precision)));
   }
 

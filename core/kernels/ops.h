@@ -79,7 +79,9 @@ using LayerParameters = kernels::LayerParts<Parameter*, Parameter*>;
 
 /// Memory of a model in training.
 struct TrainingMemory {
-  BufferPool activations;
+  // What layers keep, and the rows [T, D] between them: buffers of one size in each pool, so that
+  // one never waits in a place that is far too large for it.
+  BufferPool saved, rows;
   kernels::LayerScratch layer;
   kernels::HeadScratch head;
   std::array<kernels::PackedMatrix, 4> plain;  // of the layer that is gone back through

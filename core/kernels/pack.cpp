@@ -22,7 +22,7 @@ void shape_pack(PackedMatrix& out, int64_t inner, int64_t columns, WeightFormat 
   out.format = format;
   out.inner = inner;
   out.columns = columns;
-  const auto bytes = static_cast<size_t>(out.panels() * out.stride());
+  const auto bytes = static_cast<size_t>(out.bytes());
   if (out.data.size() != bytes) out.data = Buffer(bytes);
   out.scales.resize(format == WeightFormat::int8 ? static_cast<size_t>(out.panels() * kPanel) : 0);
 }

@@ -81,6 +81,8 @@ void by_panels(const float* a, const PackedMatrix& b, int64_t rows, int64_t pane
 
 }  // namespace
 
+int64_t gemm_pairs_bytes(int64_t rows, int64_t inner) { return rows * pair_words(inner) * 4; }
+
 void round_rows(const float* a, int64_t rows, int64_t inner, int64_t words, uint16_t* out) {
   for (int64_t i = 0; i < rows; ++i, out += 2 * words) {
     table().round_bf16(a + i * inner, out, inner);
@@ -220,15 +222,23 @@ void transpose_rows(const uint16_t* from, int64_t row, int64_t rows, int64_t col
 
 }  // namespace
 
+namespace {
+constexpr int64_t kTogether = 2048;  // rows whose products are one chain
+}  // namespace
+
+int64_t gemm_tn_bytes(int64_t rows, int64_t columns_b) {
+  return round_up(columns_b, kPanel) * pair_words(std::min(rows, kTogether)) * 4;
+}
+
 void gemm_tn(const uint16_t* a, int64_t a_row, const uint16_t* b, int64_t b_row, float* c,
              int64_t rows, int64_t columns_a, int64_t columns_b) {
-  constexpr int64_t kInner = 2048, kOut = 64;  // rows and columns of a that are taken together
+  constexpr int64_t kOut = 64;  // columns of a that are taken together
   thread_local Room<uint32_t> kept;
   const int64_t panels = tasks_for(columns_b, kPanel);
-  for (int64_t start = 0; start < rows; start += kInner) {
-    const int64_t inner = std::min(kInner, rows - start);
+  for (int64_t start = 0; start < rows; start += kTogether) {
+    const int64_t inner = std::min(kTogether, rows - start);
     const int64_t words = pair_words(inner), stride = words + kPairColumns;
-    uint32_t* packed = kept.take(panels * words * kPanel);
+    uint32_t* packed = kept.take(gemm_tn_bytes(inner, columns_b) / 4);
     kernel_pool().run(panels, [&](int64_t panel) {
       for (int64_t part = 0; part < kPanel; part += kPairColumns) {
         const int64_t column = panel * kPanel + part;

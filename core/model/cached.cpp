@@ -59,6 +59,15 @@ void Decoder::mlp_pass(const Pass& pass, const Layer& layer, const float* in, fl
                 bias_of(layer.down_bias), add);
 }
 
+int64_t Decoder::pass_bytes(const ModelSpec& spec, int64_t rows) {
+  const auto shape = spec.attention(0);
+  const int64_t norms = kernels::qk_norms(shape, spec.qk_norm);
+  return 4 * rows *
+         (spec.hidden_size * (spec.norm_after ? 4 : 3) + spec.intermediate_size +
+          shape.row() * (spec.qk_norm == kernels::QkNorm::none ? 1 : 2) +
+          shape.heads * shape.head_size + std::max<int64_t>(1, norms));
+}
+
 at::Tensor Decoder::cached(const CachedTokens& tokens, KvCache& cache, WeightFormat format) {
   for (const kernels::PagedSpan& span : tokens.spans) make_room(span.first + span.count);
   const int64_t rows = std::ssize(tokens.ids), width = spec_.hidden_size;

@@ -111,13 +111,21 @@ class Decoder {
   TrainingOptions training;
 
   /// Bytes of activations that passes with gradients keep for the next one, and giving them back.
-  int64_t training_memory() const { return memory_.activations.bytes(); }
-  void release_training_memory() { memory_.activations.release(); }
+  int64_t training_memory() const { return memory_.saved.bytes() + memory_.rows.bytes(); }
+  void release_training_memory() {
+    memory_.saved.release();
+    memory_.rows.release();
+  }
+  /// The arrays of layers and head between them.
+  const TrainingMemory& training_arrays() const { return memory_; }
 
   /// Hidden states [rows, D] of the tokens of one pass, without gradients. Tokens before a span are
   /// in the cache, its own are written to it. With fp32 weights the same bits as hidden() gives.
   at::Tensor cached(const CachedTokens& tokens, KvCache& cache,
                     WeightFormat format = WeightFormat::fp32);
+
+  /// Bytes of the arrays of such a pass with `rows` rows, and of what it gives.
+  static int64_t pass_bytes(const ModelSpec& spec, int64_t rows);
 
   /// hidden [T, D] -> logits [T, V].
   at::Tensor logits(const at::Tensor& hidden, WeightFormat format = WeightFormat::fp32);
@@ -126,6 +134,11 @@ class Decoder {
 
   /// The head: the token embedding where they are tied.
   Parameter& head();
+  const Parameter& head() const { return parameters_[head_]; }
+
+  /// The weights of each layer, and their shapes.
+  const std::vector<LayerParameters>& layers() const { return layer_parameters_; }
+  const std::vector<kernels::LayerShape>& layer_shapes() const { return layer_shapes_; }
 
  private:
   struct Layer {  // places in parameters_

@@ -44,18 +44,32 @@ void fill_device(const ModelSource& source, Decoder& decoder) {
 
 }  // namespace
 
-Model load_model(const ModelSource& source, const LoadOptions& options) {
+ModelHead read_head(const ModelSource& source, int64_t max_length) {
   ModelSpec spec = source.spec();
-  spec.limit_length(options.max_length, source.path());
-  Model model;
+  spec.limit_length(max_length, source.path());
   auto tokenizer = std::make_shared<Tokenizer>(source.tokenizer());
-  source.check(Decoder(spec, false, at::kFloat, at::kMeta).slices());  // before memory is taken
+  source.check(Decoder(spec, false, at::kFloat, at::kMeta).slices());
   if (tokenizer->size() > spec.vocab_size)
     fail(source.path(), ": the tokenizer has ", tokenizer->size(), " ids, the model only ",
          spec.vocab_size);
   tokenizer->cover(spec.vocab_size);
-  model.tokenizer = std::move(tokenizer);
-  model.decoder = std::make_unique<Decoder>(spec, options.trained, at::kFloat, options.device);
+  return {std::move(spec), std::move(tokenizer)};
+}
+
+ModelHead read_head(const NewModel& config) {
+  auto tokenizer =
+      std::make_shared<Tokenizer>(Tokenizer::from_characters(config.characters, config.end_token));
+  ModelSpec spec = config.spec;
+  spec.vocab_size = tokenizer->size();
+  spec.check("model.new");
+  return {std::move(spec), std::move(tokenizer)};
+}
+
+Model load_model(const ModelSource& source, const LoadOptions& options) {
+  ModelHead head = read_head(source, options.max_length);  // before memory is taken
+  Model model{
+      .decoder = std::make_unique<Decoder>(head.spec, options.trained, at::kFloat, options.device),
+      .tokenizer = std::move(head.tokenizer)};
   (options.device.is_cpu() ? fill_host : fill_device)(source, *model.decoder);
   return model;
 }
@@ -65,13 +79,9 @@ Model load_model(const std::string& path, const LoadOptions& options) {
 }
 
 Model new_model(const NewModel& config, uint64_t seed, bool trained, at::Device device) {
-  Model model;
-  model.tokenizer =
-      std::make_shared<Tokenizer>(Tokenizer::from_characters(config.characters, config.end_token));
-  ModelSpec spec = config.spec;
-  spec.vocab_size = model.tokenizer->size();
-  spec.check("model.new");
-  model.decoder = std::make_unique<Decoder>(spec, trained, at::kFloat, device);
+  ModelHead head = read_head(config);
+  Model model{.decoder = std::make_unique<Decoder>(head.spec, trained, at::kFloat, device),
+              .tokenizer = std::move(head.tokenizer)};
   model.decoder->randomize(seed, config.embedding_std, config.residual_scale);
   return model;
 }

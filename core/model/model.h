@@ -24,6 +24,16 @@ struct LoadOptions {
   at::Device device = at::kCPU;
 };
 
+/// Sizes and tokenizer of a model: its files without the weights.
+struct ModelHead {
+  ModelSpec spec;
+  std::shared_ptr<const Tokenizer> tokenizer;
+};
+
+/// Reads them and checks that names and shapes of the weights are those of the configuration.
+ModelHead read_head(const ModelSource& source, int64_t max_length);
+ModelHead read_head(const NewModel& config);
+
 /// Opens a model and reads its weights. What does not fit is a UsageError that names it.
 Model load_model(const ModelSource& source, const LoadOptions& options = {});
 Model load_model(const std::string& path, const LoadOptions& options = {});

@@ -1,0 +1,110 @@
+"""`vernier plan` against a run: the memory that it says is that which the run holds, within 10 %.
+
+    python3 tests/plan.py BUILD_FOLDER [NAME ...]
+
+Standard library only.
+"""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = pathlib.Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT / "build/release"
+
+# Six million weights and 6,000 tokens a step in three micro-batches: hundreds of MB beside the program. The end token
+# is never drawn, so that every response has the length that a plan assumes.
+JOB = """
+[run]
+steps = 3
+[model.new]
+characters = "0123456789abcdefgh+=#.?~"
+end_token = "."
+hidden_size = 256
+intermediate_size = 704
+num_hidden_layers = 8
+num_attention_heads = 8
+num_key_value_heads = 4
+head_dim = 32
+max_position_embeddings = 256
+[data]
+task = "chain_sum"
+[rollout]
+num_generations = 12
+prompts_per_step = 8
+max_completion_length = 60
+logit_bias = { "END" = -100 }
+[[reward]]
+type = "accuracy"
+[trainer]
+max_tokens_per_microbatch = 2500
+"""
+SMALL = ["trainer.precision=bf16", "rollout.weights=bf16", "trainer.activation_checkpointing=true",
+         "trainer.optimizer=adamw_8bit"]
+
+
+class Plan(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="vernier-plan-"))
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.job = self.folder / "job.toml"
+        self.job.write_text(JOB.replace("END", str("0123456789abcdefgh+=#.?~".index("."))))
+
+    def run_vernier(self, command, *arguments):
+        return subprocess.run([BUILD / "vernier", command, self.job, *map(str, arguments)], capture_output=True,
+                              text=True, timeout=300)
+
+    def plan(self, *arguments):
+        done = self.run_vernier("plan", "--json", *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def hold_to_run(self, settings):
+        overrides = [part for one in settings for part in ("--set", one)]
+        planned = self.plan(*overrides)["memory"]["peak_bytes"]
+        done = self.run_vernier("train", *overrides, "--run", self.folder / "run")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = [json.loads(line) for line in (self.folder / "run/metrics.jsonl").read_text().splitlines()]
+        for phase, key in (("sampling", "memory/rollout_peak_mb"), ("learning", "memory/update_peak_mb")):
+            measured = max(row[key] for row in rows if row["phase"] == "rl")
+            said = planned[phase] / 2**20
+            print(f"{phase}: {said:.0f} MB said, {measured:.0f} held ({' '.join(settings) or 'as it is'})", file=sys.stderr)
+            with self.subTest(phase=phase):
+                self.assertLess(abs(said / measured - 1), 0.10)
+
+    @unittest.skipIf(BUILD.name != "release", "a sanitizer has memory of its own")
+    def test_memory_is_that_of_the_run(self):
+        self.hold_to_run([])
+
+    @unittest.skipIf(BUILD.name != "release", "a sanitizer has memory of its own")
+    def test_memory_is_that_of_the_run_with_all_that_saves_some(self):
+        self.hold_to_run(SMALL)
+
+    def test_what_to_change(self):
+        whole = self.plan()
+        self.assertTrue(whole["memory"]["fits"])
+        self.assertNotIn("changes", whole)
+        self.assertEqual(whole["largest_microbatch"], whole["update_tokens"])
+        needed = max(whole["memory"]["peak_bytes"].values())
+        less = self.plan("--memory", 0.8 * needed / 1e9)
+        self.assertFalse(less["memory"]["fits"])
+        costs = [change["step_s"] for change in less["changes"]]
+        self.assertEqual(costs, sorted(costs))
+        self.assertLess(less["together"][-1]["peak_bytes"], 0.8 * needed)
+        keys = [part for change in less["together"] for one in change["keys"].split() for part in ("--set", one)]
+        self.assertTrue(self.plan("--memory", 0.8 * needed / 1e9, *keys)["memory"]["fits"])
+        text = self.run_vernier("plan", "--memory", 0.8 * needed / 1e9).stdout
+        self.assertIn("it does not fit", text)
+        self.assertIn(less["together"][0]["keys"], text)
+
+    def test_mistakes(self):
+        for arguments in (["--mean-length", 61], ["--memory", 0], ["--set", "trainer.precision=fp8"]):
+            self.assertEqual(self.run_vernier("plan", *arguments).returncode, 2, arguments)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=2)

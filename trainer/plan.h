@@ -1,0 +1,131 @@
+// What a job takes before it runs: memory by kind and phase, and what would make it fit.
+//
+// The formulas of sizes lie beside the code that allocates; here they are added up.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/model/memory.h"
+#include "core/text/tokenizer.h"
+#include "trainer/packing.h"
+#include "trainer/run_config.h"
+
+namespace vernier {
+
+/// Keys of a configuration that trade memory for time.
+struct PlanSettings {
+  TrainingOptions training;
+  bool moments_in_bytes = false;
+  WeightFormat weights = WeightFormat::fp32;  // that responses are drawn with
+  int64_t max_running = 0, max_step_tokens = 0;
+  int64_t max_tokens = 0;  // of a micro-batch
+
+  explicit PlanSettings(const RunConfig& config);
+};
+
+/// What a batch of responses is to the engine.
+struct PlannedDraw {
+  int64_t sequences = 0, longest_prompt = 0;
+  double mean_prompt = 0, mean_length = 0;  // tokens
+  int64_t num_generations = 1;
+};
+
+/// A job as far as its sizes go: the model's header, the prompts of the first step, no weights.
+class PlannedJob {
+ public:
+  /// Reads files as `train` does, and raises its UsageErrors. Responses are taken to have
+  /// `mean_length` tokens each (0: rollout.max_completion_length), or their row's limit.
+  PlannedJob(const RunConfig& config, double mean_length);
+
+  const RunConfig& config() const { return config_; }
+  const Decoder& model() const { return *model_; }  // on at::kMeta
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+  /// Of a step and of an evaluation; nothing where the job has none.
+  const std::optional<PlannedDraw>& rollout() const { return rollout_; }
+  const std::optional<PlannedDraw>& evaluation() const { return evaluation_; }
+  double mean_length() const { return mean_length_; }
+  int64_t threads() const { return threads_; }
+  int64_t file_bytes() const { return file_bytes_; }
+
+  /// Optimizer steps of an RL step.
+  int64_t updates() const;
+  /// The micro-batches of the first one. Nothing where there are no RL steps.
+  std::vector<PackedBatch> microbatches(int64_t max_tokens) const;
+  /// About so many tokens of it, of responses that are cut to fit.
+  PackedBatch some_tokens(int64_t tokens) const;
+  /// Tokens of it, which one micro-batch would have to hold, and of its longest sequence.
+  int64_t update_tokens() const { return update_tokens_; }
+  int64_t longest_sequence() const { return longest_sequence_; }
+  /// The largest micro-batch of RL steps: where there are several, one of real lengths is as full
+  /// as the budget allows.
+  BatchSize largest(int64_t max_tokens) const;
+  /// The same of the warm start.
+  BatchSize largest_demonstrations(int64_t max_tokens) const;
+
+ private:
+  void read_rollouts();
+  void read_demonstrations();
+  PlannedDraw draw_of(const std::vector<Prompt>& prompts, int64_t num_generations) const;
+
+  const RunConfig& config_;
+  std::unique_ptr<Decoder> model_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  ChatFormat chat_format_;
+  double mean_length_;
+  int64_t threads_, file_bytes_ = 0;
+  std::vector<Prompt> prompts_;    // of an update
+  std::vector<int32_t> response_;  // ids that stand for those of any response
+  std::vector<Sequence> sequences_;
+  int64_t update_tokens_ = 0, longest_sequence_ = 0;
+  std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>> demonstrations_;
+  std::optional<PlannedDraw> rollout_, evaluation_;
+};
+
+enum Phase { kLoading, kWarmStart, kSampling, kLearning };
+inline constexpr std::array<const char*, 4> kPhaseNames = {"loading", "warm_start", "sampling",
+                                                           "learning"};
+
+/// Bytes of one kind in each phase, when that holds most.
+struct MemoryKind {
+  std::string name;
+  std::array<int64_t, kPhaseNames.size()> bytes{};
+};
+
+struct MemoryPlan {
+  std::vector<MemoryKind> kinds;
+  std::array<bool, kPhaseNames.size()> has{};  // phases of the job
+  bool releases_activations = false;           // after every step, since the rollouts lack memory
+  int64_t cache_pages = 0, cache_pages_wanted = 0;
+
+  int64_t of(Phase phase) const;
+  /// Of the phase that holds most.
+  int64_t peak() const;
+};
+
+/// Memory of a job from its second step on, on a machine that gives it `budget` bytes. `base` is
+/// what the process holds without a model: program, libraries, tokenizer.
+MemoryPlan plan_memory(const PlannedJob& job, const PlanSettings& settings, int64_t base,
+                       int64_t budget);
+
+/// The largest max_tokens_per_microbatch within `budget`, at most the tokens of an update: more
+/// changes nothing. Nothing where not even the longest sequence fits.
+std::optional<int64_t> largest_microbatch(const PlannedJob& job, const PlanSettings& settings,
+                                          int64_t base, int64_t budget);
+
+/// Another value of a key, or of several.
+struct PlanChange {
+  std::string keys;  // as --set takes them
+  PlanSettings settings;
+};
+
+/// Settings that may take less memory than those given, each alone; of number keys the value
+/// halved until one fits.
+std::vector<PlanChange> smaller_settings(const PlannedJob& job, const PlanSettings& settings,
+                                         int64_t base, int64_t budget);
+
+}  // namespace vernier

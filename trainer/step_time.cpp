@@ -1,0 +1,73 @@
+#include "trainer/step_time.h"
+
+#include <cmath>
+
+#include "core/model/flops.h"
+
+namespace vernier {
+namespace {
+
+// A pass with `rows` rows, each of which sees `seen` tokens.
+Seconds pass_time(const DrawRates& rates, double rows, double seen) {
+  const auto few = static_cast<double>(rates.few), many = static_cast<double>(rates.many);
+  const double share = many > few ? std::max(0.0, (rows - few) / (many - few)) : 0;
+  return rates.few_rows * (1 - share) + rates.many_rows * share +
+         rates.token_seen * (rows * std::max(0.0, seen - rates.seen));
+}
+
+// Responses that all have the mean length take the fewest passes. Where it is below the limit some
+// will reach that, and the last passes have few rows.
+void add_decoding(const PlannedJob& job, const PlanSettings& settings, const StepRates& rates,
+                  StepTime& out) {
+  const PlannedDraw& rollout = *job.rollout();
+  const auto sequences = static_cast<double>(rollout.sequences);
+  const double running = static_cast<double>(std::min(settings.max_running, rollout.sequences));
+  const auto limit = static_cast<double>(job.config().rollout.max_completion_length);
+  const double even = sequences * rollout.mean_length / running;
+  const double long_tail = even + limit - rollout.mean_length;
+  const double seen = rollout.mean_prompt + rollout.mean_length / 2;
+  const auto time = [&](double passes) {
+    return pass_time(rates.draw, sequences * rollout.mean_length / passes, seen) * passes;
+  };
+  out.passes = std::llround(long_tail);
+  out.decoding = time(long_tail);
+  out.decoding.low = time(even).low;
+}
+
+}  // namespace
+
+StepTime step_time(const PlannedJob& job, const PlanSettings& settings, const StepRates& rates) {
+  StepTime out;
+  if (!job.rollout()) return out;
+  const RunConfig& config = job.config();
+  add_decoding(job, settings, rates, out);
+  const auto prompts = static_cast<double>(job.rollout()->sequences) /
+                       static_cast<double>(job.rollout()->num_generations);
+  out.prompts = rates.draw.prompt_token * (prompts * job.rollout()->mean_prompt) + rates.draw.pack;
+  TrainingWork work;
+  const std::vector<PackedBatch> batches = job.microbatches(settings.max_tokens);
+  for (const PackedBatch& batch : batches) work.add(batch.tokens, std::ssize(batch.rows));
+  out.microbatches = std::ssize(batches);
+  const auto updates = static_cast<double>(job.updates());
+  const auto number = [](int64_t value) { return static_cast<double>(value); };
+  const Seconds forward = rates.train.forward_token * number(work.tokens) +
+                          rates.train.forward_seen * work.seen +
+                          rates.train.forward_head * number(work.head_tokens);
+  const Algorithm& algorithm = *config.algorithm;
+  const CreditNeeds needs = algorithm.credit_needs();
+  // Passes over the tokens of the step besides that which goes back.
+  const int64_t more = (needs.old || needs.square_mass ? 1 : 0) + (needs.reference ? 1 : 0) +
+                       (updates > 1 && config.old_logprobs == "recompute" ? 1 : 0) +
+                       (algorithm.loss_reads_reference() ? 1 : 0) +
+                       (algorithm.coupled() != Coupled::nothing && batches.size() > 1 ? 1 : 0);
+  out.forward = (forward * number(1 + more) + rates.train.pack) * updates;
+  out.backward =
+      (rates.train.backward_token * number(work.tokens) + rates.train.backward_seen * work.seen +
+       rates.train.backward_head * number(work.head_tokens) +
+       rates.train.backward_batch * number(out.microbatches)) *
+      updates;
+  out.optimizer = rates.optimizer * updates;
+  return out;
+}
+
+}  // namespace vernier
