@@ -131,7 +131,7 @@ class Dot final : public Transform {
     return Pressure{.key = "alpha",
                     .value = alpha_,
                     .low = 0.25,
-                    .high = kMaxAlpha,
+                    .high = 8,
                     .smaller_is_more = true,
                     .none = kMaxAlpha};
   }

@@ -24,6 +24,8 @@ bool is_name(std::string_view name) {
   });
 }
 
+std::string weight_knob(const std::string& reward) { return cat("reward.", reward, ".weight"); }
+
 struct EntryKeys {
   std::string type, name;
 };
@@ -211,6 +213,12 @@ std::vector<std::string> ScoringChain::length_rewards() const {
   return names;
 }
 
+bool ScoringChain::pays_beside(const std::string& knob) const {
+  return std::any_of(rewards_.begin(), rewards_.end(), [&](const NamedReward& named) {
+    return named.weight != 0 && weight_knob(named.name) != knob;
+  });
+}
+
 std::vector<Knob> ScoringChain::knobs() {
   std::vector<Knob> out;
   for (NamedReward& named : rewards_) {
@@ -222,7 +230,7 @@ std::vector<Knob> ScoringChain::knobs() {
                      .set = [&named](double value) { named.reward->set_pressure(value); }});
       continue;
     }
-    out.push_back({.name = cat("reward.", named.name, ".weight"),
+    out.push_back({.name = weight_knob(named.name),
                    .pressure = {.key = "weight",
                                 .value = named.weight,
                                 .low = kLowWeight,

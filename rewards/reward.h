@@ -122,6 +122,9 @@ class ScoringChain {
   /// Names of the rewards whose value depends on length.
   std::vector<std::string> length_rewards() const;
 
+  /// Whether a reward counts whose weight is not `knob`.
+  bool pays_beside(const std::string& knob) const;
+
   /// The knobs that trade accuracy for length. They are of this chain, which stays where it is.
   std::vector<Knob> knobs();
 

@@ -317,14 +317,13 @@ Results rows_of(const Inputs& in, int64_t rows, int64_t width) {
                    dy = in.numbers({rows, width}, 3), block = in.numbers({rows, width}, 4);
   const at::Tensor d = in.wide({rows, width}, 5), grad = in.wide({width}, 6), other = grad.clone();
   gpu::rms_norm_rows_backward(dy, x, w, 1e-5, d, grad);
-  const auto [sum, numbers] = gpu::add_normed(x, block, w, 1e-5);
+  const at::Tensor sum = gpu::add_normed(x, block, w, 1e-5);
   const at::Tensor pair = in.numbers({rows, 2 * width}, 7);
   const auto [d_pair, inner] = gpu::swiglu_backward(dy, pair);
   return {gpu::rms_norm_rows(x, w, 1e-5),
           d,
           grad,
           sum,
-          numbers,
           gpu::add_normed_backward(x, block, w, 1e-5, other),
           other,
           gpu::swiglu(pair),

@@ -58,9 +58,9 @@ TEST_CASE("a bound of few values says nothing, and more values say more") {
 
 TEST_CASE("the fewest prompts are enough and one less is not") {
   for (const double loss : {0.01, 0.03, 0.2}) {
-    const int64_t fewest = fewest_prompts(loss);
+    const int64_t fewest = fewest_prompts(loss, 4);
     const auto bound = [](int64_t count) {
-      return -lower_mean_bound(std::vector<double>(static_cast<size_t>(count), 0.0), -1, 1, 0.025);
+      return -lower_mean_bound(std::vector<double>(static_cast<size_t>(count), 0.0), -1, 1, 0.0025);
     };
     CHECK(bound(fewest) <= loss);
     CHECK(bound(fewest - 1) > loss);
@@ -152,7 +152,8 @@ struct Simulated {
   Scores evaluate(int64_t step, uint64_t seed) const {
     Scores out{.step = step, .prompts = {}};
     for (int64_t p = 0; p < 1500; ++p) {
-      PromptScore score{.prompt = p, .right = 0, .judged = 4, .tokens = 4 * length, .counted = 4};
+      PromptScore score{
+          .prompt = p, .content = {}, .right = 0, .judged = 4, .tokens = 4 * length, .counted = 4};
       Rng rng(seed, Stream::task, static_cast<uint64_t>(step), static_cast<uint64_t>(p));
       for (int i = 0; i < 4; ++i) score.right += rng.next_uniform() < right() ? 1 : 0;
       out.prompts.push_back(score);
@@ -206,7 +207,7 @@ TEST_CASE("whatever strength it begins with, the guard ends short and within the
   for (const double start : {0.5, 1.0, 2.0, 4.0, 8.0})
     for (const uint64_t seed : {1, 2, 3, 4}) {
       double alpha = -1;
-      Guard guard({.max_accuracy_loss = 0.03}, knob_of(&alpha, start));
+      Guard guard({.max_accuracy_loss = 0.03}, knob_of(&alpha, start), 40);
       const Ending end = run(guard, &alpha, seed, 40);
       CAPTURE(start);
       CAPTURE(seed);
@@ -222,7 +223,7 @@ TEST_CASE("whatever strength it begins with, the guard ends short and within the
 
 TEST_CASE("there is no pressure before the peak, and the knob has its value after it") {
   double alpha = -1;
-  Guard guard({.max_accuracy_loss = 0.03}, knob_of(&alpha, 4));
+  Guard guard({.max_accuracy_loss = 0.03}, knob_of(&alpha, 4), 40);
   Simulated policy;
   int64_t step = 0;
   for (; guard.look(policy.evaluate(step, 5), false).name == "wait"; ++step) {
@@ -245,7 +246,7 @@ TEST_CASE("a knob whose smaller values press harder is turned the other way") {
                          .smaller_is_more = true,
                          .none = INFINITY},
             .set = [&](double now) { lambda = now; }};
-  Guard guard({.max_accuracy_loss = 0.05, .reference = "start"}, knob);
+  Guard guard({.max_accuracy_loss = 0.05, .reference = "start"}, knob, 40);
   Simulated policy{.accuracy = 0.95, .length = 50};
   CHECK(guard.look(policy.evaluate(0, 1), false).name == "begin");
   CHECK(guard.pressure() == 0.5);
@@ -261,33 +262,64 @@ TEST_CASE("a knob whose smaller values press harder is turned the other way") {
 
 TEST_CASE("a reference that is a number is waited for, and too few prompts are refused") {
   double alpha = -1;
-  Guard guard({.max_accuracy_loss = 0.03, .reference = "0.9"}, knob_of(&alpha, 1));
+  const GuardConfig config{.max_accuracy_loss = 0.05, .reference = "0.9"};
+  Guard guard(config, knob_of(&alpha, 1), 40);
   Simulated policy;
   CHECK(guard.look(policy.evaluate(0, 1), false).name == "wait");
   policy.accuracy = 0.95;
   CHECK(guard.look(policy.evaluate(1, 1), false).name == "begin");
 
-  Guard short_of({.max_accuracy_loss = 0.03, .reference = "0.9"}, knob_of(&alpha, 1));
-  Scores few = policy.evaluate(0, 1);
-  few.prompts.resize(60);
-  const Json before = short_of.state();
-  const std::string problem = usage_error([&] { short_of.look(few, false); });
-  CHECK(problem.find("on 60 prompts") != std::string::npos);
-  CHECK(problem.find("it takes some ") != std::string::npos);
-  CHECK(short_of.state() == before);
+  for (const std::string reference : {"0.9", "start"}) {
+    CAPTURE(reference);
+    Guard short_of({.max_accuracy_loss = 0.05, .reference = reference}, knob_of(&alpha, 1), 40);
+    Scores few = policy.evaluate(0, 1);
+    few.prompts.resize(100);
+    const Json before = short_of.state();
+    const std::string problem = usage_error([&] { short_of.look(few, false); });
+    CHECK(problem.find("on 100 prompts") != std::string::npos);
+    CHECK(problem.find("it takes some ") != std::string::npos);
+    CHECK(short_of.state() == before);
+    // With enough of them it begins.
+    CHECK(short_of.look(policy.evaluate(0, 1), false).name == "begin");
+  }
+}
+
+TEST_CASE("losses are of the same prompts, not only of as many") {
+  double alpha = -1;
+  Guard guard({.max_accuracy_loss = 0.05, .reference = "start"}, knob_of(&alpha, 1), 10);
+  Simulated policy{.accuracy = 0.95, .length = 50};
+  CHECK(guard.look(policy.evaluate(0, 1), false).name == "begin");
+  Scores other = policy.evaluate(1, 1);
+  other.prompts[7].content = "another question";
+  CHECK(usage_error([&] { guard.look(other, false); }).find("other prompts") != std::string::npos);
+}
+
+TEST_CASE("a peak under pressure is held to, and becomes the reference") {
+  double alpha = -1;
+  Guard guard({.max_accuracy_loss = 0.05, .reference = "peak", .patience = 1}, knob_of(&alpha, 1),
+              10);
+  Simulated policy{.accuracy = 0.8, .length = 50};
+  guard.look(policy.evaluate(0, 1), false);
+  CHECK(guard.look(policy.evaluate(1, 1), false).name == "begin");
+  policy = {.accuracy = 0.95, .length = 60};  // the old best is far below it, though shorter
+  const Move move = guard.look(policy.evaluate(2, 1), false);
+  CHECK(move.keep);
+  CHECK(guard.best_step() == 2);
+  policy.accuracy = 0.8;
+  CHECK(*guard.look(policy.evaluate(3, 1), false).restore == 2);
 }
 
 TEST_CASE("a guard goes on from its state as if nothing had happened") {
   double alpha = -1, other = -1;
-  Guard whole({.max_accuracy_loss = 0.03}, knob_of(&alpha, 4));
-  Guard parts({.max_accuracy_loss = 0.03}, knob_of(&other, 4));
+  Guard whole({.max_accuracy_loss = 0.03}, knob_of(&alpha, 4), 40);
+  Guard parts({.max_accuracy_loss = 0.03}, knob_of(&other, 4), 40);
   Simulated policy;
   for (int64_t step = 0; step < 14; ++step) {
     const Scores scores = policy.evaluate(step, 9);
     const Move a = whole.look(scores, false), b = parts.look(scores, false);
     CHECK(a.name == b.name);
     CHECK(a.reason == b.reason);
-    Guard again({.max_accuracy_loss = 0.03}, knob_of(&other, 4));
+    Guard again({.max_accuracy_loss = 0.03}, knob_of(&other, 4), 40);
     again.restore(parse_json(dump_json(parts.state()), "state"));
     CHECK(again.state() == parts.state());
     parts = again;

@@ -125,26 +125,55 @@ TEST_CASE("a run that filters its groups goes on from a checkpoint as if nothing
   }
 }
 
-// An untrained model is hardly ever right; a reward that ends at its limit makes it shorter.
+// A guarded run of an untrained model, which is hardly ever right.
+class Guarded {
+ public:
+  Guarded()
+      : job_(
+            "[guard]\nmax_accuracy_loss = 0.3\nreference = \"start\"\npatience = 1\n"
+            "factor = 4\n[[reward]]\ntype = \"accuracy\"\n") {}
+
+  void run(const std::string& name, int64_t steps,
+           const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> overrides = {cat("run.steps=", steps),  "run.eval_every=1",
+                                          "run.save_every=1",        "run.keep_checkpoints=10",
+                                          "algo.scale_rewards=none", "data.eval_prompts=150"};
+    overrides.insert(overrides.end(), more.begin(), more.end());
+    job_.run(name, overrides);
+  }
+  std::vector<Json> looks(const std::string& name) const {
+    std::vector<Json> out;
+    for (const Json& row : job_.metrics(name))
+      if (row.contains("guard/move")) out.push_back(row);
+    return out;
+  }
+  // As after a crash that left what comes after `step` unwritten.
+  void cut(const std::string& name, int64_t step) const {
+    for (const fs::path& checkpoint : list_checkpoints(job_.path(name)))
+      if (std::stoll(checkpoint.filename().string().substr(std::string("checkpoint-").size())) >
+          step)
+        fs::remove_all(checkpoint);
+  }
+  const Job& job() const { return job_; }
+
+ private:
+  Job job_;
+};
+
 TEST_CASE(
     "a guarded run goes on from a checkpoint as if nothing had happened, and ends at its best") {
-  const Job job(
-      "[guard]\nmax_accuracy_loss = 0.3\nreference = \"start\"\npatience = 1\nfactor = 4\n");
-  const auto steps = [](int64_t count) {
-    return std::vector<std::string>{cat("run.steps=", count),  "run.eval_every=1",
-                                    "run.save_every=1",        "run.keep_checkpoints=10",
-                                    "algo.scale_rewards=none", "data.eval_prompts=60"};
-  };
-  job.run("whole", steps(6));
-  const std::vector<Json> rows = job.metrics("whole");
-  std::vector<Json> looks;
-  for (const Json& row : rows) {
-    if (row["phase"] == "eval" && row.contains("guard/move")) looks.push_back(row);
+  const Guarded guarded;
+  const Job& job = guarded.job();
+  // What adapts has to go back too.
+  const std::vector<std::string> adaptive = {"algo.beta=0.01", "algo.kl_target=0.001",
+                                             "algo.kl_horizon=10"};
+  guarded.run("whole", 6, adaptive);
+  const std::vector<Json> rows = job.metrics("whole"), looks = guarded.looks("whole");
+  for (const Json& row : rows)
     for (const auto& [key, value] : row.items()) {
       CAPTURE(key);
       CHECK((key.starts_with("rewards/") || MetricDocs::all().contains(key)));
     }
-  }
   CHECK(looks.front()["guard/move"] == "begin");
   const Json& last = looks.back();
   CHECK((last["guard/move"] == "end" || last["guard/move"] == "stop"));
@@ -152,20 +181,54 @@ TEST_CASE(
   double shortest = 1e9;
   for (const Json& row : looks)
     shortest = std::min(shortest, row["eval/mean_length"].get<double>());
+  REQUIRE(best != end);  // else nothing is gone back to
   CHECK(rows.back()["eval/mean_length"] == shortest);
+  CHECK(rows.back()["step"] == end);
   CHECK(job.weights("whole", end) == job.weights("whole", best));
 
-  // From every checkpoint on, as after a crash that left those behind it unwritten.
-  job.run("parts", steps(6));
+  guarded.run("parts", 6, adaptive);
   for (const int64_t step : {5, 3, 2, 1}) {
-    for (const fs::path& checkpoint : list_checkpoints(job.path("parts")))
-      if (std::stoll(checkpoint.filename().string().substr(std::string("checkpoint-").size())) >
-          step)
-        fs::remove_all(checkpoint);
-    job.run("parts", steps(6));
+    guarded.cut("parts", step);
+    guarded.run("parts", 6, adaptive);
     CHECK(job.weights("parts", end) == job.weights("whole", end));
     CHECK(job.metrics("parts") == rows);
   }
+}
+
+TEST_CASE("a guarded run that is made shorter ends at its best, and one made longer goes on") {
+  const Guarded guarded;
+  const Job& job = guarded.job();
+  guarded.run("short", 3);
+  guarded.run("cut", 6);
+  guarded.cut("cut", 3);
+  guarded.run("cut", 3);
+  CHECK(guarded.looks("cut").back()["guard/move"] == "end");
+  CHECK(job.weights("cut", 3) == job.weights("short", 3));
+  guarded.run("short", 4);
+  CHECK(guarded.looks("short").back()["step"] == 4);
+}
+
+TEST_CASE("the guard of a run that goes on in another folder begins anew there") {
+  const Guarded guarded;
+  const Job& job = guarded.job();
+  guarded.run("first", 3);
+  train({.config_paths = {job.path("c.toml").string()},
+         .overrides = {"run.steps=5", "run.eval_every=1", "algo.scale_rewards=none",
+                       "data.eval_prompts=150"},
+         .run_dir = job.path("fork").string(),
+         .resume = (job.path("first") / "checkpoint-2").string()});
+  CHECK(guarded.looks("fork").front()["guard/move"] == "begin");
+  CHECK(guarded.looks("fork").front()["step"] == 2);
+  CHECK(guarded.looks("fork").back()["guard/move"] == "end");
+
+  const std::string turned = usage_error([&] { guarded.run("first", 5, {"guard.reference=0.5"}); });
+  CHECK(turned.find("with the reference start") != std::string::npos);
+  // What it may have to go back to is gone.
+  const auto best = guarded.looks("first").back()["guard/best_step"].get<int64_t>();
+  REQUIRE(best < 3);
+  fs::remove_all(job.path("first") / cat("checkpoint-", best));
+  const std::string gone = usage_error([&] { guarded.run("first", 5); });
+  CHECK(gone.find("the guard may have to go back to it") != std::string::npos);
 }
 
 TEST_CASE("a step that leaves out all its groups changes nothing, whatever the algorithm") {

@@ -8,25 +8,13 @@ differences with 95 % intervals, seeds and prompts as clusters. Within noise: th
 0.02 of accuracy and 5 % of length to either side. Runs that are finished are not run again.
 """
 
-import argparse
-import pathlib
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from fresh_prompts import answers, interval, last_step, mean
-
-START = "runs/quickstart/start/checkpoint-0"
+from fresh_prompts import answers, interval, last_step, mean, options_of, seeds_of, train
 
 
-def train(vernier, folder, method, precision, seed):
-    command = [vernier, "train", f"configs/quickstart/{method}.toml", "--run", str(folder), "--set", f"run.seed={seed}"]
-    command += ["--set", f"model.path={START}", "--set", f"trainer.precision={precision}"]
-    log = folder.with_name(folder.name + ".log")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as file:
-        if subprocess.run(command, stderr=file, check=False).returncode != 0:
-            sys.exit(f"{' '.join(command)} failed; see {log}")
+def run(vernier, folder, method, precision, seed):
+    train(vernier, f"configs/quickstart/{method}.toml", folder, {"run.seed": seed, "trainer.precision": precision})
 
 
 def show(method, fp32, bf16):
@@ -45,17 +33,8 @@ def show(method, fp32, bf16):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/bf16"))
-    parser.add_argument("--seeds", default="1-3")
-    parser.add_argument("--methods", default="grpo,drpo")
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--vernier", default="build/release/vernier")
-    options = parser.parse_args()
-    if not pathlib.Path(START).is_dir():
-        sys.exit(f"{START} is not there; run tools/quickstart first")
-    first, _, last = options.seeds.partition("-")
-    seeds = range(int(first), int(last or first) + 1)
+    options = options_of(__doc__, "runs/bf16", "1-3", "grpo,drpo").parse_args()
+    seeds = seeds_of(options)
     methods = options.methods.split(",")
 
     def folder(method, precision, seed):
@@ -63,7 +42,7 @@ def main():
 
     jobs = [(m, p, s) for m in methods for s in seeds for p in ("fp32", "bf16")]
     with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(lambda job: train(options.vernier, folder(*job), *job), jobs))
+        list(pool.map(lambda job: run(options.vernier, folder(*job), *job), jobs))
     found = {job: answers(options.vernier, folder(*job), last_step(folder(*job))) for job in jobs}
     for method in methods:
         show(method, *([found[(method, p, s)] for s in seeds] for p in ("fp32", "bf16")))

@@ -1,14 +1,48 @@
-"""What the experiments on the quickstart's task share: fresh prompts, and intervals of paired differences.
+"""What the experiments on the quickstart's task share: runs, fresh prompts, and intervals of paired differences.
 
 Fresh are chain_sum prompts 1,000 to 2,999 of the evaluation stream: no evaluation of those runs sees more than the
 first 1,000.
 """
 
+import argparse
 import json
+import pathlib
 import random
 import subprocess
+import sys
 
+START = "runs/quickstart/start/checkpoint-0"
 SEEN, FRESH, ANSWERS = 1000, 2000, 4
+
+
+def options_of(doc, out, seeds, methods):
+    """The options that all of them have; a parser to add others to."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(out))
+    parser.add_argument("--seeds", default=seeds, help="FIRST-LAST")
+    parser.add_argument("--methods", default=methods)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--vernier", default="build/release/vernier")
+    if not pathlib.Path(START).is_dir():
+        sys.exit(f"{START} is not there; run tools/quickstart first")
+    return parser
+
+
+def seeds_of(options):
+    first, _, last = options.seeds.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def train(vernier, config, folder, keys):
+    """Runs a configuration from the start policy; one that is finished is not run again."""
+    command = [vernier, "train", config, "--run", str(folder)]
+    for key, value in {"model.path": START, **keys}.items():
+        command += ["--set", f"{key}={value}"]
+    log = folder.with_name(folder.name + ".log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as file:
+        if subprocess.run(command, stderr=file, check=False).returncode != 0:
+            sys.exit(f"{' '.join(command)} failed; see {log}")
 
 
 def answers(vernier, run, step):

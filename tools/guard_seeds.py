@@ -14,16 +14,11 @@ A guarded run passes where accuracy is at most 0.03 below the peak's and length 
 fixed strength: the shortest of the sweep that is at most 0.03 below the sweep's most accurate policy.
 """
 
-import argparse
 import json
-import pathlib
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from fresh_prompts import answers, interval, last_step, mean
+from fresh_prompts import answers, interval, last_step, mean, options_of, seeds_of, train
 
-START = "runs/quickstart/start/checkpoint-0"
 MAX_LOSS = 0.03
 MAX_LENGTH = 1.2
 METHODS = {
@@ -32,16 +27,11 @@ METHODS = {
 }
 
 
-def train(vernier, folder, method, strength, seed, guarded):
-    command = [vernier, "train", f"configs/guard/{method}.toml", "--run", str(folder), "--set", f"run.seed={seed}"]
-    command += ["--set", f"{METHODS[method]['key']}={strength}"]
+def run(vernier, folder, method, strength, seed, guarded):
+    keys = {"run.seed": seed, METHODS[method]["key"]: strength}
     if not guarded:
-        command += ["--set", "guard.max_accuracy_loss=0", "--set", "run.eval_every=100"]
-    log = folder.with_name(folder.name + ".log")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as file:
-        if subprocess.run(command, stderr=file, check=False).returncode != 0:
-            sys.exit(f"{' '.join(command)} failed; see {log}")
+        keys |= {"guard.max_accuracy_loss": 0, "run.eval_every": 100}
+    train(vernier, f"configs/guard/{method}.toml", folder, keys)
 
 
 def rows_of(run):
@@ -102,18 +92,9 @@ def show(method, sweep, best_fixed, rows):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/guard"))
-    parser.add_argument("--seeds", default="1-10")
-    parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--vernier", default="build/release/vernier")
+    parser = options_of(__doc__, "runs/guard", "1-10", ",".join(METHODS))
     parser.add_argument("--only", choices=["sweep", "guard"])
     options = parser.parse_args()
-    if not pathlib.Path(START).is_dir():
-        sys.exit(f"{START} is not there; run tools/quickstart first")
-    first, _, last = options.seeds.partition("-")
-    seeds = range(int(first), int(last or first) + 1)
     jobs, summary = [], {}
     for method in options.methods.split(","):
         strengths = METHODS[method]["strengths"]
@@ -122,10 +103,10 @@ def main():
         if options.only != "sweep":
             jobs += [
                 (options.out / f"{method}-seed-{seed}", method, strengths[(seed - 1) % len(strengths)], seed, True)
-                for seed in seeds
+                for seed in seeds_of(options)
             ]
     with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(lambda job: train(options.vernier, *job), jobs))
+        list(pool.map(lambda job: run(options.vernier, *job), jobs))
     if options.only:
         return
     for method in options.methods.split(","):

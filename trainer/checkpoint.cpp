@@ -91,6 +91,25 @@ void read_moment(const SafetensorsFile& file, const char* name, const at::Tensor
 
 }  // namespace
 
+namespace {
+
+// A half-deleted folder must not look like a checkpoint: first it is made invalid by its name.
+fs::path grave_of(const fs::path& checkpoint) { return checkpoint.string() + ".deleted"; }
+
+void bury(const fs::path& checkpoint) {
+  fs::remove_all(grave_of(checkpoint));
+  fs::rename(checkpoint, grave_of(checkpoint));
+}
+
+Json state_of(const fs::path& checkpoint) {
+  const fs::path path = checkpoint / "trainer" / "state.json";
+  Json state = parse_json(read_file(path), path.string());
+  state.emplace("guard", nullptr);  // not in those of runs that knew no guard
+  return state;
+}
+
+}  // namespace
+
 std::string checkpoint_name(const Progress& progress) {
   return cat(progress.phase == "sft" ? "checkpoint-sft-" : "checkpoint-", progress.step);
 }
@@ -108,12 +127,7 @@ void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tok
                       {"algorithm", progress.algorithm},
                       {"guard", progress.guard},
                       {"optimizer_step", optimizer.step}};
-  const std::string text = state.dump(1) + "\n";
-  if (fs::exists(target)) {
-    if (check_checkpoint(target).empty() && read_file(target / "trainer" / "state.json") == text)
-      return;
-    fs::remove_all(target);
-  }
+  if (check_checkpoint(target).empty() && state_of(target) == state) return;
   const fs::path draft = run / (checkpoint_name(progress) + ".tmp");
   fs::remove_all(draft);
   fs::create_directories(draft / "trainer");
@@ -124,12 +138,14 @@ void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tok
     sync_folder(draft / kAdapterFolder);
   }
   write_optimizer(draft / "trainer" / "optimizer.safetensors", optimizer);
-  write_file(draft / "trainer" / "state.json", text);
+  write_file(draft / "trainer" / "state.json", state.dump(1) + "\n");
   write_manifest(draft);
   sync_folder(draft / "trainer");
   sync_folder(draft);
+  if (fs::exists(target)) bury(target);
   fs::rename(draft, target);
   sync_folder(run);
+  fs::remove_all(grave_of(target));
 }
 
 std::vector<fs::path> list_checkpoints(const fs::path& run) {
@@ -269,11 +285,8 @@ void prune_checkpoints(const fs::path& run, int64_t keep, std::span<const int64_
   for (size_t i = 0; i + (begun ? 0 : 1) < sft.size(); ++i) doomed.push_back(sft[i]);
   for (size_t i = 0; i + static_cast<size_t>(keep) < rl.size(); ++i) doomed.push_back(rl[i].second);
   for (const fs::path& path : doomed) {
-    // First make it invalid by its name: a half-deleted folder must not look like a checkpoint.
-    const fs::path grave = path.string() + ".deleted";
-    fs::remove_all(grave);
-    fs::rename(path, grave);
-    fs::remove_all(grave);
+    bury(path);
+    fs::remove_all(grave_of(path));
   }
 }
 

@@ -27,6 +27,7 @@ const MetricDocs docs{
     {"guard/best_length", "tokens", "[guard]: its mean length in its evaluation"}};
 
 constexpr double kLevel = 0.05;
+constexpr size_t kHashDigits = 16;
 constexpr double kFalling = 0.98;  // of the length before: less has fallen, more may be noise
 constexpr double kShorter = 0.99;  // of the best length: less is a step ahead
 constexpr double kRise = 0.5;      // of max_accuracy_loss: what is less is not worth waiting for
@@ -54,6 +55,8 @@ double ratio(const std::vector<PromptScore>& prompts, double PromptScore::*sum,
 
 PromptScore score_of(const Group& group) {
   PromptScore out{.prompt = group.id};
+  const std::string content = group.prompt.text + '\0' + group.prompt.answer;
+  out.content = hash_bytes(content.data(), content.size()).substr(0, kHashDigits);
   for (const Response& response : group.responses) {
     if (!policy_ended(response)) continue;
     out.tokens += response.num_tokens;
@@ -68,23 +71,44 @@ PromptScore score_of(const Group& group) {
 Json json_of(const Scores& scores) {
   Json prompts = Json::array();
   for (const PromptScore& p : scores.prompts)
-    prompts.push_back({p.prompt, static_cast<int64_t>(p.right), static_cast<int64_t>(p.judged),
-                       static_cast<int64_t>(p.tokens), static_cast<int64_t>(p.counted)});
+    prompts.push_back({p.prompt, p.content, static_cast<int64_t>(p.right),
+                       static_cast<int64_t>(p.judged), static_cast<int64_t>(p.tokens),
+                       static_cast<int64_t>(p.counted)});
   return {{"step", scores.step}, {"prompts", prompts}};
 }
 
 Scores scores_from(const Json& json) {
   Scores out{.step = json.at("step").get<int64_t>(), .prompts = {}};
   for (const Json& p : json.at("prompts"))
-    out.prompts.push_back({p.at(0).get<int64_t>(), p.at(1).get<double>(), p.at(2).get<double>(),
-                           p.at(3).get<double>(), p.at(4).get<double>()});
+    out.prompts.push_back({p.at(0).get<int64_t>(), p.at(1).get<std::string>(),
+                           p.at(2).get<double>(), p.at(3).get<double>(), p.at(4).get<double>(),
+                           p.at(5).get<double>()});
   return out;
 }
 
 bool same_prompts(const Scores& a, const Scores& b) {
-  return std::equal(
-      a.prompts.begin(), a.prompts.end(), b.prompts.begin(), b.prompts.end(),
-      [](const PromptScore& x, const PromptScore& y) { return x.prompt == y.prompt; });
+  return std::equal(a.prompts.begin(), a.prompts.end(), b.prompts.begin(), b.prompts.end(),
+                    [](const PromptScore& x, const PromptScore& y) {
+                      return x.prompt == y.prompt && x.content == y.content;
+                    });
+}
+
+// Losses with the variance of those of two evaluations of this very policy, by the responses of
+// each prompt, or where it has one by the accuracy of all.
+std::vector<double> as_noisy_as(const Scores& scores) {
+  const double accuracy = scores.accuracy();
+  double variance = 0, prompts = 0;
+  for (const PromptScore& p : scores.prompts) {
+    if (p.judged == 0) continue;
+    const double share = p.right / p.judged;
+    variance +=
+        p.judged > 1 ? 2 * share * (1 - share) / (p.judged - 1) : 2 * accuracy * (1 - accuracy);
+    prompts += 1;
+  }
+  const double spread = std::min(1.0, std::sqrt(variance / prompts));
+  std::vector<double> out(static_cast<size_t>(prompts), spread);
+  for (size_t i = 0; i < out.size(); i += 2) out[i] = -spread;
+  return out;
 }
 
 double strength_of(const Pressure& pressure, double value) {
@@ -113,6 +137,9 @@ void GuardConfig::bind(Binder& config) {
   for (const char* key : {"reference", "knob", "patience", "factor"})
     config.only_if(key, on(), "max_accuracy_loss = 0");
   if (!on()) return;
+  if (max_accuracy_loss < kLeastAccuracyLoss)
+    config.error("max_accuracy_loss", cat(max_accuracy_loss, " is below ", kLeastAccuracyLoss,
+                                          ", which no evaluation can tell from nothing"));
   const auto number = fixed_reference();
   if (number && !(*number > 0 && *number <= 1))
     config.error("reference", cat(reference, " is not an accuracy above 0 and at most 1"));
@@ -159,10 +186,12 @@ std::optional<Knob> choose_knob(Binder& config, const GuardConfig& guard,
   return *chosen;
 }
 
-int64_t fewest_prompts(double max_accuracy_loss) {
+int64_t planned_bounds(int64_t evaluations) { return 2 * evaluations; }
+
+int64_t fewest_prompts(double max_accuracy_loss, int64_t bounds) {
   const auto decides = [&](int64_t prompts) {
     const std::vector<double> none(static_cast<size_t>(prompts), 0.0);
-    return upper_mean_bound(none, -1, 1, level_of(1)) <= max_accuracy_loss;
+    return upper_mean_bound(none, -1, 1, level_of(bounds)) <= max_accuracy_loss;
   };
   int64_t enough = 1;
   while (!decides(enough)) enough *= 2;
@@ -198,7 +227,8 @@ Scores newest_scores(const fs::path& folder) {
   return scores_of(groups, files.rbegin()->first);
 }
 
-Guard::Guard(const GuardConfig& config, Knob knob) : config_(config), knob_(std::move(knob)) {
+Guard::Guard(const GuardConfig& config, Knob knob, int64_t evaluations)
+    : config_(config), knob_(std::move(knob)), planned_(planned_bounds(evaluations)) {
   const Pressure& range = knob_.pressure;
   const double ends[] = {strength_of(range, range.low), strength_of(range, range.high)};
   least_ = std::min(ends[0], ends[1]);
@@ -245,14 +275,16 @@ Guard::Loss Guard::bounds(const Scores& now) {
           upper_mean_bound(found, low, high, alpha)};
 }
 
-// Whether a policy without any loss, but as noisy as the one at hand, would be found to hold.
+// Whether a policy without any loss, but as noisy as the one at hand, would be found to hold by the
+// last of the planned bounds.
 void Guard::check_samples(const std::vector<double>& found) const {
   const double mean = mean_of(found);
   std::vector<double> centred = found;
   for (double& value : centred) value -= mean;
   const auto [low, high] = range_of_loss();
-  const double width = upper_mean_bound(centred, std::min(low, low - mean),
-                                        std::max(high, high - mean), level_of(looks_ + 1));
+  const double width =
+      upper_mean_bound(centred, std::min(low, low - mean), std::max(high, high - mean),
+                       level_of(std::max(looks_ + 1, planned_)));
   if (width <= config_.max_accuracy_loss) return;
   const double needed = static_cast<double>(found.size()) * width * width /
                         (config_.max_accuracy_loss * config_.max_accuracy_loss);
@@ -260,6 +292,23 @@ void Guard::check_samples(const std::vector<double>& found) const {
        " prompts no loss at all cannot be told from one of ", fixed(width, 3), "; it takes some ",
        fixed(std::ceil(needed / 100) * 100, 0),
        " prompts (data.eval_prompts) with as many responses each (eval.n), or more responses");
+}
+
+// Losses are of the same prompts in the same order.
+void Guard::check_prompts(const Scores& now) {
+  if (reference_.step < 0 || same_prompts(reference_, now)) return;
+  if (has_fixed_reference())
+    fail("guard.reference: the evaluation of ", config_.reference, " has ",
+         reference_.prompts.size(), " prompts, and they are not the ", now.prompts.size(),
+         " of this run's evaluations");
+  if (phase_ == Phase::waiting) {  // anew
+    reference_ = anchor_ = best_ = Scores();
+    return;
+  }
+  fail("guard: the evaluations have other prompts than when it began to press (",
+       reference_.prompts.size(),
+       " of them); set data.eval_prompts, data.eval_seed and the prompts "
+       "back, or begin in another folder");
 }
 
 // Takes over a new peak; true where it is one.
@@ -275,17 +324,12 @@ bool Guard::follow(const Scores& now) {
 Move Guard::look(const Scores& now, bool last) {
   if (!std::isfinite(now.accuracy()))
     fail("guard: no response of the evaluation at step ", now.step, " has a verdict");
-  const bool fixed_number = config_.fixed_reference().has_value();
-  if (phase_ == Phase::waiting && !has_fixed_reference() && reference_.step >= 0 &&
-      !same_prompts(reference_, now))
-    reference_ = anchor_ = best_ = Scores();  // data.eval_prompts has changed: anew
-  if (!fixed_number && reference_.step >= 0 && !same_prompts(reference_, now))
-    fail("guard.reference: its evaluation has ", reference_.prompts.size(),
-         " prompts, and they are not the ", now.prompts.size(), " of this run's evaluations");
   const Guard before = *this;
   try {
+    check_prompts(now);
     now_ = now.step;
     loss_.reset();
+    ended_ = last;
     Move move = phase_ == Phase::waiting ? wait(now) : press(now);
     if (!last || phase_ == Phase::stopped) return move;
     const Phase then = phase_;  // where more steps would go on from
@@ -309,7 +353,10 @@ Move Guard::wait(const Scores& now) {
   }
   const bool peak = follow(now);
   if (peak) best_ = now;
-  if (config_.reference == "start") return begin(now, "the reference is the start");
+  if (config_.reference == "start") {
+    check_samples(as_noisy_as(now));
+    return begin(now, "the reference is the start");
+  }
   const double rise = kRise * config_.max_accuracy_loss;
   if (anchor_.step < 0 || now.accuracy() > anchor_.accuracy() + rise) {
     anchor_ = now;
@@ -332,16 +379,15 @@ Move Guard::begin(const Scores& now, const std::string& why) {
   phase_ = Phase::pressing;
   still_ = 0;
   last_length_ = now.mean_length();
-  return {"begin", cat(why, "; ", knob_.name, " = ", fixed(pressure(), 4)), true};
+  return {"begin", cat(why, "; ", in_force()), true};
 }
 
 Move Guard::press(const Scores& now) {
   const bool peak = follow(now);
-  if (looks_ == 0 && !peak) check_samples(losses(reference_, now));
   // The best so far may be too far below it.
   if (peak && !holds(bounds(best_))) best_ = now;
   loss_ = bounds(now);
-  if (holds(*loss_)) {
+  if (peak || holds(*loss_)) {
     Move move = held(now);
     move.keep = move.keep || peak;
     return move;
@@ -373,7 +419,7 @@ Move Guard::held(const Scores& now) {
     return {"hold", cat(told(), "; no strength is left to try"), shortest};
   }
   strength_ = next;
-  return {"tighten", cat(told(), "; ", knob_.name, " = ", fixed(pressure(), 4)), shortest};
+  return {"tighten", cat(told(), "; ", in_force()), shortest};
 }
 
 double Guard::next_up() const {
@@ -393,16 +439,14 @@ bool Guard::fail_here() {
 Move Guard::doubtful() {
   in_doubt_ = true;
   if (!fail_here()) return stop("stop", cat(told(), "; in doubt at the least of the pressures"));
-  return {"relax", cat(told(), "; in doubt; ", knob_.name, " = ", fixed(pressure(), 4))};
+  return {"relax", cat(told(), "; in doubt; ", in_force())};
 }
 
 Move Guard::lost(const std::string& why) {
   in_doubt_ = false;
   if (!fail_here()) return stop("stop", cat(told(), "; ", why, " at the least of the pressures"));
   last_length_ = best_.mean_length();
-  return {"roll_back",
-          cat(told(), "; ", why, "; back to step ", best_.step, ", ", knob_.name, " = ",
-              fixed(pressure(), 4)),
+  return {"roll_back", cat(told(), "; ", why, "; back to step ", best_.step, "; ", in_force()),
           false, best_.step};
 }
 
@@ -414,6 +458,8 @@ Move Guard::stop(const std::string& name, const std::string& why) {
           " tokens, accuracy ", percent(best_.accuracy()));
   return {name, why + which, false, best_.step == now_ ? std::nullopt : std::optional(best_.step)};
 }
+
+std::string Guard::in_force() const { return cat(knob_.name, " = ", fixed(pressure(), 4)); }
 
 std::string Guard::told() const {
   return cat("loss ", percent(loss_->value), " [", percent(loss_->low), ", ", percent(loss_->high),
@@ -442,7 +488,10 @@ void Guard::write(const Move& move, Metrics& metrics) const {
 }
 
 Json Guard::state() const {
-  return {{"phase", static_cast<int>(phase_)},
+  return {{"knob", knob_.name},
+          {"held_to", config_.reference},
+          {"phase", static_cast<int>(phase_)},
+          {"ended", ended_},
           {"strength", strength_},
           {"held", held_},
           {"failed", failed_},
@@ -457,7 +506,16 @@ Json Guard::state() const {
 
 void Guard::restore(const Json& state) {
   try {
-    phase_ = static_cast<Phase>(state.at("phase").get<int>());
+    const auto knob = state.at("knob").get<std::string>();
+    const auto held_to = state.at("held_to").get<std::string>();
+    if (knob != knob_.name || held_to != config_.reference)
+      fail("guard: the run turned ", knob, " with the reference ", held_to, ", and now it is ",
+           knob_.name, " with ", config_.reference, "; set it back, or begin in another folder");
+    const int phase = state.at("phase").get<int>();
+    if (phase < 0 || phase > static_cast<int>(Phase::stopped))
+      fail("the checkpoint's state of the guard is not one: phase ", phase);
+    phase_ = static_cast<Phase>(phase);
+    ended_ = state.at("ended").get<bool>();
     strength_ = state.at("strength").get<double>();
     held_ = state.at("held").get<double>();
     failed_ = state.at("failed").get<double>();
@@ -465,7 +523,7 @@ void Guard::restore(const Json& state) {
     still_ = state.at("still").get<int64_t>();
     in_doubt_ = state.at("in_doubt").get<bool>();
     last_length_ = state.at("last_length").get<double>();
-    if (!has_fixed_reference()) reference_ = scores_from(state.at("reference"));
+    reference_ = scores_from(state.at("reference"));
     best_ = scores_from(state.at("best"));
     anchor_ = scores_from(state.at("anchor"));
   } catch (const Json::exception& problem) {

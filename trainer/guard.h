@@ -2,18 +2,20 @@
 //
 // After every evaluation it compares the policy with a reference on the same prompts and turns the
 // knob of the method: no pressure on length until accuracy has stopped rising (by half of
-// max_accuracy_loss), then more while the accuracy holds for sure, less where that cannot be told,
-// and back to the last policy that held where it is lost. The run ends at the shortest policy that
-// held.
+// max_accuracy_loss), then more while accuracy holds for sure, less where that cannot be told, and
+// back to the last policy that held where accuracy is lost, or in doubt twice in a row. The run
+// ends at the shortest policy that held.
 //
 //   loss    mean over prompts of (reference's accuracy - policy's accuracy)
 //   held    the upper bound of the loss is at most max_accuracy_loss
 //   lost    its lower bound is above it
 //
-// Bounds are one-sided, at 1 - 0.05 / (k (k + 1)) for the k-th look under pressure, so that those
-// of a run hold together with 95 %, however many looks there are and whenever it stops
-// (lower_mean_bound; prompts are the independent units). The peak is the best of many evaluations,
-// so it looks better than it is, which makes the guard careful and not careless.
+// Bounds are one-sided, at 1 - 0.05 / (k (k + 1)) for the k-th that the run takes, so that all of
+// them hold together with 95 %, however many there are and whenever it stops (lower_mean_bound;
+// prompts are the independent units). One is taken of every policy under pressure and of every one
+// that has yet to reach a fixed reference, and one more of the best so far at every new peak. The
+// peak is the best of many evaluations, so it looks better than it is, which makes the guard
+// careful and not careless.
 #pragma once
 
 #include <optional>
@@ -28,6 +30,9 @@
 #include "rewards/reward.h"
 
 namespace vernier {
+
+/// No evaluation of a size that anybody would draw can tell less from nothing.
+inline constexpr double kLeastAccuracyLoss = 0.001;
 
 struct GuardConfig {
   double max_accuracy_loss = 0;    // 0: no guard
@@ -47,13 +52,17 @@ struct GuardConfig {
 std::optional<Knob> choose_knob(Binder& config, const GuardConfig& guard,
                                 const std::vector<Knob>& knobs);
 
-/// Fewest prompts with which a loss of `max_accuracy_loss` can be told from none at the first look,
-/// if every prompt has the same accuracy both times.
-int64_t fewest_prompts(double max_accuracy_loss);
+/// Bounds that a run of so many evaluations takes at most.
+int64_t planned_bounds(int64_t evaluations);
+
+/// Fewest prompts with which a loss of `max_accuracy_loss` can be told from none by the last of so
+/// many bounds, if every prompt has the same accuracy both times.
+int64_t fewest_prompts(double max_accuracy_loss, int64_t bounds);
 
 /// What one prompt's responses came to in an evaluation.
 struct PromptScore {
-  int64_t prompt = 0;
+  int64_t prompt = 0;              // its place
+  std::string content = {};        // hash of what it asks and of its answer
   double right = 0, judged = 0;    // responses
   double tokens = 0, counted = 0;  // tokens, and responses that they are of
 
@@ -83,8 +92,8 @@ struct Move {
 
 class Guard {
  public:
-  /// UsageError where the reference is a run without an evaluation.
-  Guard(const GuardConfig& config, Knob knob);
+  /// `evaluations`: of the run. UsageError where the reference is a run without an evaluation.
+  Guard(const GuardConfig& config, Knob knob, int64_t evaluations);
 
   /// Judges the policy. `last`: no step follows. UsageError, with the number needed, where there
   /// are too few prompts to tell a loss of max_accuracy_loss from none; the guard is as before
@@ -96,6 +105,10 @@ class Guard {
   double pressure() const;
   bool pressing() const { return phase_ == Phase::pressing; }
   bool stopped() const { return phase_ == Phase::stopped; }
+  /// Whether the last look was the last: the run has the policy that it ends with.
+  bool ended() const { return ended_ || stopped(); }
+  /// Step of the checkpoint that it may go back to; -1: none.
+  int64_t best_step() const { return best_.step; }
   /// Steps whose checkpoints must stay: of the policy that the run would end with, and of the
   /// reference where it is one of the run.
   std::vector<int64_t> kept() const;
@@ -104,7 +117,7 @@ class Guard {
   void write(const Move& move, Metrics& metrics) const;
 
   Json state() const;
-  /// Goes on from a state(). UsageError on one that is not of a guard.
+  /// Goes on from a state(). UsageError on one that is not of a guard with this knob and reference.
   void restore(const Json& state);
 
  private:
@@ -121,10 +134,12 @@ class Guard {
   Loss bounds(const Scores& now);
   bool holds(const Loss& loss) const { return loss.high <= config_.max_accuracy_loss; }
   void check_samples(const std::vector<double>& found) const;
+  void check_prompts(const Scores& now);
   bool follow(const Scores& now);
   Move wait(const Scores& now);
   Move begin(const Scores& now, const std::string& why);
   Move press(const Scores& now);
+  std::string in_force() const;
   Move held(const Scores& now);
   Move doubtful();
   Move lost(const std::string& why);
@@ -136,12 +151,14 @@ class Guard {
 
   GuardConfig config_;
   Knob knob_;
+  int64_t planned_ = 0;          // bounds
   double least_ = 0, most_ = 0;  // strengths: the knob's value, or 1 over it
 
   Phase phase_ = Phase::waiting;
   double strength_ = 0;           // in force while pressing
   double held_ = 0, failed_ = 0;  // largest strength that held, smallest that did not; 0: none
   int64_t looks_ = 0;             // bounds that were taken
+  bool ended_ = false;            // the last look was the last
   int64_t still_ = 0;             // looks in a row without a rise, or without a shorter policy
   bool in_doubt_ = false;         // after the last look
   double last_length_ = 0;

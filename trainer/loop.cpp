@@ -51,9 +51,11 @@ class Run {
         trainee_(load_trainee(config, start_)),
         warm_start_(config, trainee_),
         learner_(config, trainee_, &stop_requested) {
-    if (config.knob) guard_.emplace(config.guard, *config.knob);
-    if (guard_ && !progress_.guard.is_null()) guard_->restore(progress_.guard);
-    if (!start_ && config.sft.steps == 0) progress_.phase = "rl";
+    if (!start_) {
+      if (config.sft.steps == 0) progress_.phase = "rl";
+      progress_.algorithm = config.algorithm->state();
+    }
+    open_guard();
     // What the guard made of an evaluation is in the checkpoint: one that it does not know is done
     // again.
     if (start_ && !guard_) progress_.last_eval = folder_.last_evaluation(progress_);
@@ -62,7 +64,7 @@ class Run {
   bool finished() const {
     return progress_.phase == "rl" && over() &&
            fs::exists(folder_.path() / checkpoint_name(progress_)) &&
-           (!eval_due() || progress_.last_eval == progress_.step);
+           (!eval_due() || !look_is_due());
   }
 
   /// True where it goes on from a checkpoint of its own folder.
@@ -130,6 +132,26 @@ class Run {
     return chosen;
   }
 
+  // The guard of another run, or one that was off in between, would go back to what is not there.
+  void open_guard() {
+    if (!guard_given() || !resumes()) progress_.guard = nullptr;
+    if (!guard_given()) return;
+    guard_.emplace(config_.guard, *config_.knob, config_.evaluations());
+    for (const std::string& other : config_.other_knobs)
+      log::warn(cat("guard: ", other,
+                    " keeps its strength throughout, before the peak too; what is "
+                    "turned is ",
+                    config_.knob->name));
+    if (progress_.guard.is_null()) return;
+    guard_->restore(progress_.guard);
+    if (guard_->best_step() < 0) return;
+    const fs::path best = folder_.path() / cat("checkpoint-", guard_->best_step());
+    if (const std::string problem = check_checkpoint(best); !problem.empty())
+      fail(best.string(), ": the guard may have to go back to it, and ", problem,
+           "; begin in another folder, or go on from a checkpoint before it");
+  }
+  bool guard_given() const { return config_.knob.has_value() && config_.run.steps > 0; }
+
   void check_stop() const {
     if (stop_requested.load()) throw Interrupted();
   }
@@ -153,6 +175,12 @@ class Run {
     return progress_.step == 0 || progress_.step == config_.run.steps ||
            (every > 0 && progress_.step % every == 0);
   }
+  // Of a step whose evaluation is due: one that was not the last becomes it where steps were taken
+  // off the configuration.
+  bool look_is_due() const {
+    return progress_.last_eval < progress_.step ||
+           (guard_ && !guard_->ended() && progress_.step >= config_.run.steps);
+  }
   bool eval_due() const { return config_.run.eval_every > 0 && due(config_.run.eval_every); }
 
   void learn() {
@@ -160,8 +188,7 @@ class Run {
     const int64_t first = progress_.step;
     if (config_.run.steps > 0) prepare_reference();
     while (true) {
-      const bool looked = eval_due() && progress_.last_eval < progress_.step;
-      const bool keep = looked && evaluate();
+      const bool keep = eval_due() && look_is_due() && evaluate();
       if (keep || over() || due(config_.run.save_every)) save();
       if (over()) break;
       check_stop();
@@ -236,13 +263,15 @@ class Run {
   // Evaluates, and does what the guard makes of it; true where it wants the policy to be kept.
   bool evaluate() {
     Measured found = measure();
-    const Move move = guard_ ? judge(found) : Move();
+    // Stopped before: what is measured is what the run ends with.
+    const Move move = guard_ && !guard_->stopped() ? judge(found) : Move();
     folder_.write_metrics(found.metrics);
+    if (move.restore) {
+      go_back(trainee_, config_, folder_.path() / cat("checkpoint-", *move.restore));
+      if (over()) folder_.write_metrics(measure().metrics);
+    }
     progress_.last_eval = progress_.step;
-    if (!move.restore) return move.keep;
-    go_back(trainee_, config_, folder_.path() / cat("checkpoint-", *move.restore));
-    if (over()) folder_.write_metrics(measure().metrics);  // of what the run ends with
-    return false;
+    return move.keep && !move.restore;
   }
 
   Move judge(Measured& found) {
@@ -319,8 +348,8 @@ class Run {
         "  length right ", number("length/correct/mean", 1), " wrong ",
         number("length/wrong/mean", 1), "  reward ", number("reward", 3), "  ",
         number("perf/rollout_tokens_per_s", 0), " tok/s, learns ",
-        number("perf/train_tokens_per_s", 0), " tok/s at ",
-        fixed(100 * metrics.get("perf/train_mfu"), 1), " % of the peak  ETA ",
+        number("perf/train_tokens_per_s", 0), " tok/s at ", number("perf/train_mfu", 3),
+        " of the peak  ETA ",
         human_seconds(clock.seconds() / static_cast<double>(done) * static_cast<double>(left))));
   }
 

@@ -190,6 +190,17 @@ void check_on_device(Binder& config, const RolloutConfig& rollout) {
     config.error("kv_cache_gb", "run.device = \"cuda\" needs a size, beside what training takes");
 }
 
+void check_guard_prompts(Binder& config, const RunConfig& run) {
+  const double loss = run.guard.max_accuracy_loss;
+  if (loss < kLeastAccuracyLoss) return;  // a mistake of its own
+  const int64_t fewest = fewest_prompts(loss, planned_bounds(run.evaluations()));
+  if (run.data.eval_prompts < fewest)
+    config.error("max_accuracy_loss",
+                 cat(loss, " cannot be told from no loss on data.eval_prompts = ",
+                     run.data.eval_prompts, " prompts, however alike their answers are; with ",
+                     run.evaluations(), " evaluations it takes at least ", fewest));
+}
+
 // What a run would otherwise ask for only after its warm start.
 void check_sources(Binder& root, const RunConfig& config) {
   if (!config.needs_model) return;
@@ -263,25 +274,33 @@ void RunConfig::bind_scoring(Binder& root) {
   chain.bind(root, scoring);
 }
 
+int64_t RunConfig::evaluations() const {
+  return run.eval_every > 0 ? 1 + (run.steps + run.eval_every - 1) / run.eval_every : 0;
+}
+
 void RunConfig::bind_guard(Binder& config) {
   config.number("max_nonfinite_updates", max_nonfinite_updates, 0, 1 << 20,
                 "updates in a row that may be skipped because a number was not finite");
   guard.bind(config);
   if (!guard.on() || !needs_model || algorithm == nullptr) return;
-  if (run.steps > 0 && run.eval_every == 0)
-    config.error("max_accuracy_loss", "needs evaluations; set run.eval_every");
-  if (const int64_t fewest = fewest_prompts(guard.max_accuracy_loss); data.eval_prompts < fewest)
-    config.error("max_accuracy_loss",
-                 cat(guard.max_accuracy_loss,
-                     " cannot be told from no loss on data.eval_prompts = ", data.eval_prompts,
-                     " prompts, however alike they are; it takes at least ", fewest));
+  if (run.eval_every == 0)
+    return config.error("max_accuracy_loss", "needs evaluations; set run.eval_every");
+  check_guard_prompts(config, *this);
   std::vector<Knob> knobs = chain.knobs();
   if (const auto own = algorithm->pressure())
     knobs.push_back({.name = "algo." + own->key, .pressure = *own, .set = [this](double value) {
                        algorithm->set_pressure(value);
                      }});
   knob = choose_knob(config, guard, knobs);
-  if (!knob || !knob->of_reward) return;
+  if (!knob) return;
+  for (const Knob& one : knobs)
+    if (one.name != knob->name) other_knobs.push_back(one.name);
+  if (!knob->of_reward) return;
+  if (knob->of_weight && !chain.pays_beside(knob->name))
+    config.error("max_accuracy_loss",
+                 cat(knob->name,
+                     " is the weight of all that is paid: without it there is nothing "
+                     "to learn from before the pressure begins"));
   const Deviation divides = algorithm->divides();
   if (divides == Deviation::reward || (divides == Deviation::parts && !knob->of_weight))
     config.error(

@@ -89,7 +89,8 @@ struct RunConfig {
   std::optional<LoraConfig> lora;          // [trainer.lora], unless its rank is 0
   int64_t max_nonfinite_updates = 3;
   GuardConfig guard;
-  std::optional<Knob> knob;  // that the guard turns
+  std::optional<Knob> knob;              // that the guard turns
+  std::vector<std::string> other_knobs;  // that keep their value
   EvalConfig eval;
   LogConfig log;
 
@@ -103,6 +104,9 @@ struct RunConfig {
 
   /// Where the policy, its reference and the engine compute.
   at::Device device() const { return at::Device(run.device); }
+
+  /// Evaluations of the run, its first and last among them.
+  int64_t evaluations() const;
 
   /// The folder of the run: `given`, else run.dir, else runs/NAME. UsageError where there is none.
   std::string folder(const ConfigFile& file, const std::string& given) const;

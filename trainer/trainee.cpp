@@ -67,7 +67,7 @@ Trainee load_trainee(const RunConfig& config, const std::optional<fs::path>& che
                   out.progress.step));
   }
   // Names what the model does not have now, and not after the warm start.
-  if (config.device().is_cuda() && config.run.steps > 0)
+  if (config.device().is_cuda() && (config.run.steps > 0 || config.run.eval_every > 0))
     check_device_draw(out.model.decoder->spec());
   const DrawRules rules(config.rollout, *out.model.tokenizer, out.model.decoder->spec());
   log::info(cat("model: ", out.model.decoder->num_parameters(), " parameters, tokenizer ",

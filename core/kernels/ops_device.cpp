@@ -127,7 +127,7 @@ struct LayerCall {
   }
   // The stream with what a block gives.
   at::Tensor sum(const at::Tensor& x, const at::Tensor& block, const Parameter* norm) const {
-    return after() ? add_normed(x, block, value(norm), shape->eps).first : x + block;
+    return after() ? add_normed(x, block, value(norm), shape->eps) : x + block;
   }
   at::Tensor rotated(const at::Tensor& qkv) const {
     at::Tensor out = norms_heads() ? qkv.clone() : qkv;

@@ -135,19 +135,17 @@ void rms_norm_rows_backward(const at::Tensor& dy, const at::Tensor& x, const at:
   d.add_(dx);
 }
 
-std::pair<at::Tensor, at::Tensor> add_normed(const at::Tensor& x, const at::Tensor& block,
-                                             const at::Tensor& weight, double eps) {
-  if (!x.is_cuda()) {
-    const at::Tensor sum = x + rms_norm_rows(block.to(at::kFloat), weight.to(at::kFloat), eps);
-    return {sum, sum.to(weight.scalar_type())};
-  }
+at::Tensor add_normed(const at::Tensor& x, const at::Tensor& block, const at::Tensor& weight,
+                      double eps) {
+  if (!x.is_cuda()) return x + rms_norm_rows(block.to(at::kFloat), weight.to(at::kFloat), eps);
+  // The kernel is the engine's, which wants the sum as numbers too.
   at::Tensor sum = x.clone(), numbers = at::empty_like(block);
   by_number(block, [&](auto number) {
     using T = decltype(number);
     gpu::rms_norm_add(data<float>(sum), data<const T>(block), data<const T>(weight),
                       data<T>(numbers), x.size(0), x.size(1), static_cast<float>(eps), kStream);
   });
-  return {sum, numbers};
+  return sum;
 }
 
 at::Tensor add_normed_backward(const at::Tensor& d, const at::Tensor& block,

@@ -15,7 +15,7 @@
 
 namespace vernier::ops::device {
 
-/// A copy of host values where `like` lies.
+/// A copy of host values on `device`.
 at::Tensor placed(const std::vector<int32_t>& values, const at::Device& device);
 
 /// A weight in the numbers of `precision`: the fp32 value, or Parameter::bf16.
@@ -39,9 +39,9 @@ at::Tensor rms_norm_rows(const at::Tensor& x, const at::Tensor& weight, double e
 void rms_norm_rows_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
                             double eps, at::Tensor d, const at::Tensor& grad);
 
-/// x + the norm of what a block gives, `block` in numbers: the stream, and the stream as numbers.
-std::pair<at::Tensor, at::Tensor> add_normed(const at::Tensor& x, const at::Tensor& block,
-                                             const at::Tensor& weight, double eps);
+/// x + the norm of what a block gives, `block` in numbers.
+at::Tensor add_normed(const at::Tensor& x, const at::Tensor& block, const at::Tensor& weight,
+                      double eps);
 /// The gradient of `block`, numbers, for that of the sum.
 at::Tensor add_normed_backward(const at::Tensor& d, const at::Tensor& block,
                                const at::Tensor& weight, double eps, const at::Tensor& grad);
