@@ -51,6 +51,12 @@ PlannedJob::PlannedJob(const RunConfig& config, double mean_length)
   if (mean_length_ > static_cast<double>(config.rollout.max_completion_length))
     fail("--mean-length: ", mean_length_,
          " is more than rollout.max_completion_length = ", config.rollout.max_completion_length);
+  if (config.lora)
+    fail(
+        "[trainer.lora]: a plan knows full training alone; with adapters gradients and moments "
+        "take far less than it would say");
+  if (config.run.device == "cuda")
+    fail("run.device = \"cuda\": a plan knows the memory and the speed of the CPU alone");
   ModelHead head = head_of(config);
   tokenizer_ = head.tokenizer;
   model_ = std::make_unique<Decoder>(head.spec, true, at::kFloat, at::kMeta);

@@ -50,8 +50,9 @@ class Pages {
   std::byte *mapping_ = nullptr, *free_ = nullptr;
 };
 
-// What lies in a buffer as a whole page goes back to the system, although others still have parts of
-// the mapping. The system keeps a large page that it goes from in part until it is short of memory.
+// What lies in a buffer as a whole page goes back to the system, although others still have parts
+// of the mapping. The system keeps a large page that it goes from in part until it is short of
+// memory.
 void give_back(std::byte* from, size_t bytes) {
   constexpr size_t kUnit = 4096;
   const auto at = reinterpret_cast<uintptr_t>(from);
