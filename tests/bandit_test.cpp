@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "algos/advantages.h"
@@ -80,12 +81,16 @@ TokenColumn column(const Doubles& values) {
 // can be, so that the second is off the policy that drew; returns the probabilities of the arms.
 Doubles play(const Algorithm& algorithm, const Bandit& bandit, int steps = 100) {
   constexpr double kRate = 0.2;
-  Rng rng(1, Stream::sampling);
+  Rng rng(1, Stream::sampling), greedy(2, Stream::sampling);
   at::Tensor logits = at::zeros({bandit.arms()}, at::kDouble);
   for (int step = 0; step < steps; ++step) {
     const Doubles policy = numbers_of(at::softmax(logits, 0));
     std::vector<int64_t> arms;
     GroupTable table = draw(bandit, policy, rng, arms);
+    const auto likeliest = std::max_element(policy.begin(), policy.end()) - policy.begin();
+    for (int64_t g = 0; g < table.groups(); ++g)
+      table.greedy.push_back(
+          greedy.next_uniform() < bandit.right[static_cast<size_t>(likeliest)] ? 1 : 0);
     const at::Tensor index = at::tensor(arms);
     const at::Tensor old = at::log_softmax(logits, 0).index_select(0, index);
     table.old = column(numbers_of(old));

@@ -343,7 +343,7 @@ TEST_CASE("keys that a loss or an advantage does not read are refused") {
   refused("grpo", "beta = 0.1\nkl_clamp = \"verl\"\nkl_estimator = \"k1\"", "kl_clamp");
   refused("grpo", "beta = 0.1\nkl_in = \"reward\"\nkl_estimator = \"k3+\"", "kl_estimator");
   refused("grpo", "loss = \"dro\"", "dro_beta");
-  refused("grpo", "advantage = \"remax\"", "advantage");
+  refused("grpo", "advantage = \"gae\"", "advantage");
   refused("grpo", "correction_high = 2", "correction_high: has no effect");
   refused("grpo", "rejection = [\"token_k1\"]", "rejection_high");
   refused("grpo", "rejection = [\"token_k2\"]\nrejection_high = [1]\nrejection_low = [1]",

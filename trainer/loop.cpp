@@ -142,7 +142,11 @@ class Run {
                     " keeps its strength throughout, before the peak too; what is "
                     "turned is ",
                     config_.knob->name));
-    if (progress_.guard.is_null()) return;
+    if (progress_.guard.is_null()) {
+      // It begins with a look at the policy that is there.
+      progress_.last_eval = std::min(progress_.last_eval, progress_.step - 1);
+      return;
+    }
     guard_->restore(progress_.guard);
     if (guard_->best_step() < 0) return;
     const fs::path best = folder_.path() / cat("checkpoint-", guard_->best_step());
