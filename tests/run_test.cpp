@@ -206,6 +206,13 @@ TEST_CASE("a guarded run that is made shorter ends at its best, and one made lon
   CHECK(job.weights("cut", 3) == job.weights("short", 3));
   guarded.run("short", 4);
   CHECK(guarded.looks("short").back()["step"] == 4);
+  // To less than it has done, between two evaluations.
+  const std::vector<std::string> seldom = {"run.eval_every=4", "run.keep_checkpoints=10"};
+  guarded.run("less", 8, seldom);
+  guarded.cut("less", 7);
+  guarded.run("less", 6, seldom);
+  CHECK(guarded.looks("less").back()["step"] == 7);
+  CHECK(guarded.looks("less").back()["guard/move"] == "end");
 }
 
 TEST_CASE("the guard of a run that goes on in another folder begins anew there") {
@@ -220,6 +227,15 @@ TEST_CASE("the guard of a run that goes on in another folder begins anew there")
   CHECK(guarded.looks("fork").front()["guard/move"] == "begin");
   CHECK(guarded.looks("fork").front()["step"] == 2);
   CHECK(guarded.looks("fork").back()["guard/move"] == "end");
+
+  // What the first run ended with is a reference for others, on the same prompts alone.
+  const std::string reference = cat("guard.reference=", job.path("first").string());
+  guarded.run("second", 2, {reference});
+  CHECK(guarded.looks("second").front()["guard/reference_accuracy"] ==
+        guarded.looks("first").back()["eval/accuracy"]);
+  CHECK(usage_error([&] {
+          guarded.run("third", 2, {reference, "data.eval_seed=5"});
+        }).find("and they are not the 150") != std::string::npos);
 
   const std::string turned = usage_error([&] { guarded.run("first", 5, {"guard.reference=0.5"}); });
   CHECK(turned.find("with the reference start") != std::string::npos);

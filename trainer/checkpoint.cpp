@@ -1,7 +1,10 @@
 #include "trainer/checkpoint.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <charconv>
+#include <cstdio>
 
 #include "core/base/errors.h"
 #include "core/base/log.h"
@@ -101,6 +104,13 @@ void bury(const fs::path& checkpoint) {
   fs::rename(checkpoint, grave_of(checkpoint));
 }
 
+// Where there is a checkpoint already the two change names at once, if the file system can do that.
+void put_in_place(const fs::path& draft, const fs::path& target) {
+  if (::renameat2(AT_FDCWD, draft.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) == 0) return;
+  if (fs::exists(target)) bury(target);
+  fs::rename(draft, target);
+}
+
 Json state_of(const fs::path& checkpoint) {
   const fs::path path = checkpoint / "trainer" / "state.json";
   Json state = parse_json(read_file(path), path.string());
@@ -142,9 +152,9 @@ void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tok
   write_manifest(draft);
   sync_folder(draft / "trainer");
   sync_folder(draft);
-  if (fs::exists(target)) bury(target);
-  fs::rename(draft, target);
+  put_in_place(draft, target);
   sync_folder(run);
+  fs::remove_all(draft);
   fs::remove_all(grave_of(target));
 }
 

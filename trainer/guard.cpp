@@ -332,15 +332,22 @@ Move Guard::look(const Scores& now, bool last) {
     ended_ = last;
     Move move = phase_ == Phase::waiting ? wait(now) : press(now);
     if (!last || phase_ == Phase::stopped) return move;
-    const Phase then = phase_;  // where more steps would go on from
-    Move end = stop("end", cat("no step is left; ", move.reason));
-    phase_ = then;
+    Move end = finish();
+    end.reason = cat(move.reason, "; ", end.reason);
     end.keep = move.keep;
     return end;
   } catch (const UsageError&) {
     *this = before;
     throw;
   }
+}
+
+Move Guard::finish() {
+  const Phase then = phase_;  // where more steps would go on from
+  Move end = stop("end", "no step is left");
+  phase_ = then;
+  ended_ = true;
+  return end;
 }
 
 Move Guard::wait(const Scores& now) {
@@ -492,6 +499,7 @@ Json Guard::state() const {
           {"held_to", config_.reference},
           {"phase", static_cast<int>(phase_)},
           {"ended", ended_},
+          {"looked_at", now_},
           {"strength", strength_},
           {"held", held_},
           {"failed", failed_},
@@ -516,6 +524,7 @@ void Guard::restore(const Json& state) {
       fail("the checkpoint's state of the guard is not one: phase ", phase);
     phase_ = static_cast<Phase>(phase);
     ended_ = state.at("ended").get<bool>();
+    now_ = state.at("looked_at").get<int64_t>();
     strength_ = state.at("strength").get<double>();
     held_ = state.at("held").get<double>();
     failed_ = state.at("failed").get<double>();

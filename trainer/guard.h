@@ -10,12 +10,12 @@
 //   held    the upper bound of the loss is at most max_accuracy_loss
 //   lost    its lower bound is above it
 //
-// Bounds are one-sided, at 1 - 0.05 / (k (k + 1)) for the k-th that the run takes, so that all of
-// them hold together with 95 %, however many there are and whenever it stops (lower_mean_bound;
-// prompts are the independent units). One is taken of every policy under pressure and of every one
-// that has yet to reach a fixed reference, and one more of the best so far at every new peak. The
-// peak is the best of many evaluations, so it looks better than it is, which makes the guard
-// careful and not careless.
+// Bounds are one-sided, at 1 - 0.05 / (k (k + 1)) for the k-th that the run takes, so that all
+// upper ones hold together with 95 %, and all lower ones likewise, however many there are and
+// whenever it stops (lower_mean_bound; prompts are the independent units). One is taken of every
+// policy under pressure and of every one that has yet to reach a fixed reference, and one more of
+// the best so far at every new peak. The peak is the best of many evaluations, so it looks better
+// than it is, which makes the guard careful and not careless.
 #pragma once
 
 #include <optional>
@@ -99,6 +99,11 @@ class Guard {
   /// are too few prompts to tell a loss of max_accuracy_loss from none; the guard is as before
   /// then.
   Move look(const Scores& now, bool last);
+
+  /// Whether the policy of this step was judged.
+  bool looked_at(int64_t step) const { return now_ == step; }
+  /// The run ends with the policy that was judged last: what is to be done, without judging again.
+  Move finish();
 
   /// Sets the knob as the next step is to have it.
   void apply() const { knob_.set(pressure()); }

@@ -82,6 +82,9 @@ class Run {
     if (config_.run.steps > 0)
       prompts_ = training_prompts(config_.data, static_cast<uint64_t>(config_.run.seed), fits);
     if (config_.run.eval_every > 0) eval_prompts_ = evaluation_prompts(config_.data, fits);
+    if (guard_)  // a file may have fewer than it may take
+      if (const auto problem = config_.guard_problem(num_eval_prompts()); !problem.empty())
+        fail("guard.max_accuracy_loss: ", problem);
     if (progress_.phase == "sft") warm_start_.check();
   }
 
@@ -89,7 +92,10 @@ class Run {
     clear_after(folder_.path(), start_ ? &*start_ : nullptr);
     folder_.open_metrics(progress_);
     try {
-      if (progress_.phase == "sft") warm_start_.run(folder_, stop_requested, [this] { save(); });
+      if (progress_.phase == "sft") {
+        warm_start_.run(folder_, stop_requested, [this] { save(); });
+        progress_.algorithm = config_.algorithm->state();
+      }
       learn();
     } catch (const Interrupted&) {
       save();
@@ -143,7 +149,6 @@ class Run {
                     "turned is ",
                     config_.knob->name));
     if (progress_.guard.is_null()) {
-      // It begins with a look at the policy that is there.
       progress_.last_eval = std::min(progress_.last_eval, progress_.step - 1);
       return;
     }
@@ -176,7 +181,7 @@ class Run {
   bool over() const { return progress_.step >= config_.run.steps || (guard_ && guard_->stopped()); }
 
   bool due(int64_t every) const {
-    return progress_.step == 0 || progress_.step == config_.run.steps ||
+    return progress_.step == 0 || progress_.step >= config_.run.steps ||
            (every > 0 && progress_.step % every == 0);
   }
   // Of a step whose evaluation is due: one that was not the last becomes it where steps were taken
@@ -185,7 +190,10 @@ class Run {
     return progress_.last_eval < progress_.step ||
            (guard_ && !guard_->ended() && progress_.step >= config_.run.steps);
   }
-  bool eval_due() const { return config_.run.eval_every > 0 && due(config_.run.eval_every); }
+  bool eval_due() const {
+    const bool fresh = guard_ && progress_.guard.is_null();  // it begins with a look
+    return config_.run.eval_every > 0 && (fresh || due(config_.run.eval_every));
+  }
 
   void learn() {
     const Clock clock;
@@ -224,6 +232,10 @@ class Run {
     render_prompt(prompt, config_.data, trainee_.chat_format, *trainee_.model.tokenizer);
   }
 
+  int64_t num_eval_prompts() const {
+    return std::min(eval_prompts_->size(), config_.data.eval_prompts);
+  }
+
   struct Measured {
     Scores scores;
     Metrics metrics;
@@ -236,8 +248,7 @@ class Run {
     drawing.num_generations = config_.eval.n;
     drawing.sampling = {.temperature = config_.eval.temperature};
     drawing.record_logprobs.clear();  // its rows have none
-    const int64_t count = std::min(eval_prompts_->size(), config_.data.eval_prompts);
-    std::vector<Prompt> prompts = eval_prompts_->take(0, count);
+    std::vector<Prompt> prompts = eval_prompts_->take(0, num_eval_prompts());
     for (Prompt& prompt : prompts) render(prompt);
     std::vector<Group> groups =
         draw_evaluation(engine(), std::move(prompts), drawing,
@@ -267,12 +278,15 @@ class Run {
   // Evaluates, and does what the guard makes of it; true where it wants the policy to be kept.
   bool evaluate() {
     Measured found = measure();
-    // Stopped before: what is measured is what the run ends with.
-    const Move move = guard_ && !guard_->stopped() ? judge(found) : Move();
+    const Move move = guard_ ? judge(found) : Move();
     folder_.write_metrics(found.metrics);
     if (move.restore) {
       go_back(trainee_, config_, folder_.path() / cat("checkpoint-", *move.restore));
-      if (over()) folder_.write_metrics(measure().metrics);
+      if (over()) {  // what is measured now is what the run ends with
+        Measured end = measure();
+        guard_->write(move, end.metrics);
+        folder_.write_metrics(end.metrics);
+      }
     }
     progress_.last_eval = progress_.step;
     return move.keep && !move.restore;
@@ -280,7 +294,9 @@ class Run {
 
   Move judge(Measured& found) {
     try {
-      const Move move = guard_->look(found.scores, progress_.step >= config_.run.steps);
+      const bool last = progress_.step >= config_.run.steps;
+      const Move move =
+          guard_->looked_at(progress_.step) ? guard_->finish() : guard_->look(found.scores, last);
       guard_->write(move, found.metrics);
       progress_.guard = guard_->state();
       log::info(cat("guard at step ", progress_.step, ": ", move.name, ": ", move.reason));

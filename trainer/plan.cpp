@@ -130,12 +130,24 @@ void PlannedJob::read_demonstrations() {
   std::sort(demonstrations_.begin(), demonstrations_.end(),
             [&](const auto& a, const auto& b) { return tokens(a) > tokens(b); });
   demonstrations_.resize(static_cast<size_t>(sft.batch_sequences));
+  int64_t all = 0;
+  for (const auto& one : demonstrations_) all += static_cast<int64_t>(tokens(one));
+  update_tokens_ = std::max(update_tokens_, all);
+  longest_sequence_ =
+      std::max(longest_sequence_, static_cast<int64_t>(tokens(demonstrations_.front())));
 }
 
 int64_t PlannedJob::updates() const {
   if (config_.samples_per_update == 0) return 1;
   const int64_t samples = config_.rollout.prompts_per_step * config_.rollout.num_generations;
   return (samples + config_.samples_per_update - 1) / config_.samples_per_update;
+}
+
+double PlannedJob::share_of_first_update() const {
+  if (config_.samples_per_update == 0) return 1;
+  const int64_t samples = config_.rollout.prompts_per_step * config_.rollout.num_generations;
+  return std::max(1.0,
+                  static_cast<double>(samples) / static_cast<double>(config_.samples_per_update));
 }
 
 std::vector<PackedBatch> PlannedJob::microbatches(int64_t max_tokens) const {
@@ -255,7 +267,6 @@ class MemorySum {
     add("weights", weights, weights, weights, weights);
     // The files are closed before the moments come.
     add("files of the model", std::max<int64_t>(0, job_.file_bytes() - moments), 0, 0, 0);
-    // All parameters are trained: where fewer are, these two are of those alone.
     add_from("gradients", warms_ || learns_, weights);
     add("moments of AdamW", moments, moments, moments, moments);
   }
@@ -344,7 +355,7 @@ std::optional<int64_t> largest_microbatch(const PlannedJob& job, const PlanSetti
     return plan_memory(job, with, base, budget).peak() <= budget;
   };
   int64_t low = job.longest_sequence(), high = job.update_tokens();
-  if (!fits(low)) return std::nullopt;
+  if (high == 0 || !fits(low)) return std::nullopt;
   if (fits(high)) return high;
   while (high - low > std::max<int64_t>(64, low / 64)) {
     const int64_t middle = std::midpoint(low, high);
@@ -366,6 +377,7 @@ std::vector<PlanChange> smaller_settings(const PlannedJob& job, const PlanSettin
   // Halves a number until the job fits, or it cannot become smaller.
   const auto halve = [&](const std::string& key, int64_t PlanSettings::*field, int64_t most,
                          int64_t least) {
+    if (most == 0) return;  // the job has none of it
     PlanSettings with = settings;
     with.*field = std::min(with.*field, most);
     while (with.*field / 2 >= least && peak(with) > budget) with.*field /= 2;

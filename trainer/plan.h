@@ -52,13 +52,15 @@ class PlannedJob {
   int64_t threads() const { return threads_; }
   int64_t file_bytes() const { return file_bytes_; }
 
-  /// Optimizer steps of an RL step.
+  /// Optimizer steps of an RL step, and how often the tokens of the first one it has.
   int64_t updates() const;
+  double share_of_first_update() const;
   /// The micro-batches of the first one. Nothing where there are no RL steps.
   std::vector<PackedBatch> microbatches(int64_t max_tokens) const;
   /// About so many tokens of it, of responses that are cut to fit.
   PackedBatch some_tokens(int64_t tokens) const;
-  /// Tokens of it, which one micro-batch would have to hold, and of its longest sequence.
+  /// Tokens of it or of a batch of the warm start, which one micro-batch would have to hold, and of
+  /// the longest sequence; 0 where the job trains nothing.
   int64_t update_tokens() const { return update_tokens_; }
   int64_t longest_sequence() const { return longest_sequence_; }
   /// The largest micro-batch of RL steps: where there are several, one of real lengths is as full

@@ -190,17 +190,6 @@ void check_on_device(Binder& config, const RolloutConfig& rollout) {
     config.error("kv_cache_gb", "run.device = \"cuda\" needs a size, beside what training takes");
 }
 
-void check_guard_prompts(Binder& config, const RunConfig& run) {
-  const double loss = run.guard.max_accuracy_loss;
-  if (loss < kLeastAccuracyLoss) return;  // a mistake of its own
-  const int64_t fewest = fewest_prompts(loss, planned_bounds(run.evaluations()));
-  if (run.data.eval_prompts < fewest)
-    config.error("max_accuracy_loss",
-                 cat(loss, " cannot be told from no loss on data.eval_prompts = ",
-                     run.data.eval_prompts, " prompts, however alike their answers are; with ",
-                     run.evaluations(), " evaluations it takes at least ", fewest));
-}
-
 // What a run would otherwise ask for only after its warm start.
 void check_sources(Binder& root, const RunConfig& config) {
   if (!config.needs_model) return;
@@ -278,6 +267,16 @@ int64_t RunConfig::evaluations() const {
   return run.eval_every > 0 ? 1 + (run.steps + run.eval_every - 1) / run.eval_every : 0;
 }
 
+std::string RunConfig::guard_problem(int64_t prompts) const {
+  const double loss = guard.max_accuracy_loss;
+  if (loss < kLeastAccuracyLoss) return "";  // no guard, or a mistake of its own
+  const int64_t fewest = fewest_prompts(loss, planned_bounds(evaluations()));
+  if (prompts >= fewest) return "";
+  return cat(loss, " cannot be told from no loss on ", prompts,
+             " evaluation prompts, however alike their answers are; with ", evaluations(),
+             " evaluations it takes at least ", fewest, " (data.eval_prompts)");
+}
+
 void RunConfig::bind_guard(Binder& config) {
   config.number("max_nonfinite_updates", max_nonfinite_updates, 0, 1 << 20,
                 "updates in a row that may be skipped because a number was not finite");
@@ -285,7 +284,10 @@ void RunConfig::bind_guard(Binder& config) {
   if (!guard.on() || !needs_model || algorithm == nullptr) return;
   if (run.eval_every == 0)
     return config.error("max_accuracy_loss", "needs evaluations; set run.eval_every");
-  check_guard_prompts(config, *this);
+  if (run.steps == 0)
+    return config.error("max_accuracy_loss", "has no effect without RL steps; set run.steps");
+  if (const auto problem = guard_problem(data.eval_prompts); !problem.empty())
+    config.error("max_accuracy_loss", problem);
   std::vector<Knob> knobs = chain.knobs();
   if (const auto own = algorithm->pressure())
     knobs.push_back({.name = "algo." + own->key, .pressure = *own, .set = [this](double value) {

@@ -108,6 +108,9 @@ struct RunConfig {
   /// Evaluations of the run, its first and last among them.
   int64_t evaluations() const;
 
+  /// Why so many evaluation prompts are too few for the guard; "" where they are not.
+  std::string guard_problem(int64_t prompts) const;
+
   /// The folder of the run: `given`, else run.dir, else runs/NAME. UsageError where there is none.
   std::string folder(const ConfigFile& file, const std::string& given) const;
 

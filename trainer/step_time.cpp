@@ -49,6 +49,7 @@ StepTime step_time(const PlannedJob& job, const PlanSettings& settings, const St
   for (const PackedBatch& batch : batches) work.add(batch.tokens, std::ssize(batch.rows));
   out.microbatches = std::ssize(batches);
   const auto updates = static_cast<double>(job.updates());
+  const double share = job.share_of_first_update();
   const auto number = [](int64_t value) { return static_cast<double>(value); };
   const Seconds forward = rates.train.forward_token * number(work.tokens) +
                           rates.train.forward_seen * work.seen +
@@ -60,12 +61,12 @@ StepTime step_time(const PlannedJob& job, const PlanSettings& settings, const St
                        (updates > 1 && config.old_logprobs == "recompute" ? 1 : 0) +
                        (algorithm.loss_reads_reference() ? 1 : 0) +
                        (algorithm.coupled() != Coupled::nothing && batches.size() > 1 ? 1 : 0);
-  out.forward = (forward * number(1 + more) + rates.train.pack) * updates;
+  out.forward = forward * (number(1 + more) * share) + rates.train.pack * updates;
   out.backward =
       (rates.train.backward_token * number(work.tokens) + rates.train.backward_seen * work.seen +
        rates.train.backward_head * number(work.head_tokens) +
        rates.train.backward_batch * number(out.microbatches)) *
-      updates;
+      share;
   out.optimizer = rates.optimizer * updates;
   return out;
 }

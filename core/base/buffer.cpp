@@ -1,6 +1,7 @@
 #include "core/base/buffer.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -54,9 +55,9 @@ class Pages {
 // of the mapping. The system keeps a large page that it goes from in part until it is short of
 // memory.
 void give_back(std::byte* from, size_t bytes) {
-  constexpr size_t kUnit = 4096;
+  static const auto unit = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
   const auto at = reinterpret_cast<uintptr_t>(from);
-  const size_t first = round_up(at, kUnit), last = (at + bytes) / kUnit * kUnit;
+  const size_t first = round_up(at, unit), last = (at + bytes) / unit * unit;
   if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }
 
