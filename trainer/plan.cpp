@@ -290,7 +290,7 @@ class MemorySum {
         packed_bytes(job_.model(), draws ? std::optional(settings_.weights) : std::nullopt,
                      warms_ || learns_ ? std::optional(precision) : std::nullopt);
     add("packed weights", 0, warm, all, all);
-    add_from("packed weights, one layer's gradient", warms_ || learns_,
+    add_from("a layer packed for gradients", warms_ || learns_,
              backward_packed_bytes(job_.model(), precision));
   }
 
