@@ -7,6 +7,7 @@
 
 #include "core/base/pool.h"
 #include "core/weights/weights.h"
+#include "tests/finite_difference.h"
 #include "tests/testing.h"
 
 namespace vernier::kernels {
@@ -183,15 +184,7 @@ TEST_CASE("the reference of an adapter has the gradients that finite differences
     return sum;
   };
   const auto check = [&](std::vector<double>& numbers, const std::vector<double>& gradient) {
-    for (size_t i = 0; i < numbers.size(); ++i) {
-      const double kept = numbers[i], h = 1e-5;
-      numbers[i] = kept + h;
-      const double above = value();
-      numbers[i] = kept - h;
-      const double below = value();
-      numbers[i] = kept;
-      CHECK((above - below) / (2 * h) == doctest::Approx(gradient[i] - 1).epsilon(1e-7));
-    }
+    testing::check_gradient(numbers, gradient, value, 1, 1e-7);
   };
   check(c.a, found.a);
   check(c.b, found.b);

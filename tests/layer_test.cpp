@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "core/base/pool.h"
+#include "tests/finite_difference.h"
 #include "tests/layer_case.h"
 
 namespace vernier::kernels {
@@ -121,15 +122,7 @@ TEST_CASE("the reference of a layer has the gradients that finite differences gi
     };
     const auto check = [&](std::vector<double>& numbers, const std::vector<double>& gradient,
                            double offset) {
-      for (size_t i = 0; i < numbers.size(); ++i) {
-        const double kept = numbers[i], h = 1e-5;
-        numbers[i] = kept + h;
-        const double above = value();
-        numbers[i] = kept - h;
-        const double below = value();
-        numbers[i] = kept;
-        CHECK((above - below) / (2 * h) == doctest::Approx(gradient[i] - offset).epsilon(1e-6));
-      }
+      testing::check_gradient(numbers, gradient, value, offset, 1e-6);
     };
     check(c.x, found.dx, 0);
     for_parts(

@@ -137,11 +137,7 @@ void PlannedJob::read_demonstrations() {
       std::max(longest_sequence_, static_cast<int64_t>(tokens(demonstrations_.front())));
 }
 
-int64_t PlannedJob::updates() const {
-  if (config_.samples_per_update == 0) return 1;
-  const int64_t samples = config_.rollout.prompts_per_step * config_.rollout.num_generations;
-  return (samples + config_.samples_per_update - 1) / config_.samples_per_update;
-}
+int64_t PlannedJob::updates() const { return std::llround(std::ceil(share_of_first_update())); }
 
 double PlannedJob::share_of_first_update() const {
   if (config_.samples_per_update == 0) return 1;
