@@ -256,8 +256,11 @@ class MemorySum {
     add(name, 0, bytes, before_sampling ? bytes : 0, bytes);
   }
 
+  // With the gaps between them. The decoder only gives them to be written.
+  int64_t weight_count() const { return const_cast<Decoder&>(job_.model()).weights().numel(); }
+
   void add_model() {
-    const int64_t count = const_cast<Decoder&>(job_.model()).weights().numel(), weights = 4 * count;
+    const int64_t count = weight_count(), weights = 4 * count;
     const int64_t moments = OptimizerState::bytes(count, settings_.moments_in_bytes);
     add("process and libraries", base_, base_, base_, base_);
     add("weights", weights, weights, weights, weights);
@@ -269,7 +272,7 @@ class MemorySum {
 
   void add_reference() {
     if (!learns_ || job_.config().algorithm->reference_kl() <= 0) return;
-    const int64_t weights = 4 * const_cast<Decoder&>(job_.model()).weights().numel();
+    const int64_t weights = 4 * weight_count();
     const PassMemory pass = forward_pass(job_.model(), job_.largest(settings_.max_tokens),
                                          settings_.training, /*threads=*/0);
     const int64_t all = weights +
