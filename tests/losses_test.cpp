@@ -25,7 +25,8 @@ using testing::worst;
 const ThreeResponses kThree;
 
 TEST_CASE("losses and gradients of the zoo: golden values") {
-  for (const Json& one : golden("algos/zoo_losses.json").at("cases")) {
+  const Json file = golden("algos/zoo_losses.json");
+  for (const Json& one : file.at("cases")) {
     const std::string name = one.at("name").get<std::string>();
     CAPTURE(name);
     const auto algorithm = make(one.value("algo", "grpo"), one.at("keys").get<std::string>());
