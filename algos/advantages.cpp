@@ -318,6 +318,13 @@ double default_eps(const std::string& estimator, const std::string& scale) {
   return estimator == "gdpo" || (estimator == "grpo" && scale == "batch") ? 1e-4 : 1e-6;
 }
 
+bool spans_step(const AdvantageOptions& o) {
+  static const std::vector<std::string> names = {"reinforce_plus_plus",
+                                                 "reinforce_plus_plus_baseline", "gpg", "gdpo"};
+  return (o.estimator == "grpo" && o.scale == "batch") ||
+         std::find(names.begin(), names.end(), o.estimator) != names.end();
+}
+
 bool reads_reward(const std::string& estimator) { return estimator != "drpo_norm"; }
 
 GroupStatistics group_statistics(const GroupTable& table, const std::vector<double>& reward,

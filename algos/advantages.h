@@ -27,6 +27,9 @@ struct AdvantageOptions {
 /// eps of an estimator under a scale where nothing else is asked for.
 double default_eps(const std::string& estimator, const std::string& scale);
 
+/// Whether a group's advantages depend on the other groups of the step.
+bool spans_step(const AdvantageOptions& options);
+
 /// Whether it reads the reward; drpo_norm reads the verdict.
 bool reads_reward(const std::string& estimator);
 

@@ -123,6 +123,8 @@ class Algorithm {
   /// where a column that it needs is missing.
   virtual Credit credit(const GroupTable& table) const = 0;
   virtual CreditNeeds credit_needs() const { return {}; }
+  /// Whether the advantages of a group depend on the other groups of the step.
+  virtual bool credit_spans_step() const { return false; }
 
   /// Steps from the rewards of one group to its advantages, for people (`vernier score --explain`).
   virtual std::string explain(const GroupTable& table, int64_t group) const = 0;

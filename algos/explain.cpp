@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/base/errors.h"
+
 namespace vernier {
 namespace {
 
 // The table as it would be if length had no part in the rewards.
-GroupTable without_length(const Algorithm& algorithm, const GroupTable& table,
+GroupTable without_length(const Algorithm& algorithm, GroupTable out,
                           std::span<const std::string> length_parts) {
-  GroupTable out = table;
   for (RewardChannel& channel : out.channels) {
     if (std::find(length_parts.begin(), length_parts.end(), channel.name) == length_parts.end())
       continue;
@@ -28,17 +29,18 @@ Json number_or_null(double value) { return std::isfinite(value) ? Json(value) : 
 
 }  // namespace
 
-Json explain_pushes(const Algorithm& algorithm, const GroupTable& table, int64_t group,
-                    std::span<const std::string> length_parts) {
+Json explain_pushes(const Algorithm& algorithm, const GroupTable& table,
+                    const GroupTable& as_sampled, std::span<const std::string> length_parts) {
+  ensure(table.offsets == as_sampled.offsets, "the same responses");
   const Credit push = algorithm.credit(table);
-  const Credit rest = algorithm.credit(without_length(algorithm, table, length_parts));
+  const Credit rest = algorithm.credit(without_length(algorithm, as_sampled, length_parts));
   Json out = Json::array();
-  for (int64_t i = table.offsets[group]; i < table.offsets[group + 1]; ++i) {
+  for (size_t i = 0; i < table.size(); ++i) {
     Json parts = Json::object();
     for (const RewardChannel& channel : table.channels)
       parts[channel.name] = number_or_null(channel.weight * channel.value[i]);
     Json warnings = Json::array();
-    if (table.correct[i] == 1 && push.response[i] < 0)
+    if (as_sampled.correct[i] == 1 && push.response[i] < 0)
       warnings.push_back(rest.response[i] < 0 ? "right answer pushed down"
                                               : "right answer pushed down by its length");
     out.push_back({{"parts", parts},

@@ -66,6 +66,8 @@ class PolicyGradient final : public Algorithm {
     return out;
   }
 
+  bool credit_spans_step() const override { return spans_step(o_.advantage); }
+
   CreditNeeds credit_needs() const override {
     const bool otb = o_.advantage.estimator == "otb";
     return {.old = otb || kl_in_reward(), .reference = kl_in_reward(), .square_mass = otb};

@@ -126,6 +126,8 @@ class Dot final : public Transform {
     check_reach(config, context);
   }
 
+  bool depends_on_length() const override { return true; }
+
   // The highest alpha that a file may ask for cuts nothing.
   std::optional<Pressure> pressure() const override {
     return Pressure{.key = "alpha",

@@ -17,6 +17,8 @@ const MetricDocs docs{
 
 class OverlongMask final : public Transform {
  public:
+  bool depends_on_length() const override { return true; }
+
   std::vector<std::pair<std::string, double>> apply(Group& group, const Rescore&) const override {
     double masked = 0;
     for (Response& response : group.responses) {

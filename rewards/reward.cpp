@@ -265,6 +265,13 @@ void ScoringChain::score_responses(Group& group, std::span<const size_t> which) 
 }
 
 std::vector<std::pair<std::string, double>> ScoringChain::score(Group& group, bool explain) const {
+  return score(group, explain, true);
+}
+
+void ScoringChain::score_as_sampled(Group& group) const { score(group, false, false); }
+
+std::vector<std::pair<std::string, double>> ScoringChain::score(Group& group, bool explain,
+                                                                bool by_length) const {
   for (Response& response : group.responses) {
     response.explain = explain ? "[]" : "";
     response.masked = false;
@@ -285,6 +292,7 @@ std::vector<std::pair<std::string, double>> ScoringChain::score(Group& group, bo
   };
   std::vector<std::pair<std::string, double>> numbers;
   for (const NamedTransform& named : transforms_) {
+    if (!by_length && named.transform->depends_on_length()) continue;
     const auto more = named.transform->apply(group, rescore);
     numbers.insert(numbers.end(), more.begin(), more.end());
   }

@@ -69,6 +69,9 @@ class Transform {
   virtual std::vector<std::pair<std::string, double>> apply(Group& group,
                                                             const Rescore& rescore) const = 0;
 
+  /// Whether the length of a response has a part in what it does, for `vernier score --explain`.
+  virtual bool depends_on_length() const { return false; }
+
   /// Whether it changes Response::reward itself. Scoring again would undo that, so such a transform
   /// comes after all others.
   virtual bool sets_reward() const { return false; }
@@ -111,6 +114,9 @@ class ScoringChain {
   /// Returns the transforms' numbers. Throws UsageError where the row's rule or answer is unusable.
   std::vector<std::pair<std::string, double>> score(Group& group, bool explain) const;
 
+  /// The same without the transforms that depend on length.
+  void score_as_sampled(Group& group) const;
+
   bool has_rewards() const { return !rewards_.empty(); }
 
   /// Names of the rewards that say more than the verdict and count in the sum.
@@ -138,6 +144,8 @@ class ScoringChain {
     std::string name;
     std::unique_ptr<Transform> transform;
   };
+  std::vector<std::pair<std::string, double>> score(Group& group, bool explain,
+                                                    bool by_length) const;
   // Rewards and sums of the responses in `which`; rewards see the whole group.
   void score_responses(Group& group, std::span<const size_t> which) const;
 

@@ -25,6 +25,7 @@ class StopProperly final : public Transform {
         "factor of the reward of a response that ended at its limit; negative: its reward");
   }
 
+  bool depends_on_length() const override { return true; }
   bool sets_reward() const override { return true; }
 
   std::vector<std::pair<std::string, double>> apply(Group& group, const Rescore&) const override {

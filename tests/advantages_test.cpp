@@ -287,7 +287,7 @@ TEST_CASE("what pushes a response, and what of it is due to length") {
   end_group(table);
   table.channels = {{"accuracy", 1, {1, 1, 1, 0}}, {"penalty", 0.9, {-0.1, -1, -0.2, -0.1}}};
   const auto algorithm = make("grpo", "scale_rewards = \"none\"");
-  const Json found = explain_pushes(*algorithm, table, 0, std::vector<std::string>{"penalty"});
+  const Json found = explain_pushes(*algorithm, table, table, std::vector<std::string>{"penalty"});
   REQUIRE(found.size() == 4);
   // Rewards .91, .1, .82, -.09: mean .435. Without length 1, 1, 1, 0: mean .75.
   const Json& lengthy = found[1];
@@ -299,7 +299,7 @@ TEST_CASE("what pushes a response, and what of it is due to length") {
   // Of drpo the length weights are the part.
   for (double& value : table.mean_logprob) value = -0.3;
   const auto drpo = make("drpo", "lambda = 0.1", 100);
-  const Json own = explain_pushes(*drpo, table, 0, {});
+  const Json own = explain_pushes(*drpo, table, table, {});
   CHECK(own[0]["due_to_length"].get<double>() > 0.5);
   CHECK(own[1]["due_to_length"].get<double>() < -0.5);
   CHECK(own[3]["due_to_length"].get<double>() == 0);

@@ -575,6 +575,9 @@ class Mistakes(Case):
         done = run("evl")
         self.assert_exit(done, 2)
         self.assertIn("evl: no such command (did you mean eval?)", done.stderr)
+        done = run("plan", SMOKE, "--memory", "nan")
+        self.assert_exit(done, 2)
+        self.assertIn("nan is not a number", done.stderr)
         self.assert_exit(run("train", "no-such-file.toml", "--run", self.folder / "r"), 2)
         self.assert_exit(run("report", self.folder, "--text"), 2)
         self.assert_exit(run("--help"), 0)
@@ -604,6 +607,23 @@ class Offline(Case):
             self.assertEqual(row["mine"], "kept")
             self.assertEqual([step["step"] for step in row["explain"]], ["verify", "reward", "sum", "advantage", "push"])
 
+    def test_advantages_over_a_step(self):
+        """gpg counts the rewards of a step that are not 0: 5 of 8, then 1 of 2. Groups that a filter leaves out are not of it."""
+        rewards = {(1, 0): [1, 0, 0, 0], (1, 1): [1, 1, 1, 1], (2, 0): [1, 0]}
+        rows = [{"step": step, "group": group, "sample": i, "num_tokens": 5, "response": "x", "score": r}
+                for (step, group), scores in rewards.items() for i, r in enumerate(scores)]
+        config = self.BASE + '[algo]\ntype = "grpo"\nadvantage = "gpg"\n[[reward]]\ntype = "column"\nkey = "score"\n'
+        out = self.score(config, rows)
+        want = [1.6 * 0.75] + [1.6 * -0.25] * 3 + [0] * 4 + [1, -1]
+        for row, expected in zip(out, want):
+            self.assertAlmostEqual(row["advantage"], expected, 9)
+            self.assertAlmostEqual(row["explain"][-1]["push"], expected, 9)
+        out = self.score(config + '[rollout.filter]\nrule = "spread"\nmetric = "reward"\n', rows)
+        self.assertEqual([row["dropped"] for row in out], [None] * 4 + ["flat"] * 4 + [None] * 2)
+        self.assertAlmostEqual(out[0]["advantage"], 4 * 0.75)
+        self.assertEqual(out[5]["advantage"], 0)
+        self.assertEqual(out[5]["explain"][-1], {"step": "filter", "dropped": "flat"})
+
     def test_dot_golden(self):
         *_, smoke = Smoke("test_smoke_learns").reference()
         lengths = [200, 210, 190, 205, 195, 220, 180, 215, 185, 200, 210, 190, 205, 195, 200, 900]
@@ -623,6 +643,12 @@ class Offline(Case):
             self.assertAlmostEqual(row["advantage"], 0.249999, 6)
         self.assertAlmostEqual(out[15]["advantage"], -3.749985, 6)
         dot = [step for step in out[15]["explain"] if step["step"] == "transform"][0]
+        # The cut alone did it, of an answer that was right.
+        pushes = [row["explain"][-1] for row in out]
+        self.assertAlmostEqual(pushes[15]["due_to_length"], -3.749985, 6)
+        self.assertEqual(pushes[15]["warnings"], ["right answer pushed down by its length"])
+        self.assertAlmostEqual(pushes[0]["due_to_length"], 0.249999, 6)
+        self.assertEqual(pushes[0]["warnings"], [])
         self.assertAlmostEqual(dot["mu"], 243.75)
         self.assertAlmostEqual(dot["sigma"], 175.333016, 5)
         self.assertEqual(dot["T"], 769)

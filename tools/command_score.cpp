@@ -26,6 +26,104 @@ std::shared_ptr<const Tokenizer> tokenizer_of(const RunConfig& config) {
   return std::make_shared<Tokenizer>(Tokenizer::open(config.model_path));
 }
 
+// Scored groups that share their advantages, and what becomes of them.
+class Scorer {
+ public:
+  Scorer(const RunConfig& config, Output& output, bool explain)
+      : config_(config), output_(output), explain_(explain) {}
+
+  // Where advantages are normalised over a step its groups are needed together.
+  void take(Group&& group) {
+    const Algorithm& algorithm = *config_.algorithm;
+    if (!open_.empty() && (!algorithm.credit_spans_step() || open_.front().step != group.step))
+      finish();
+    if (explain_) {
+      as_sampled_.push_back(group);
+      config_.chain.score_as_sampled(as_sampled_.back());
+    }
+    config_.chain.score(group, explain_);
+    group.dropped = config_.filter.drop_cause(group, algorithm.uses_channels());
+    for (Response& response : group.responses) response.advantage = 0;
+    open_.push_back(std::move(group));
+  }
+
+  // Writes the rows of the groups that are there, in the order in which they came.
+  void finish() {
+    std::vector<Group> trained, as_sampled;
+    std::vector<bool> dropped;
+    for (size_t g = 0; g < open_.size(); ++g) {
+      dropped.push_back(!open_[g].dropped.empty());
+      if (dropped.back()) continue;
+      trained.push_back(std::move(open_[g]));
+      if (explain_) as_sampled.push_back(std::move(as_sampled_[g]));
+    }
+    const std::vector<Json> steps = credit(trained, as_sampled);
+    size_t next = 0, place = 0;
+    for (size_t g = 0; g < open_.size(); ++g) {
+      const Group& group = dropped[g] ? open_[g] : trained[next++];
+      const Json left_out = Json::array({{{"step", "filter"}, {"dropped", group.dropped}}});
+      for (const Response& response : group.responses)
+        write(group, response, dropped[g] || !explain_ ? left_out : steps[place++]);
+    }
+    open_.clear();
+    as_sampled_.clear();
+  }
+
+ private:
+  // Sets the advantages; gives the last steps of each response's explanation.
+  std::vector<Json> credit(std::vector<Group>& groups, const std::vector<Group>& as_sampled) const {
+    std::vector<Json> out;
+    if (groups.empty()) return out;
+    const Algorithm& algorithm = *config_.algorithm;
+    const bool by_channel = algorithm.uses_channels();
+    const GroupTable table = make_table(groups, by_channel);
+    const std::vector<double> advantages = algorithm.credit(table).response;
+    size_t place = 0;
+    for (Group& group : groups)
+      for (Response& response : group.responses) response.advantage = advantages[place++];
+    if (!explain_) return out;
+    const Json pushes = explain_pushes(algorithm, table, make_table(as_sampled, by_channel),
+                                       config_.chain.length_rewards());
+    for (size_t g = 0; g < groups.size(); ++g) {
+      const Json step = parse_json(algorithm.explain(table, static_cast<int64_t>(g)), "explain");
+      for (size_t i = 0; i < groups[g].responses.size(); ++i) {
+        Json push = {{"step", "push"}};
+        push.update(pushes[out.size()]);
+        out.push_back(Json::array({step, push}));
+      }
+    }
+    return out;
+  }
+
+  // The row keeps every column it came with.
+  void write(const Group& group, const Response& response, const Json& last_steps) {
+    Json row = parse_json(response.row, "row");
+    const Json scored = rollout_row(group, response, !response.ids.empty(), "");
+    for (const char* key :
+         {"sample", "finish_reason", "num_tokens", "raw_num_tokens", "correct", "rewards",
+          "reward_weights", "reward", "advantage", "transforms", "abstained", "masked"})
+      row[key] = scored[key];
+    if (config_.filter.rule != "all") row["dropped"] = scored["dropped"];
+    // A cut changed these; a row that never had them does not get them.
+    for (const char* key :
+         {"response", "response_ids", "logprobs", "sampled_logprobs", "plain_logprobs", "forced",
+          "first_correct", "think", "answer_span", "versions"})
+      if (row.contains(key) && scored.contains(key)) row[key] = scored[key];
+    row.erase("explain");
+    if (explain_) {
+      Json steps = parse_json(response.explain, "explain");
+      steps.insert(steps.end(), last_steps.begin(), last_steps.end());
+      row["explain"] = steps;
+    }
+    output_.write(dump_json(row) + "\n");
+  }
+
+  const RunConfig& config_;
+  Output& output_;
+  bool explain_;
+  std::vector<Group> open_, as_sampled_;  // of one step, or one group
+};
+
 }  // namespace
 
 void score_command(const std::vector<std::string>& config_paths,
@@ -39,48 +137,14 @@ void score_command(const std::vector<std::string>& config_paths,
   if (tokenizer != nullptr)
     *config->decode = [&](std::span<const int32_t> ids) { return tokenizer->decode(ids); };
   Output output(out);
+  Scorer scorer(*config, output, explain);
   bool any = false;
   read_rollouts(rollouts, [&](Group&& group) {
     any = true;
-    config->chain.score(group, explain);
-    group.dropped = config->filter.drop_cause(group, config->algorithm->uses_channels());
-    const std::vector<Group> one{std::move(group)};
-    const GroupTable table = make_table(one, config->algorithm->uses_channels());
-    const std::vector<double> advantages = config->algorithm->credit(table).response;
-    const Json advantage_step =
-        explain ? parse_json(config->algorithm->explain(table, 0), "explain") : Json();
-    const Json pushes =
-        explain ? explain_pushes(*config->algorithm, table, 0, config->chain.length_rewards())
-                : Json();
-    for (size_t i = 0; i < one[0].responses.size(); ++i) {
-      Response response = one[0].responses[i];
-      response.advantage = advantages[i];
-      // The row keeps every column it came with.
-      Json row = parse_json(response.row, "row");
-      const Json scored = rollout_row(one[0], response, !response.ids.empty(), "");
-      for (const char* key :
-           {"sample", "finish_reason", "num_tokens", "raw_num_tokens", "correct", "rewards",
-            "reward_weights", "reward", "advantage", "transforms", "abstained", "masked"})
-        row[key] = scored[key];
-      if (config->filter.rule != "all") row["dropped"] = scored["dropped"];
-      // A cut changed these; a row that never had them does not get them.
-      for (const char* key :
-           {"response", "response_ids", "logprobs", "sampled_logprobs", "plain_logprobs", "forced",
-            "first_correct", "think", "answer_span", "versions"})
-        if (row.contains(key) && scored.contains(key)) row[key] = scored[key];
-      row.erase("explain");
-      if (explain) {
-        Json steps = parse_json(response.explain, "explain");
-        steps.push_back(advantage_step);
-        Json push = {{"step", "push"}};
-        push.update(pushes[i]);
-        steps.push_back(push);
-        row["explain"] = steps;
-      }
-      output.write(dump_json(row) + "\n");
-    }
+    scorer.take(std::move(group));
   });
   if (!any) fail(rollouts, ": has no row");
+  scorer.finish();
   output.commit();
 }
 
