@@ -76,7 +76,7 @@ Json bench_step(const StepBench& options) {
   drawing.ignore_eos = true;
   drawing.weights = format_of(options.weights);
   Engine engine(*model.decoder, *model.tokenizer);
-  std::vector<double> whole, rollout, train;
+  std::vector<double> whole, rollout, train, rate, share;
   double gap = 0;
   for (int64_t step = 0; step < kWarmUp + options.steps; ++step) {
     const Clock clock;
@@ -105,6 +105,8 @@ Json bench_step(const StepBench& options) {
     whole.push_back(clock.seconds());
     rollout.push_back(drawn);
     train.push_back(clock.seconds() - drawn);
+    rate.push_back(metrics.get("perf/train_tokens_per_s"));
+    share.push_back(metrics.get("perf/train_mfu"));
     gap = metrics.get("sampling/sampling_logp_difference/max");
   }
   const auto sampled = static_cast<double>(options.prompts * options.n * options.tokens);
@@ -113,6 +115,8 @@ Json bench_step(const StepBench& options) {
           {"train_s", median(train)},
           {"tokens_per_s", sampled / median(whole)},
           {"peak_rss_mb", peak_rss_mb()},
+          {"train_tokens_per_s", median(rate)},
+          {"train_mfu", median(share)},
           {"parameters", model.decoder->num_parameters()},
           {"trained", model.decoder->trained_weights().numel()},
           {"logprob_gap", gap}};

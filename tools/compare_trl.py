@@ -6,8 +6,8 @@ Runs `vernier_bench step` and TRL, each in fp32 and in bf16 (TRL: autocast over 
 Hugging Face folder: the same number of prompts and responses of the same lengths, no KL, one update a
 step. A round is one process of each, whose steps but the first ones are timed, drawing included; figures are
 medians over steps, then over rounds, peak_rss_mb that of the process. TRL runs every response in one
-forward pass (--trl-batch: in several) and keeps activations (--trl-checkpointing: computes them again). Prints one JSON
-object: ratios are TRL's figure over ours, `better` against the faster of TRL's precisions.
+forward pass (--trl-batch: in several). Both keep activations, or with --activation-checkpointing, TRL's default, both
+compute them again. Prints one JSON object: ratios are TRL's figure over ours, `better` against the faster of TRL's precisions.
 
 The environment, Python 3.11 or later; it also runs this script:
 
@@ -92,7 +92,7 @@ def run_trl(options):
             output_dir=scratch, use_cpu=True, bf16=options.precision == "bf16", per_device_train_batch_size=batch,
             gradient_accumulation_steps=responses // batch, num_generations=options.n, max_completion_length=options.tokens,
             generation_kwargs={"min_new_tokens": options.tokens}, max_steps=steps, beta=0.0, num_iterations=1,
-            gradient_checkpointing=options.trl_checkpointing, save_strategy="no", report_to="none", logging_steps=1000, disable_tqdm=True)
+            gradient_checkpointing=options.activation_checkpointing, save_strategy="no", report_to="none", logging_steps=1000, disable_tqdm=True)
         rows = datasets.Dataset.from_dict({"prompt": prompts(tokenizer, steps * options.prompts, options.prompt_tokens)})
         GRPOTrainer(model=model, reward_funcs=verdict, args=config, train_dataset=rows, processing_class=tokenizer, callbacks=[Times()]).train()
     whole = [b - a for a, b in zip(ends, ends[1:])]
@@ -113,13 +113,12 @@ def last_line(command):
 
 def shape(options, model):
     return ["--model", model, "--prompts", options.prompts, "--n", options.n, "--prompt-tokens", options.prompt_tokens,
-            "--tokens", options.tokens, "--steps", options.steps]
+            "--tokens", options.tokens, "--steps", options.steps] + ["--activation-checkpointing"] * options.activation_checkpointing
 
 
 def commands(options, model, precision):
-    trl = [sys.executable, __file__, *shape(options, model), "--trl", "--precision", precision, "--trl-batch", options.trl_batch]
     return {"vernier": [options.bench, "step", *shape(options, model), "--precision", precision, "--weights", precision],
-            "trl": trl + ["--trl-checkpointing"] * options.trl_checkpointing}
+            "trl": [sys.executable, __file__, *shape(options, model), "--trl", "--precision", precision, "--trl-batch", options.trl_batch]}
 
 
 def compare(options, model):
@@ -153,7 +152,7 @@ def main():
     for name, default in (("prompts", 8), ("n", 8), ("prompt-tokens", 64), ("tokens", 64), ("steps", 5), ("rounds", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--trl-batch", type=int, default=0, help="responses a forward pass of TRL's training; 0: all")
-    parser.add_argument("--trl-checkpointing", action="store_true", help="TRL computes activations again, its default")
+    parser.add_argument("--activation-checkpointing", action="store_true", help="both compute activations again, as TRL does by default")
     parser.add_argument("--bench", type=Path, default=Path("build/release/vernier_bench"))
     parser.add_argument("--trl", action="store_true", help=argparse.SUPPRESS)  # one run of TRL, for a round
     parser.add_argument("--precision", choices=PRECISIONS, help=argparse.SUPPRESS)
@@ -171,7 +170,7 @@ def main():
             last_line([options.bench, "step", "--model", TINY, "--prompts", 1, "--n", 2, "--tokens", 1, "--steps", 1, "--save", folder])
         found = compare(options, folder if options.model == TINY else options.model)
     versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in ("torch", "transformers", "trl")}
-    setting = {key: getattr(options, key) for key in ("model", "prompts", "n", "prompt_tokens", "tokens", "steps", "rounds", "trl_batch", "trl_checkpointing")}
+    setting = {key: getattr(options, key) for key in ("model", "prompts", "n", "prompt_tokens", "tokens", "steps", "rounds", "trl_batch", "activation_checkpointing")}
     print(json.dumps(setting | found | {"ratio": ratios(found), "versions": versions, "processor": processor(), "cores": os.cpu_count(),
                                         "load_average": {"before": load, "after": os.getloadavg()[0]}}, indent=1))
 

@@ -367,9 +367,8 @@ class Run {
         "step ", progress_.step, "/", config_.run.steps, "  accuracy ", number("accuracy", 3),
         "  length right ", number("length/correct/mean", 1), " wrong ",
         number("length/wrong/mean", 1), "  reward ", number("reward", 3), "  ",
-        number("perf/rollout_tokens_per_s", 0), " tok/s, learns ",
-        number("perf/train_tokens_per_s", 0), " tok/s at ", number("perf/train_mfu", 3),
-        " of the peak  ETA ",
+        number("perf/rollout_tokens_per_s", 0), " tok/s, ",
+        training_speed(*trainee_.model.decoder, metrics), "  ETA ",
         human_seconds(clock.seconds() / static_cast<double>(done) * static_cast<double>(left))));
   }
 

@@ -296,6 +296,18 @@ void add_channels(const Response& response, GroupTable& table) {
 
 }  // namespace
 
+std::string training_speed(Decoder& decoder, const Metrics& metrics) {
+  const double speed = metrics.get("perf/train_tokens_per_s"),
+               share = metrics.get("perf/train_mfu");
+  if (!std::isfinite(speed)) return "learns nothing";
+  std::string out = cat("learns ", fixed(speed, 0), " tok/s");
+  if (!std::isfinite(share)) return out;
+  const double peak =
+      training_peak_gflops(decoder.weights().device(), decoder.training.precision) / 1e3;
+  return out + cat(" at ", fixed(100 * share, 1), " % of ", fixed(peak, peak < 10 ? 2 : 0),
+                   " TFLOP/s (", decoder.adapters() == nullptr ? "6N" : "4N", " a token)");
+}
+
 bool enters(const Response& response, bool by_channel) {
   return scored(response, by_channel) && !response.masked && drawn_tokens(response) > 0 &&
          policy_ended(response);
@@ -471,12 +483,22 @@ UpdateResult sft_step(
     sequences.push_back({&prompt, response.data(), static_cast<int64_t>(response.size())});
     tokens += static_cast<double>(response.size());
   }
+  StepTimes times;
   for (const auto& which : split_by_tokens(sequences, max_tokens)) {
-    const at::Tensor sum = packed_logprobs(decoder, pack(sequences, which), 1.0).logprob.sum();
+    const Clock forward_clock;
+    const PackedBatch packed = pack(sequences, which);
+    times.work.add(packed.tokens, std::ssize(packed.rows));
+    const at::Tensor sum = packed_logprobs(decoder, packed, 1.0).logprob.sum();
     total -= sum.item<double>();
+    times.forward += forward_clock.seconds();
+    const Clock backward_clock;
     (-sum / divisor).backward();
+    times.backward += backward_clock.seconds();
   }
+  const Clock optimizer_clock;
   const UpdateResult result = apply_update(decoder, state, optimizer, learning_rate);
+  times.optimizer = optimizer_clock.seconds();
+  times.write(decoder, metrics);
   metrics.set("loss", total / divisor);
   metrics.set("nll", total / tokens);
   metrics.set("num_tokens", tokens);

@@ -30,6 +30,9 @@ struct Update {
   UpdateTotals totals;
 };
 
+/// Speed and share of the dense peak of an update, from its metrics, for the line of a step.
+std::string training_speed(Decoder& decoder, const Metrics& metrics);
+
 /// Whether tokens of a response enter an update: it has a reward (with `by_channel`, a part of
 /// one), is not masked, holds a drawn token, and the policy ended it.
 bool enters(const Response& response, bool by_channel);

@@ -83,7 +83,6 @@ void WarmStart::run(RunFolder& folder, const std::atomic<bool>& stop,
   Progress& progress = trainee_.progress;
   const Clock clock;
   const int64_t first = progress.step;
-  double tokens = 0;  // trained since then: batches differ in length
   for (int64_t step = first; step < sft.steps; ++step) {
     if (stop.load()) throw Interrupted();
     const Clock step_clock;
@@ -98,8 +97,7 @@ void WarmStart::run(RunFolder& folder, const std::atomic<bool>& stop,
     metrics.set("time/step", step_clock.seconds());
     folder.write_metrics(metrics);
     progress.step = step + 1;
-    tokens += metrics.get("num_tokens");
-    show(metrics, clock.seconds(), progress.step - first, tokens);
+    show(metrics, clock.seconds(), progress.step - first);
     if (sft.save_every > 0 && progress.step % sft.save_every == 0 && progress.step < sft.steps)
       save();
   }
@@ -110,14 +108,13 @@ void WarmStart::run(RunFolder& folder, const std::atomic<bool>& stop,
   log::end_progress();
 }
 
-void WarmStart::show(const Metrics& metrics, double seconds, int64_t steps_done,
-                     double tokens) const {
+void WarmStart::show(const Metrics& metrics, double seconds, int64_t steps_done) const {
   const int64_t steps = config_.sft.steps, step = trainee_.progress.step;
   const int64_t every = isatty(STDERR_FILENO) != 0 ? 10 : std::max<int64_t>(steps / 20, 1);
   if (step % every != 0 && step != steps) return;
   const double each = seconds / static_cast<double>(steps_done);
   log::progress(cat("sft ", step, "/", steps, "  nll ", fixed(metrics.get("nll"), 4), "  ",
-                    fixed(tokens / seconds, 0), " tok/s  ETA ",
+                    training_speed(*trainee_.model.decoder, metrics), "  ETA ",
                     human_seconds(each * static_cast<double>(steps - step))));
 }
 

@@ -38,7 +38,7 @@ class WarmStart {
   void fill_demonstrations(const Bucket& bucket);
   std::vector<int32_t> prompt_ids(const Demonstration& one) const;
   Pairs batch_of(int64_t step);
-  void show(const Metrics& metrics, double seconds, int64_t steps_done, double tokens) const;
+  void show(const Metrics& metrics, double seconds, int64_t steps_done) const;
 
   const RunConfig& config_;
   Trainee& trainee_;
