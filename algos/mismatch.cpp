@@ -67,6 +67,8 @@ const std::vector<std::string>& rejection_rules() {
   return names;
 }
 
+bool bounds_ratio(const std::string& rule) { return rule.ends_with("k1"); }
+
 CorrectionOptions correction_defaults(const std::string& kind) {
   CorrectionOptions out;
   out.kind = kind;
@@ -97,13 +99,12 @@ at::Tensor rejection_mask(const TokenBatch& b, const CorrectionOptions& o) {
   at::Tensor mask = at::ones_like(b.old, at::kDouble);
   if (o.rejection.empty()) return mask;
   const at::Tensor x = gap_of(b);
-  size_t next_low = 0;
+  size_t ratios = 0;
   for (size_t i = 0; i < o.rejection.size(); ++i) {
     const double high = o.rejection_high[i];
     const at::Tensor found = statistic(o.rejection[i], x, b);
-    if (o.rejection[i].ends_with("k1")) {
-      const double low = o.rejection_low.empty() ? 1.0 / high : o.rejection_low[next_low++];
-      mask = mask * inside(found, std::log(low), std::log(high));
+    if (bounds_ratio(o.rejection[i])) {
+      mask = mask * inside(found, std::log(o.low_of_ratio(i, ratios++)), std::log(high));
     } else {
       mask = mask * (found <= high);
     }

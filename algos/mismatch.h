@@ -17,6 +17,8 @@ namespace vernier {
 /// Names of the corrections and of the rejection rules.
 const std::vector<std::string>& corrections();
 const std::vector<std::string>& rejection_rules();
+/// Whether the rule holds a ratio between two bounds (k1).
+bool bounds_ratio(const std::string& rejection_rule);
 
 struct CorrectionOptions {
   std::string kind = "none";
@@ -29,6 +31,10 @@ struct CorrectionOptions {
   double opsm_threshold = 0;  // 0: off
   double m2po_threshold = 0;  // 0: off
 
+  /// Lower bound of rule i, the k-th that bounds a ratio.
+  double low_of_ratio(size_t i, size_t k) const {
+    return rejection_low.empty() ? 1.0 / rejection_high[i] : rejection_low[k];
+  }
   bool reads_rollout() const {
     return kind != "none" || !rejection.empty() || opsm_threshold > 0 || m2po_threshold > 0;
   }

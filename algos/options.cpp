@@ -128,6 +128,16 @@ void PolicyGradientOptions::bind_loss(Binder& config) {
   config.number("ratio_cap", loss.ratio_cap, 0.0, 1e9, "largest such ratio; dppo: of the token's");
   config.only_if("ratio_cap", capped,
                  loss.name == "reinforce" ? given("ratio_weight", "none") : chosen);
+  bind_loss_shape(config);
+  config.choice("log_ratio_clamp", loss.log_ratio_clamp, {"none", "verl"},
+                "bound log-ratios before exp as verl does (20 a token, 10 above for gspo), or not");
+  only("log_ratio_clamp", reads_epsilon_high(loss) ? loss.name != "gmpo" && loss.name != "clip_cov"
+                                                   : loss.name == "sapo");
+}
+
+void PolicyGradientOptions::bind_loss_shape(Binder& config) {
+  const std::string chosen = given("loss", loss.name);
+  const auto only = [&](const char* key, bool reads) { config.only_if(key, reads, chosen); };
   config.number("tau_positive", loss.tau_positive, 1e-3, 1e3, "sapo: steepness where A > 0");
   config.number("tau_negative", loss.tau_negative, 1e-3, 1e3, "sapo: steepness elsewhere");
   for (const char* key : {"tau_positive", "tau_negative"}) only(key, loss.name == "sapo");
@@ -141,10 +151,6 @@ void PolicyGradientOptions::bind_loss(Binder& config) {
   only("dro_beta", loss.name == "dro");
   if (loss.name == "dro" && loss.dro_beta == 0)
     config.error("dro_beta", "must be given for loss = \"dro\", above 0; it has no usual value");
-  config.choice("log_ratio_clamp", loss.log_ratio_clamp, {"none", "verl"},
-                "bound log-ratios before exp as verl does (20 a token, 10 above for gspo), or not");
-  only("log_ratio_clamp", reads_epsilon_high(loss) ? loss.name != "gmpo" && loss.name != "clip_cov"
-                                                   : loss.name == "sapo");
 }
 
 void PolicyGradientOptions::bind_covariance(Binder& config) {
@@ -232,24 +238,33 @@ void PolicyGradientOptions::bind_correction(Binder& config) {
 
 void PolicyGradientOptions::bind_rejection(Binder& config) {
   CorrectionOptions& c = correction;
-  config.texts("rejection", c.rejection, rejection_rules(),
-               "rules that leave tokens or responses out, all of which must let them pass");
+  const bool known =
+      config.texts("rejection", c.rejection, rejection_rules(),
+                   "rules that leave tokens or responses out, all of which must let them pass");
   config.list("rejection_high", c.rejection_high, 0.0, 1e9,
               "bound of each rule: of a ratio for k1, of the divergence for k2 and k3");
   config.list("rejection_low", c.rejection_low, 0.0, 1e9,
               "lower bounds of the k1 rules, in order; none: 1 / rejection_high");
   config.choice("rejection_denominator", c.rejection_denominator, {"areal", "verl"},
                 "the loss is divided by all tokens (AReaL), or by those that are left (verl)");
+  if (!known) return;
   for (const char* key : {"rejection_high", "rejection_low", "rejection_denominator"})
     config.only_if(key, !c.rejection.empty(), "no rule in rejection");
   if (c.rejection_high.size() != c.rejection.size())
-    config.error("rejection_high", cat("has ", c.rejection_high.size(), " numbers for the ",
-                                       c.rejection.size(), " rules of rejection"));
-  const auto ratios = std::count_if(c.rejection.begin(), c.rejection.end(),
-                                    [](const std::string& rule) { return rule.ends_with("k1"); });
-  if (!c.rejection_low.empty() && static_cast<int64_t>(c.rejection_low.size()) != ratios)
-    config.error("rejection_low", cat("has ", c.rejection_low.size(), " numbers for ", ratios,
-                                      " k1 rules of rejection"));
+    return config.error("rejection_high", cat("has ", c.rejection_high.size(), " numbers for the ",
+                                              c.rejection.size(), " rules of rejection"));
+  const auto ratios = std::count_if(c.rejection.begin(), c.rejection.end(), bounds_ratio);
+  if (!c.rejection_low.empty() && std::ssize(c.rejection_low) != ratios)
+    return config.error("rejection_low", cat("has ", c.rejection_low.size(), " numbers for ",
+                                             ratios, " k1 rules of rejection"));
+  size_t next = 0;
+  for (size_t i = 0; i < c.rejection.size(); ++i) {
+    if (!bounds_ratio(c.rejection[i])) continue;
+    const double low = c.low_of_ratio(i, next++), high = c.rejection_high[i];
+    if (!(low <= high))
+      config.error(c.rejection_low.empty() ? "rejection_high" : "rejection_low",
+                   cat("leaves ", c.rejection[i], " no ratio from ", low, " to ", high));
+  }
 }
 
 }  // namespace vernier

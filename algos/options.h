@@ -54,6 +54,7 @@ struct PolicyGradientOptions {
  private:
   void bind_advantage(Binder& config, const AlgorithmContext& context);
   void bind_loss(Binder& config);
+  void bind_loss_shape(Binder& config);
   void bind_covariance(Binder& config);
   void bind_kl(Binder& config);
   void bind_entropy(Binder& config);

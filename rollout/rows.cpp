@@ -93,11 +93,16 @@ Prompt prompt_of(const Json& row, const std::string& where) {
   return prompt;
 }
 
+constexpr float kRounding = 1e-4F;  // that the logarithm of a probability may be above 0
+
 // Lists that go with the tokens are as long as they are, and forced places are among them.
 void check_tokens(const Response& response, const std::string& where) {
   const auto check = [&](const char* key, const std::vector<float>& values) {
     if (!values.empty() && values.size() < static_cast<size_t>(response.num_tokens))
       fail(where, ": ", key, ": ", values.size(), " for ", response.num_tokens, " tokens");
+    for (const float value : values)
+      if (!(value <= kRounding && std::isfinite(value)))
+        fail(where, ": ", key, ": ", value, " is not the logarithm of a probability");
   };
   check("logprobs", response.logprobs);
   check("sampled_logprobs", response.sampled_logprobs);

@@ -349,6 +349,19 @@ TEST_CASE("keys that a loss or an advantage does not read are refused") {
   refused("grpo", "rejection = [\"token_k1\"]", "rejection_high");
   refused("grpo", "rejection = [\"token_k2\"]\nrejection_high = [1]\nrejection_low = [1]",
           "rejection_low");
+  const std::string rule = "rejection = [\"token_k2\", \"seq_sum_k1\"]\n";
+  CHECK(message("grpo", rule + "rejection_high = [0.1, 1]") == "");
+  refused("grpo", rule + "rejection_high = [0.1, 0.5]",
+          "rejection_high: leaves seq_sum_k1 no ratio from 2 to 0.5");
+  refused("grpo", rule + "rejection_high = [0.1, 2]\nrejection_low = [3]",
+          "rejection_low: leaves seq_sum_k1 no ratio from 3 to 2");
+  refused("grpo", rule + "rejection_high = [0.1, 0]", "rejection_high: leaves seq_sum_k1 no ratio");
+  const std::string twice = message("grpo",
+                                    "rejection = [\"token_k1\", \"token_k1\"]\n"
+                                    "rejection_high = [2, 2]");
+  CHECK(twice.find("is in the list twice") != std::string::npos);
+  CHECK(twice.find("rejection_high") == std::string::npos);
+  refused("grpo", "rejection = []\nrejection_high = [2]", "rejection_high: has no effect");
   refused("grpo", "selection_scope = \"block\"", "selection_scope: has no effect");
   refused("grpo", "loss_aggregation = \"token-mean\"\nsequence_count = \"trl\"",
           "sequence_count: has no effect");

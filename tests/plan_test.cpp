@@ -234,7 +234,7 @@ TEST_CASE("the time of a step is added up from its parts") {
   rates.draw.many_rows = {4, 4, 4};
   rates.train.backward_batch = {0, 2, 3};
   rates.train.forward_head = {0.5, 1, 2};
-  const StepTime time = step_time(job, PlanSettings(*config), rates);
+  const StepTime time = step_time(job, PlanSettings(*config), rates, 1);
   // Two updates of one micro-batch each; old log-probabilities need a pass of their own.
   CHECK(time.microbatches == 1);
   CHECK(time.backward.middle == doctest::Approx(2 * 2));
@@ -244,6 +244,10 @@ TEST_CASE("the time of a step is added up from its parts") {
   CHECK(time.decoding.low == doctest::Approx(20 * 4.0));
   CHECK(time.decoding.middle == doctest::Approx(30 * (1 + 3 * 5.0 / 9)));
   CHECK(time.all().middle == doctest::Approx(time.decoding.middle + time.forward.middle + 4));
+  // A cache for 6 of them: twice the passes, and half the rows.
+  const StepTime small = step_time(job, PlanSettings(*config), rates, 0.5);
+  CHECK(small.decoding.low == doctest::Approx(40 * (1 + 3 * 3.0 / 9)));
+  CHECK(step_time(job, PlanSettings(*config), rates, 0.001).passes == 12 * 20 + 10);
 }
 
 }  // namespace

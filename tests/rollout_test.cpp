@@ -500,6 +500,9 @@ TEST_CASE("rollout rows: written, read back, indexed; bad rows are named") {
   CHECK(message("{\"group\":0,\"num_tokens\":2.7}").find("2.7 is not an integer of") !=
         std::string::npos);
   CHECK(message("{\"num_tokens\":2}").find("has no group") != std::string::npos);
+  for (const std::string bad : {"5.0", "1e39", "-1e39"})
+    CHECK(message(cat("{\"group\":0,\"response_ids\":[1],\"logprobs\":[", bad, "]}"))
+              .find("is not the logarithm of a probability") != std::string::npos);
   const auto row = [](int group, const char* answer) {
     return cat("{\"group\":", group, ",\"num_tokens\":2,\"answer\":\"", answer, "\"}\n");
   };

@@ -412,6 +412,16 @@ TEST_CASE("activation checkpointing changes no bit of a run, warm start included
   }
 }
 
+TEST_CASE("moments of another optimizer are no moments of this one") {
+  const Job job;
+  const std::string bytes = "trainer.optimizer=adamw_8bit", floats = "trainer.optimizer=adamw";
+  for (const auto& [first, second] : {std::pair(bytes, floats), std::pair(floats, bytes)}) {
+    job.run(first, {first, "run.steps=1"});
+    CHECK(usage_error([&] { job.run(first, {second}); }).find("another trainer.optimizer") !=
+          std::string::npos);
+  }
+}
+
 TEST_CASE("replay names what it cannot use") {
   const Job job;
   job.run("run", {"log.rollouts.token_fields=false", "run.steps=1"});
@@ -441,6 +451,10 @@ TEST_CASE("replay names what it cannot use") {
         std::string::npos);
   CHECK(problem(rows(row(1, "\"response_ids\":[2]"))).find("has no stored reward; use --rescore") !=
         std::string::npos);
+  const std::string parts = "\"response_ids\":[2],\"rewards\":{\"accuracy\":1}";
+  CHECK(problem(rows(row(1, parts))).find("has no stored reward; use --rescore") !=
+        std::string::npos);
+  CHECK(problem(rows(row(1, parts + ",\"abstained\":{\"format\":\"why\"}"))).empty());
   CHECK(problem(rows(row(1, "\"response_ids\":[99],\"reward\":1.0")))
             .find("group 0 of step 1: token id 99 is outside the model's vocabulary, 0 to ") !=
         std::string::npos);
@@ -452,6 +466,11 @@ TEST_CASE("replay names what it cannot use") {
   options.rollouts = {file};
   CHECK(usage_error([&] { job.again("run", options); }).find("already holds a run") !=
         std::string::npos);
+  // A call that fails before its first step leaves the folder to the next one.
+  options.rollouts = {job.path("nowhere.jsonl").string()};
+  CHECK(!usage_error([&] { job.again("again", options); }).empty());
+  options.rollouts = {rows(row(1, good))};
+  job.again("again", options);
 }
 
 }  // namespace

@@ -37,12 +37,14 @@ struct Plan {
 std::vector<Effect> effects_of(const Plan& plan, const PlanSettings& settings, StepMeter& meter) {
   std::vector<Effect> out;
   for (PlanChange& change : smaller_settings(plan.job, settings, plan.base, plan.budget)) {
-    const int64_t peak = plan_memory(plan.job, change.settings, plan.base, plan.budget).peak();
-    const double seconds =
-        plan.memory.has[kLearning]
-            ? step_time(plan.job, change.settings, meter.rates(change.settings)).all().middle
-            : 0;
-    out.push_back({std::move(change), peak, seconds});
+    const MemoryPlan memory = plan_memory(plan.job, change.settings, plan.base, plan.budget);
+    const double seconds = plan.memory.has[kLearning]
+                               ? step_time(plan.job, change.settings, meter.rates(change.settings),
+                                           memory.cache_room())
+                                     .all()
+                                     .middle
+                               : 0;
+    out.push_back({std::move(change), memory.peak(), seconds});
   }
   std::stable_sort(out.begin(), out.end(),
                    [](const Effect& a, const Effect& b) { return a.step_s < b.step_s; });
@@ -167,8 +169,7 @@ void print_memory(const Plan& plan) {
   std::printf("\n");
   if (plan.memory.cache_pages < plan.memory.cache_pages_wanted)
     std::printf("the key-value cache has room for %.0f %% of the responses that may run\n",
-                100.0 * static_cast<double>(plan.memory.cache_pages) /
-                    static_cast<double>(plan.memory.cache_pages_wanted));
+                100 * plan.memory.cache_room());
   if (plan.memory.releases_activations)
     std::printf("activations are given back after every step: rollouts would lack the memory\n");
 }
@@ -248,7 +249,7 @@ void plan_command(const PlanOptions& options) {
   plan.memory = plan_memory(job, plan.settings, plan.base, plan.budget);
   StepMeter meter(job);
   if (plan.memory.has[kLearning]) {
-    plan.time = step_time(job, plan.settings, meter.rates(plan.settings));
+    plan.time = step_time(job, plan.settings, meter.rates(plan.settings), plan.memory.cache_room());
     plan.largest = largest_microbatch(job, plan.settings, plan.base, plan.budget);
   }
   if (plan.memory.peak() > plan.budget) find_changes(plan, meter);

@@ -1,6 +1,7 @@
 // The program: parses the command line, runs a command, turns errors into exit codes.
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <new>
 
@@ -15,6 +16,19 @@
 
 namespace vernier {
 namespace {
+
+// CLI::Range takes "nan", of which no comparison holds.
+CLI::Validator within(double low, double high) {
+  const CLI::Range range(low, high);
+  return CLI::Validator(
+      [range](std::string& text) {
+        double value = 0;
+        if (CLI::detail::lexical_cast(text, value) && std::isnan(value))
+          return cat(text, " is not a number");
+        return range(text);
+      },
+      range.get_description());
+}
 
 enum ExitCode { kDone = 0, kFailed = 1, kUsage = 2, kRequeue = 75 };
 
@@ -45,11 +59,11 @@ void add_plan(CLI::App& app, PlanOptions& options) {
   command
       ->add_option("--memory", options.memory_gb,
                    "GB to fit into; that of the machine if not given")
-      ->check(CLI::Range(1e-3, 1e6));
+      ->check(within(1e-3, 1e6));
   command
       ->add_option("--mean-length", options.mean_length,
                    "tokens of a response; rollout.max_completion_length if not given")
-      ->check(CLI::Range(1.0, 1e8));
+      ->check(within(1.0, 1e8));
   command->add_flag("--json", options.json, "one JSON object in place of tables");
   command->callback([&options] { plan_command(options); });
 }
@@ -94,7 +108,7 @@ void add_ending(CLI::App* command, DrawOptions& options) {
   command
       ->add_option("--repetition-penalty", options.sampling.repetition_penalty,
                    "over the ids of prompt and response; 1: none")
-      ->check(CLI::Range(0.01, 100.0));
+      ->check(within(0.01, 100.0));
   each(command->add_option("--logit-bias", options.logit_bias,
                            "ID=BIAS, added to the logit of a token id; may come again"));
   each(command->add_option("--stop", options.stop,
@@ -142,14 +156,14 @@ void add_drawing(CLI::App* command, DrawOptions& options) {
       ->add_option("--max-completion-length", options.max_completion_length,
                    "tokens of a response; 0: what the model has room for, 256 at most")
       ->check(CLI::Range(0, 1 << 24));
-  CLI::Option* temperature = command->add_option("--temperature", options.sampling.temperature)
-                                 ->check(CLI::Range(0.0, 100.0));
+  CLI::Option* temperature =
+      command->add_option("--temperature", options.sampling.temperature)->check(within(0.0, 100.0));
   CLI::Option* top_k = command->add_option("--top-k", options.sampling.top_k, "0: all")
                            ->check(CLI::Range(0, 1 << 24));
   CLI::Option* top_p =
-      command->add_option("--top-p", options.sampling.top_p)->check(CLI::Range(1e-6, 1.0));
+      command->add_option("--top-p", options.sampling.top_p)->check(within(1e-6, 1.0));
   CLI::Option* min_p =
-      command->add_option("--min-p", options.sampling.min_p)->check(CLI::Range(0.0, 1.0));
+      command->add_option("--min-p", options.sampling.min_p)->check(within(0.0, 1.0));
   add_ending(command, options);
   command->add_option("--seed", options.seed)->check(CLI::NonNegativeNumber);
   command->add_option("--limit", options.limit, "use the first so many prompts; 0: all")
@@ -204,7 +218,7 @@ void add_endpoint(CLI::App& app, EndpointOptions& options) {
   command
       ->add_option("--kv-cache-gb", options.kv_cache_gb,
                    "most memory of the key-value cache in GB; 0: half of what the machine has free")
-      ->check(CLI::Range(0.0, 1e6));
+      ->check(within(0.0, 1e6));
   command->add_option("--weights", options.weights, "format that responses are drawn with")
       ->capture_default_str()
       ->check(CLI::IsMember({"fp32", "bf16", "int8"}));
@@ -236,7 +250,7 @@ void add_convert(CLI::App& app, ConvertOptions& options) {
                    "f32, f16, bf16, in GGUF also q8_0; that of most weights if not given")
       ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0"}));
   command->add_option("--shard-gb", options.shard_gb, "most GB (10^9 bytes) of a safetensors file")
-      ->check(CLI::Range(1e-6, 1e6));
+      ->check(within(1e-6, 1e6));
   command->callback([&options] { convert_command(options); });
 }
 
@@ -275,8 +289,7 @@ void add_text(CLI::App& app, Options& options) {
 
   command = app.add_subcommand("logprobs", "log-probability of every token of texts or ids");
   add_model(command, options.logprobs);
-  command->add_option("--temperature", options.logprobs_temperature)
-      ->check(CLI::Range(1e-3, 100.0));
+  command->add_option("--temperature", options.logprobs_temperature)->check(within(1e-3, 100.0));
   command
       ->add_option("--device", options.logprobs_device,
                    "cpu, or cuda in a build of the cuda preset")

@@ -81,10 +81,11 @@ void write_manifest(const fs::path& folder) {
 
 void read_moment(const SafetensorsFile& file, const char* name, const at::Tensor& out) {
   const TensorInfo* tensor = file.find(name);
-  if (tensor != nullptr && tensor->dtype != dtype_of(out))
-    fail(file.path(), ": tensor '", name, "' is ", name_of(tensor->dtype), ", the optimizer's is ",
+  if (tensor == nullptr || tensor->dtype != dtype_of(out))
+    fail(file.path(), ": tensor '", name, "' is ",
+         tensor == nullptr ? "not there" : name_of(tensor->dtype), ", the optimizer's is ",
          name_of(dtype_of(out)), ": the run was made with another trainer.optimizer");
-  if (tensor == nullptr || tensor->numel() != out.numel())
+  if (tensor->numel() != out.numel())
     fail(file.path(), ": tensor '", name, "' does not fit this model");
   if (out.is_cpu()) return file.read_bytes(*tensor, out.data_ptr());
   const at::Tensor here = at::empty(out.sizes(), out.options().device(at::kCPU));

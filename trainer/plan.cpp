@@ -189,6 +189,11 @@ BatchSize PlannedJob::largest_demonstrations(int64_t max_tokens) const {
   return out;
 }
 
+double MemoryPlan::cache_room() const {
+  if (cache_pages >= cache_pages_wanted) return 1;
+  return static_cast<double>(cache_pages) / static_cast<double>(cache_pages_wanted);
+}
+
 int64_t MemoryPlan::of(Phase phase) const {
   int64_t sum = 0;
   for (const MemoryKind& kind : kinds) sum += kind.bytes[phase];

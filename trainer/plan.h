@@ -104,6 +104,8 @@ struct MemoryPlan {
   bool releases_activations = false;           // after every step, since the rollouts lack memory
   int64_t cache_pages = 0, cache_pages_wanted = 0;
 
+  /// Share of the responses that may run at a time that the key-value cache has pages for.
+  double cache_room() const;
   int64_t of(Phase phase) const;
   /// Of the phase that holds most.
   int64_t peak() const;

@@ -46,8 +46,10 @@ void save_gradient(Decoder& decoder, const fs::path& path) {
 
 class Replay {
  public:
-  Replay(const RunConfig& config, RunFolder& folder, const ReplayOptions& options)
+  Replay(const RunConfig& config, const std::string& effective, RunFolder& folder,
+         const ReplayOptions& options)
       : config_(config),
+        effective_(effective),
         folder_(folder),
         options_(options),
         trainee_(load_trainee(config, std::nullopt)),
@@ -64,7 +66,6 @@ class Replay {
   }
 
   void go() {
-    folder_.open_metrics(trainee_.progress);
     for (const std::string& given : options_.rollouts) {
       const std::vector<std::string> files =
           fs::is_directory(given) ? files_of(given) : std::vector<std::string>{given};
@@ -99,7 +100,10 @@ class Replay {
   void check(const Group& group, const std::string& where) const {
     const ModelSpec& spec = trainee_.model.decoder->spec();
     for (const Response& response : group.responses) {
-      if (!options_.rescore && !response.reward && response.rewards.empty())
+      // One that nothing could score says which part abstained.
+      if (!options_.rescore && !response.reward &&
+          std::ranges::all_of(response.rewards,
+                              [](const RewardPart& part) { return part.abstained.empty(); }))
         fail(where, ": sample ", response.sample, " has no stored reward; use --rescore");
       const int64_t tokens = std::ssize(group.prompt.ids) + response.num_tokens;
       if (tokens > spec.longest())
@@ -126,6 +130,10 @@ class Replay {
     learner_.credit(std::span(open_.groups).first(open_.kept), metrics);
     learner_.update(open_.groups, open_.kept, metrics);
     metrics.set("time/step", clock.seconds());
+    if (progress.step == 0) {  // not before: a call that fails leaves the folder to the next one
+      folder_.write_config(effective_);
+      folder_.open_metrics(progress);
+    }
     folder_.write_metrics(metrics);
     ++progress.step;
     progress.algorithm = config_.algorithm->state();
@@ -154,6 +162,7 @@ class Replay {
   }
 
   const RunConfig& config_;
+  const std::string& effective_;
   RunFolder& folder_;
   const ReplayOptions& options_;
   Trainee trainee_;
@@ -176,9 +185,8 @@ void replay(const ReplayOptions& options) {
   if (fs::exists(folder.path() / "metrics.jsonl") || !list_checkpoints(folder.path()).empty())
     fail("replay: ", folder.path().string(),
          " already holds a run; choose a new folder with --run");
-  Replay run(*config, folder, options);
-  folder.write_config(file.effective());
-  run.go();
+  const std::string effective = file.effective();
+  Replay(*config, effective, folder, options).go();
   log::end_progress();
 }
 

@@ -18,10 +18,11 @@ Seconds pass_time(const DrawRates& rates, double rows, double seen) {
 // Responses that all have the mean length take the fewest passes. Where it is below the limit some
 // will reach that, and the last passes have few rows.
 void add_decoding(const PlannedJob& job, const PlanSettings& settings, const StepRates& rates,
-                  StepTime& out) {
+                  double cache_room, StepTime& out) {
   const PlannedDraw& rollout = *job.rollout();
   const auto sequences = static_cast<double>(rollout.sequences);
-  const double running = static_cast<double>(std::min(settings.max_running, rollout.sequences));
+  const auto wanted = static_cast<double>(std::min(settings.max_running, rollout.sequences));
+  const double running = std::max(1.0, wanted * cache_room);  // the others wait for pages
   const auto limit = static_cast<double>(job.config().rollout.max_completion_length);
   const double even = sequences * rollout.mean_length / running;
   const double long_tail = even + limit - rollout.mean_length;
@@ -36,11 +37,12 @@ void add_decoding(const PlannedJob& job, const PlanSettings& settings, const Ste
 
 }  // namespace
 
-StepTime step_time(const PlannedJob& job, const PlanSettings& settings, const StepRates& rates) {
+StepTime step_time(const PlannedJob& job, const PlanSettings& settings, const StepRates& rates,
+                   double cache_room) {
   StepTime out;
   if (!job.rollout()) return out;
   const RunConfig& config = job.config();
-  add_decoding(job, settings, rates, out);
+  add_decoding(job, settings, rates, cache_room, out);
   const auto prompts = static_cast<double>(job.rollout()->sequences) /
                        static_cast<double>(job.rollout()->num_generations);
   out.prompts = rates.draw.prompt_token * (prompts * job.rollout()->mean_prompt) + rates.draw.pack;

@@ -14,6 +14,8 @@ struct StepTime {
 
   Seconds all() const { return prompts + decoding + forward + backward + optimizer; }
 };
-StepTime step_time(const PlannedJob& job, const PlanSettings& settings, const StepRates& rates);
+/// `cache_room`: MemoryPlan::cache_room() of the same settings.
+StepTime step_time(const PlannedJob& job, const PlanSettings& settings, const StepRates& rates,
+                   double cache_room);
 
 }  // namespace vernier

@@ -477,12 +477,14 @@ void Binder::list(std::string_view key, std::vector<int64_t>& field, int64_t low
   read_list(key, field, low, high, doc);
 }
 
-void Binder::texts(std::string_view key, std::vector<std::string>& field,
+bool Binder::texts(std::string_view key, std::vector<std::string>& field,
                    const std::vector<std::string>& allowed, std::string_view doc) {
+  bool taken = true;
   const std::string one = allowed.empty() ? "text" : join(allowed, " | ");
   if (const auto* node = static_cast<const toml::node*>(find(key))) {
     const auto* values = node->as_array();
     std::vector<std::string> read;
+    taken = false;
     if (values == nullptr) {
       wrong_type(key, cat("a list of ", one));
     } else {
@@ -499,10 +501,12 @@ void Binder::texts(std::string_view key, std::vector<std::string>& field,
         else
           read.push_back(value->get());
       }
-      if (read.size() == values->size()) field = std::move(read);
+      taken = read.size() == values->size();
+      if (taken) field = std::move(read);
     }
   }
   record(key, toml_value(field), cat("list of ", one), doc);
+  return taken;
 }
 
 void Binder::by_id(std::string_view key, std::map<int64_t, double>& field, double low, double high,

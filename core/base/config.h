@@ -46,8 +46,9 @@ class Binder {
             std::string_view doc);
   void list(std::string_view key, std::vector<int64_t>& field, int64_t low, int64_t high,
             std::string_view doc);
-  /// A list of texts; where `allowed` has any, of those alone. None comes twice.
-  void texts(std::string_view key, std::vector<std::string>& field,
+  /// A list of texts; where `allowed` has any, of those alone. None comes twice. False where the
+  /// list is refused.
+  bool texts(std::string_view key, std::vector<std::string>& field,
              const std::vector<std::string>& allowed, std::string_view doc);
   /// A table from token ids to numbers: { "1234" = -2.5 }.
   void by_id(std::string_view key, std::map<int64_t, double>& field, double low, double high,
