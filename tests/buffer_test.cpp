@@ -38,7 +38,12 @@ TEST_CASE("memory of a buffer that is gone is the system's again, while its neig
     std::fill_n(large.as<char>(), kLarge, 'x');
     std::fill_n(kept.emplace_back(size_t{1} << 16).as<char>(), 1 << 16, 'x');
   }
-  CHECK(resident_memory() - before < static_cast<int64_t>(kLarge));
+  const int64_t grown = resident_memory() - before;
+#ifdef __SANITIZE_THREAD__  // keeps four bytes or more of its own for each that was touched
+  CHECK(grown < static_cast<int64_t>(20 * kLarge));
+#else
+  CHECK(grown < static_cast<int64_t>(kLarge));
+#endif
 }
 
 TEST_CASE("a pool gives back what came back, and keeps what is held") {
