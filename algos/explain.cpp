@@ -20,8 +20,10 @@ GroupTable without_length(const Algorithm& algorithm, GroupTable out,
       channel.value[i] = 0;
     }
   }
-  if (algorithm.pressure() && !out.length.empty())
-    std::fill(out.length.begin(), out.length.end(), out.length.front());
+  if (!algorithm.pressure()) return out;
+  const int64_t longest = std::ranges::max(out.length);
+  for (int64_t& length : out.length)
+    if (length > 0) length = longest;  // one without a token has no part in it
   return out;
 }
 
@@ -32,21 +34,25 @@ Json number_or_null(double value) { return std::isfinite(value) ? Json(value) : 
 Json explain_pushes(const Algorithm& algorithm, const GroupTable& table,
                     const GroupTable& as_sampled, std::span<const std::string> length_parts) {
   ensure(table.offsets == as_sampled.offsets, "the same responses");
-  const Credit push = algorithm.credit(table);
-  const Credit rest = algorithm.credit(without_length(algorithm, as_sampled, length_parts));
+  if (table.size() == 0) return Json::array();
+  const std::vector<double> advantage = algorithm.credit(table).response;
+  const std::vector<double> other =
+      algorithm.credit(without_length(algorithm, as_sampled, length_parts)).response;
   Json out = Json::array();
   for (size_t i = 0; i < table.size(); ++i) {
     Json parts = Json::object();
     for (const RewardChannel& channel : table.channels)
       parts[channel.name] = number_or_null(channel.weight * channel.value[i]);
+    const double push = table.active[i] != 0 ? advantage[i] : 0;
+    const double rest = as_sampled.active[i] != 0 ? other[i] : 0;
     Json warnings = Json::array();
-    if (as_sampled.correct[i] == 1 && push.response[i] < 0)
-      warnings.push_back(rest.response[i] < 0 ? "right answer pushed down"
-                                              : "right answer pushed down by its length");
+    if (as_sampled.correct[i] == 1 && push < 0)
+      warnings.push_back(rest < 0 ? "right answer pushed down"
+                                  : "right answer pushed down by its length");
     out.push_back({{"parts", parts},
                    {"reward", number_or_null(table.reward[i])},
-                   {"push", push.response[i]},
-                   {"due_to_length", push.response[i] - rest.response[i]},
+                   {"push", push},
+                   {"due_to_length", push - rest},
                    {"warnings", warnings}});
   }
   return out;

@@ -12,7 +12,7 @@ namespace vernier {
 ///
 ///   parts           the reward's parts, weight times value; null where one abstained
 ///   reward          their sum; null without one
-///   push            the advantage
+///   push            the advantage; 0 of a response that does not enter the loss
 ///   due_to_length   push less the push without length: of `as_sampled`, the same responses without
 ///                   the transforms that act by length, with the parts named in `length_parts` at
 ///                   0, and for algorithms that reward length themselves with all lengths equal

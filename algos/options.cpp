@@ -238,18 +238,19 @@ void PolicyGradientOptions::bind_correction(Binder& config) {
 
 void PolicyGradientOptions::bind_rejection(Binder& config) {
   CorrectionOptions& c = correction;
-  const bool known =
+  bool taken =
       config.texts("rejection", c.rejection, rejection_rules(),
                    "rules that leave tokens or responses out, all of which must let them pass");
-  config.list("rejection_high", c.rejection_high, 0.0, 1e9,
-              "bound of each rule: of a ratio for k1, of the divergence for k2 and k3");
-  config.list("rejection_low", c.rejection_low, 0.0, 1e9,
-              "lower bounds of the k1 rules, in order; none: 1 / rejection_high");
+  taken &= config.list("rejection_high", c.rejection_high, 0.0, 1e9,
+                       "bound of each rule: of a ratio for k1, of the divergence for k2 and k3");
+  taken &= config.list("rejection_low", c.rejection_low, 0.0, 1e9,
+                       "lower bounds of the k1 rules, in order; none: 1 / rejection_high");
   config.choice("rejection_denominator", c.rejection_denominator, {"areal", "verl"},
                 "the loss is divided by all tokens (AReaL), or by those that are left (verl)");
-  if (!known) return;
+  if (!taken) return;  // what is wrong with a list has been said
   for (const char* key : {"rejection_high", "rejection_low", "rejection_denominator"})
     config.only_if(key, !c.rejection.empty(), "no rule in rejection");
+  if (c.rejection.empty()) return;
   if (c.rejection_high.size() != c.rejection.size())
     return config.error("rejection_high", cat("has ", c.rejection_high.size(), " numbers for the ",
                                               c.rejection.size(), " rules of rejection"));
@@ -261,7 +262,7 @@ void PolicyGradientOptions::bind_rejection(Binder& config) {
   for (size_t i = 0; i < c.rejection.size(); ++i) {
     if (!bounds_ratio(c.rejection[i])) continue;
     const double low = c.low_of_ratio(i, next++), high = c.rejection_high[i];
-    if (!(low <= high))
+    if (!(low <= high && high > 0))
       config.error(c.rejection_low.empty() ? "rejection_high" : "rejection_low",
                    cat("leaves ", c.rejection[i], " no ratio from ", low, " to ", high));
   }

@@ -270,12 +270,21 @@ std::vector<std::pair<std::string, double>> ScoringChain::score(Group& group, bo
 
 void ScoringChain::score_as_sampled(Group& group) const { score(group, false, false); }
 
+bool ScoringChain::transforms_by_length() const {
+  return std::ranges::any_of(transforms_, [](const NamedTransform& named) {
+    return named.transform->depends_on_length();
+  });
+}
+
 std::vector<std::pair<std::string, double>> ScoringChain::score(Group& group, bool explain,
                                                                 bool by_length) const {
   for (Response& response : group.responses) {
     response.explain = explain ? "[]" : "";
     response.masked = false;
+    const std::optional<bool> before_cut =
+        response.raw_num_tokens > response.num_tokens ? response.sampled_correct : std::nullopt;
     set_verdict(group.prompt, response, false);
+    if (!by_length && before_cut) force(group.prompt, response, *before_cut);
     response.sampled_correct = response.correct;
   }
   std::vector<size_t> all(group.responses.size());

@@ -114,8 +114,11 @@ class ScoringChain {
   /// Returns the transforms' numbers. Throws UsageError where the row's rule or answer is unusable.
   std::vector<std::pair<std::string, double>> score(Group& group, bool explain) const;
 
-  /// The same without the transforms that depend on length.
+  /// The same without the transforms that depend on length. Of a response that was stored cut only
+  /// the verdict can be that of before.
   void score_as_sampled(Group& group) const;
+  /// Whether there are any.
+  bool transforms_by_length() const;
 
   bool has_rewards() const { return !rewards_.empty(); }
 

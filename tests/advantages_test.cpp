@@ -1,4 +1,6 @@
 // Advantage estimators against golden values.
+#include "algos/advantages.h"
+
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -278,6 +280,34 @@ TEST_CASE("no estimator gives an abstention an advantage, or lets it change the 
   }
 }
 
+TEST_CASE("an estimator says whether other groups of the step change a group's advantages") {
+  const auto alone = table_of({{1, 0, 0.5}}, {4, 2, 3});
+  GroupTable both = table_of({{1, 0, 0.5}, {2, 0, 0, -1}}, {4, 2, 3, 5, 1, 2, 6});
+  const auto with_channels = [](GroupTable table) {
+    table.channels = {{"all", 1, table.reward}};
+    table.greedy.assign(static_cast<size_t>(table.groups()), 0.25);
+    table.old.clear();
+    for (const int64_t length : table.length) table.old.emplace_back(length, -1.0);
+    table.square_mass = table.old;
+    for (Doubles& row : table.square_mass) std::fill(row.begin(), row.end(), 0.5);
+    return table;
+  };
+  std::vector<std::string> keys = {"scale_rewards = \"batch\"", "scale_rewards = \"none\""};
+  for (const std::string& name : advantage_estimators())
+    keys.push_back(cat("advantage = \"", name, "\""));
+  int64_t spanning = 0;
+  for (const std::string& key : keys) {
+    CAPTURE(key);
+    const auto algorithm = make("grpo", key, 100);
+    const Doubles one = algorithm->credit(with_channels(alone)).response;
+    const Doubles two = algorithm->credit(with_channels(both)).response;
+    const bool same = std::equal(one.begin(), one.end(), two.begin());
+    CHECK(algorithm->credit_spans_step() == !same);
+    spanning += same ? 0 : 1;
+  }
+  CHECK(spanning == 5);
+}
+
 TEST_CASE("what pushes a response, and what of it is due to length") {
   GroupTable table;
   // Right and long: the penalty makes its reward the lowest but one.
@@ -296,6 +326,16 @@ TEST_CASE("what pushes a response, and what of it is due to length") {
   CHECK(std::abs(lengthy["parts"]["penalty"].get<double>() + 0.9) < 1e-12);
   CHECK(lengthy["warnings"] == Json({"right answer pushed down by its length"}));
   for (const size_t i : {0U, 2U, 3U}) CHECK(found[i]["warnings"].empty());
+  // A mask takes the push away; a cut made the answer wrong.
+  GroupTable cut = table;
+  cut.active[0] = 0;
+  cut.correct[2] = 0;
+  cut.reward[2] = -1;
+  const Json changed = explain_pushes(*algorithm, cut, table, {});
+  CHECK(changed[0]["push"] == 0);
+  CHECK(changed[0]["due_to_length"].get<double>() < 0);
+  CHECK(changed[0]["warnings"].empty());
+  CHECK(changed[2]["warnings"] == Json({"right answer pushed down by its length"}));
   // Of drpo the length weights are the part.
   for (double& value : table.mean_logprob) value = -0.3;
   const auto drpo = make("drpo", "lambda = 0.1", 100);

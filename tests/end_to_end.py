@@ -623,6 +623,16 @@ class Offline(Case):
         self.assertAlmostEqual(out[0]["advantage"], 4 * 0.75)
         self.assertEqual(out[5]["advantage"], 0)
         self.assertEqual(out[5]["explain"][-1], {"step": "filter", "dropped": "flat"})
+        for row in rows[:8]:  # a run draws more than a step takes
+            row["score"], row["dropped"] = row["sample"] % 2, "surplus" if row["group"] == 1 else None
+        out = self.score(config + '[rollout.filter]\nrule = "spread"\nmetric = "reward"\n', rows)
+        self.assertEqual([row["dropped"] for row in out], [None] * 4 + ["surplus"] * 4 + [None] * 2)
+        self.assertAlmostEqual(out[1]["advantage"], 2 * 0.5)
+        rows = rows[:4] + rows[8:] + rows[4:8]
+        rollouts = self.write("r.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        done = run("score", self.folder / "c.toml", "--rollouts", rollouts, "--out", "-")
+        self.assert_exit(done, 2)
+        self.assertIn("group 1 of step 1 comes after other steps", done.stderr)
 
     def test_dot_golden(self):
         *_, smoke = Smoke("test_smoke_learns").reference()
@@ -649,6 +659,11 @@ class Offline(Case):
         self.assertEqual(pushes[15]["warnings"], ["right answer pushed down by its length"])
         self.assertAlmostEqual(pushes[0]["due_to_length"], 0.249999, 6)
         self.assertEqual(pushes[0]["warnings"], [])
+        # Stored as it was cut: the verdict of before is known.
+        out[15]["sampled_correct"] = True
+        again = self.score(f'[model]\npath = "{smoke / "checkpoint-0"}"\n[rollout]\nnum_generations = 16\n'
+                           '[[reward]]\ntype = "accuracy"\n[[transform]]\ntype = "dot"\n', out)
+        self.assertEqual(again[15]["explain"][-1]["warnings"], ["right answer pushed down by its length"])
         self.assertAlmostEqual(dot["mu"], 243.75)
         self.assertAlmostEqual(dot["sigma"], 175.333016, 5)
         self.assertEqual(dot["T"], 769)

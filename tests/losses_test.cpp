@@ -356,6 +356,8 @@ TEST_CASE("keys that a loss or an advantage does not read are refused") {
   refused("grpo", rule + "rejection_high = [0.1, 2]\nrejection_low = [3]",
           "rejection_low: leaves seq_sum_k1 no ratio from 3 to 2");
   refused("grpo", rule + "rejection_high = [0.1, 0]", "rejection_high: leaves seq_sum_k1 no ratio");
+  refused("grpo", rule + "rejection_high = [0.1, 0]\nrejection_low = [0]",
+          "rejection_low: leaves seq_sum_k1 no ratio");
   const std::string twice = message("grpo",
                                     "rejection = [\"token_k1\", \"token_k1\"]\n"
                                     "rejection_high = [2, 2]");

@@ -248,6 +248,14 @@ TEST_CASE("the time of a step is added up from its parts") {
   const StepTime small = step_time(job, PlanSettings(*config), rates, 0.5);
   CHECK(small.decoding.low == doctest::Approx(40 * (1 + 3 * 3.0 / 9)));
   CHECK(step_time(job, PlanSettings(*config), rates, 0.001).passes == 12 * 20 + 10);
+
+  MemoryPlan memory;
+  memory.cache_pages = 30;
+  memory.cache_pages_wanted = 100;
+  memory.cache_pages_in_use = 30;
+  CHECK(memory.cache_room() == 1);
+  memory.cache_pages_in_use = 40;
+  CHECK(memory.cache_room() == doctest::Approx(0.75));
 }
 
 }  // namespace

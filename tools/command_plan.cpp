@@ -168,8 +168,11 @@ void print_memory(const Plan& plan) {
     std::printf(", but only %s MB are free now", megabytes(free).c_str());
   std::printf("\n");
   if (plan.memory.cache_pages < plan.memory.cache_pages_wanted)
-    std::printf("the key-value cache has room for %.0f %% of the responses that may run\n",
-                100 * plan.memory.cache_room());
+    std::printf(
+        "the key-value cache has room for %.0f %% of the responses that may run, at their "
+        "longest\n",
+        100.0 * static_cast<double>(plan.memory.cache_pages) /
+            static_cast<double>(plan.memory.cache_pages_wanted));
   if (plan.memory.releases_activations)
     std::printf("activations are given back after every step: rollouts would lack the memory\n");
 }

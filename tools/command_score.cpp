@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <set>
 
 #include "algos/explain.h"
 #include "core/base/errors.h"
@@ -30,19 +31,28 @@ std::shared_ptr<const Tokenizer> tokenizer_of(const RunConfig& config) {
 class Scorer {
  public:
   Scorer(const RunConfig& config, Output& output, bool explain)
-      : config_(config), output_(output), explain_(explain) {}
+      : config_(config),
+        output_(output),
+        explain_(explain),
+        keeps_sampled_(explain && config.chain.transforms_by_length()) {}
 
   // Where advantages are normalised over a step its groups are needed together.
-  void take(Group&& group) {
+  void take(Group&& group, const std::string& path) {
     const Algorithm& algorithm = *config_.algorithm;
-    if (!open_.empty() && (!algorithm.credit_spans_step() || open_.front().step != group.step))
-      finish();
-    if (explain_) {
+    const bool by_step = algorithm.credit_spans_step();
+    if (!open_.empty() && (!by_step || open_.front().step != group.step)) finish();
+    if (by_step && open_.empty() && !steps_.insert(group.step).second)
+      fail(path, ": group ", group.id, " of step ", group.step,
+           " comes after other steps; advantages are normalised over a step: sort the rows by it");
+    if (keeps_sampled_) {
       as_sampled_.push_back(group);
       config_.chain.score_as_sampled(as_sampled_.back());
     }
     config_.chain.score(group, explain_);
+    // What was more than the step took is known from the run alone.
+    const bool surplus = config_.filter.rule != "all" && group.dropped == "surplus";
     group.dropped = config_.filter.drop_cause(group, algorithm.uses_channels());
+    if (surplus && group.dropped.empty()) group.dropped = "surplus";
     for (Response& response : group.responses) response.advantage = 0;
     open_.push_back(std::move(group));
   }
@@ -55,7 +65,7 @@ class Scorer {
       dropped.push_back(!open_[g].dropped.empty());
       if (dropped.back()) continue;
       trained.push_back(std::move(open_[g]));
-      if (explain_) as_sampled.push_back(std::move(as_sampled_[g]));
+      if (keeps_sampled_) as_sampled.push_back(std::move(as_sampled_[g]));
     }
     const std::vector<Json> steps = credit(trained, as_sampled);
     size_t next = 0, place = 0;
@@ -82,7 +92,8 @@ class Scorer {
     for (Group& group : groups)
       for (Response& response : group.responses) response.advantage = advantages[place++];
     if (!explain_) return out;
-    const Json pushes = explain_pushes(algorithm, table, make_table(as_sampled, by_channel),
+    const Json pushes = explain_pushes(algorithm, table,
+                                       keeps_sampled_ ? make_table(as_sampled, by_channel) : table,
                                        config_.chain.length_rewards());
     for (size_t g = 0; g < groups.size(); ++g) {
       const Json step = parse_json(algorithm.explain(table, static_cast<int64_t>(g)), "explain");
@@ -120,8 +131,9 @@ class Scorer {
 
   const RunConfig& config_;
   Output& output_;
-  bool explain_;
+  bool explain_, keeps_sampled_;
   std::vector<Group> open_, as_sampled_;  // of one step, or one group
+  std::set<int64_t> steps_;
 };
 
 }  // namespace
@@ -141,7 +153,7 @@ void score_command(const std::vector<std::string>& config_paths,
   bool any = false;
   read_rollouts(rollouts, [&](Group&& group) {
     any = true;
-    scorer.take(std::move(group));
+    scorer.take(std::move(group), rollouts);
   });
   if (!any) fail(rollouts, ": has no row");
   scorer.finish();

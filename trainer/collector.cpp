@@ -82,7 +82,7 @@ Collected Collector::collect(Engine& engine, Metrics& metrics) const {
   const EngineStats before = engine.stats();
   Collected step;
   step.next_prompt = progress.next_prompt;
-  std::map<std::string, double> numbers;  // of the transforms, summed over the groups
+  Numbers numbers;
   double scoring_s = 0;
   int64_t batches = 0, passed = 0;
   while (const int64_t count = filter.next_batch(target, passed, batches, progress.pass_rates)) {
@@ -104,15 +104,18 @@ Collected Collector::collect(Engine& engine, Metrics& metrics) const {
     metrics.set("filter/predicted_factor", filter.predicted_factor(progress.pass_rates));
   add_completion_metrics(step.groups, metrics);
   if (config_.algorithm->needs_greedy()) add_greedy(step.groups, metrics);
-  for (const auto& [name, value] : numbers) metrics.set(name, value);
+  std::map<std::string, double> sums;
+  for (const auto& [group, found] : numbers)
+    for (const auto& [name, value] : found) sums[name] += value;
+  for (const auto& [name, value] : sums) metrics.set(name, value);
   metrics.set("time/rollout", clock.seconds() - scoring_s);
   metrics.set("time/score", scoring_s);
   add_engine_metrics(engine.stats() - before, clock.seconds(), metrics);
   return step;
 }
 
-void Collector::draw(Engine& engine, int64_t count, Collected& step,
-                     std::map<std::string, double>& numbers, double& scoring_s) const {
+void Collector::draw(Engine& engine, int64_t count, Collected& step, Numbers& numbers,
+                     double& scoring_s) const {
   const int64_t done = trainee_.progress.step, first_id = std::ssize(step.groups);
   std::vector<Prompt> prompts = prompts_.take(step.next_prompt, count);
   for (Prompt& prompt : prompts)
@@ -126,7 +129,7 @@ void Collector::draw(Engine& engine, int64_t count, Collected& step,
         const Clock clock;
         group.id += first_id;
         group.step = done + 1;
-        for (const auto& [name, value] : config_.chain.score(group, false)) numbers[name] += value;
+        numbers[group.id] = config_.chain.score(group, false);
         scoring_s += clock.seconds();
         step.groups.push_back(std::move(group));
       });

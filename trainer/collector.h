@@ -4,6 +4,7 @@
 #include <atomic>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/metrics/metrics.h"
@@ -41,7 +42,10 @@ class Collector {
   Collected collect(Engine& engine, Metrics& metrics) const;
 
  private:
-  void draw(Engine& engine, int64_t count, Collected& step, std::map<std::string, double>& numbers,
+  // Numbers of the transforms, by group: what is summed must not depend on which was done first.
+  using Numbers = std::map<int64_t, std::vector<std::pair<std::string, double>>>;
+
+  void draw(Engine& engine, int64_t count, Collected& step, Numbers& numbers,
             double& scoring_s) const;
   void draw_greedy(Engine& engine, std::vector<Prompt> prompts, Collected& step,
                    double& scoring_s) const;

@@ -190,8 +190,8 @@ BatchSize PlannedJob::largest_demonstrations(int64_t max_tokens) const {
 }
 
 double MemoryPlan::cache_room() const {
-  if (cache_pages >= cache_pages_wanted) return 1;
-  return static_cast<double>(cache_pages) / static_cast<double>(cache_pages_wanted);
+  if (cache_pages >= cache_pages_in_use) return 1;
+  return static_cast<double>(cache_pages) / static_cast<double>(cache_pages_in_use);
 }
 
 int64_t MemoryPlan::of(Phase phase) const {
@@ -208,7 +208,7 @@ namespace {
 
 // The pages of a cache that serves the evaluations and the steps, and those that are written.
 struct CachePages {
-  int64_t wanted = 0, written = 0;
+  int64_t wanted = 0, written = 0, in_use = 0;
 };
 
 CachePages pages_of(const PlannedJob& job, const PlanSettings& settings) {
@@ -224,6 +224,12 @@ CachePages pages_of(const PlannedJob& job, const PlanSettings& settings) {
         config, draw->sequences, std::llround(draw->mean_prompt), draw->mean_length);
     out.wanted = std::max(out.wanted, wanted);
     out.written = std::max(out.written, std::min(wanted, written));
+  }
+  if (const auto& draw = job.rollout()) {
+    RolloutConfig config = job.config().rollout;
+    config.max_running = settings.max_running;
+    out.in_use = Engine::pages_written(config, std::min(settings.max_running, draw->sequences),
+                                       std::llround(draw->mean_prompt), draw->mean_length);
   }
   return out;
 }
@@ -324,6 +330,7 @@ class MemorySum {
     const double limit =
         gb > 0 ? gb * 1e9 : std::max(0.0, static_cast<double>(budget_ - plan_.of(kLoading)) / 2);
     plan_.cache_pages_wanted = pages.wanted;
+    plan_.cache_pages_in_use = pages.in_use;
     plan_.cache_pages = std::min(pages.wanted, static_cast<int64_t>(limit) / page);
     const int64_t cache = page * std::min(plan_.cache_pages, pages.written);
     add("key-value cache", 0, 0, cache, cache);

@@ -102,9 +102,11 @@ struct MemoryPlan {
   std::vector<MemoryKind> kinds;
   std::array<bool, kPhaseNames.size()> has{};  // phases of the job
   bool releases_activations = false;           // after every step, since the rollouts lack memory
-  int64_t cache_pages = 0, cache_pages_wanted = 0;
+  int64_t cache_pages = 0;                     // of the key-value cache
+  int64_t cache_pages_wanted = 0;  // with which every response that may run could be the longest
+  int64_t cache_pages_in_use = 0;  // by the responses of a step that run together, at their mean
 
-  /// Share of the responses that may run at a time that the key-value cache has pages for.
+  /// Share of those responses that the cache has pages for.
   double cache_room() const;
   int64_t of(Phase phase) const;
   /// Of the phase that holds most.

@@ -100,10 +100,11 @@ class Replay {
   void check(const Group& group, const std::string& where) const {
     const ModelSpec& spec = trainee_.model.decoder->spec();
     for (const Response& response : group.responses) {
-      // One that nothing could score says which part abstained.
-      if (!options_.rescore && !response.reward &&
-          std::ranges::all_of(response.rewards,
-                              [](const RewardPart& part) { return part.abstained.empty(); }))
+      // One that nothing could score says which part abstained; parts alone are enough for some.
+      const bool told = std::ranges::any_of(response.rewards, [&](const RewardPart& part) {
+        return !part.abstained.empty() || config_.algorithm->uses_channels();
+      });
+      if (!options_.rescore && !response.reward && !told)
         fail(where, ": sample ", response.sample, " has no stored reward; use --rescore");
       const int64_t tokens = std::ssize(group.prompt.ids) + response.num_tokens;
       if (tokens > spec.longest())

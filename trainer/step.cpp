@@ -305,7 +305,8 @@ std::string training_speed(Decoder& decoder, const Metrics& metrics) {
   const double peak =
       training_peak_gflops(decoder.weights().device(), decoder.training.precision) / 1e3;
   return out + cat(" at ", fixed(100 * share, 1), " % of ", fixed(peak, peak < 10 ? 2 : 0),
-                   " TFLOP/s (", decoder.adapters() == nullptr ? "6N" : "4N", " a token)");
+                   " TFLOP/s (", decoder.adapters() == nullptr ? "6N" : "4N",
+                   " a token and attention)");
 }
 
 bool enters(const Response& response, bool by_channel) {

@@ -445,12 +445,14 @@ void Binder::choice(std::string_view key, std::string& field, std::vector<std::s
 }
 
 template <class Number>
-void Binder::read_list(std::string_view key, std::vector<Number>& field, Number low, Number high,
+bool Binder::read_list(std::string_view key, std::vector<Number>& field, Number low, Number high,
                        std::string_view doc) {
+  bool taken = true;
   const std::string allowed = cat("list of ", range_text(low, high));
   if (const auto* node = static_cast<const toml::node*>(find(key))) {
     const auto* values = node->as_array();
     std::vector<Number> read;
+    taken = false;
     if (values == nullptr) {
       wrong_type(key, "a list");
     } else {
@@ -461,20 +463,22 @@ void Binder::read_list(std::string_view key, std::vector<Number>& field, Number 
         else
           error(key, cat(shown(item), " in the list is not a number of ", range_text(low, high)));
       }
-      if (read.size() == values->size()) field = std::move(read);
+      taken = read.size() == values->size();
+      if (taken) field = std::move(read);
     }
   }
   record(key, toml_value(field), allowed, doc);
+  return taken;
 }
 
-void Binder::list(std::string_view key, std::vector<double>& field, double low, double high,
+bool Binder::list(std::string_view key, std::vector<double>& field, double low, double high,
                   std::string_view doc) {
-  read_list(key, field, low, high, doc);
+  return read_list(key, field, low, high, doc);
 }
 
-void Binder::list(std::string_view key, std::vector<int64_t>& field, int64_t low, int64_t high,
+bool Binder::list(std::string_view key, std::vector<int64_t>& field, int64_t low, int64_t high,
                   std::string_view doc) {
-  read_list(key, field, low, high, doc);
+  return read_list(key, field, low, high, doc);
 }
 
 bool Binder::texts(std::string_view key, std::vector<std::string>& field,

@@ -42,9 +42,10 @@ class Binder {
   void text_or_number(std::string_view key, std::string& field, std::string_view doc);
   void choice(std::string_view key, std::string& field, std::vector<std::string> allowed,
               std::string_view doc);
-  void list(std::string_view key, std::vector<double>& field, double low, double high,
+  /// False where the list is refused.
+  bool list(std::string_view key, std::vector<double>& field, double low, double high,
             std::string_view doc);
-  void list(std::string_view key, std::vector<int64_t>& field, int64_t low, int64_t high,
+  bool list(std::string_view key, std::vector<int64_t>& field, int64_t low, int64_t high,
             std::string_view doc);
   /// A list of texts; where `allowed` has any, of those alone. None comes twice. False where the
   /// list is refused.
@@ -85,7 +86,7 @@ class Binder {
   template <class Number>
   bool read_number(std::string_view key, Number& field, Number low, Number high);
   template <class Number>
-  void read_list(std::string_view key, std::vector<Number>& field, Number low, Number high,
+  bool read_list(std::string_view key, std::vector<Number>& field, Number low, Number high,
                  std::string_view doc);
   void close();
 
