@@ -46,6 +46,14 @@ class Reward {
   /// members of a group leaves such responses out of the comparison.
   virtual void score(const Group& group, std::span<Score> scores) const = 0;
 
+  /// Whether a response's value depends on the others of its group.
+  virtual bool needs_group() const { return true; }
+
+  /// Told beside sampling, before score(), that a response has ended; where needs_group() is true,
+  /// when the last of its group has. A reward that asks somebody else sends its question here, so
+  /// that score() finds the answer. May be called from another thread than score().
+  virtual void expect(const Group&, size_t /*response*/) const {}
+
   /// Whether the length of a response has a part in its value, for `vernier score --explain`.
   virtual bool depends_on_length() const { return false; }
 

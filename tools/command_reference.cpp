@@ -43,7 +43,8 @@ std::vector<KeyRecord> entry_keys(const std::string& list, const std::string& ty
 }
 
 struct Entry {
-  std::string name, summary;
+  std::string name;
+  Doc doc;
   std::vector<KeyRecord> keys;
 };
 
@@ -53,19 +54,18 @@ std::vector<Entry> entries_of(std::string_view topic) {
   std::vector<Entry> out;
   if (topic == "rewards")
     for (const auto& [name, row] : RewardRegistry::all())
-      out.push_back({name, row.summary, entry_keys("reward", name, scoring)});
+      out.push_back({name, row.doc, entry_keys("reward", name, scoring)});
   if (topic == "transforms")
     for (const auto& [name, row] : TransformRegistry::all())
-      out.push_back({name, row.summary, entry_keys("transform", name, scoring)});
+      out.push_back({name, row.doc, entry_keys("transform", name, scoring)});
   if (topic == "algos")
     for (const auto& [name, row] : AlgorithmRegistry::all())
-      out.push_back(
-          {name, row.summary, keys_of<Algorithm, const AlgorithmContext&>(row, algorithm)});
+      out.push_back({name, row.doc, keys_of<Algorithm, const AlgorithmContext&>(row, algorithm)});
   if (topic == "tasks")
     for (const auto& [name, row] : TaskRegistry::all())
-      out.push_back({name, row.summary, keys_of<Task>(row)});
+      out.push_back({name, row.doc, keys_of<Task>(row)});
   if (topic == "chat_formats")
-    for (const auto& [name, doc] : chat_format_docs()) out.push_back({name, doc, {}});
+    for (const auto& [name, doc] : chat_format_docs()) out.push_back({name, doc.c_str(), {}});
   if (topic == "config") {
     ConfigFile file = ConfigFile::parse("", "reference");
     RunConfig config;
@@ -84,7 +84,11 @@ std::vector<Entry> entries_of(std::string_view topic) {
 
 void print_entry(const Entry& entry, bool section) {
   std::printf("%s%s%s%s%s\n", section ? "[" : "", entry.name.c_str(), section ? "]" : "",
-              entry.summary.empty() ? "" : "  ", entry.summary.c_str());
+              entry.doc.summary.empty() ? "" : "  ", entry.doc.summary.c_str());
+  for (const auto& [label, text] :
+       {std::pair("formula", &entry.doc.formula), std::pair("units", &entry.doc.units),
+        std::pair("source", &entry.doc.source)})
+    if (!text->empty()) std::printf("  %-26s %s\n", label, text->c_str());
   for (const KeyRecord& key : entry.keys) {
     const std::string value = key.value.empty() ? "(not set)" : key.value;
     std::printf("  %-26s %-22s %s\n", key.key.c_str(), value.c_str(), key.doc.c_str());
@@ -98,7 +102,9 @@ Json entry_json(const Entry& entry) {
   for (const KeyRecord& key : entry.keys)
     keys.push_back(
         {{"key", key.key}, {"default", key.value}, {"allowed", key.allowed}, {"doc", key.doc}});
-  return {{"name", entry.name}, {"summary", entry.summary}, {"keys", keys}};
+  return {{"name", entry.name},           {"summary", entry.doc.summary},
+          {"formula", entry.doc.formula}, {"units", entry.doc.units},
+          {"source", entry.doc.source},   {"keys", keys}};
 }
 
 void print_metrics() {

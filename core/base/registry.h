@@ -12,6 +12,16 @@
 
 namespace vernier {
 
+/// What `vernier reference` says of a member: a line, and of those that compute a number the
+/// formula, what it measures ("tokens", "correct answers") and the paper or code it is from.
+struct Doc {
+  Doc(const char* line) : summary(line) {}
+  Doc(const char* line, const char* how, const char* what, const char* whence)
+      : summary(line), formula(how), units(what), source(whence) {}
+
+  std::string summary, formula, units, source;
+};
+
 /// Makes a T by name. `T::kKind` names the kind in messages ("reward"). Construction order across
 /// files does not matter: the map is a function-local static.
 template <class T, class... Args>
@@ -20,14 +30,14 @@ class Registry {
   using Make = std::function<std::unique_ptr<T>(Args...)>;
 
   struct Row {
-    std::string summary;  // one line, for `vernier reference`
+    Doc doc;
     Make make;
   };
 
   /// Registers a name when it is constructed. A second entry of the same name is a BugError.
   struct Entry {
-    Entry(std::string name, std::string summary, Make make) {
-      const bool fresh = rows().emplace(name, Row{std::move(summary), std::move(make)}).second;
+    Entry(std::string name, Doc doc, Make make) {
+      const bool fresh = rows().emplace(name, Row{std::move(doc), std::move(make)}).second;
       ensure(fresh, cat("one ", T::kKind, " named ", name));
     }
   };
