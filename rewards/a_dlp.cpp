@@ -41,6 +41,7 @@ class ADlp final : public Reward {
 
   std::vector<Note> observe(const Group& group) const override { return judged_notes(group); }
 
+  bool learns() const override { return true; }
   void learn(const std::vector<Note>& notes) override {
     const NoteSum correct = sum_of(notes, "correct");
     if (correct.count == 0) return;

@@ -69,6 +69,7 @@ class AdaptThink final : public Reward {
     return {{"reference_accuracy", solve_rate(all), group.prompt.id}};
   }
 
+  bool learns() const override { return true; }
   void learn(const std::vector<Note>& notes) override {
     for (const Note& note : notes) memory_.set_of_prompt(note.name, note.prompt, note.value);
   }

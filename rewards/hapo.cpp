@@ -61,6 +61,7 @@ class Hapo final : public Reward {
     return {{"sum", right.mean * count, prompt}, {"count", count, prompt}};
   }
 
+  bool learns() const override { return true; }
   void learn(const std::vector<Note>& notes) override {
     for (const Note& note : notes) {
       if (note.name == "shortest") {

@@ -99,6 +99,7 @@ class LaserD final : public Reward {
     return notes;
   }
 
+  bool learns() const override { return true; }
   void learn(const std::vector<Note>& notes) override {
     const NoteSum sizes = sum_of(notes, "group_size");
     if (sizes.count == 0) return;

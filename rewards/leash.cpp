@@ -52,6 +52,7 @@ class Leash final : public Reward {
 
   std::vector<Note> observe(const Group& group) const override { return judged_notes(group); }
 
+  bool learns() const override { return true; }
   void learn(const std::vector<Note>& notes) override {
     const NoteSum lengths = sum_of(notes, "length");
     if (lengths.count == 0) return;

@@ -68,6 +68,7 @@ class LengthExcess final : public Reward {
     return notes;
   }
 
+  bool learns() const override { return reference_ == "shortest"; }
   void learn(const std::vector<Note>& notes) override {
     for (const Note& note : notes) {
       const double before = memory_.of_prompt("shortest", note.prompt).value_or(note.value);

@@ -78,6 +78,7 @@ class O1Pruner final : public Reward {
             {"reference_accuracy", solve_rate(all), group.prompt.id}};
   }
 
+  bool learns() const override { return true; }
   void learn(const std::vector<Note>& notes) override {
     for (const Note& note : notes) memory_.set_of_prompt(note.name, note.prompt, note.value);
   }

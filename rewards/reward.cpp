@@ -402,6 +402,20 @@ void ScoringChain::finish_step(std::span<Group> groups, const StepNotes& notes) 
   }
 }
 
+bool ScoringChain::learns() const {
+  return std::ranges::any_of(rewards_, [](const NamedReward& one) { return one.reward->learns(); });
+}
+
+void ScoringChain::measure(Group& group) const {
+  for (Response& response : group.responses) {
+    response.explain.clear();
+    set_verdict(group.prompt, response, false);
+    response.sampled_correct = response.correct;
+    response.rewards.clear();
+    response.reward.reset();
+  }
+}
+
 void ScoringChain::learn(const StepNotes& notes) {
   for (const NamedReward& named : rewards_) named.reward->learn(notes.of(named.name));
 }
@@ -418,7 +432,7 @@ Json ScoringChain::state() const {
   Json out = Json::object();
   for (const NamedReward& named : rewards_)
     if (Json one = named.memory->state(); !one.is_null()) out[named.name] = std::move(one);
-  return out;
+  return out.empty() ? Json(nullptr) : out;
 }
 
 void ScoringChain::restore(const Json& state) {

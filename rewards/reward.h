@@ -70,6 +70,8 @@ class Reward {
   virtual std::vector<Note> observe(const Group&) const { return {}; }
   /// Once a step, when all of it is scored: the notes of all its groups, in order, into the memory.
   virtual void learn(const std::vector<Note>&) {}
+  /// Whether it does learn.
+  virtual bool learns() const { return false; }
 
   /// Whether a value depends on the other groups of the step. Its values are then made twice: with
   /// the group alone, and again when prepare_step() has the notes of all groups.
@@ -150,6 +152,9 @@ class ScoringChain {
   /// Whether there are any.
   bool transforms_by_length() const;
 
+  /// Sets the verdicts of a group that is only measured; it gets no reward.
+  void measure(Group& group) const;
+
   /// What the rewards ask of the draw together. bind() has refused two that ask for the same.
   SamplingPlan plan() const;
   bool lacks_reference(const Prompt& prompt) const;
@@ -160,13 +165,15 @@ class ScoringChain {
   /// scored groups.
   void finish_step(std::span<Group> groups, const StepNotes& notes);
   bool spans_step() const;
+  /// Whether a reward keeps anything from step to step, so that stored steps have to come in order.
+  bool learns() const;
   /// Takes the notes of a step that is over into the memories.
   void learn(const StepNotes& notes);
   /// Numbers in the memories, by "rewards/NAME/number".
   std::vector<std::pair<std::string, double>> memory_numbers() const;
 
-  /// The memories by the names of their rewards, and back. Throws UsageError on a state that is
-  /// none.
+  /// The memories by the names of their rewards, null where all are empty, and back. Throws
+  /// UsageError on a state that is none.
   Json state() const;
   void restore(const Json& state);
 

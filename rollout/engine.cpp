@@ -107,12 +107,12 @@ int64_t Engine::submit(Request request) {
   const DrawKey& key = open->request.key;
   for (int64_t i = 0; i < count; ++i)
     drawings_.emplace(
-        first + i,
-        Drawing{.request = open.get(),
-                .draw = ResponseDraw(open->request.rules, prompt, i, limit,
-                                     Rng(key.seed, Stream::sampling, key.step,
-                                         static_cast<uint64_t>(index), static_cast<uint64_t>(i))),
-                .reach = std::min<int64_t>(2, config_.draft_tokens)});
+        first + i, Drawing{.request = open.get(),
+                           .draw = ResponseDraw(open->request.rules, prompt, i, limit,
+                                                Rng(key.seed, Stream::sampling, key.step,
+                                                    static_cast<uint64_t>(index),
+                                                    key.first_sample + static_cast<uint64_t>(i))),
+                           .reach = std::min<int64_t>(2, config_.draft_tokens)});
   const int64_t ticket = open->ticket;
   requests_.emplace(ticket, std::move(open));
   return ticket;
@@ -246,6 +246,7 @@ void Engine::finish(int64_t sequence, Drawing& one) {
   drawings_.erase(sequence);
   const auto place = static_cast<size_t>(response.sample);
   request.group.responses[place] = std::move(response);
+  if (request.request.ended) request.request.ended(request.group, place);
   if (--request.left > 0) return;
   const auto over = requests_.extract(request.ticket);
   Open& last = *over.mapped();
@@ -278,6 +279,7 @@ EngineStats Engine::generate(std::vector<Prompt> prompts, const RolloutConfig& c
                                 .key = key,
                                 .weight_version = weight_version,
                                 .grown = {},
+                                .ended = {},
                                 .done = [&done, i](Group&& group) {
                                   group.id = static_cast<int64_t>(i);
                                   done(std::move(group));

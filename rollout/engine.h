@@ -27,6 +27,7 @@ namespace vernier {
 struct DrawKey {
   uint64_t seed = 0;
   uint64_t step = 0;
+  uint64_t first_sample = 0;  // number of the first response; the others follow
 };
 
 struct EngineStats {
@@ -47,6 +48,8 @@ struct Request {
   /// After every pass that brought tokens: a response as it is so far (no text, no spans), and
   /// whether it has ended. May be empty.
   std::function<void(const Response&, bool ended)> grown;
+  /// When a response has ended: its group so far, and its place there. May be empty.
+  std::function<void(const Group&, size_t)> ended = {};
   /// When the last response has ended.
   std::function<void(Group&&)> done;
 };

@@ -76,7 +76,8 @@ std::vector<ChatMessage> messages_of(const std::string& text, const std::string&
   return messages;
 }
 
-Prompt prompt_from_row(const Json& row, const DataConfig& config, int64_t index,
+// `place`: the row's in its file, which is its id where it names none.
+Prompt prompt_from_row(const Json& row, const DataConfig& config, int64_t index, int64_t place,
                        const std::string& where) {
   if (!row.is_object()) fail(where, ": a row is a JSON object, not ", dump_json(row).substr(0, 40));
   const auto names = [](const std::string& chosen, std::vector<std::string> known) {
@@ -97,7 +98,7 @@ Prompt prompt_from_row(const Json& row, const DataConfig& config, int64_t index,
   if (const Json* id = find_field(row, {"id"}))
     prompt.id = text_of(*id);
   else
-    prompt.id = cat(index);
+    prompt.id = cat(place);
   if (const Json* answer =
           find_field(row, names(config.answer_field, {"answer", "label", "solution", "ground_truth",
                                                       "reward_model.ground_truth"}))) {
@@ -158,7 +159,8 @@ class JsonlPrompts final : public PromptSource {
       if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
       try {
         const std::string where = cat(path, ":", line_number);
-        Prompt prompt = prompt_from_row(parse_json(line, where), fields_, 0, where);
+        Prompt prompt =
+            prompt_from_row(parse_json(line, where), fields_, 0, std::ssize(lines_), where);
         if (check) check(std::move(prompt), where);
         lines_.push_back({begin, line_number});
       } catch (const UsageError&) {
@@ -183,7 +185,7 @@ class JsonlPrompts final : public PromptSource {
       if (!std::getline(file, line)) fail_run(path_, ": changed while it was in use");
       const std::string where = cat(path_, ":", lines_[static_cast<size_t>(row)].number);
       // The place, not the row: a row that comes twice in a step is drawn with other numbers.
-      out.push_back(prompt_from_row(parse_json(line, where), fields_, i, where));
+      out.push_back(prompt_from_row(parse_json(line, where), fields_, i, row, where));
     }
     return out;
   }
@@ -222,6 +224,7 @@ void DataConfig::bind(Binder& config) {
   for (const char* key : {"prompt_field", "answer_field", "verify", "on_bad_row", "shuffle"})
     config.only_if(key, task.empty(), "data.task");
   config.only_if("eval_seed", !task.empty(), "files: their rows come in order");
+  config.table("length_request", [&](Binder& own) { length_request.bind(own); });
   if (prompt_template.find("{prompt}") == std::string::npos)
     config.error("prompt_template", "does not have {prompt} in it");
   if (!task.empty() && !(train.empty() && eval.empty()))
@@ -259,6 +262,8 @@ std::unique_ptr<PromptSource> evaluation_prompts(const DataConfig& config,
 
 void render_prompt(Prompt& prompt, const DataConfig& config, const ChatFormat& chat_format,
                    const Tokenizer& tokenizer) {
+  config.length_request.apply(prompt);
+  const std::string opening = config.length_request.opening(prompt);
   std::vector<ChatMessage> messages;
   if (prompt.is_chat) {
     messages = messages_of(prompt.text, cat("prompt ", prompt.id));
@@ -267,7 +272,7 @@ void render_prompt(Prompt& prompt, const DataConfig& config, const ChatFormat& c
     text.replace(text.find("{prompt}"), std::string_view("{prompt}").size(), prompt.text);
     messages.push_back({"user", text});
   }
-  prompt.text = apply_chat_format(chat_format, messages, true);
+  prompt.text = apply_chat_format(chat_format, messages, true) + opening;
   prompt.ids = placed(cat("prompt ", prompt.id), [&] { return tokenizer.encode(prompt.text); });
   if (prompt.ids.empty()) fail("prompt ", prompt.id, ": is empty");
   if (chat_format.name == "none") prompt.ids = tokenizer.add_prefix(std::move(prompt.ids));

@@ -11,6 +11,7 @@
 #include "core/text/chat_format.h"
 #include "core/text/tokenizer.h"
 #include "core/types.h"
+#include "rollout/length_request.h"
 #include "rollout/tasks/task.h"
 
 namespace vernier {
@@ -38,6 +39,7 @@ struct DataConfig {
   std::string on_bad_row = "error";
   bool shuffle = true;
   int64_t eval_prompts = 400, eval_seed = 1234;
+  LengthRequest length_request;
   std::unique_ptr<Task> family;
 
   void bind(Binder& config);
@@ -61,10 +63,10 @@ std::unique_ptr<PromptSource> jsonl_prompts(const std::string& path, const DataC
                                             bool shuffle, uint64_t seed,
                                             const PromptCheck& check = {});
 
-/// Fills in text (template, chat format) and token ids. The rows' chat lists are rendered as they
-/// are; plain text becomes the user's turn of `chat_format`, which choose_chat_format() gave. A
-/// format writes its begin token itself; without one ("none") the tokenizer's own goes first, as
-/// the model was trained.
+/// Fills in text (length request, template, chat format) and token ids. The rows' chat lists are
+/// rendered as they are; plain text becomes the user's turn of `chat_format`, which
+/// choose_chat_format() gave. A format writes its begin token itself; without one ("none") the
+/// tokenizer's own goes first, as the model was trained.
 void render_prompt(Prompt& prompt, const DataConfig& config, const ChatFormat& chat_format,
                    const Tokenizer& tokenizer);
 

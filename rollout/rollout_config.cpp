@@ -66,6 +66,35 @@ void RolloutConfig::bind(Binder& config) {
   config.text("think_end", think_end, "tag that ends the thinking, one token; empty: no thinking");
   config.only_if("think_start", !think_end.empty(), "think_end = \"\"");
   ending.bind(config, max_completion_length, think_end);
+  bind_limits(config);
+}
+
+void RolloutConfig::bind_limits(Binder& config) {
+  bool taken = config.list("length_steps", length_steps, 1, int64_t{1} << 40,
+                           "training steps from which on the limits of length_limits hold");
+  taken &= config.list("length_limits", length_limits, 1, int64_t{1} << 30,
+                       "completion tokens, one for each of length_steps");
+  if (taken && length_steps.size() != length_limits.size()) {
+    config.error("length_steps", cat(length_steps.size(), " steps, but length_limits has ",
+                                     length_limits.size(), " numbers"));
+    taken = false;
+  }
+  for (size_t k = 0; taken && k < length_limits.size(); ++k) {
+    if (length_limits[k] > max_completion_length)
+      config.error(
+          "length_limits",
+          cat(length_limits[k], " is more than max_completion_length = ", max_completion_length));
+    if (k > 0 && length_steps[k] <= length_steps[k - 1])
+      config.error("length_steps", "has to rise");
+  }
+  if (!taken) length_steps = length_limits = {};
+}
+
+int64_t RolloutConfig::limit_at(int64_t step) const {
+  int64_t limit = max_completion_length;
+  for (size_t k = 0; k < length_steps.size(); ++k)
+    if (length_steps[k] <= step) limit = length_limits[k];
+  return limit;
 }
 
 bool RolloutConfig::records(const std::string& kind) const {

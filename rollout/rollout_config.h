@@ -30,7 +30,13 @@ struct RolloutConfig {
   std::vector<std::string> record_logprobs;  // "sampled", "plain"
   int64_t top_logprobs = 0;  // most probable tokens that are recorded beside each drawn one
 
+  // Limits that hold from a step on, each at most max_completion_length.
+  std::vector<int64_t> length_steps, length_limits;
+
   void bind(Binder& config);
+  /// Tokens that a response of a step (from 1 on) has at most.
+  int64_t limit_at(int64_t step) const;
+  void bind_limits(Binder& config);
   bool records(const std::string& kind) const;
 };
 

@@ -3,6 +3,7 @@
 #include <zstd.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <set>
@@ -107,6 +108,9 @@ void check_tokens(const Response& response, const std::string& where) {
   check("logprobs", response.logprobs);
   check("sampled_logprobs", response.sampled_logprobs);
   check("plain_logprobs", response.plain_logprobs);
+  const auto& bonus = response.token_bonus;
+  if (!bonus.empty() && bonus.size() != static_cast<size_t>(response.num_tokens))
+    fail(where, ": token_bonus: ", bonus.size(), " for ", response.num_tokens, " tokens");
   int32_t before = -1;
   for (const int32_t place : response.forced) {
     if (place <= before || place >= response.raw_num_tokens)
@@ -152,6 +156,17 @@ Response response_of(const Json& row, const std::string& where) {
   response.sampled_logprobs = field<std::vector<float>>(row, "sampled_logprobs", {}, where);
   response.plain_logprobs = field<std::vector<float>>(row, "plain_logprobs", {}, where);
   response.forced = integers_field(row, "forced", where);
+  response.assumed = integers_field(row, "assumed", where);
+  response.token_bonus = field<std::vector<float>>(row, "token_bonus", {}, where);
+  if (const auto branch = integers_field(row, "branch", where); branch.size() == 3)
+    response.branch = {branch[0], branch[1], branch[2]};
+  else if (!branch.empty())
+    fail(where, ": branch: is not [thought, exit, cut]");
+  const auto left_out = field<std::string>(row, "left_out", "", where);
+  if (!left_out.empty() && left_out != "in_batch" && left_out != "out")
+    fail(where, ": left_out: \"", left_out, "\" is neither \"in_batch\" nor \"out\"");
+  response.left_out = !left_out.empty();
+  response.left_out_in_batch = left_out == "in_batch";
   response.flags = field<std::vector<std::string>>(row, "flags", {}, where);
   response.finish_reason =
       finish_reason_from(field<std::string>(row, "finish_reason", "stop", where), where);
@@ -190,6 +205,14 @@ void check_token_fields(const Json& row, const std::string& where) {
 
 // A column that the prompt's row brought, or null.
 Json column(const std::string& json) { return json.empty() ? Json() : Json::parse(json); }
+
+// The other columns of the prompt's row, which rewards may read when the rollouts are scored again.
+void add_columns(const Prompt& prompt, Json& row) {
+  if (prompt.row.empty()) return;
+  const Json source = parse_json(prompt.row, cat("prompt ", prompt.id));
+  for (const auto& [name, value] : source.items())
+    if (!row.contains(name)) row[name] = value;
+}
 
 }  // namespace
 
@@ -240,7 +263,13 @@ Json rollout_row(const Group& group, const Response& response, bool token_fields
     if (!response.sampled_logprobs.empty()) row["sampled_logprobs"] = response.sampled_logprobs;
     if (!response.plain_logprobs.empty()) row["plain_logprobs"] = response.plain_logprobs;
     row["forced"] = response.forced;
+    if (!response.assumed.empty()) row["assumed"] = response.assumed;
+    if (!response.token_bonus.empty()) row["token_bonus"] = response.token_bonus;
   }
+  if (!group.role.empty()) row["role"] = group.role;
+  const Branch& branch = response.branch;
+  if (branch.thought >= 0) row["branch"] = Json::array({branch.thought, branch.exit, branch.cut});
+  if (response.left_out) row["left_out"] = response.left_out_in_batch ? "in_batch" : "out";
   if (prompt.max_completion_length) row["max_completion_length"] = *prompt.max_completion_length;
   Json rewards = Json::object(), abstained = Json::object(), weights = Json::object();
   for (const RewardPart& part : response.rewards) {
@@ -260,6 +289,7 @@ Json rollout_row(const Group& group, const Response& response, bool token_fields
   row["dropped"] = group.dropped.empty() ? Json(nullptr) : Json(group.dropped);
   if (const auto& greedy = group.greedy_reward)
     row["greedy_reward"] = std::isfinite(*greedy) ? Json(*greedy) : Json(nullptr);
+  add_columns(prompt, row);
   return row;
 }
 
@@ -268,7 +298,7 @@ namespace {
 // Rows of one group agree on what was asked.
 void check_same_prompt(const Json& first, const Json& row, const std::string& where) {
   for (const char* key :
-       {"prompt", "prompt_ids", "problem", "answer", "verify", "dropped", "greedy_reward"})
+       {"prompt", "prompt_ids", "problem", "answer", "verify", "dropped", "greedy_reward", "role"})
     if (first.value(key, Json()) != row.value(key, Json()))
       fail(where, ": ", key, ": ", shown(row.value(key, Json())), " differs from ",
            shown(first.value(key, Json())), " of the group's first row");
@@ -306,6 +336,9 @@ void read_rollouts(const std::string& path, const std::function<void(Group&&)>& 
       open.step = step;
       open.prompt = prompt_of(row, where);
       open.dropped = field<std::string>(row, "dropped", "", where);
+      open.role = field<std::string>(row, "role", "", where);
+      if (!open.role.empty() && open.role != "monitor" && open.role != "reference")
+        fail(where, ": role: \"", open.role, "\" is neither \"monitor\" nor \"reference\"");
       if (row.contains("greedy_reward"))
         open.greedy_reward =
             field<double>(row, "greedy_reward", std::numeric_limits<double>::quiet_NaN(), where);
@@ -319,10 +352,23 @@ void read_rollouts(const std::string& path, const std::function<void(Group&&)>& 
   hand_over();
 }
 
+std::vector<std::string> rollout_files(const std::string& path) {
+  if (!fs::is_directory(path)) return {path};
+  constexpr std::array<std::string_view, 1> kSuffixes = {".jsonl.zst"};
+  std::vector<std::string> out;
+  for (const auto& [step, file] : step_files(path, kSuffixes)) out.push_back(file.string());
+  if (out.empty()) fail(path, ": has no step_N.jsonl.zst");
+  return out;
+}
+
 void write_rollout_files(const fs::path& folder, int64_t step, const std::vector<Group>& groups,
-                         bool token_fields, const std::string& logprobs_kind) {
+                         bool token_fields, const std::string& logprobs_kind,
+                         std::span<const Group> measured) {
   fs::create_directories(folder);
   std::string rows, index = "length\tcorrect\treward\tgroup\toffset\n";
+  for (const Group& group : measured)  // the index is of what is trained on
+    for (const Response& response : group.responses)
+      rows += dump_json(rollout_row(group, response, token_fields, logprobs_kind)) + "\n";
   for (const Group& group : groups)
     for (const Response& response : group.responses) {
       // As sampled: a cut is the trainer's doing, and its tokens were paid for.

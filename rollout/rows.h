@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,9 +26,15 @@ Json rollout_row(const Group& group, const Response& response, bool token_fields
 void read_rollouts(const std::string& path, const std::function<void(Group&&)>& group,
                    bool token_fields = false);
 
+/// `path` itself, or where it is a folder its step_N.jsonl.zst in order of N. Throws UsageError
+/// where the folder has none.
+std::vector<std::string> rollout_files(const std::string& path);
+
 /// rollouts/step_N.jsonl.zst and step_N.idx of one step, written whole and durably. The index holds
-/// length and verdict as sampled, before any transform; the rows hold both lengths.
+/// length and verdict as sampled, before any transform; the rows hold both lengths. Groups that
+/// were only `measured` come first, and are not in the index.
 void write_rollout_files(const fs::path& folder, int64_t step, const std::vector<Group>& groups,
-                         bool token_fields, const std::string& logprobs_kind);
+                         bool token_fields, const std::string& logprobs_kind,
+                         std::span<const Group> measured = {});
 
 }  // namespace vernier

@@ -2,11 +2,14 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <set>
+#include <utility>
 
 #include "algos/explain.h"
 #include "core/base/errors.h"
 #include "core/base/json.h"
+#include "core/base/log.h"
 #include "core/weights/weights.h"
 #include "rollout/rows.h"
 #include "tools/commands.h"
@@ -30,35 +33,76 @@ std::shared_ptr<const Tokenizer> tokenizer_of(const RunConfig& config) {
 // Scored groups that share their advantages, and what becomes of them.
 class Scorer {
  public:
-  Scorer(const RunConfig& config, Output& output, bool explain)
+  Scorer(RunConfig& config, Output& output, bool explain)
       : config_(config),
         output_(output),
         explain_(explain),
         keeps_sampled_(explain && config.chain.transforms_by_length()) {}
 
-  // Where advantages are normalised over a step its groups are needed together.
+  // Where advantages or values depend on a step its groups are needed together.
   void take(Group&& group, const std::string& path) {
-    const Algorithm& algorithm = *config_.algorithm;
-    const bool by_step = algorithm.credit_spans_step();
-    if (!open_.empty() && (!by_step || open_.front().step != group.step)) finish();
-    if (by_step && open_.empty() && !steps_.insert(group.step).second)
-      fail(path, ": group ", group.id, " of step ", group.step,
-           " comes after other steps; advantages are normalised over a step: sort the rows by it");
+    const bool by_step = config_.algorithm->credit_spans_step() || config_.chain.spans_step();
+    if (step_ && *step_ != group.step) end_step();
+    if (!step_) begin_step(group, path, by_step);
+    if (!group.role.empty()) return measure(std::move(group), path);
+    if (!begun_) config_.chain.learn(std::exchange(measured_, {}));
+    begun_ = true;
+    if (!by_step) finish();
     if (keeps_sampled_) {
       as_sampled_.push_back(group);
       config_.chain.score_as_sampled(as_sampled_.back());
     }
     config_.chain.score(group, explain_);
-    // What was more than the step took is known from the run alone.
-    const bool surplus = config_.filter.rule != "all" && group.dropped == "surplus";
-    group.dropped = config_.filter.drop_cause(group, algorithm.uses_channels());
-    if (surplus && group.dropped.empty()) group.dropped = "surplus";
+    config_.chain.observe(group, notes_);
     for (Response& response : group.responses) response.advantage = 0;
     open_.push_back(std::move(group));
   }
 
+  // Takes in what a step has taught the rewards.
+  void end_step() {
+    finish();
+    config_.chain.learn(std::exchange(notes_, {}));
+    last_ = step_;
+    step_.reset();
+  }
+
+ private:
+  void begin_step(const Group& group, const std::string& path, bool by_step) {
+    if (by_step && !steps_.insert(group.step).second)
+      fail(path, ": group ", group.id, " of step ", group.step,
+           " comes after other steps; advantages are normalised over a step: sort the rows by it");
+    if (config_.chain.learns() && last_ && group.step < *last_)
+      fail(path, ": group ", group.id, " of step ", group.step, " comes after step ", *last_,
+           "; rewards learn from step to step: sort the rows by it");
+    if (config_.chain.learns() && group.step > last_.value_or(0) + 1)
+      log::warn(cat(path, ": step ", group.step, " comes after step ", last_.value_or(0),
+                    ": what rewards learned in between is not known"));
+    step_ = group.step;
+    begun_ = false;
+  }
+
+  // What a sampling plan only measured comes before the groups of its step.
+  void measure(Group&& group, const std::string& path) {
+    if (begun_)
+      fail(path, ": group ", group.id, " of step ", group.step, " has role \"", group.role,
+           "\" and comes after groups that are trained on; rewards learn from it first");
+    config_.chain.measure(group);
+    config_.chain.observe(group, measured_);
+    for (const Response& response : group.responses) write(group, response, Json::array());
+  }
+
+  // What was more than the step took is known from the run alone.
+  void drop(Group& group) const {
+    const bool surplus = config_.filter.rule != "all" && group.dropped == "surplus";
+    group.dropped = config_.filter.drop_cause(group, config_.algorithm->uses_channels());
+    if (surplus && group.dropped.empty()) group.dropped = "surplus";
+  }
+
   // Writes the rows of the groups that are there, in the order in which they came.
   void finish() {
+    config_.chain.finish_step(open_, notes_);
+    config_.chain.finish_step(as_sampled_, notes_);
+    for (Group& group : open_) drop(group);
     std::vector<Group> trained, as_sampled;
     std::vector<bool> dropped;
     for (size_t g = 0; g < open_.size(); ++g) {
@@ -79,7 +123,6 @@ class Scorer {
     as_sampled_.clear();
   }
 
- private:
   // Sets the advantages; gives the last steps of each response's explanation.
   std::vector<Json> credit(std::vector<Group>& groups, const std::vector<Group>& as_sampled) const {
     std::vector<Json> out;
@@ -118,7 +161,7 @@ class Scorer {
     // A cut changed these; a row that never had them does not get them.
     for (const char* key :
          {"response", "response_ids", "logprobs", "sampled_logprobs", "plain_logprobs", "forced",
-          "first_correct", "think", "answer_span", "versions"})
+          "assumed", "left_out", "first_correct", "think", "answer_span", "versions"})
       if (row.contains(key) && scored.contains(key)) row[key] = scored[key];
     row.erase("explain");
     if (explain_) {
@@ -129,11 +172,14 @@ class Scorer {
     output_.write(dump_json(row) + "\n");
   }
 
-  const RunConfig& config_;
+  RunConfig& config_;
   Output& output_;
   bool explain_, keeps_sampled_;
   std::vector<Group> open_, as_sampled_;  // of one step, or one group
   std::set<int64_t> steps_;
+  std::optional<int64_t> step_, last_;  // that is being read, and the one before
+  bool begun_ = false;                  // the step has groups that are trained on
+  StepNotes measured_, notes_;
 };
 
 }  // namespace
@@ -151,12 +197,13 @@ void score_command(const std::vector<std::string>& config_paths,
   Output output(out);
   Scorer scorer(*config, output, explain);
   bool any = false;
-  read_rollouts(rollouts, [&](Group&& group) {
-    any = true;
-    scorer.take(std::move(group), rollouts);
-  });
+  for (const std::string& path : rollout_files(rollouts))
+    read_rollouts(path, [&](Group&& group) {
+      any = true;
+      scorer.take(std::move(group), path);
+    });
   if (!any) fail(rollouts, ": has no row");
-  scorer.finish();
+  scorer.end_step();
   output.commit();
 }
 

@@ -136,6 +136,7 @@ void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tok
                       {"next_prompt", progress.next_prompt},
                       {"pass_rates", progress.pass_rates},
                       {"algorithm", progress.algorithm},
+                      {"rewards", progress.rewards},
                       {"guard", progress.guard},
                       {"optimizer_step", optimizer.step}};
   if (check_checkpoint(target).empty() && state_of(target) == state) return;
@@ -273,6 +274,7 @@ Progress load_trainer_state(const fs::path& checkpoint, int64_t prompts_per_step
                       .nonfinite_in_a_row = state.at("nonfinite_in_a_row").get<int64_t>()};
     const int64_t drawn = progress.phase == "rl" ? progress.step * prompts_per_step : 0;
     progress.algorithm = state.value("algorithm", Json());
+    progress.rewards = state.value("rewards", Json());
     progress.guard = state.value("guard", Json());
     progress.next_prompt = state.value("next_prompt", drawn);
     progress.pass_rates = state.value("pass_rates", std::vector<double>());

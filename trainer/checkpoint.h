@@ -30,6 +30,7 @@ struct Progress {
   // Of the last steps, where rollout.filter predicts from them.
   std::vector<double> pass_rates = {};
   Json algorithm = nullptr;  // Algorithm::state() after the last finished step
+  Json rewards = nullptr;    // ScoringChain::state() after the last finished step
   Json guard = nullptr;      // Guard::state() after the last evaluation
 
   bool operator==(const Progress&) const = default;

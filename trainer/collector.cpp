@@ -24,6 +24,12 @@ const MetricDocs docs{
     {"perf/rollout_preemptions", "responses",
      "gave their place in the cache up for a while; more than a few: raise kv_cache_gb"},
     {"perf/rollout_draft_acceptance", "share", "of the guessed tokens (draft_tokens) that came"},
+    {"plan/monitor_responses", "responses", "of the rewards' monitoring set, not trained on"},
+    {"plan/reference_responses", "responses",
+     "of the start policy to prompts that the rewards had none for, not trained on"},
+    {"plan/forced_responses", "responses", "that began with the text the rewards force"},
+    {"plan/branches", "responses", "that went on from the thinking of another"},
+    {"rewards/<name>/<number>", "", "what a reward has learned from the steps before"},
     {"greedy/reward", "", "advantage = \"remax\": mean reward of the greedy responses"},
     {"filter/sampled_groups", "groups", "drawn in the step"},
     {"filter/pass_rate", "share", "of them that rollout.filter lets through"},
@@ -85,6 +91,9 @@ Collected Collector::collect(Engine& engine, Metrics& metrics) const {
   Numbers numbers;
   double scoring_s = 0;
   int64_t batches = 0, passed = 0;
+  if (plan_.monitor_every > 0 && progress.step % plan_.monitor_every == 0)
+    measure(engine, prompts_at(0, plan_.monitor_prompts), "monitor",
+            config_.rollout.num_generations, step);
   while (const int64_t count = filter.next_batch(target, passed, batches, progress.pass_rates)) {
     draw(engine, count, step, numbers, scoring_s);
     passed = std::count_if(step.groups.begin(), step.groups.end(), [&](const Group& group) {
@@ -95,6 +104,11 @@ Collected Collector::collect(Engine& engine, Metrics& metrics) const {
                     step.groups.size(), " groups through, after ", batches,
                     " generation batches; the step wants ", target));
   }
+  for (const Group& group : step.groups) config_.chain.observe(group, step.notes);
+  config_.chain.finish_step(step.groups, step.notes);
+  for (const auto& [name, value] : config_.chain.memory_numbers()) metrics.set(name, value);
+  if (plan_.measures() || plan_.forced_share > 0 || plan_.branches != SamplingPlan::Branches::none)
+    add_plan_metrics(step, metrics);
   apply_filter(filter, by_channel, target, step, metrics);
   if (step.kept == 0)
     log::warn(cat("step ", progress.step + 1, ": rollout.filter left out all of ",
@@ -114,25 +128,87 @@ Collected Collector::collect(Engine& engine, Metrics& metrics) const {
   return step;
 }
 
+std::vector<Prompt> Collector::prompts_at(int64_t first, int64_t count) const {
+  std::vector<Prompt> prompts = prompts_.take(first, count);
+  for (Prompt& prompt : prompts)
+    render_prompt(prompt, config_.data, trainee_.chat_format, *trainee_.model.tokenizer);
+  return prompts;
+}
+
+// Draws groups that the rewards only learn from, and lets them. Their numbers are below 0, so that
+// those of the step's own groups do not depend on them.
+void Collector::measure(Engine& engine, std::vector<Prompt> prompts, const std::string& role,
+                        int64_t num_generations, Collected& step) const {
+  constexpr uint64_t kMeasuredSamples = uint64_t{1} << 40;  // apart from what is trained on
+  const int64_t done = trainee_.progress.step, before = std::ssize(step.measured);
+  RolloutConfig drawing = config_.rollout;
+  drawing.num_generations = num_generations;
+  engine.generate(std::move(prompts), drawing,
+                  {.seed = static_cast<uint64_t>(config_.run.seed),
+                   .step = static_cast<uint64_t>(done + 1),
+                   .first_sample = kMeasuredSamples},
+                  role == "reference" ? 0 : done, stop_, [&](Group&& group) {
+                    group.id = -1 - before - group.id;
+                    group.step = done + 1;
+                    group.role = role;
+                    config_.chain.measure(group);
+                    step.measured.push_back(std::move(group));
+                  });
+  std::sort(step.measured.begin() + before, step.measured.end(),
+            [](const Group& a, const Group& b) { return a.id > b.id; });
+  StepNotes notes;
+  for (int64_t i = before; i < std::ssize(step.measured); ++i)
+    config_.chain.observe(step.measured[static_cast<size_t>(i)], notes);
+  config_.chain.learn(notes);
+}
+
+void Collector::add_plan_metrics(const Collected& step, Metrics& metrics) const {
+  int64_t monitor = 0, reference = 0, forced = 0, branches = 0;
+  for (const Group& group : step.measured)
+    (group.role == "monitor" ? monitor : reference) += std::ssize(group.responses);
+  for (const Group& group : step.groups)
+    for (const Response& response : group.responses) {
+      forced += std::ranges::count(response.flags, kForcedTextFlag);
+      branches += response.branch.thought >= 0;
+    }
+  if (plan_.monitor_every > 0) metrics.set("plan/monitor_responses", Json(monitor));
+  if (plan_.reference_generations > 0) metrics.set("plan/reference_responses", Json(reference));
+  if (plan_.forced_share > 0) metrics.set("plan/forced_responses", Json(forced));
+  if (plan_.branches != SamplingPlan::Branches::none) metrics.set("plan/branches", Json(branches));
+}
+
 void Collector::draw(Engine& engine, int64_t count, Collected& step, Numbers& numbers,
                      double& scoring_s) const {
   const int64_t done = trainee_.progress.step, first_id = std::ssize(step.groups);
-  std::vector<Prompt> prompts = prompts_.take(step.next_prompt, count);
-  for (Prompt& prompt : prompts)
-    render_prompt(prompt, config_.data, trainee_.chat_format, *trainee_.model.tokenizer);
+  std::vector<Prompt> prompts = prompts_at(step.next_prompt, count);
+  if (plan_.reference_generations > 0) {
+    std::vector<Prompt> unknown;
+    for (const Prompt& prompt : prompts)
+      if (config_.chain.lacks_reference(prompt)) unknown.push_back(prompt);
+    if (!unknown.empty())
+      measure(reference_(), std::move(unknown), "reference", plan_.reference_generations, step);
+  }
   std::vector<Prompt> again;
   if (config_.algorithm->needs_greedy()) again = prompts;
-  engine.generate(
-      std::move(prompts), config_.rollout,
-      {.seed = static_cast<uint64_t>(config_.run.seed), .step = static_cast<uint64_t>(done + 1)},
-      done, stop_, [&](Group&& group) {
-        const Clock clock;
-        group.id += first_id;
-        group.step = done + 1;
-        numbers[group.id] = config_.chain.score(group, false);
-        scoring_s += clock.seconds();
-        step.groups.push_back(std::move(group));
-      });
+  RolloutConfig drawing = config_.rollout;
+  drawing.max_completion_length = drawing.limit_at(done + 1);
+  draw_groups({.engine = engine,
+               .tokenizer = *trainee_.model.tokenizer,
+               .spec = trainee_.model.decoder->spec(),
+               .config = drawing,
+               .plan = plan_,
+               .key = {.seed = static_cast<uint64_t>(config_.run.seed),
+                       .step = static_cast<uint64_t>(done + 1)},
+               .weight_version = done,
+               .stop = stop_},
+              std::move(prompts), [&](Group&& group) {
+                const Clock clock;
+                group.id += first_id;
+                group.step = done + 1;
+                numbers[group.id] = config_.chain.score(group, false);
+                scoring_s += clock.seconds();
+                step.groups.push_back(std::move(group));
+              });
   step.next_prompt += count;
   if (!again.empty()) draw_greedy(engine, std::move(again), step, scoring_s);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -15,10 +16,12 @@ namespace vernier {
 
 /// The groups of one step.
 struct Collected {
+  std::vector<Group> measured;  // of a sampling plan: roles "monitor" and "reference", in order
   std::vector<Group> groups;  // first those that are trained on, each part in order of its prompts
   size_t kept = 0;            // of them
   int64_t next_prompt = 0;    // place in the source that the next step begins at
   double pass_rate = 0;       // share that the filter let through, before any surplus was cut
+  StepNotes notes;            // of `groups`, for the rewards to learn from when the step is over
 
   /// Puts the groups first that nothing dropped, and counts them.
   void put_kept_first();
@@ -32,28 +35,40 @@ void apply_filter(const FilterConfig& filter, bool by_channel, int64_t target, C
 
 class Collector {
  public:
-  Collector(const RunConfig& config, const Trainee& trainee, const PromptSource& prompts,
-            const std::atomic<bool>* stop)
-      : config_(config), trainee_(trainee), prompts_(prompts), stop_(stop) {}
+  /// `reference`: the engine of the start policy, asked for when responses of it are needed.
+  Collector(RunConfig& config, const Trainee& trainee, const PromptSource& prompts,
+            std::function<Engine&()> reference, const std::atomic<bool>* stop)
+      : config_(config),
+        trainee_(trainee),
+        prompts_(prompts),
+        reference_(std::move(reference)),
+        plan_(config.chain.plan()),
+        stop_(stop) {}
 
   /// Draws and scores the groups of the trainee's next step, without their advantages. What is
-  /// drawn depends on seed, step and the places of the prompts. Throws Interrupted soon after
-  /// `stop` becomes true.
+  /// drawn depends on seed, step and the places of the prompts. What the rewards' plan measures is
+  /// drawn and learned from before. Throws Interrupted soon after `stop` becomes true.
   Collected collect(Engine& engine, Metrics& metrics) const;
 
  private:
   // Numbers of the transforms, by group: what is summed must not depend on which was done first.
   using Numbers = std::map<int64_t, std::vector<std::pair<std::string, double>>>;
 
+  std::vector<Prompt> prompts_at(int64_t first, int64_t count) const;
+  void measure(Engine& engine, std::vector<Prompt> prompts, const std::string& role,
+               int64_t num_generations, Collected& step) const;
+  void add_plan_metrics(const Collected& step, Metrics& metrics) const;
   void draw(Engine& engine, int64_t count, Collected& step, Numbers& numbers,
             double& scoring_s) const;
   void draw_greedy(Engine& engine, std::vector<Prompt> prompts, Collected& step,
                    double& scoring_s) const;
   void add_engine_metrics(const EngineStats& stats, double seconds, Metrics& metrics) const;
 
-  const RunConfig& config_;
+  RunConfig& config_;
   const Trainee& trainee_;
   const PromptSource& prompts_;
+  std::function<Engine&()> reference_;
+  SamplingPlan plan_;
   const std::atomic<bool>* stop_;
 };
 

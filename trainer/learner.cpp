@@ -35,12 +35,12 @@ void take_recorded(Update& update) {
 }  // namespace
 
 void Learner::freeze_reference() {
-  if (config_.algorithm->reference_kl() <= 0) return;
+  if (!config_.needs_reference()) return;
   if (!base_is_reference()) reference_ = trainee_.model.decoder->frozen_copy();
 }
 
 void Learner::load_reference(const fs::path& checkpoint) {
-  if (config_.algorithm->reference_kl() <= 0 || base_is_reference()) return;
+  if (!config_.needs_reference() || base_is_reference()) return;
   const std::string problem = check_checkpoint(checkpoint);
   if (!problem.empty())
     fail_run(checkpoint.string(), ": the reference policy cannot be read: ", problem);

@@ -18,10 +18,13 @@ class Learner {
   Learner(const RunConfig& config, Trainee& trainee, const std::atomic<bool>* stop)
       : config_(config), trainee_(trainee), stop_(stop) {}
 
-  /// Holds a frozen copy of the trainee's weights, or the model of `checkpoint`, where the loss
-  /// needs a reference policy; with adapters that begin with RL the trainee itself has it.
+  /// Holds a frozen copy of the trainee's weights, or the model of `checkpoint`, where the run
+  /// needs its start policy; with adapters that begin with RL the trainee itself has it.
   void freeze_reference();
   void load_reference(const fs::path& checkpoint);
+
+  /// The start policy, where RunConfig::needs_reference(); null elsewhere.
+  Decoder* reference();
 
   /// Sets the advantages of all responses.
   void credit(std::span<Group> groups, Metrics& metrics);
@@ -39,7 +42,6 @@ class Learner {
  private:
   void fill_old(std::vector<Update>& updates);
   bool base_is_reference() const;
-  Decoder* reference();
 
   const RunConfig& config_;
   Trainee& trainee_;

@@ -128,9 +128,9 @@ class Run {
       fail("--resume ", options.resume, ": ", folder_.path().string(),
            " already holds checkpoints of "
            "another run; choose a new folder with --run");
-    if (!own && config_.algorithm->reference_kl() > 0)
+    if (!own && config_.needs_reference())
       fail("--resume ", options.resume,
-           ": algo.beta needs the start policy of that run, which is not in ",
+           ": algo.beta or a reward needs the start policy of that run, which is not in ",
            folder_.path().string(), "; resume it in its own folder");
     const std::string problem = check_checkpoint(chosen);
     if (!problem.empty()) fail("--resume ", options.resume, ": ", problem);
@@ -167,6 +167,7 @@ class Run {
 
   void save() {
     folder_.sync_metrics();
+    progress_.rewards = config_.chain.state();
     save_checkpoint(folder_.path(), *trainee_.model.decoder, *trainee_.model.tokenizer,
                     *trainee_.optimizer, progress_);
     std::vector<int64_t> kept = {config_.run.steps};
@@ -226,6 +227,14 @@ class Run {
     const Model& model = trainee_.model;
     if (engine_ == nullptr) engine_ = std::make_unique<Engine>(*model.decoder, *model.tokenizer);
     return *engine_;
+  }
+
+  // Of the start policy.
+  Engine& reference_engine() {
+    if (reference_engine_ == nullptr)
+      reference_engine_ =
+          std::make_unique<Engine>(*learner_.reference(), *trainee_.model.tokenizer);
+    return *reference_engine_;
   }
 
   void render(Prompt& prompt) const {
@@ -307,12 +316,12 @@ class Run {
     }
   }
 
-  void store_rollouts(const std::vector<Group>& groups) const {
+  void store_rollouts(const Collected& done) const {
     const LogConfig& log = config_.log;
     const int64_t step = progress_.step + 1;
     const fs::path folder = folder_.path() / "rollouts";
     if (log.rollouts_every == 0 || step % log.rollouts_every != 0) return;
-    write_rollout_files(folder, step, groups, log.token_fields, "tempered");
+    write_rollout_files(folder, step, done.groups, log.token_fields, "tempered", done.measured);
     const int64_t old = step - log.rollouts_keep * log.rollouts_every;
     if (log.rollouts_keep == 0 || old < 1) return;
     fs::remove(folder / cat("step_", old, ".jsonl.zst"));
@@ -339,14 +348,17 @@ class Run {
       guard_->apply();
       metrics.set_finite("guard/pressure", guard_->pressing() ? guard_->pressure() : std::nan(""));
     }
-    const Collector collector(config_, trainee_, *prompts_, &stop_requested);
+    const Collector collector(
+        config_, trainee_, *prompts_, [this]() -> Engine& { return reference_engine(); },
+        &stop_requested);
     Collected step;
     phase("memory/rollout_peak_mb", metrics, [&] { step = collector.collect(engine(), metrics); });
     phase("memory/update_peak_mb", metrics, [&] {
       learner_.credit(std::span(step.groups).first(step.kept), metrics);
-      store_rollouts(step.groups);
+      store_rollouts(step);
       learner_.update(step.groups, step.kept, metrics);
     });
+    config_.chain.learn(step.notes);
     metrics.set("time/step", step_clock.seconds());
     folder_.write_metrics(metrics);
     ++progress_.step;
@@ -381,7 +393,8 @@ class Run {
   WarmStart warm_start_;
   Learner learner_;
   std::optional<Guard> guard_;
-  std::map<std::string, double> peaks_;                   // MB, of all steps
+  std::map<std::string, double> peaks_;  // MB, of all steps
+  std::unique_ptr<Engine> reference_engine_;
   std::unique_ptr<Engine> engine_;                        // of the trainee's model
   std::unique_ptr<PromptSource> prompts_, eval_prompts_;  // null where the run has no use for them
 };

@@ -19,15 +19,6 @@ namespace {
 
 const MetricDocs docs{{"replay/stored_step", "", "replay: step that the rollouts were drawn in"}};
 
-// step_N.jsonl.zst of a rollouts folder, in order of N.
-std::vector<std::string> files_of(const fs::path& folder) {
-  constexpr std::array<std::string_view, 1> kSuffixes = {".jsonl.zst"};
-  std::vector<std::string> out;
-  for (const auto& [step, path] : step_files(folder, kSuffixes)) out.push_back(path.string());
-  if (out.empty()) fail(folder.string(), ": has no step_N.jsonl.zst");
-  return out;
-}
-
 // The gradient under the names of a checkpoint or of its adapter, fp32.
 void save_gradient(Decoder& decoder, const fs::path& path) {
   if (const Adapters* adapters = decoder.adapters()) return adapters->save_gradient(path);
@@ -46,7 +37,7 @@ void save_gradient(Decoder& decoder, const fs::path& path) {
 
 class Replay {
  public:
-  Replay(const RunConfig& config, const std::string& effective, RunFolder& folder,
+  Replay(RunConfig& config, const std::string& effective, RunFolder& folder,
          const ReplayOptions& options)
       : config_(config),
         effective_(effective),
@@ -67,9 +58,7 @@ class Replay {
 
   void go() {
     for (const std::string& given : options_.rollouts) {
-      const std::vector<std::string> files =
-          fs::is_directory(given) ? files_of(given) : std::vector<std::string>{given};
-      for (const std::string& file : files)
+      for (const std::string& file : rollout_files(given))
         if (!full())
           read_rollouts(
               file, [&](Group&& group) { take(std::move(group), file); }, true);
@@ -77,6 +66,7 @@ class Replay {
     learn();
     if (trainee_.progress.step == 0) fail(options_.rollouts.front(), ": has no row");
     folder_.sync_metrics();
+    trainee_.progress.rewards = config_.chain.state();
     save_checkpoint(folder_.path(), *trainee_.model.decoder, *trainee_.model.tokenizer,
                     *trainee_.optimizer, trainee_.progress);
     log::info(cat("replayed ", trainee_.progress.step, " steps into ", folder_.path().string()));
@@ -91,10 +81,18 @@ class Replay {
     if (group.step <= last_step_)
       fail(file, ": step ", group.step, " comes after step ", last_step_,
            ", which was replayed already; give the files in order of their steps");
+    if (!group.role.empty()) return measure(std::move(group));
     check(group, cat(file, ": group ", group.id, " of step ", group.step));
     if (!options_.rescore)  // the rows are large, and only scoring reads them
       for (Response& response : group.responses) response.row.clear();
     open_.groups.push_back(std::move(group));
+  }
+
+  // What a sampling plan only measured comes before the groups of its step.
+  void measure(Group&& group) {
+    if (!options_.rescore) return;
+    config_.chain.measure(group);
+    config_.chain.observe(group, measured_);
   }
 
   void check(const Group& group, const std::string& where) const {
@@ -127,9 +125,11 @@ class Replay {
     metrics.set("step", Json(progress.step + 1));
     metrics.set("phase", Json("rl"));
     metrics.set("replay/stored_step", Json(last_step_));
+    config_.chain.learn(std::exchange(measured_, {}));
     select(metrics);
     learner_.credit(std::span(open_.groups).first(open_.kept), metrics);
     learner_.update(open_.groups, open_.kept, metrics);
+    config_.chain.learn(open_.notes);
     metrics.set("time/step", clock.seconds());
     if (progress.step == 0) {  // not before: a call that fails leaves the folder to the next one
       folder_.write_config(effective_);
@@ -151,7 +151,9 @@ class Replay {
       for (Group& group : open_.groups) {
         group.dropped.clear();
         for (const auto& [name, value] : config_.chain.score(group, false)) numbers[name] += value;
+        config_.chain.observe(group, open_.notes);
       }
+    if (options_.rescore) config_.chain.finish_step(open_.groups, open_.notes);
     if (options_.rescore && config_.filter.rule != "all") {
       apply_filter(config_.filter, config_.algorithm->uses_channels(),
                    config_.rollout.prompts_per_step, open_, metrics);
@@ -162,13 +164,14 @@ class Replay {
     for (const auto& [name, value] : numbers) metrics.set(name, value);
   }
 
-  const RunConfig& config_;
+  RunConfig& config_;
   const std::string& effective_;
   RunFolder& folder_;
   const ReplayOptions& options_;
   Trainee trainee_;
   Learner learner_;
-  Collected open_;  // of the step that is being read
+  StepNotes measured_;  // of the step that is being read, from before its groups
+  Collected open_;      // of the step that is being read
   bool gradient_saved_ = false;
   int64_t last_step_ = std::numeric_limits<int64_t>::min();
 };

@@ -182,6 +182,22 @@ void check_rewards(Binder& root, const RunConfig& config) {
                                 " has no effect; leave it out"));
 }
 
+// What the rewards' sampling plan cannot be drawn with.
+void check_plan(Binder& root, const RunConfig& config) {
+  if (!config.needs_model || config.run.steps == 0) return;
+  const SamplingPlan plan = config.chain.plan();
+  if (const auto problem = plan_problem(plan, config.rollout); !problem.empty())
+    root.error("rollout", problem);
+  if (plan.forced_share > 0 && config.old_logprobs == "rollout")
+    root.error("trainer",
+               "old_logprobs: \"rollout\" cannot tell the plan's probabilities from the "
+               "policy's, and the rewards force beginnings; use \"recompute\"");
+  if (plan.reference_generations > 0 && config.lora)
+    root.error("trainer",
+               "lora: responses of the start policy, which the rewards ask for, are not "
+               "drawn with adapters; train in full, or give the rows their columns");
+}
+
 // The engine would name the same at its first draw, which a warm start may come before. Its cache
 // stays where it is while the policy trains, so it may not have all that is left of the memory.
 void check_on_device(Binder& config, const RolloutConfig& rollout) {
@@ -251,6 +267,7 @@ void RunConfig::bind(Binder& root) {
                "record_logprobs: has no effect without log.rollouts.every and "
                "log.rollouts.token_fields = true; leave it out");
   check_rewards(root, *this);
+  check_plan(root, *this);
   check_sources(root, *this);
 }
 
@@ -261,6 +278,10 @@ void RunConfig::bind_scoring(Binder& root) {
       return (*decode)(ids);
     };
   chain.bind(root, scoring);
+}
+
+bool RunConfig::needs_reference() const {
+  return algorithm->reference_kl() > 0 || chain.plan().reference_generations > 0;
 }
 
 int64_t RunConfig::evaluations() const {

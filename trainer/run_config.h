@@ -13,6 +13,7 @@
 #include "core/model/spec.h"
 #include "rewards/reward.h"
 #include "rollout/engine.h"
+#include "rollout/group_draw.h"
 #include "rollout/prompts.h"
 #include "trainer/filter.h"
 #include "trainer/guard.h"
@@ -104,6 +105,9 @@ struct RunConfig {
 
   /// Where the policy, its reference and the engine compute.
   at::Device device() const { return at::Device(run.device); }
+
+  /// Whether the run keeps a frozen copy of its start policy.
+  bool needs_reference() const;
 
   /// Evaluations of the run, its first and last among them.
   int64_t evaluations() const;

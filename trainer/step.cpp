@@ -96,6 +96,24 @@ at::Tensor recorded(const Update& update, const std::vector<size_t>& which) {
   return at::tensor(all);
 }
 
+// `old` [T] with the log-probabilities that a sampling plan sets in place of the old policy's.
+at::Tensor with_assumed(const Update& update, const std::vector<size_t>& which, at::Tensor old) {
+  const bool any = std::ranges::any_of(
+      which, [&](size_t i) { return !update.samples[i].response->assumed.empty(); });
+  if (!any) return old;
+  old = old.clone();
+  float* next = old.mutable_data_ptr<float>();
+  for (const size_t i : which) {
+    const Response& response = *update.samples[i].response;
+    sequence_of(response, nullptr).for_drawn([&](int64_t t) {
+      if (std::ranges::binary_search(response.assumed, static_cast<int32_t>(t)))
+        *next = response.logprobs[static_cast<size_t>(t)];
+      ++next;
+    });
+  }
+  return old;
+}
+
 TokenBatch make_batch(const Update& update, const std::vector<size_t>& which,
                       const ops::TokenLogprobs& forward) {
   TokenBatch batch;
@@ -119,7 +137,8 @@ TokenBatch make_batch(const Update& update, const std::vector<size_t>& which,
   batch.logprob = forward.logprob;
   batch.entropy = forward.entropy;
   const bool fresh = update.samples[which.front()].old.empty();
-  batch.old = fresh ? forward.logprob.detach() : concatenated(update, which, &Sample::old);
+  batch.old = with_assumed(
+      update, which, fresh ? forward.logprob.detach() : concatenated(update, which, &Sample::old));
   if (!update.samples[which.front()].reference.empty())
     batch.reference = concatenated(update, which, &Sample::reference);
   batch.rollout = recorded(update, which);
@@ -374,6 +393,19 @@ Update update_of(std::span<const Group> groups, int64_t max_completion_length, b
   return update;
 }
 
+// Adds what the rewards give single tokens to the advantages of those that were drawn.
+void add_bonus(Response& response) {
+  if (response.token_bonus.empty()) return;
+  std::vector<float>& each = response.token_advantages;
+  if (each.empty())
+    each.assign(static_cast<size_t>(drawn_tokens(response)),
+                static_cast<float>(response.advantage));
+  size_t k = 0;
+  sequence_of(response, nullptr).for_drawn([&](int64_t t) {
+    each[k++] += response.token_bonus[static_cast<size_t>(t)];
+  });
+}
+
 }  // namespace
 
 void assign_credit(Algorithm& algorithm, std::span<Group> groups, const CreditModels& models,
@@ -393,6 +425,7 @@ void assign_credit(Algorithm& algorithm, std::span<Group> groups, const CreditMo
       response.token_advantages.clear();
       if (!credit.token.empty())
         response.token_advantages.assign(credit.token[place].begin(), credit.token[place].end());
+      if (table.active[place] != 0 && !response.left_out) add_bonus(response);
       ++place;
     }
   if (std::isfinite(credit.kl)) metrics.set("kl", credit.kl);

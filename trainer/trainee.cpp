@@ -37,7 +37,7 @@ void check_adapter(const RunConfig& config, const fs::path& checkpoint) {
 
 }  // namespace
 
-Trainee load_trainee(const RunConfig& config, const std::optional<fs::path>& checkpoint) {
+Trainee load_trainee(RunConfig& config, const std::optional<fs::path>& checkpoint) {
   Trainee out;
   const LoadOptions options{
       .trained = true, .max_length = config.max_length, .device = config.device()};
@@ -63,6 +63,7 @@ Trainee load_trainee(const RunConfig& config, const std::optional<fs::path>& che
   if (checkpoint) {
     out.progress = load_trainer_state(*checkpoint, config.rollout.prompts_per_step, *out.optimizer);
     if (!out.progress.algorithm.is_null()) config.algorithm->restore(out.progress.algorithm);
+    config.chain.restore(out.progress.rewards);
     log::info(cat("resuming from ", checkpoint->string(), ": ", out.progress.phase, " step ",
                   out.progress.step));
   }
@@ -76,7 +77,7 @@ Trainee load_trainee(const RunConfig& config, const std::optional<fs::path>& che
   return out;
 }
 
-void go_back(Trainee& trainee, const RunConfig& config, const fs::path& checkpoint) {
+void go_back(Trainee& trainee, RunConfig& config, const fs::path& checkpoint) {
   if (const std::string problem = check_checkpoint(checkpoint); !problem.empty())
     fail_run(checkpoint.string(), ": cannot be gone back to: ", problem);
   Decoder& decoder = *trainee.model.decoder;
@@ -90,6 +91,7 @@ void go_back(Trainee& trainee, const RunConfig& config, const fs::path& checkpoi
       load_trainer_state(checkpoint, config.rollout.prompts_per_step, *trainee.optimizer);
   trainee.progress.algorithm = progress.algorithm;
   if (!progress.algorithm.is_null()) config.algorithm->restore(progress.algorithm);
+  config.chain.restore(progress.rewards);
 }
 
 void count_update(const UpdateResult& result, const RunConfig& config, Progress& progress) {

@@ -19,11 +19,11 @@ struct Trainee {
 
 /// The model of the configuration, or that of `checkpoint` with its optimizer state and progress.
 /// Gives the configuration its decode().
-Trainee load_trainee(const RunConfig& config, const std::optional<fs::path>& checkpoint);
+Trainee load_trainee(RunConfig& config, const std::optional<fs::path>& checkpoint);
 
-/// Puts the weights, the optimizer and the algorithm of the trainee back to a checkpoint of its
-/// run; its progress stays.
-void go_back(Trainee& trainee, const RunConfig& config, const fs::path& checkpoint);
+/// Puts the weights, the optimizer, the algorithm and what the rewards have learned back to a
+/// checkpoint of the trainee's run; its progress stays.
+void go_back(Trainee& trainee, RunConfig& config, const fs::path& checkpoint);
 
 /// Notes what an update did. Warns of one that was skipped because a number was not finite, and
 /// throws RunError where more of them came in a row than the configuration allows.

@@ -20,7 +20,8 @@ enum class Stream : uint32_t {
   sft = 5,
   bootstrap = 6,
   selection = 7,
-  adapter = 8
+  adapter = 8,
+  plan = 9  // what a sampling plan draws beside tokens
 };
 
 /// One Philox4x32-10 block.

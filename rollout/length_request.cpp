@@ -1,0 +1,105 @@
+#include "rollout/length_request.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/base/errors.h"
+#include "core/base/json.h"
+#include "core/base/rng.h"
+#include "core/base/text.h"
+#include "rewards/units.h"
+
+namespace vernier {
+namespace {
+
+struct Texts {
+  const char *exact, *at_most;
+};
+
+Texts default_texts(const std::string& mode) {
+  if (mode == "token") return {"[MLT:{budget}]", "[MLT:<{budget}]"};
+  if (mode == "priming")
+    return {"\n\nThe text has {prompt_words} words. Answer in {budget}, leaving out {deleted}.",
+            "\n\nThe text has {prompt_words} words. Answer in at most {budget}, leaving out "
+            "{deleted}."};
+  return {"\n\nThink for {budget} tokens.", "\n\nThink for maximum {budget} tokens."};
+}
+
+std::string filled(std::string text, std::string_view mark, const std::string& value) {
+  for (size_t at = text.find(mark); at != std::string::npos;
+       at = text.find(mark, at + value.size()))
+    text.replace(at, mark.size(), value);
+  return text;
+}
+
+// Adds to the last message of a chat, or to a plain text.
+void add_text(Prompt& prompt, const std::string& more) {
+  if (!prompt.is_chat) {
+    prompt.text += more;
+    return;
+  }
+  Json list = parse_json(prompt.text, cat("prompt ", prompt.id));
+  list.back()["content"] = list.back()["content"].get<std::string>() + more;
+  prompt.text = dump_json(list);
+}
+
+}  // namespace
+
+void LengthRequest::bind(Binder& config) {
+  config.choice("mode", mode, {"none", "suffix", "priming", "token"}, "how a prompt asks");
+  text = default_texts(mode).exact;
+  text_at_most = default_texts(mode).at_most;
+  config.text("text", text, "with {budget}, and {prompt_words} and {deleted} if wanted");
+  config.text("text_at_most", text_at_most, "the same where the target is the most");
+  config.list("targets", targets, 1, int64_t{1} << 30, "lengths to draw from; empty: low to high");
+  config.number("low", low, 1, int64_t{1} << 30, "least length");
+  config.number("high", high, 1, int64_t{1} << 30, "largest length");
+  config.number("at_most_share", at_most_share, 0.0, 1.0, "of the targets that are the most");
+  config.number("seed", seed, 0, int64_t{1} << 53, "of the targets");
+  for (const char* key : {"text", "text_at_most", "targets", "at_most_share", "seed"})
+    config.only_if(key, mode != "none", "mode = \"none\"");
+  for (const char* key : {"low", "high"})
+    config.only_if(key, mode != "none" && targets.empty(),
+                   mode == "none" ? "mode = \"none\"" : "targets");
+  if (mode == "none") return;
+  if (low > high) config.error("low", cat(low, " is more than high = ", high));
+  for (const auto& [key, value] :
+       {std::pair("text", &text), std::pair("text_at_most", &text_at_most)})
+    if (value->find("{budget}") == std::string::npos)
+      config.error(key, "does not have {budget} in it");
+}
+
+void LengthRequest::apply(Prompt& prompt) const {
+  if (mode == "none") return;
+  if (prompt.target_length.empty()) {
+    const Rng rng(static_cast<uint64_t>(seed), Stream::plan, 0x6C656E,
+                  static_cast<uint64_t>(prompt.index));
+    const auto draw = [&](int64_t count) {
+      return static_cast<int64_t>(rng.bits(0) % static_cast<uint64_t>(count));
+    };
+    int64_t target = targets.empty() ? low + draw(high - low + 1)
+                                     : targets[static_cast<size_t>(draw(std::ssize(targets)))];
+    if (rng.uniform(1) < at_most_share) target = -target;
+    prompt.target_length = cat(target);
+  }
+  if (mode != "token") add_text(prompt, text_of(prompt));
+}
+
+std::string LengthRequest::opening(const Prompt& prompt) const {
+  return mode == "token" ? text_of(prompt) : "";
+}
+
+std::string LengthRequest::text_of(const Prompt& prompt) const {
+  const Json target = parse_json(prompt.target_length, cat("prompt ", prompt.id));
+  if (!target.is_number())
+    fail("prompt ", prompt.id, ": target_length: ", prompt.target_length.substr(0, 60),
+         " is not a number, and data.length_request writes it into the prompt");
+  const double n = std::abs(target.get<double>());
+  const double words = text_length(prompt.text, "words");
+  std::string out = target.get<double>() < 0 ? text_at_most : text;
+  out = filled(std::move(out), "{budget}", cat(n));
+  out = filled(std::move(out), "{prompt_words}", cat(words));
+  return filled(std::move(out), "{deleted}", cat(std::max(0.0, words - n)));
+}
+
+}  // namespace vernier

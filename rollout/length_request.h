@@ -1,0 +1,44 @@
+// Asks for a length: what a prompt says of how long its answer is to be.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/base/config.h"
+#include "core/types.h"
+
+namespace vernier {
+
+/// [data.length_request]. A row's own target_length stands; another prompt's target is drawn by its
+/// place in the data, from `targets` or evenly from [low, high].
+///
+///   suffix    the text goes behind the prompt (L1: "Think for n tokens.")
+///   priming   the same, with the prompt's own words counted (InstructCMP)
+///   token     the text opens the response, as a control token does (Ruler: "[MLT:n]"); it is part
+///   of
+///             the rendered prompt and of no length or loss
+///
+/// In the text {budget} stands for the target, {prompt_words} for the words of the prompt between
+/// white space, {deleted} for how many fewer the target is (0 at least). A share of the targets is
+/// "at most": their texts are text_at_most, and the row's target_length is negative, as L1 writes
+/// it.
+struct LengthRequest {
+  std::string mode = "none";
+  std::string text, text_at_most;
+  std::vector<int64_t> targets;
+  int64_t low = 100, high = 4000, seed = 0;
+  double at_most_share = 0;
+
+  void bind(Binder& config);
+
+  /// Sets the target of a prompt that has none, and adds the text of modes suffix and priming.
+  void apply(Prompt& prompt) const;
+  /// What opens the response to a prompt that apply() has seen; "" where nothing does.
+  std::string opening(const Prompt& prompt) const;
+
+ private:
+  std::string text_of(const Prompt& prompt) const;
+};
+
+}  // namespace vernier
