@@ -5,6 +5,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -25,6 +26,8 @@ struct Score {
   double value = 0;
   std::string abstain;  // reason; "" where the value counts
   std::string explain;  // how the value came about, for `vernier score --explain`
+  // Named numbers beside the value, for the metrics; no part of the sum.
+  std::vector<std::pair<std::string, double>> components;
 };
 
 /// What rewards and transforms may know of the run.
@@ -53,6 +56,10 @@ class Reward {
   /// when the last of its group has. A reward that asks somebody else sends its question here, so
   /// that score() finds the answer. May be called from another thread than score().
   virtual void expect(const Group&, size_t /*response*/) const {}
+
+  /// What has been counted since the start, for the metrics: of a reward from outside, the
+  /// responses that it failed to score, by cause ("failed/timeout"). From any thread.
+  virtual std::map<std::string, int64_t> counters() const { return {}; }
 
   /// Whether the length of a response has a part in its value, for `vernier score --explain`.
   virtual bool depends_on_length() const { return false; }
