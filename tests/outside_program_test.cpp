@@ -260,6 +260,36 @@ TEST_CASE("other rewards of the chain are not touched by one that fails") {
   }
 }
 
+TEST_CASE("reward functions of other toolkits run as they are") {
+  const auto adapted = [](const std::string& function, const std::string& style) {
+    return outside_reward("program",
+                          cat("command = [\"python3\", \"", VERNIER_TEST_CASES,
+                              "/../../tools/reward_adapter.py\", \"", VERNIER_TEST_CASES,
+                              "/outside/styles.py:", function, "\", \"--style\", \"", style,
+                              "\"]\nneeds_group = ", style == "verl" ? "false" : "true", "\n"));
+  };
+  const Group group = outside_group({"7", "none", "seven"});
+  auto scores = scores_of(*adapted("trl_lengths", "trl"), group);
+  CHECK(scores[0].value == 1);
+  CHECK(scores[1].abstain == "the reward function returned None");
+  CHECK(scores[2].value == 5);
+  CHECK(scores_of(*adapted("trl_few", "trl"), group)[0].abstain ==
+        "count: 1 rewards for 3 responses");
+  CHECK(scores_of(*adapted("trl_raises", "trl"), group)[0].abstain ==
+        "threw: ValueError: nothing to say");
+  CHECK(begins(scores_of(*adapted("not_finite", "trl"), group)[0].abstain, "nan: "));
+  scores = scores_of(*adapted("verl_points", "verl"), group);
+  CHECK(scores[0].value == 1);
+  CHECK(scores[2].value == 0);
+  CHECK(scores[2].components == std::vector<std::pair<std::string, double>>{{"length", 5}});
+  scores = scores_of(*adapted("openrlhf_lengths", "openrlhf"), group);
+  CHECK(scores[2].value == 5);
+  CHECK(scores[2].components ==
+        std::vector<std::pair<std::string, double>>{{"twice", 10}, {"score", 5}});
+  const auto none = adapted("nothing", "trl");
+  CHECK(begins(scores_of(*none, group)[0].abstain, "died: "));
+}
+
 TEST_CASE("a program that writes a thousand lines to its log is heard in part") {
   CHECK(scores_of(*program("loud"), outside_group({"a"}))[0].value == 1);
 }
