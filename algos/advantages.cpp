@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <numeric>
 
 #include "algos/parts.h"
@@ -211,6 +212,51 @@ Doubles drpo_norm(const GroupTable& table, const AdvantageOptions& o) {
   return out;
 }
 
+// Share of right ones among the responses of a group that have a verdict; 0 of none.
+double solve_rate(const GroupTable& table, int64_t group) {
+  double right = 0, judged = 0;
+  for (int64_t i = table.offsets[group]; i < table.offsets[group + 1]; ++i)
+    if (table.correct[i] >= 0) {
+      judged += 1;
+      right += table.correct[i];
+    }
+  return judged > 0 ? right / judged : 0;
+}
+
+Doubles grpo_lead(const GroupTable& table, const Doubles& reward, const AdvantageOptions& o) {
+  Doubles out = zero_where_undefined(centred(table, reward, o, true));
+  const auto weight = [&](double x) {
+    return o.lead_low +
+           (o.lead_high - o.lead_low) / (1 + std::exp(o.lead_slope * (x - o.lead_center)));
+  };
+  for (int64_t g = 0; g < table.groups(); ++g) {
+    const double p = solve_rate(table, g);
+    for (int64_t i = table.offsets[g]; i < table.offsets[g + 1]; ++i)
+      out[i] *= weight(out[i] > 0 ? p : 1 - p);
+  }
+  return out;
+}
+
+Doubles diet(const GroupTable& table, const Doubles& reward, const AdvantageOptions& o) {
+  Doubles lengths;
+  for (size_t i = 0; i < reward.size(); ++i)
+    lengths.push_back(std::isfinite(reward[i]) ? static_cast<double>(table.length[i])
+                                               : std::nan(""));
+  Doubles out = zero_where_undefined(centred(table, reward, o, true));
+  const Doubles by_length = zero_where_undefined(centred(table, lengths, o, true));
+  double alpha = o.diet_alpha;
+  if (o.diet_period > 0) {
+    const double turn = static_cast<double>(table.step - 1) / static_cast<double>(o.diet_period);
+    alpha *= (1 - std::cos(2 * std::numbers::pi * turn)) / 2;
+  }
+  for (int64_t g = 0; g < table.groups(); ++g) {
+    const double weight = alpha * solve_rate(table, g);
+    for (int64_t i = table.offsets[g]; i < table.offsets[g + 1]; ++i)
+      out[i] -= weight * by_length[i];
+  }
+  return out;
+}
+
 // Return of every token of the active responses that have a reward.
 TokenColumn returns_of(const GroupTable& table, double gamma, const TokenColumn& penalty) {
   TokenColumn out(table.size());
@@ -310,7 +356,10 @@ const std::vector<std::string>& advantage_estimators() {
                                                  "grpo_passk",
                                                  "gdpo",
                                                  "otb",
-                                                 "drpo_norm"};
+                                                 "drpo_norm",
+                                                 "naive",
+                                                 "grpo_lead",
+                                                 "diet"};
   return names;
 }
 
@@ -348,6 +397,9 @@ Credit advantages(const GroupTable& table, const AdvantageOptions& o, const Toke
   for (size_t i = 0; i < penalty.size(); ++i)
     reward[i] -= std::accumulate(penalty[i].begin(), penalty[i].end(), 0.0);
   if (o.estimator == "grpo") return grpo(table, reward, o);
+  if (o.estimator == "naive") return zero_where_undefined(std::move(reward));
+  if (o.estimator == "grpo_lead") return grpo_lead(table, reward, o);
+  if (o.estimator == "diet") return diet(table, reward, o);
   if (o.estimator == "rloo") return rloo(table, reward, o);
   if (o.estimator == "opo") return opo(table, reward, o);
   if (o.estimator == "gpg") return gpg(table, reward, o);

@@ -22,6 +22,9 @@ struct AdvantageOptions {
   std::string gdpo_missing = "trl";   // "trl": left out of the sum; "nvlabs": counts as 0
   double lambda = 0.1;                // drpo_norm
   double capacity = 0;                // drpo_norm, tokens
+  double lead_low = 0.4, lead_high = 1.5, lead_center = 0.75, lead_slope = 10;  // grpo_lead
+  double diet_alpha = 0.5;  // diet: weight of the length advantage where all are right
+  int64_t diet_period = 0;  // diet: steps of a cycle of that weight; 0: constant
 };
 
 /// eps of an estimator under a scale where nothing else is asked for.
@@ -63,6 +66,14 @@ GroupStatistics group_statistics(const GroupTable& table, const std::vector<doub
 ///   gdpo        s_i = sum_k w_k (r^k_i - mean^k) / (std^k + eps) over the reward's parts, then
 ///               (s - mean) / (std + eps) over the responses of the step (TRL), or whitened over
 ///               its tokens (verl)                                   arXiv:2601.05242
+///   naive       r_i: a reward that is an advantage already (AdaptThink's, BRPO's)
+///   grpo_lead   a = grpo's; a w(p) where a > 0, else a w(1 - p), p the share of right responses,
+///               w(x) = low + (high - low) / (1 + exp(slope (x - center)))
+///                                       arXiv:2504.09696, aeroplanepaper/GRPO-LEAD
+///   diet        A_r - alpha p A_L, both by group and (n - 1): A_r of the reward, A_L of the
+///   length;
+///               with a period the weight is alpha (1 - cos(2 pi (step - 1) / period)) / 2
+///               (arXiv:2505.19217: that the two are normalised apart was read, alpha p was not)
 ///   otb         G_t - B_t, B_t = sum_j G_jt W_jt / (sum_j W_jt + 1e-8), G_t the return,
 ///               W_t = sum_{s<=t} (1 - 2 p_s + sum_v p_v^2); B_t = 0 for the unique longest
 ///               response past the second-longest length                      verl

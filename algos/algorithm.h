@@ -31,6 +31,7 @@ using TokenColumn = std::vector<std::vector<double>>;
 
 /// The responses of an update, group after group. Groups may be uneven.
 struct GroupTable {
+  int64_t step = 0;                     // that the groups were drawn in, from 1 on
   std::vector<int64_t> offsets{0};      // [groups + 1]
   std::vector<double> reward;           // [B]; NaN where the response has none: it enters nothing
   std::vector<int> correct;             // [B]; 1, 0, or -1 where there is no verdict

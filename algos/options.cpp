@@ -50,14 +50,14 @@ void PolicyGradientOptions::bind_advantage(Binder& config, const AlgorithmContex
   config.only_if("scale_rewards", a.estimator == "grpo", chosen);
   if (a.estimator != preset || a.scale != preset_scale) a.eps = default_eps(a.estimator, a.scale);
   config.number("advantage_eps", a.eps, 0.0, 1.0, "added to the standard deviation");
-  config.only_if(
-      "advantage_eps",
-      is({"gdpo", "grpo_passk", "drpo_norm"}) || (a.estimator == "grpo" && a.scale != "none"),
-      a.estimator == "grpo" ? given("scale_rewards", a.scale) : chosen);
+  config.only_if("advantage_eps",
+                 is({"gdpo", "grpo_passk", "drpo_norm", "grpo_lead", "diet"}) ||
+                     (a.estimator == "grpo" && a.scale != "none"),
+                 a.estimator == "grpo" ? given("scale_rewards", a.scale) : chosen);
   config.choice("group_of_one", a.group_of_one, {"verl", "trl"},
                 "a single response's baseline: 0 (verl), or its own reward (TRL)");
-  config.only_if("group_of_one", !is({"reinforce_plus_plus", "otb", "remax", "grpo_passk"}),
-                 chosen);
+  config.only_if("group_of_one",
+                 !is({"reinforce_plus_plus", "otb", "remax", "grpo_passk", "naive"}), chosen);
   config.choice("whitening", a.whitening, {"verl", "openrlhf"},
                 "variance over tokens with n - 1 (verl), or with n and at least 1e-8 (OpenRLHF)");
   config.only_if("whitening", is({"reinforce_plus_plus", "reinforce_plus_plus_baseline"}), chosen);
@@ -77,11 +77,29 @@ void PolicyGradientOptions::bind_advantage(Binder& config, const AlgorithmContex
   config.only_if("lambda", a.estimator == "drpo_norm", chosen);
   config.only_if("length_capacity", a.estimator == "drpo_norm" && std::isfinite(a.lambda),
                  a.estimator == "drpo_norm" ? "lambda = inf" : chosen);
+  bind_length_advantage(config);
   if (a.estimator != "drpo_norm") return;
   if (a.capacity == 0) a.capacity = static_cast<double>(context.max_completion_length);
   if (a.capacity == 0)
     config.error("length_capacity",
                  "is 0 and rollout.max_completion_length is not given; set one, in tokens");
+}
+
+void PolicyGradientOptions::bind_length_advantage(Binder& config) {
+  AdvantageOptions& a = advantage;
+  const std::string chosen = given("advantage", a.estimator);
+  config.number("lead_low", a.lead_low, 0.0, 100.0, "grpo_lead: least weight of a prompt");
+  config.number("lead_high", a.lead_high, 0.0, 100.0, "grpo_lead: largest weight of a prompt");
+  config.number("lead_center", a.lead_center, 0.0, 1.0, "grpo_lead: solve rate between the two");
+  config.number("lead_slope", a.lead_slope, 0.0, 1e3, "grpo_lead: steepness there");
+  for (const char* key : {"lead_low", "lead_high", "lead_center", "lead_slope"})
+    config.only_if(key, a.estimator == "grpo_lead", chosen);
+  config.number("diet_alpha", a.diet_alpha, 0.0, 1e3,
+                "diet: weight of the length advantage where all are right");
+  config.number("diet_period", a.diet_period, 0, 1 << 30,
+                "diet: steps in which that weight goes from 0 to diet_alpha and back; 0: constant");
+  for (const char* key : {"diet_alpha", "diet_period"})
+    config.only_if(key, a.estimator == "diet", chosen);
 }
 
 void PolicyGradientOptions::bind_loss(Binder& config) {

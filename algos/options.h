@@ -53,6 +53,7 @@ struct PolicyGradientOptions {
 
  private:
   void bind_advantage(Binder& config, const AlgorithmContext& context);
+  void bind_length_advantage(Binder& config);
   void bind_loss(Binder& config);
   void bind_loss_shape(Binder& config);
   void bind_covariance(Binder& config);

@@ -48,8 +48,9 @@ class PolicyGradient final : public Algorithm {
   Deviation divides() const override {
     const AdvantageOptions& a = o_.advantage;
     if (a.estimator == "gdpo") return Deviation::parts;
-    const bool by_group =
-        (a.estimator == "grpo" && a.scale == "group") || a.estimator == "grpo_passk";
+    const bool by_group = (a.estimator == "grpo" && a.scale == "group") ||
+                          a.estimator == "grpo_passk" || a.estimator == "grpo_lead" ||
+                          a.estimator == "diet";
     return by_group ? Deviation::reward : Deviation::nothing;
   }
   bool uses_reward() const override { return reads_reward(o_.advantage.estimator); }
@@ -192,6 +193,13 @@ class PolicyGradient final : public Algorithm {
   }
 
   std::optional<Pressure> pressure() const override {
+    if (o_.advantage.estimator == "diet")
+      return Pressure{.key = "diet_alpha",
+                      .value = o_.advantage.diet_alpha,
+                      .low = 0.01,
+                      .high = 10,
+                      .smaller_is_more = false,
+                      .none = 0};
     if (o_.advantage.estimator != "drpo_norm") return std::nullopt;
     return Pressure{.key = "lambda",
                     .value = o_.advantage.lambda,
@@ -203,7 +211,7 @@ class PolicyGradient final : public Algorithm {
 
   void set_pressure(double value) override {
     ensure(pressure().has_value(), "an advantage with a knob");
-    o_.advantage.lambda = value;
+    (o_.advantage.estimator == "diet" ? o_.advantage.diet_alpha : o_.advantage.lambda) = value;
   }
 
  private:
@@ -247,6 +255,10 @@ class PolicyGradient final : public Algorithm {
     if (a.estimator == "grpo_passk") return cat("best: (reward - second) / (std + ", a.eps, ")");
     if (a.estimator == "gdpo") return "sum of the parts' normalised rewards, normalised again";
     if (a.estimator == "otb") return "return - baseline of least variance";
+    if (a.estimator == "naive") return "reward";
+    if (a.estimator == "grpo_lead")
+      return "(reward - mean) / (std + eps) times w(p) above 0, w(1 - p) below";
+    if (a.estimator == "diet") return "that of the reward - alpha p times that of the length";
     return "right: A+ n softmax(-length / (capacity lambda)); wrong: A-";
   }
 

@@ -32,7 +32,9 @@ void keep_tokens(Response& response, int32_t tokens) {
   cut(response.logprobs);
   cut(response.sampled_logprobs);
   cut(response.plain_logprobs);
-  std::erase_if(response.forced, [&](int32_t place) { return place >= tokens; });
+  cut(response.token_bonus);
+  for (auto* places : {&response.forced, &response.assumed})
+    std::erase_if(*places, [&](int32_t place) { return place >= tokens; });
 }
 
 }  // namespace vernier

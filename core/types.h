@@ -48,6 +48,14 @@ struct RewardPart {
   std::string abstained;  // reason; "" where the value counts
 };
 
+/// Where a response goes on from the thinking of another, by the group's sampling plan.
+struct Branch {
+  int32_t thought = -1;  // number of the thought in the group; -1: of no branch
+  int32_t exit = -1;     // number of the place where it was left, in order
+  int32_t cut = -1;      // tokens of the thought that it keeps
+  bool operator==(const Branch&) const = default;
+};
+
 /// One response, from the first token to its advantage.
 struct Response {
   int64_t sample = 0;  // place in the group
@@ -60,6 +68,10 @@ struct Response {
   // The most probable tokens of each place, the first one first; where they were asked for.
   std::vector<std::vector<std::pair<int32_t, float>>> top_logprobs;
   std::vector<int32_t> forced;  // places of tokens that were not drawn, in order: no part of a loss
+  // Places, in order, whose logprobs are the sampling plan's: there they stand for the
+  // log-probability under the policy at the start of the step.
+  std::vector<int32_t> assumed;
+  Branch branch;
   FinishReason finish_reason = FinishReason::stop;
   // What steered or ended it: "thinking_budget", "repetition", "stop_token:ID", "stop:TEXT".
   std::vector<std::string> flags;
@@ -76,10 +88,15 @@ struct Response {
   double advantage = 0;
   // Of each drawn token, where the estimator tells tokens apart; empty: all have `advantage`.
   std::vector<float> token_advantages;
+  // What rewards add to the advantage of each of num_tokens; empty: nothing.
+  std::vector<float> token_bonus;
   std::vector<std::string> transforms;  // what changed it, in order
   bool masked = false;                  // no token of it enters the loss
-  std::string explain;                  // steps of the sum as a JSON list; filled on request
-  std::string row;                      // the stored row that it was read from; "" for a new one
+  // Left out by a transform: advantage 0, and no part in a statistic of rewards or verdicts; with
+  // left_out_in_batch its tokens still count in the loss's normalisers.
+  bool left_out = false, left_out_in_batch = false;
+  std::string explain;  // steps of the sum as a JSON list; filled on request
+  std::string row;      // the stored row that it was read from; "" for a new one
 };
 
 /// True where the policy ended the response itself or used up its tokens. A deadline or an abort
@@ -103,6 +120,8 @@ struct Group {
   Prompt prompt;
   std::vector<Response> responses;
   std::string dropped;  // why the step does not train on it; "" where it does
+  // What it was drawn for: "" to be trained on; "monitor", "reference": to be measured alone.
+  std::string role;
   // Reward of the greedy response to the prompt, where one was drawn; NaN where it has none.
   std::optional<double> greedy_reward;
 };

@@ -17,6 +17,8 @@ class Accuracy final : public Reward {
     config.number("wrong_score", wrong_score_, -1e6, 1e6, "value of a wrong response");
   }
 
+  bool needs_group() const override { return false; }
+
   void score(const Group& group, std::span<Score> scores) const override {
     for (size_t i = 0; i < scores.size(); ++i) {
       const std::optional<bool> correct = group.responses[i].correct;
@@ -34,7 +36,9 @@ class Accuracy final : public Reward {
 };
 
 const RewardRegistry::Entry entry{
-    "accuracy", "1 for a right answer",
+    "accuracy",
+    {"1 for a right answer", "r = 1 if right, wrong_score if wrong", "verdicts",
+     "ours; the row's rule of correctness"},
     [](Binder& config, const ScoringContext&) -> std::unique_ptr<Reward> {
       return std::make_unique<Accuracy>(config);
     }};

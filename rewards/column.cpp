@@ -24,6 +24,7 @@ class Column final : public Reward {
       config.error(config.has("key") ? "key" : "", "needs key, a column of the data");
   }
 
+  bool needs_group() const override { return false; }
   bool depends_on_length() const override { return depends_on_length_; }
 
   void score(const Group& group, std::span<Score> scores) const override {
@@ -55,7 +56,8 @@ class Column final : public Reward {
 };
 
 const RewardRegistry::Entry entry{
-    "column", "a number from a column of the data",
+    "column",
+    {"a number from a column of the data", "r = row[key]", "those of the column", "ours"},
     [](Binder& config, const ScoringContext&) -> std::unique_ptr<Reward> {
       return std::make_unique<Column>(config);
     }};

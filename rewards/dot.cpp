@@ -296,7 +296,10 @@ class Dot final : public Transform {
 };
 
 const TransformRegistry::Entry entry{
-    "dot", "cuts outliers of length in groups that are solved",
+    "dot",
+    {"cuts outliers of length in groups that are solved",
+     "cut to T = max(floor(mu + alpha sigma), min_length, 1) where L > T and L - T >= margin",
+     "tokens", "DOT, arXiv:2601.03969 and its code"},
     [](Binder& config, const ScoringContext& context) -> std::unique_ptr<Transform> {
       return std::make_unique<Dot>(config, context);
     }};

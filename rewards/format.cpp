@@ -7,8 +7,8 @@
 //   think_tags   "<think>" occurs, and "</think>" after it
 #include <memory>
 
+#include "rewards/form.h"
 #include "rewards/reward.h"
-#include "rewards/verify/math_format.h"
 
 namespace vernier {
 namespace {
@@ -16,32 +16,31 @@ namespace {
 class Format final : public Reward {
  public:
   explicit Format(Binder& config) {
-    config.choice("kind", kind_, {"boxed", "hash", "think_tags"}, "which form");
+    config.choice("kind", kind_, forms(), "which form");
     config.flag("strict_sympy_compat", strict_,
                 "boxed: refuse what SymPy cannot parse, half-open intervals for one");
     config.only_if("strict_sympy_compat", kind_ == "boxed", cat("kind = \"", kind_, "\""));
   }
 
+  bool needs_group() const override { return false; }
+
   void score(const Group& group, std::span<Score> scores) const override {
     for (size_t i = 0; i < scores.size(); ++i) {
-      const bool formed = has_form(group.responses[i].text);
+      const bool formed = has_form(kind_, group.responses[i].text, strict_);
       scores[i].value = formed ? 1.0 : 0.0;
       scores[i].explain = cat(kind_, formed ? ": found" : ": not found");
     }
   }
 
  private:
-  bool has_form(std::string_view text) const {
-    if (kind_ == "hash") return text.find('#') != std::string_view::npos;
-    return kind_ == "boxed" ? has_math_answer(text, strict_) : has_think_block(text);
-  }
-
   std::string kind_ = "boxed";
   bool strict_ = true;
 };
 
 const RewardRegistry::Entry entry{
-    "format", "1 for the right form",
+    "format",
+    {"1 for the right form", "r = [the response has the form]", "forms",
+     "arXiv:2505.19439 (boxed)"},
     [](Binder& config, const ScoringContext&) -> std::unique_ptr<Reward> {
       return std::make_unique<Format>(config);
     }};

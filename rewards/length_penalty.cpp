@@ -28,6 +28,7 @@ class LengthPenalty final : public Reward {
                    "is 0 and the run has no max_completion_length; set it, in tokens");
   }
 
+  bool needs_group() const override { return false; }
   bool depends_on_length() const override { return true; }
 
   std::optional<Pressure> pressure() const override {
@@ -62,7 +63,10 @@ class LengthPenalty final : public Reward {
 };
 
 const RewardRegistry::Entry entry{
-    "length_penalty", "a right answer less a share of its length",
+    "length_penalty",
+    {"a right answer less a share of its length",
+     "subtract: r = c - alpha L / L_ref; multiply: r = c (1 - alpha L / L_ref)", "tokens",
+     "ours; the baselines of the quick start"},
     [](Binder& config, const ScoringContext& context) -> std::unique_ptr<Reward> {
       return std::make_unique<LengthPenalty>(config, context);
     }};

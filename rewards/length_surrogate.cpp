@@ -39,6 +39,7 @@ class LengthSurrogate final : public Reward {
       config.error("l_max", "is 0 and the run has no max_completion_length; set it, in tokens");
   }
 
+  bool needs_group() const override { return false; }
   bool depends_on_length() const override { return true; }
 
   void score(const Group& group, std::span<Score> scores) const override {
@@ -76,7 +77,11 @@ class LengthSurrogate final : public Reward {
 };
 
 const RewardRegistry::Entry entry{
-    "length_surrogate", "format and length, without ground truth",
+    "length_surrogate",
+    {"format and length, without ground truth",
+     "code: r = w (T + F) + R if F else min(0, R); paper: r = F + R if F else min(0, F + R); R: 1 "
+     "at p l_max, 0 at 0, -1 at l_max",
+     "tokens", "arXiv:2505.19439 and its code"},
     [](Binder& config, const ScoringContext& context) -> std::unique_ptr<Reward> {
       return std::make_unique<LengthSurrogate>(config, context);
     }};

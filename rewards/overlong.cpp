@@ -40,6 +40,7 @@ class Overlong final : public Reward {
       config.error("cache", cat(cache_, " is more than l_max = ", l_max_));
   }
 
+  bool needs_group() const override { return false; }
   bool depends_on_length() const override { return true; }
 
   void score(const Group& group, std::span<Score> scores) const override {
@@ -65,7 +66,10 @@ class Overlong final : public Reward {
 };
 
 const RewardRegistry::Entry entry{
-    "overlong", "punishes the last tokens before the limit (DAPO's soft overlong punishment)",
+    "overlong",
+    {"punishes the last tokens before the limit (DAPO's soft overlong punishment)",
+     "r = 0 if L <= b, -(L - b) / cache beyond, -1 past l_max; b = l_max - cache", "tokens",
+     "DAPO, arXiv:2503.14476, equation 13; TRL, verl, OpenRLHF"},
     [](Binder& config, const ScoringContext& context) -> std::unique_ptr<Reward> {
       return std::make_unique<Overlong>(config, context);
     }};

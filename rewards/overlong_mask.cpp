@@ -35,7 +35,9 @@ class OverlongMask final : public Transform {
 };
 
 const TransformRegistry::Entry entry{
-    "overlong_mask", "keeps responses that ended at their limit out of the loss",
+    "overlong_mask",
+    {"keeps responses that ended at their limit out of the loss",
+     "masked if finish_reason = length", "tokens", "DAPO, arXiv:2503.14476; TRL, AReaL"},
     [](Binder&, const ScoringContext&) -> std::unique_ptr<Transform> {
       return std::make_unique<OverlongMask>();
     }};

@@ -123,6 +123,44 @@ RewardPart part_of(const std::string& name, double weight, const Score& score,
   return part;
 }
 
+// Brings the values of those that will count to the scale of their group.
+void normalize(const Group& group, std::span<Score> scores) {
+  std::vector<double> values;
+  std::vector<char> counts;
+  for (size_t i = 0; i < scores.size(); ++i) {
+    const bool counted = scores[i].abstain.empty() && std::isfinite(scores[i].value) &&
+                         policy_ended(group.responses[i]);
+    values.push_back(scores[i].value);
+    counts.push_back(counted ? 1 : 0);
+  }
+  normalize_values(values, counts);
+  for (size_t i = 0; i < scores.size(); ++i) {
+    if (counts[i] == 0) continue;
+    scores[i].explain +=
+        cat(scores[i].explain.empty() ? "" : "; ", scores[i].value, " in its group");
+    scores[i].value = values[i];
+  }
+}
+
+// What only_if and min_solve_rate make of a score.
+void close_gate(const Composition& composition, const Group& group, const Response& response,
+                Score& score) {
+  const Gate gate = gate_of(composition, group, response);
+  if (!gate.abstained.empty()) score.abstain = gate.abstained;
+  if (gate.closed.empty()) return;
+  score = {.value = 0, .abstain = "", .explain = cat("0: ", gate.closed), .token_bonus = {}};
+}
+
+// Adds the weighted bonus of a part that counts.
+void add_bonus(const RewardPart& part, const Score& score, Response& response) {
+  if (score.token_bonus.empty() || !part.abstained.empty() || part.weight == 0) return;
+  const auto tokens = static_cast<size_t>(response.num_tokens);
+  ensure(score.token_bonus.size() == tokens, "a bonus for each token");
+  response.token_bonus.resize(tokens, 0.0F);
+  for (size_t t = 0; t < tokens; ++t)
+    response.token_bonus[t] += static_cast<float>(part.weight * score.token_bonus[t]);
+}
+
 void explain_part(Response& response, const RewardPart& part, bool depends_on_length,
                   const std::string& how) {
   if (response.explain.empty()) return;
@@ -175,21 +213,85 @@ void ScoringChain::bind(Binder& root, const ScoringContext& context) {
   std::vector<std::string> reward_names, transform_names;
   root.tables("reward", [&](Binder& b) {
     const EntryKeys keys = bind_entry(b, Reward::kKind, RewardRegistry::names(), reward_names);
-    double weight = 1;
-    b.number("weight", weight, -kMaxWeight, kMaxWeight, "factor of its value in the sum");
-    auto reward = make<RewardRegistry, Reward>(b, keys.type, context);
-    if (reward) rewards_.push_back({keys.name, keys.type, weight, std::move(reward)});
+    NamedReward named{.name = keys.name, .type = keys.type};
+    b.number("weight", named.weight, -kMaxWeight, kMaxWeight, "factor of its value in the sum");
+    const std::vector<std::string> earlier(
+        reward_names.begin(), std::find(reward_names.begin(), reward_names.end(), keys.name));
+    named.composition.bind(b, earlier);
+    named.memory = std::make_unique<Memory>();
+    ScoringContext own = context;
+    own.memory = named.memory.get();
+    named.reward = make<RewardRegistry, Reward>(b, keys.type, own);
+    if (named.reward == nullptr) return;
+    check_composition(b, named);
+    check_plan(b, named);
+    rewards_.push_back(std::move(named));
   });
   root.tables("transform", [&](Binder& b) {
     const EntryKeys keys =
         bind_entry(b, Transform::kKind, TransformRegistry::names(), transform_names);
     auto transform = make<TransformRegistry, Transform>(b, keys.type, context);
     if (!transform) return;
+    if (transform->sets_reward() && spans_step())
+      b.error("",
+              "changes rewards, and one of the [[reward]]s has its value only when the step is "
+              "whole; leave one of them out");
     if (!transform->sets_reward() && !reward_transforms().empty())
       b.error("", cat("comes after transform.", reward_transforms().front(),
                       ", which changes rewards and has to be the last"));
     transforms_.push_back({keys.name, std::move(transform)});
   });
+}
+
+// Values of a reward that spans the step come late: nothing may have read them before.
+void ScoringChain::check_composition(Binder& b, const NamedReward& named) const {
+  for (const NamedReward& one : rewards_)
+    if (one.name == named.composition.only_if && one.reward->spans_step())
+      b.error("only_if", cat("reward.", one.name, " depends on the whole step and gates nothing"));
+  if (named.reward->spans_step() && named.composition.normalize != "none")
+    b.error("normalize", cat("reward.", named.name, " depends on the whole step already"));
+}
+
+void ScoringChain::check_plan(Binder& b, const NamedReward& named) const {
+  const SamplingPlan own = named.reward->plan();
+  const auto groups = [](const SamplingPlan& plan) {
+    return plan.forced_share > 0 || plan.branches != SamplingPlan::Branches::none;
+  };
+  for (const NamedReward& other : rewards_) {
+    const SamplingPlan before = other.reward->plan();
+    if ((groups(own) && groups(before)) || (own.monitor_every > 0 && before.monitor_every > 0) ||
+        (own.reference_generations > 0 && before.reference_generations > 0))
+      b.error("type", cat("asks for a sampling plan, and so does reward.", other.name,
+                          "; a run has one of each kind"));
+  }
+}
+
+SamplingPlan ScoringChain::plan() const {
+  SamplingPlan out;
+  for (const NamedReward& named : rewards_) {
+    const SamplingPlan own = named.reward->plan();
+    if (own.monitor_every > 0) {
+      out.monitor_every = own.monitor_every;
+      out.monitor_prompts = own.monitor_prompts;
+    }
+    if (own.reference_generations > 0) out.reference_generations = own.reference_generations;
+    if (own.forced_share > 0) {
+      out.forced_share = own.forced_share;
+      out.forced_text = own.forced_text;
+    }
+    if (own.branches == SamplingPlan::Branches::none) continue;
+    out.branches = own.branches;
+    out.exit_text = own.exit_text;
+    out.exit_tokens = own.exit_tokens;
+    out.siblings = own.siblings;
+    out.budgets = own.budgets;
+  }
+  return out;
+}
+
+bool ScoringChain::lacks_reference(const Prompt& prompt) const {
+  return std::ranges::any_of(
+      rewards_, [&](const NamedReward& one) { return one.reward->lacks_reference(prompt); });
 }
 
 std::vector<std::string> ScoringChain::shaping_rewards() const {
@@ -249,19 +351,81 @@ std::vector<Knob> ScoringChain::knobs() {
   return out;
 }
 
-void ScoringChain::score_responses(Group& group, std::span<const size_t> which) const {
-  for (const size_t i : which) group.responses[i].rewards.clear();
-  for (const NamedReward& named : rewards_) {
-    std::vector<Score> scores(group.responses.size());
-    named.reward->score(group, scores);
-    for (const size_t i : which) {
-      Response& response = group.responses[i];
-      response.rewards.push_back(part_of(named.name, named.weight, scores[i], response));
-      explain_part(response, response.rewards.back(), named.reward->depends_on_length(),
-                   scores[i].explain);
-    }
+void ScoringChain::score_part(size_t place, Group& group, std::span<const size_t> which) const {
+  const NamedReward& named = rewards_[place];
+  const double weight = named.weight * named.composition.factor(group.step);
+  std::vector<Score> scores(group.responses.size());
+  named.reward->score(group, scores);
+  if (named.composition.normalize == "group") normalize(group, scores);
+  for (const size_t i : which) {
+    Response& response = group.responses[i];
+    close_gate(named.composition, group, response, scores[i]);
+    RewardPart part = part_of(named.name, weight, scores[i], response);
+    explain_part(response, part, named.reward->depends_on_length(), scores[i].explain);
+    add_bonus(part, scores[i], response);
+    if (place < response.rewards.size())
+      response.rewards[place] = std::move(part);
+    else
+      response.rewards.push_back(std::move(part));
   }
+}
+
+void ScoringChain::score_responses(Group& group, std::span<const size_t> which) const {
+  for (const size_t i : which) {
+    group.responses[i].rewards.clear();
+    group.responses[i].token_bonus.clear();
+  }
+  for (size_t k = 0; k < rewards_.size(); ++k) score_part(k, group, which);
   for (const size_t i : which) add_up(group.responses[i]);
+}
+
+void ScoringChain::observe(const Group& group, StepNotes& notes) const {
+  for (const NamedReward& named : rewards_)
+    notes.add(named.name, group.id, named.reward->observe(group));
+}
+
+bool ScoringChain::spans_step() const {
+  return std::ranges::any_of(rewards_,
+                             [](const NamedReward& one) { return one.reward->spans_step(); });
+}
+
+void ScoringChain::finish_step(std::span<Group> groups, const StepNotes& notes) {
+  if (!spans_step()) return;
+  for (const NamedReward& named : rewards_)
+    if (named.reward->spans_step()) named.reward->prepare_step(notes.of(named.name));
+  for (Group& group : groups) {
+    std::vector<size_t> all(group.responses.size());
+    std::iota(all.begin(), all.end(), size_t{0});
+    for (size_t k = 0; k < rewards_.size(); ++k)
+      if (rewards_[k].reward->spans_step()) score_part(k, group, all);
+    for (Response& response : group.responses) add_up(response);
+  }
+}
+
+void ScoringChain::learn(const StepNotes& notes) {
+  for (const NamedReward& named : rewards_) named.reward->learn(notes.of(named.name));
+}
+
+std::vector<std::pair<std::string, double>> ScoringChain::memory_numbers() const {
+  std::vector<std::pair<std::string, double>> out;
+  for (const NamedReward& named : rewards_)
+    for (const auto& [name, value] : named.memory->numbers())
+      out.emplace_back(cat("rewards/", named.name, "/", name), value);
+  return out;
+}
+
+Json ScoringChain::state() const {
+  Json out = Json::object();
+  for (const NamedReward& named : rewards_)
+    if (Json one = named.memory->state(); !one.is_null()) out[named.name] = std::move(one);
+  return out;
+}
+
+void ScoringChain::restore(const Json& state) {
+  if (!state.is_null() && !state.is_object()) fail("memories of rewards: not an object");
+  for (const NamedReward& named : rewards_)
+    named.memory->restore(state.is_object() ? state.value(named.name, Json()) : Json(),
+                          cat("memory of reward.", named.name));
 }
 
 std::vector<std::pair<std::string, double>> ScoringChain::score(Group& group, bool explain) const {
@@ -281,6 +445,7 @@ std::vector<std::pair<std::string, double>> ScoringChain::score(Group& group, bo
   for (Response& response : group.responses) {
     response.explain = explain ? "[]" : "";
     response.masked = false;
+    response.left_out = response.left_out_in_batch = false;
     const std::optional<bool> before_cut =
         response.raw_num_tokens > response.num_tokens ? response.sampled_correct : std::nullopt;
     set_verdict(group.prompt, response, false);

@@ -18,6 +18,9 @@
 #include "core/base/registry.h"
 #include "core/pressure.h"
 #include "core/types.h"
+#include "rewards/composition.h"
+#include "rewards/memory.h"
+#include "rewards/sampling.h"
 
 namespace vernier {
 
@@ -28,12 +31,16 @@ struct Score {
   std::string explain;  // how the value came about, for `vernier score --explain`
   // Named numbers beside the value, for the metrics; no part of the sum.
   std::vector<std::pair<std::string, double>> components;
+  // Added to the advantage of each token, where tokens are told apart: one for each of the first
+  // num_tokens, or none at all. Weighted as the value is.
+  std::vector<double> token_bonus;
 };
 
 /// What rewards and transforms may know of the run.
 struct ScoringContext {
   int64_t num_generations = 0;        // responses of a group as configured; 0 where not known
   int64_t max_completion_length = 0;  // tokens; 0 where not known
+  Memory* memory = nullptr;           // of the reward that is made; it stays where it is
   /// Text of token ids, for rewards that look again at a response that was cut.
   std::function<std::string(std::span<const int32_t>)> decode;
 };
@@ -60,6 +67,21 @@ class Reward {
   /// What has been counted since the start, for the metrics: of a reward from outside, the
   /// responses that it failed to score, by cause ("failed/timeout"). From any thread.
   virtual std::map<std::string, int64_t> counters() const { return {}; }
+
+  /// What it asks of the draw.
+  virtual SamplingPlan plan() const { return {}; }
+  /// Whether the prompt wants plan().reference_generations responses of the start policy now.
+  virtual bool lacks_reference(const Prompt&) const { return false; }
+
+  /// What a scored group teaches a reward that learns from step to step; reads no memory.
+  virtual std::vector<Note> observe(const Group&) const { return {}; }
+  /// Once a step, when all of it is scored: the notes of all its groups, in order, into the memory.
+  virtual void learn(const std::vector<Note>&) {}
+
+  /// Whether a value depends on the other groups of the step. Its values are then made twice: with
+  /// the group alone, and again when prepare_step() has the notes of all groups.
+  virtual bool spans_step() const { return false; }
+  virtual void prepare_step(const std::vector<Note>&) {}
 
   /// Whether the length of a response has a part in its value, for `vernier score --explain`.
   virtual bool depends_on_length() const { return false; }
@@ -135,6 +157,26 @@ class ScoringChain {
   /// Whether there are any.
   bool transforms_by_length() const;
 
+  /// What the rewards ask of the draw together. bind() has refused two that ask for the same.
+  SamplingPlan plan() const;
+  bool lacks_reference(const Prompt& prompt) const;
+
+  /// Adds to `notes` what the scored group teaches the rewards. Groups of any role.
+  void observe(const Group& group, StepNotes& notes) const;
+  /// Values of the rewards that depend on the whole step, and the sums that hold them, of all its
+  /// scored groups.
+  void finish_step(std::span<Group> groups, const StepNotes& notes);
+  bool spans_step() const;
+  /// Takes the notes of a step that is over into the memories.
+  void learn(const StepNotes& notes);
+  /// Numbers in the memories, by "rewards/NAME/number".
+  std::vector<std::pair<std::string, double>> memory_numbers() const;
+
+  /// The memories by the names of their rewards, and back. Throws UsageError on a state that is
+  /// none.
+  Json state() const;
+  void restore(const Json& state);
+
   bool has_rewards() const { return !rewards_.empty(); }
 
   /// Names of the rewards that say more than the verdict and count in the sum.
@@ -156,16 +198,22 @@ class ScoringChain {
   struct NamedReward {
     std::string name, type;
     double weight = 1;
-    std::unique_ptr<Reward> reward;
+    Composition composition = {};
+    std::unique_ptr<Memory> memory = nullptr;
+    std::unique_ptr<Reward> reward = nullptr;
   };
   struct NamedTransform {
     std::string name;
     std::unique_ptr<Transform> transform;
   };
+  void check_composition(Binder& b, const NamedReward& named) const;
+  void check_plan(Binder& b, const NamedReward& named) const;
   std::vector<std::pair<std::string, double>> score(Group& group, bool explain,
                                                     bool by_length) const;
   // Rewards and sums of the responses in `which`; rewards see the whole group.
   void score_responses(Group& group, std::span<const size_t> which) const;
+  // The parts of one reward, composed with those before it.
+  void score_part(size_t place, Group& group, std::span<const size_t> which) const;
 
   std::vector<NamedReward> rewards_;
   std::vector<NamedTransform> transforms_;

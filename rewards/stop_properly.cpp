@@ -51,7 +51,9 @@ class StopProperly final : public Transform {
 };
 
 const TransformRegistry::Entry entry{
-    "stop_properly", "takes reward from responses that ended at their limit",
+    "stop_properly",
+    {"takes reward from responses that ended at their limit",
+     "r := coef r, or coef where it is negative", "tokens", "ProRL, arXiv:2505.24864; OpenRLHF"},
     [](Binder& config, const ScoringContext&) -> std::unique_ptr<Transform> {
       return std::make_unique<StopProperly>(config);
     }};

@@ -135,6 +135,28 @@ TEST_CASE("drpo_norm: golden value; never negative for a right answer, sum 0, in
   CHECK(!make("grpo", "advantage = \"drpo_norm\"")->uses_reward());
 }
 
+TEST_CASE("advantages that weigh difficulty or length: golden values of grpo_lead and diet") {
+  GroupTable table = table_of({kEights[0]}, kLengths);
+  const Doubles diet = credit("advantage = \"diet\"", table);
+  CHECK(worst(diet,
+              Doubles{1.028737, 0.946250, 0.781277, -1.480849, 0.987494, -1.068416, 0.616304,
+                      -1.810796},
+              1) < 2 * kSixDigits);
+  // The weight is 0 at the first step of a cycle, and half of it all in the middle.
+  table.step = 1;
+  CHECK(worst(credit("advantage = \"diet\"\ndiet_period = 8", table), credit("", table), 1) <
+        1e-12);
+  table.step = 5;
+  CHECK(worst(credit("advantage = \"diet\"\ndiet_period = 8", table), diet, 1) < 1e-12);
+  const Doubles rewards = {1.046879, 1.021938, 0.973825, -1, 1.034333, -1, 0.927978, -1};
+  table.reward = rewards;
+  CHECK(worst(credit("advantage = \"grpo_lead\"", table),
+              Doubles{0.964341, 0.934136, 0.875867, -1.779745, 0.949147, -1.779745, 0.820341,
+                      -1.779745},
+              1) < 4 * kSixDigits);
+  CHECK(credit("advantage = \"naive\"", table) == rewards);
+}
+
 TEST_CASE("whitening over tokens: golden values of verl and OpenRLHF") {
   const GroupTable table = table_of(kFours, kTokens);
   const std::string baseline = "advantage = \"reinforce_plus_plus_baseline\"\n";
@@ -346,7 +368,8 @@ TEST_CASE("what pushes a response, and what of it is due to length") {
   CHECK(own[1]["warnings"].empty());
 }
 
-TEST_CASE("the knob for length: drpo and drpo_norm have one, the others none") {
+TEST_CASE("the knob for length: drpo, drpo_norm and diet have one, the others none") {
+  CHECK(make("grpo", "advantage = \"diet\"")->pressure()->key == "diet_alpha");
   const auto drpo = make("drpo"), norm = make("grpo", "advantage = \"drpo_norm\"");
   for (Algorithm* one : {drpo.get(), norm.get()}) {
     REQUIRE(one->pressure().has_value());

@@ -275,6 +275,7 @@ void fill_columns(GroupTable& table, const CreditNeeds& needs, Update& update,
 }
 
 bool scored(const Response& response, bool by_channel) {
+  if (response.left_out) return response.left_out_in_batch;
   if (response.reward) return true;
   return by_channel && std::any_of(response.rewards.begin(), response.rewards.end(),
                                    [](const RewardPart& part) { return part.abstained.empty(); });
@@ -290,7 +291,7 @@ void add_channels(const Response& response, GroupTable& table) {
     if (channel == table.channels.end())
       channel = table.channels.insert(channel, {part.name, part.weight, {}});
     channel->value.resize(place + 1, none);
-    if (part.abstained.empty()) channel->value[place] = part.value;
+    if (part.abstained.empty() && !response.left_out) channel->value[place] = part.value;
   }
 }
 
@@ -316,10 +317,14 @@ bool enters(const Response& response, bool by_channel) {
 
 GroupTable make_table(std::span<const Group> groups, bool by_channel) {
   GroupTable table;
+  if (!groups.empty()) table.step = groups.front().step;
   for (const Group& group : groups) {
     for (const Response& response : group.responses) {
-      table.reward.push_back(response.reward.value_or(std::numeric_limits<double>::quiet_NaN()));
-      table.correct.push_back(response.correct ? (*response.correct ? 1 : 0) : -1);
+      const bool rewarded = response.reward && !response.left_out;
+      table.reward.push_back(rewarded ? *response.reward
+                                      : std::numeric_limits<double>::quiet_NaN());
+      const bool verdict = response.correct && !response.left_out;
+      table.correct.push_back(verdict ? (*response.correct ? 1 : 0) : -1);
       table.length.push_back(response.num_tokens);
       table.tokens.push_back(drawn_tokens(response));
       double sum = std::numeric_limits<double>::quiet_NaN();

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/base/errors.h"
@@ -16,6 +17,7 @@ namespace vernier {
 /// formula, what it measures ("tokens", "correct answers") and the paper or code it is from.
 struct Doc {
   Doc(const char* line) : summary(line) {}
+  Doc(std::string line) : summary(std::move(line)) {}
   Doc(const char* line, const char* how, const char* what, const char* whence)
       : summary(line), formula(how), units(what), source(whence) {}
 

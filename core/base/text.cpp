@@ -60,7 +60,11 @@ std::string join(std::span<const std::string> items, std::string_view separator)
 }
 
 std::string nearest(std::string_view name, std::span<const std::string> candidates) {
+  constexpr size_t kLeastPrefix = 3;
   std::string best;
+  const auto begins = [&](const std::string& one) { return one.starts_with(name); };
+  if (name.size() >= kLeastPrefix && std::ranges::count_if(candidates, begins) == 1)
+    return *std::ranges::find_if(candidates, begins);
   size_t best_distance = std::max<size_t>(2, name.size() / 3) + 1;
   std::vector<size_t> row;
   for (const std::string& candidate : candidates) {

@@ -1,0 +1,20 @@
+#include "rewards/form.h"
+
+#include "core/base/errors.h"
+#include "rewards/verify/math_format.h"
+
+namespace vernier {
+
+const std::vector<std::string>& forms() {
+  static const std::vector<std::string> names = {"boxed", "hash", "think_tags"};
+  return names;
+}
+
+bool has_form(const std::string& form, std::string_view text, bool strict_sympy_compat) {
+  if (form == "hash") return text.find('#') != std::string_view::npos;
+  if (form == "think_tags") return has_think_block(text);
+  ensure(form == "boxed", "a known form");
+  return has_math_answer(text, strict_sympy_compat);
+}
+
+}  // namespace vernier
