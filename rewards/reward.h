@@ -29,11 +29,11 @@ struct Score {
   double value = 0;
   std::string abstain;  // reason; "" where the value counts
   std::string explain;  // how the value came about, for `vernier score --explain`
-  // Named numbers beside the value, for the metrics; no part of the sum.
-  std::vector<std::pair<std::string, double>> components;
   // Added to the advantage of each token, where tokens are told apart: one for each of the first
   // num_tokens, or none at all. Weighted as the value is.
   std::vector<double> token_bonus;
+  // Named numbers beside the value, for the metrics; no part of the sum.
+  std::vector<std::pair<std::string, double>> components = {};
 };
 
 /// What rewards and transforms may know of the run.

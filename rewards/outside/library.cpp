@@ -129,7 +129,9 @@ std::unique_ptr<Reward> make_library(Binder& config, const ScoringContext&) {
   }
 }
 
-const RewardRegistry::Entry entry{"library", "asks a shared library with a C interface",
+const RewardRegistry::Entry entry{"library",
+                                  {"asks a shared library with a C interface",
+                                   "r = what it answers", "its own", "rewards/plugin.h"},
                                   make_library};
 
 }  // namespace

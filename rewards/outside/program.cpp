@@ -81,7 +81,10 @@ std::unique_ptr<Reward> make_program(Binder& config, const ScoringContext&) {
   }
 }
 
-const RewardRegistry::Entry entry{"program", "asks a program in any language", make_program};
+const RewardRegistry::Entry entry{
+    "program",
+    {"asks a program in any language", "r = what it answers", "its own", "rewards/outside/wire.h"},
+    make_program};
 
 }  // namespace
 }  // namespace vernier

@@ -110,7 +110,7 @@ void ProgramPool::State::wake() const {
 
 void ProgramPool::State::greeted(const std::string& refused) {
   if (is_greeted) {
-    if (!refused.empty()) log::warn(cat(config.name, ": ", refused));
+    if (!refused.empty() && !stopping) log::warn(cat(config.name, ": ", refused));
     return;
   }
   is_greeted = true;

@@ -116,7 +116,10 @@ std::unique_ptr<Reward> make_url(Binder& config, const ScoringContext&) {
   }
 }
 
-const RewardRegistry::Entry entry{"url", "asks a service over HTTP", make_url};
+const RewardRegistry::Entry entry{
+    "url",
+    {"asks a service over HTTP", "r = what it answers", "its own", "rewards/outside/url_shape.h"},
+    make_url};
 
 }  // namespace
 }  // namespace vernier
