@@ -101,10 +101,9 @@ std::unique_ptr<Reward> make_library(Binder& config, const ScoringContext&) {
   config.any_table("config", table, "what it is configured with; it reads it as JSON");
   config.flag("hosted", hosted,
               "whether it runs in a process of its own, which may crash and hang");
-  config.number("copies", pool.copies, 1, 1024, "processes that host it");
-  config.only_if("copies", hosted, "hosted = false");
   outside.bind(config);
-  pool.call_s = outside.deadline_s / 2;
+  pool.bind(config, outside.deadline_s);
+  for (const char* key : {"copies", "call_s"}) config.only_if(key, hosted, "hosted = false");
   outside.late_is_fatal = !hosted;
   if (path.empty()) {
     config.error(config.has("path") ? "path" : "",

@@ -66,10 +66,14 @@ void host_library(const std::string& path, const std::string& config) {
     library = std::make_unique<PluginLibrary>(path, config);
     write_line(answers, dump_json({{"ready", true}}));
     std::string buffer;
+    size_t seen = 0;  // of it, without a newline
     std::array<char, 1 << 16> bytes;
     while (true) {
-      for (size_t end; (end = buffer.find('\n')) != std::string::npos; buffer.erase(0, end + 1))
+      for (size_t end; (end = buffer.find('\n', seen)) != std::string::npos; seen = 0) {
         write_line(answers, answer_to(buffer.substr(0, end), *library));
+        buffer.erase(0, end + 1);
+      }
+      seen = buffer.size();
       const ssize_t count = ::read(questions, bytes.data(), bytes.size());
       if (count < 0 && errno == EINTR) continue;
       if (count <= 0) break;

@@ -47,13 +47,8 @@ std::unique_ptr<Reward> make_program(Binder& config, const ScoringContext&) {
   pool.name = config.section();
   OutsideConfig outside;
   config.texts("command", pool.spec.command, {}, "the program and its arguments", true);
-  config.number("copies", pool.copies, 1, 1024, "of the program, each at one question at a time");
   outside.bind(config);
-  double call_s = 0;
-  config.number(
-      "call_s", call_s, 0.0, 86400.0,
-      "seconds after which a copy that is at one question is killed; 0: half of deadline_s");
-  pool.call_s = call_s > 0 ? call_s : outside.deadline_s / 2;
+  pool.bind(config, outside.deadline_s);
   bind_limits(config, pool.spec.limits);
   const std::vector<std::string>& command = pool.spec.command;
   if (command.empty()) {

@@ -27,6 +27,15 @@ constexpr double kEndS = 1;        // that a program has to end when nothing mor
 
 }  // namespace
 
+void PoolConfig::bind(Binder& config, double deadline_s) {
+  config.number("copies", copies, 1, 1024,
+                "that work side by side, each at one question at a time");
+  double seconds = 0;
+  config.number("call_s", seconds, 0.0, 86400.0,
+                "seconds after which one that is at one question is killed; 0: half of deadline_s");
+  call_s = seconds > 0 ? seconds : deadline_s / 2;
+}
+
 struct ProgramPool::State {
   explicit State(PoolConfig with);
 

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "core/base/config.h"
 #include "rewards/outside/question.h"
 #include "rewards/outside/spawner.h"
 
@@ -15,6 +16,9 @@ struct PoolConfig {
   int64_t copies = 1;
   double call_s = 30;   // a copy that is at one question for longer is killed
   bool greets = false;  // its first line says {"ready":true} or {"refused":"why"}
+
+  /// Reads copies and call_s.
+  void bind(Binder& config, double deadline_s);
 };
 
 class ProgramPool final : public Answerer {

@@ -199,7 +199,7 @@ void UrlService::State::on_result(const BatchPtr& batch, size_t place, const Htt
     watch_deadlines();  // says it
   else if (is_passing(result))
     try_again(batch, result);
-  else if (result.status != 200)
+  else if (result.status < 200 || result.status > 299)
     fail_all(*batch, cat("http ", result.status), excerpt(result.body));
   else
     deliver(*batch, result.body);
