@@ -375,6 +375,10 @@ void ScoringChain::score_responses(Group& group, std::span<const size_t> which) 
     group.responses[i].rewards.clear();
     group.responses[i].token_bonus.clear();
   }
+  // All are told before one is waited for: those who ask somebody else answer side by side.
+  for (const NamedReward& named : rewards_)
+    for (const size_t i : named.reward->needs_group() ? which.first(1) : which)
+      named.reward->expect(group, i);
   for (size_t k = 0; k < rewards_.size(); ++k) score_part(k, group, which);
   for (const size_t i : which) add_up(group.responses[i]);
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -31,6 +32,8 @@ struct Score {
   // Added to the advantage of each token, where tokens are told apart: one for each of the first
   // num_tokens, or none at all. Weighted as the value is.
   std::vector<double> token_bonus;
+  // Named numbers beside the value, for the metrics; no part of the sum.
+  std::vector<std::pair<std::string, double>> components = {};
 };
 
 /// What rewards and transforms may know of the run.
@@ -60,6 +63,10 @@ class Reward {
   /// when the last of its group has. A reward that asks somebody else sends its question here, so
   /// that score() finds the answer. May be called from another thread than score().
   virtual void expect(const Group&, size_t /*response*/) const {}
+
+  /// What has been counted since the start, for the metrics: of a reward from outside, the
+  /// responses that it failed to score, by cause ("failed/timeout"). From any thread.
+  virtual std::map<std::string, int64_t> counters() const { return {}; }
 
   /// What it asks of the draw.
   virtual SamplingPlan plan() const { return {}; }

@@ -4,10 +4,12 @@
 #include <cmath>
 #include <cstdio>
 #include <new>
+#include <optional>
 
 #include "core/base/errors.h"
 #include "core/base/log.h"
 #include "core/text/chat_format.h"
+#include "rewards/outside/spawner.h"
 #include "rewards/verify/rules.h"
 #include "tools/commands.h"
 #include "tools/report.h"
@@ -386,7 +388,10 @@ int run(int argc, char** argv) {
   add_endpoint(app, options.endpoint);
   add_convert(app, options.convert);
   add_offline(app, options);
+  // Before any thread and any device: what it forks later must hold neither.
+  std::optional<SpawnerProcess> spawner;
   try {
+    spawner.emplace();
     check_command(app, argc, argv);
     app.parse(argc, argv);
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)

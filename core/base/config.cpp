@@ -7,10 +7,12 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <sstream>
 #include <tuple>
 
 #include "core/base/errors.h"
 #include "core/base/files.h"
+#include "core/base/toml_text.h"
 
 namespace vernier {
 namespace {
@@ -22,57 +24,6 @@ struct Mistake {
   uint32_t line, column;
   std::string text;
 };
-
-std::string toml_value(bool value) { return value ? "true" : "false"; }
-std::string toml_value(int64_t value) { return cat(value); }
-std::string toml_value(double value) {
-  if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
-  std::string out = cat(value);
-  if (out.find_first_of(".en") == std::string::npos) out += ".0";
-  return out;
-}
-std::string toml_value(const std::string& value) {
-  std::string out = "\"";
-  for (const char c : value) {
-    switch (c) {
-      case '"':
-        out += "\\\"";
-        break;
-      case '\\':
-        out += "\\\\";
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      case '\r':
-        out += "\\r";
-        break;
-      case '\t':
-        out += "\\t";
-        break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
-          constexpr std::string_view kHex = "0123456789ABCDEF";
-          out += cat("\\u00", kHex[static_cast<unsigned char>(c) >> 4], kHex[c & 15]);
-        } else {
-          out += c;
-        }
-    }
-  }
-  return out + "\"";
-}
-template <class T>
-std::string toml_value(const std::vector<T>& values) {
-  std::string out = "[";
-  for (const T& value : values) out += cat(out.size() > 1 ? ", " : "", toml_value(value));
-  return out + "]";
-}
-std::string toml_value(const std::map<int64_t, double>& values) {
-  std::string out;
-  for (const auto& [id, value] : values)
-    out += cat(out.empty() ? " " : ", ", toml_value(cat(id)), " = ", toml_value(value));
-  return out.empty() ? "{}" : cat("{", out, " }");
-}
 
 std::string kind_of(const toml::node& node) {
   switch (node.type()) {
@@ -482,7 +433,7 @@ bool Binder::list(std::string_view key, std::vector<int64_t>& field, int64_t low
 }
 
 bool Binder::texts(std::string_view key, std::vector<std::string>& field,
-                   const std::vector<std::string>& allowed, std::string_view doc) {
+                   const std::vector<std::string>& allowed, std::string_view doc, bool twice) {
   bool taken = true;
   const std::string one = allowed.empty() ? "text" : join(allowed, " | ");
   if (const auto* node = static_cast<const toml::node*>(find(key))) {
@@ -500,7 +451,7 @@ bool Binder::texts(std::string_view key, std::vector<std::string>& field,
         if (!known)
           error(key, cat(shown(item), " in the list is not ", allowed.empty() ? "a " : "", one,
                          value == nullptr ? "" : suggestion(value->get(), allowed)));
-        else if (std::find(read.begin(), read.end(), value->get()) != read.end())
+        else if (!twice && std::find(read.begin(), read.end(), value->get()) != read.end())
           error(key, cat(shown(item), " is in the list twice"));
         else
           read.push_back(value->get());
@@ -536,6 +487,23 @@ void Binder::by_id(std::string_view key, std::map<int64_t, double>& field, doubl
     }
   }
   record(key, toml_value(field), cat("table from ids to ", range_text(low, high)), doc);
+}
+
+void Binder::any_table(std::string_view key, std::string& field, std::string_view doc) {
+  std::string value;
+  if (auto* node = static_cast<toml::node*>(find(key))) {
+    if (toml::table* given = node->as_table()) {
+      std::ostringstream json, toml_text;
+      json << toml::json_formatter(*given);
+      field = json.str();
+      given->is_inline(true);  // the effective configuration has a line for a key
+      toml_text << toml::toml_formatter(toml::table{{"k", *given}});
+      value = toml_text.str().substr(std::string_view("k = ").size());
+    } else {
+      wrong_type(key, "a table");
+    }
+  }
+  record(key, std::move(value), "table", doc);
 }
 
 bool Binder::table(std::string_view key, const std::function<void(Binder&)>& bind, bool optional) {

@@ -47,13 +47,17 @@ class Binder {
             std::string_view doc);
   bool list(std::string_view key, std::vector<int64_t>& field, int64_t low, int64_t high,
             std::string_view doc);
-  /// A list of texts; where `allowed` has any, of those alone. None comes twice. False where the
-  /// list is refused.
+  /// A list of texts; where `allowed` has any, of those alone. None comes twice, unless `twice`
+  /// (the words of a command). False where the list is refused.
   bool texts(std::string_view key, std::vector<std::string>& field,
-             const std::vector<std::string>& allowed, std::string_view doc);
+             const std::vector<std::string>& allowed, std::string_view doc, bool twice = false);
   /// A table from token ids to numbers: { "1234" = -2.5 }.
   void by_id(std::string_view key, std::map<int64_t, double>& field, double low, double high,
              std::string_view doc);
+
+  /// A table of whatever keys, for somebody else to read: `field` becomes its JSON, and stays what
+  /// it was where the file has none.
+  void any_table(std::string_view key, std::string& field, std::string_view doc);
 
   /// Binds the sub-table `key` where there is one; its keys are recorded either way.
   /// Returns whether the file has the table. One that is `optional` and left out has no effect, and
@@ -75,6 +79,7 @@ class Binder {
 
   /// Names this table in messages: "reward.accuracy" for an entry of the list `reward`.
   void rename(std::string_view section);
+  const std::string& section() const { return section_; }
 
  private:
   friend class ConfigFile;

@@ -1,0 +1,176 @@
+#include "rewards/outside/http_connection.h"
+
+#include <algorithm>
+#include <boost/asio/ip/address.hpp>
+#include <boost/asio/ssl/host_name_verification.hpp>
+#include <boost/beast/core/error.hpp>
+#include <boost/beast/http/read.hpp>
+#include <charconv>
+#include <chrono>
+
+#include "core/base/errors.h"
+#include "rewards/outside/question.h"
+
+namespace vernier {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = boost::beast::http;
+using asio::ip::tcp;
+
+namespace {
+
+constexpr double kMaxRetryAfterS = 86400;
+
+bool is_address(const std::string& host) {
+  boost::system::error_code error;
+  asio::ip::make_address(host, error);
+  return !error;
+}
+
+// Seconds; the other form, a date, is left to our own delays.
+double retry_after(std::string_view text) {
+  double seconds = 0;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  const bool whole = problem == std::errc() && end == text.data() + text.size();
+  // No header makes a time that cannot be counted.
+  return whole && seconds > 0 ? std::min(seconds, kMaxRetryAfterS) : 0;
+}
+
+}  // namespace
+
+HttpConnection::HttpConnection(asio::io_context& io, asio::ssl::context& tls, const HttpUrl& url,
+                               const HttpClientConfig& config)
+    : url_(url), config_(config), resolver_(io) {
+  if (!url.tls) {
+    plain_.emplace(io);
+  } else {
+    tls_.emplace(beast::tcp_stream(io), tls);
+    if (config.verify_tls) {
+      tls_->set_verify_mode(asio::ssl::verify_peer);
+      tls_->set_verify_callback(asio::ssl::host_name_verification(url.host));
+    }
+    // An address is no name, and servers refuse it as one.
+    if (!is_address(url.host)) ::SSL_set_tlsext_host_name(tls_->native_handle(), url.host.c_str());
+  }
+  const bool usual = url.port == (url.tls ? "443" : "80");
+  const bool brackets = url.host.find(':') != std::string::npos;
+  request_.version(11);
+  request_.method(http::verb::post);
+  request_.target(url.target);
+  request_.set(http::field::host, cat(brackets ? "[" : "", url.host, brackets ? "]" : "",
+                                      usual ? "" : ":", usual ? "" : url.port));
+  request_.set(http::field::user_agent, "vernier");
+  request_.set(http::field::content_type, "application/json");
+  request_.set(http::field::accept, "application/json");
+  if (!config.token.empty()) request_.set(http::field::authorization, cat("Bearer ", config.token));
+}
+
+beast::tcp_stream& HttpConnection::socket() { return tls_ ? tls_->next_layer() : *plain_; }
+
+template <class Call>
+void HttpConnection::on_stream(const Call& call) {
+  if (tls_)
+    call(*tls_);
+  else
+    call(*plain_);
+}
+
+void HttpConnection::post(const std::string& body, HttpClient::Time deadline, Done done) {
+  deadline_ = deadline;
+  done_ = std::move(done);
+  request_.body() = body;
+  request_.prepare_payload();
+  kept_ = connected_;
+  if (connected_) return write();
+  resolve();
+}
+
+void HttpConnection::resolve() {
+  boost::system::error_code error;
+  const auto address = asio::ip::make_address(url_.host, error);
+  if (!error) {  // nothing to look up, and no thread for it
+    const tcp::endpoint place(address, static_cast<uint16_t>(std::stoi(url_.port)));
+    return connect(Results::create(place, url_.host, url_.port));
+  }
+  resolver_.async_resolve(url_.host, url_.port,
+                          [self = shared_from_this()](ErrorCode problem, const Results& places) {
+                            if (problem) return self->give_up("the host is not found", problem);
+                            self->connect(places);
+                          });
+}
+
+void HttpConnection::connect(const Results& places) {
+  const auto latest = std::chrono::steady_clock::now() + as_duration(config_.connect_s);
+  socket().expires_at(std::min(latest, deadline_));
+  socket().async_connect(places,
+                         [self = shared_from_this()](ErrorCode error, const tcp::endpoint&) {
+                           if (error) return self->give_up("no connection", error);
+                           ErrorCode ignored;
+                           self->socket().socket().set_option(tcp::no_delay(true), ignored);
+                           self->shake_hands();
+                         });
+}
+
+void HttpConnection::shake_hands() {
+  if (!tls_) return write();
+  tls_->async_handshake(asio::ssl::stream_base::client,
+                        [self = shared_from_this()](ErrorCode error) {
+                          if (error) return self->give_up("no TLS", error);
+                          self->write();
+                        });
+}
+
+void HttpConnection::write() {
+  socket().expires_at(deadline_);
+  on_stream([this](auto& stream) {
+    http::async_write(stream, request_, [self = shared_from_this()](ErrorCode error, size_t) {
+      if (error) return self->give_up("the request could not be sent", error);
+      self->read();
+    });
+  });
+}
+
+void HttpConnection::read() {
+  parser_.emplace();
+  parser_->header_limit(static_cast<std::uint32_t>(config_.header_bytes));
+  parser_->body_limit(config_.body_bytes);
+  on_stream([this](auto& stream) {
+    http::async_read(stream, buffer_, *parser_,
+                     [self = shared_from_this()](ErrorCode error, size_t) {
+                       if (error) return self->give_up("no reply", error);
+                       self->finish();
+                     });
+  });
+}
+
+void HttpConnection::finish() {
+  auto& reply = parser_->get();
+  connected_ = parser_->keep_alive();
+  HttpResult result;
+  result.status = static_cast<int>(reply.result_int());
+  result.body = std::move(reply.body());
+  result.retry_after_s = retry_after(reply[http::field::retry_after]);
+  const auto encoding = reply[http::field::content_encoding];
+  if (!encoding.empty() && encoding != "identity") {
+    // Nobody asked for it, and what it unpacks to could be of any size.
+    result.body = cat("the reply is encoded as ", std::string_view(encoding));
+  }
+  request_.body().clear();
+  std::exchange(done_, nullptr)(std::move(result), false);
+}
+
+void HttpConnection::give_up(const char* what, ErrorCode error) {
+  const bool begun = parser_ && parser_->got_some();
+  connected_ = false;
+  ErrorCode ignored;
+  socket().socket().close(ignored);
+  HttpResult result;
+  result.problem = error == beast::error::timeout && std::chrono::steady_clock::now() >= deadline_
+                       ? "timeout"
+                       : cat(what, ": ", error.message());
+  const bool stale = kept_ && !begun && error != beast::error::timeout;
+  std::exchange(done_, nullptr)(std::move(result), stale);
+}
+
+}  // namespace vernier

@@ -1,0 +1,60 @@
+// The reward that asks somebody outside the tree: what library, program and url share.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <tuple>
+
+#include "rewards/outside/ledger.h"
+#include "rewards/outside/question.h"
+#include "rewards/reward.h"
+
+namespace vernier {
+
+/// The keys that every reward from outside has.
+struct OutsideConfig {
+  std::string name;        // "reward.judge", for messages
+  double deadline_s = 60;  // from the question to its answer
+  bool needs_group = false;
+  bool depends_on_length = false;
+  double max_failed_share = 0.2;
+  int64_t failure_window = 256;
+  // A question that is not answered in time ends the run: for those who cannot be killed.
+  bool late_is_fatal = false;
+
+  void bind(Binder& config);
+};
+
+class OutsideReward final : public Reward {
+ public:
+  OutsideReward(OutsideConfig config, std::unique_ptr<Answerer> service);
+
+  bool needs_group() const override { return config_.needs_group; }
+  bool depends_on_length() const override { return config_.depends_on_length; }
+  void expect(const Group& group, size_t response) const override;
+  /// Ends at the deadline of its last question and kGraceS at the latest. Throws RunError where
+  /// more failed than max_failed_share allows.
+  void score(const Group& group, std::span<Score> scores) const override;
+  std::map<std::string, int64_t> counters() const override;
+
+ private:
+  // Step, group, sample (-1: the whole group), hash of what is asked.
+  using Key = std::tuple<int64_t, int64_t, int64_t, std::string>;
+
+  QuestionPtr question_of(const Group& group, size_t first, size_t count) const;
+  void forget() const;
+  void collect(const QuestionPtr& question, std::span<Score> scores) const;
+
+  OutsideConfig config_;
+  std::shared_ptr<Ledger> ledger_;  // outlived by questions that nobody collected
+  mutable std::mutex lock_;
+  mutable std::map<Key, QuestionPtr> questions_;
+  mutable std::deque<std::pair<Question::Time, Key>> order_;  // in which they were asked
+  mutable int64_t asked_ = 0;
+  std::unique_ptr<Answerer> service_;  // goes first: it answers what is open
+};
+
+}  // namespace vernier

@@ -1,0 +1,96 @@
+// One running copy of a program, and the lines that go to and fro.
+#pragma once
+
+#include <poll.h>
+
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "rewards/outside/question.h"
+#include "rewards/outside/spawner.h"
+
+namespace vernier {
+
+/// Says what a program writes to its standard error, as far as it fits into a log.
+class ProgramLog {
+ public:
+  explicit ProgramLog(std::string name) : name_(std::move(name)) {}
+  void line(std::string_view text);
+
+ private:
+  std::string name_;
+  std::chrono::steady_clock::time_point since_ = {};
+  int64_t written_ = 0, left_out_ = 0;  // since then
+};
+
+/// Belongs to one thread.
+class ProgramCopy {
+ public:
+  using Time = Question::Time;
+
+  struct Host {
+    const ChildSpec& spec;
+    bool greets;  // its first line says {"ready":true} or {"refused":"why"}
+    ProgramLog& log;
+    std::function<void(const std::string& refused)> greeted;  // "": ready
+    std::function<void()> late;                               // an answer came to nobody
+    std::function<void(const QuestionPtr&)> give_back;        // for another copy
+  };
+
+  explicit ProgramCopy(Host host) : host_(std::move(host)) {}
+
+  /// Throws RunError where it cannot be started.
+  void start();
+  bool running() const { return child_ != nullptr; }
+  bool idle() const { return running() && ready_ && question_ == nullptr; }
+  /// When it may be started again.
+  Time restart_at() const { return restart_at_; }
+
+  void give(const QuestionPtr& question, double call_s);
+  /// Ends what it is at where its time is over. `end` of the next such moment.
+  void check_time(Time now);
+  Time next_time() const;
+
+  void add_files(std::vector<pollfd>& files) const;
+  /// Reads and writes what it can.
+  void serve();
+  /// Why it is down; "" before it was started.
+  const std::string& ended() const { return ended_; }
+
+  /// Of a start that failed.
+  void not_started(const std::string& why) { on_end(why); }
+
+  /// Says that no more comes; the copy may end by itself.
+  void close_in();
+
+ private:
+  void read(int file, std::string& buffer, bool& at_end, bool is_out);
+  void take_lines(std::string& buffer, bool is_out);
+  void on_line(const std::string& line);
+  void on_greeting(const std::string& line);
+  void write();
+  void limit_cpu() const;
+  void on_end(const std::string& how);
+
+  Host host_;
+  std::unique_ptr<Child> child_;
+  bool ready_ = false, answers_ = false;  // it has answered since its start
+  bool out_ended_ = false, err_ended_ = false, killed_ = false, unread_ = false;
+  std::string out_, err_;  // what is not a whole line yet
+  std::string to_send_;
+  QuestionPtr question_;
+  std::string id_;                // of the question
+  std::deque<std::string> past_;  // ids of those before
+  Time kill_at_ = Time::max();
+  std::string killed_for_;
+  Time restart_at_ = {};
+  double back_off_s_ = 0;
+  std::string ended_;
+};
+
+}  // namespace vernier

@@ -1,0 +1,383 @@
+// Rewards behind a URL, against servers that are slow, down, and wrong.
+#include <doctest/doctest.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "rewards/outside/http_client.h"
+#include "rewards/outside/spawner.h"
+#include "tests/outside_cases.h"
+#include "tests/reward_server.h"
+#include "tests/socket_client.h"
+
+namespace vernier {
+namespace {
+
+using testing::begins;
+using testing::comes_true;
+using testing::lengths;
+using testing::outside_group;
+using testing::outside_reward;
+using testing::RewardServer;
+using testing::scores_of;
+using testing::TimedReply;
+using testing::usage_error;
+
+std::unique_ptr<Reward> asking(const std::string& url, const std::string& keys = "") {
+  return outside_reward("url", cat("url = \"", url, "\"\n", keys, "\n"));
+}
+
+TimedReply says(int status, const std::string& body) {
+  return {{.status = status, .body = body}, 0};
+}
+
+TEST_CASE("a URL scores responses over connections that are kept") {
+  std::string authorization, path;
+  RewardServer server([&](const HttpRequest& request) {
+    authorization = request.authorization;
+    path = request.path;
+    return lengths(request);
+  });
+  ::setenv("VERNIER_TEST_TOKEN", "abc", 1);
+  const auto reward = asking(server.url("/score?x=1"), "token_env = \"VERNIER_TEST_TOKEN\"");
+  for (int64_t step = 0; step < 3; ++step) {
+    const auto scores = scores_of(*reward, outside_group({"a", "bb", "ccc"}, step));
+    for (size_t i = 0; i < 3; ++i) {
+      CHECK(scores[i].abstain == "");
+      CHECK(scores[i].value == static_cast<double>(i + 1));
+    }
+  }
+  CHECK(server.requests == 9);
+  CHECK(authorization == "Bearer abc");
+  CHECK(path == "/score");
+  const auto group = asking(server.url(), "needs_group = true");
+  CHECK(scores_of(*group, outside_group({"a", "bb"}))[1].value == 2);
+  CHECK(server.requests == 10);
+}
+
+TEST_CASE("as many requests as in_flight allows are under way, and no more") {
+  RewardServer server([](const HttpRequest& request) { return lengths(request, 0.2); });
+  const auto reward = asking(server.url(), "in_flight = 40");
+  const Group group = outside_group(std::vector<std::string>(80, "abc"));
+  for (size_t i = 0; i < 80; ++i) reward->expect(group, i);
+  const Clock clock;
+  for (const Score& score : scores_of(*reward, group)) CHECK(score.value == 3);
+  CHECK(server.most_under_way == 40);
+  CHECK(clock.seconds() < 2);
+}
+
+TEST_CASE("batches hold several questions, and fail one by one where they can") {
+  std::atomic<int> mode = 0;
+  RewardServer server([&](const HttpRequest& request) {
+    const Json asked = Json::parse(request.body);
+    Json groups = Json::array();
+    for (const Json& one : asked["groups"]) groups.push_back(testing::lengths_reply(one));
+    if (mode == 1) groups[0]["rewards"].push_back({{"score", 1}});
+    if (mode == 2) groups.erase(0);
+    if (mode == 3) std::swap(groups[0], groups[1]);
+    return says(200, dump_json({{"v", 1}, {"groups", groups}}));
+  });
+  const auto reward = asking(server.url(), "batch = 4");
+  const std::vector<std::string> eight(8, "ab");
+  for (const Score& score : scores_of(*reward, outside_group(eight))) CHECK(score.value == 2);
+  CHECK(server.requests == 2);
+  mode = 1;
+  auto scores = scores_of(*reward, outside_group({"a", "b", "c"}, 1));
+  CHECK(begins(scores[0].abstain, "count: 2 rewards for 1 responses"));
+  CHECK(scores[1].value == 1);
+  mode = 2;
+  scores = scores_of(*reward, outside_group({"a", "b", "c"}, 2));
+  CHECK(scores[2].abstain == "count: 2 groups for 3");
+  mode = 3;
+  scores = scores_of(*reward, outside_group({"a", "b", "c"}, 3));
+  CHECK(begins(scores[0].abstain, "garbage: the reply is to "));
+  CHECK(scores[2].abstain == "");
+}
+
+TEST_CASE("OpenRLHF's shape and slime's") {
+  Json seen;
+  std::atomic<int> mode = 0;
+  RewardServer server([&](const HttpRequest& request) {
+    seen = Json::parse(request.body);
+    if (request.path == "/get_reward") {
+      if (mode == 1) return says(200, R"({"rewards":[1]})");
+      return says(200, R"({"rewards":[1.5,[2.5]],"scores":[0,1],"extra_logs":{"length":[3,4]}})");
+    }
+    return says(200, mode == 0 ? "0.5" : R"({"points":2,"parts":3,"note":"x"})");
+  });
+  const Group group = outside_group({"a", "bb"});
+  const auto openrlhf = asking(server.url("/get_reward"), "shape = \"openrlhf\"\nbatch = 8");
+  auto scores = scores_of(*openrlhf, group);
+  CHECK(seen == Json::parse(R"({"query":["How many?a","How many?bb"],"prompts":["How many?",
+                                "How many?"],"labels":["7","7"]})"));
+  CHECK(scores[0].value == 1.5);
+  CHECK(scores[1].value == 2.5);
+  CHECK(scores[1].components ==
+        std::vector<std::pair<std::string, double>>{{"score", 1}, {"length", 4}});
+  const auto slime = asking(server.url("/rm"), "shape = \"slime\"");
+  CHECK(scores_of(*slime, outside_group({"bb"}))[0].value == 0.5);
+  CHECK(seen == Json::parse(R"({"prompt":"How many?","response":"bb","label":"7"})"));
+  mode = 1;
+  CHECK(scores_of(*openrlhf, outside_group({"c", "dd"}, 1))[0].abstain ==
+        "count: 1 rewards for 2 responses");
+  const auto keyed = asking(server.url("/rm"), "shape = \"slime\"\nreward_key = \"points\"");
+  scores = scores_of(*keyed, outside_group({"bb"}));
+  CHECK(scores[0].value == 2);
+  CHECK(scores[0].components == std::vector<std::pair<std::string, double>>{{"parts", 3}});
+  CHECK(begins(scores_of(*slime, outside_group({"c"}, 2))[0].abstain, "garbage: no score in"));
+}
+
+TEST_CASE("what may pass is tried again, and nothing else is") {
+  std::atomic<int> good_after = 0, status = 500;
+  RewardServer server([&](const HttpRequest& request) {
+    return --good_after < 0 ? lengths(request) : says(status, "busy");
+  });
+  for (const int passing : {500, 502, 503, 429}) {
+    CAPTURE(passing);
+    status = passing;
+    good_after = 2;
+    const auto reward = asking(server.url());
+    CHECK(scores_of(*reward, outside_group({"a"}))[0].value == 1);
+    CHECK(reward->counters()["retries"] == 2);
+  }
+  for (const int final : {301, 400, 401, 404, 413, 422}) {
+    CAPTURE(final);
+    status = final;
+    good_after = 1;
+    const auto reward = asking(server.url());
+    CHECK(scores_of(*reward, outside_group({"a"}))[0].abstain == cat("http ", final, ": busy"));
+    CHECK(reward->counters()["retries"] == 0);
+  }
+  status = 500;
+  good_after = 1000;
+  const auto reward = asking(server.url(), "retries = 1");
+  CHECK(scores_of(*reward, outside_group({"a"}))[0].abstain == "http 500: busy (2 tries)");
+  CHECK(reward->counters()["failed/http 500"] == 1);
+  const Clock clock;
+  CHECK(
+      begins(scores_of(*asking(server.url(), "deadline_s = 0.4"), outside_group({"a"}))[0].abstain,
+             "http 500: busy ("));
+  CHECK(clock.seconds() < 1.5);
+}
+
+TEST_CASE("replies that cannot be used abstain with their cause") {
+  std::string body;
+  double after_s = 0;
+  RewardServer server([&](const HttpRequest& request) {
+    const std::string id = Json::parse(request.body)["id"].get<std::string>();
+    std::string text = body;
+    if (const size_t at = text.find("ID"); at != std::string::npos) text.replace(at, 2, id);
+    return TimedReply{{.status = 200, .body = text}, after_s};
+  });
+  const auto why = [&](const std::string& reply) {
+    body = reply;
+    return scores_of(*asking(server.url(), "deadline_s = 5"), outside_group({"a"}))[0].abstain;
+  };
+  CHECK(begins(why("<html>"), "garbage: reply: not JSON"));
+  CHECK(begins(why(""), "garbage"));
+  CHECK(begins(why(std::string(100'000, '[')), "garbage: reply: JSON nested deeper than 64"));
+  CHECK(begins(why("{\"id\":\"ID\",\"rewards\":[{\"score\":1e400}]}"), "garbage"));
+  CHECK(begins(why("{\"id\":\"ID\",\"rewards\":[{\"score\":\"1\"}]}"), "garbage: the score \"1\""));
+  CHECK(begins(why("{\"id\":\"ID\",\"rewards\":[{}]}"), "garbage: {} has neither"));
+  CHECK(begins(why("{\"id\":\"ID\",\"rewards\":[{\"score\":NaN}]}"), "nan"));
+  CHECK(begins(why("{\"id\":\"ID\",\"rewards\":[{\"score\":-Infinity}]}"), "nan"));
+  CHECK(why("{\"id\":\"ID\",\"rewards\":[{\"abstain\":\"NaN is no number\"}]}") ==
+        "NaN is no number");
+  CHECK(begins(why("{\"id\":\"ID\",\"rewards\":[]}"), "count: 0 rewards for 1 responses"));
+  CHECK(begins(why("{\"id\":\"ID\",\"rewards\":[{\"score\":1},{\"score\":1}]}"), "count: 2"));
+  CHECK(begins(why("{\"id\":\"x\",\"rewards\":[{\"score\":1}]}"), "garbage: the reply is to"));
+  CHECK(begins(why("{\"v\":2,\"id\":\"ID\",\"rewards\":[{\"score\":1}]}"), "version"));
+  CHECK(why("{\"v\":1,\"id\":\"ID\",\"rewards\":[{\"score\":true}]}") == "");
+  after_s = 2;
+  body = "{}";
+  const Clock clock;
+  const auto slow = asking(server.url(), "deadline_s = 0.5\nin_flight = 1");
+  const auto scores = scores_of(*slow, outside_group({"a", "b"}));
+  CHECK(clock.seconds() < 1.5);
+  CHECK(scores[0].abstain == "timeout: no answer within 0.5 s");
+  CHECK(scores[1].abstain ==
+        "timeout: waited 0.5 s for its turn; in_flight = 1 requests are under way");
+}
+
+// A server that says `bytes` to every connection, and closes it.
+class RawServer {
+ public:
+  explicit RawServer(std::string bytes, bool waits = false)
+      : bytes_(std::move(bytes)), waits_(waits) {
+    listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    auto* plain = reinterpret_cast<sockaddr*>(&address);
+    if (::bind(listener_, plain, size) != 0 || ::listen(listener_, 64) != 0)
+      fail_run("no port for a server");
+    ::getsockname(listener_, plain, &size);
+    port = ntohs(address.sin_port);
+    thread_ = std::thread([this] { run(); });
+  }
+  ~RawServer() {
+    ::shutdown(listener_, SHUT_RDWR);
+    thread_.join();
+    ::close(listener_);
+  }
+  int port = 0;
+
+ private:
+  void run() {
+    for (int one; (one = ::accept(listener_, nullptr, nullptr)) >= 0;) {
+      std::array<char, 4096> ignored;
+      ::recv(one, ignored.data(), ignored.size(), 0);
+      ::send(one, bytes_.data(), bytes_.size(), MSG_NOSIGNAL);
+      pollfd wait = {.fd = one, .events = POLLRDHUP, .revents = 0};
+      if (waits_) ::poll(&wait, 1, 3000);
+      ::close(one);
+    }
+  }
+  std::string bytes_;
+  bool waits_;
+  int listener_ = -1;
+  std::thread thread_;
+};
+
+TEST_CASE("a server that is none, breaks off or is not there is a failed connection") {
+  const auto why = [](int port, const std::string& keys = "") {
+    return scores_of(*asking(cat("http://127.0.0.1:", port), cat("retries = 1\n", keys)),
+                     outside_group({"a"}))[0]
+        .abstain;
+  };
+  const std::string head = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n";
+  for (const std::string& bytes :
+       {std::string(), std::string("SSH-2.0-OpenSSH_9.2\r\n"), head + "{\"id\"",
+        std::string("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n"),
+        cat("HTTP/1.1 200 OK\r\nX: ", std::string(100'000, 'x'))}) {
+    CAPTURE(bytes.substr(0, 40));
+    const RawServer server(bytes);
+    const std::string found = why(server.port);
+    CAPTURE(found);
+    CHECK(begins(found, "connection: "));
+    CHECK(found.find("(2 tries)") != std::string::npos);
+  }
+  {
+    const RawServer server(
+        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc");
+    CHECK(begins(why(server.port), "garbage: reply: not JSON"));
+  }
+  {
+    const RawServer server(head + "a byte a second", true);
+    CHECK(begins(why(server.port, "deadline_s = 0.5"), "timeout: no answer within 0.5 s"));
+  }
+  int closed = 0;
+  {
+    const RawServer server("");
+    closed = server.port;
+  }
+  CHECK(begins(why(closed), "connection: no connection: Connection refused (2 tries)"));
+  CHECK(begins(
+      scores_of(*asking("http://no-such-host.invalid", "retries = 0"), outside_group({"a"}))[0]
+          .abstain,
+      "connection: the host is not found"));
+}
+
+TEST_CASE("a server that closes kept connections, or starts again, costs nothing") {
+  std::optional<RewardServer> server;
+  server.emplace([](const HttpRequest& request) { return lengths(request); });
+  const int port = server->port;
+  const auto reward = asking(server->url());
+  CHECK(scores_of(*reward, outside_group({"a"}))[0].value == 1);
+  server.reset();
+  server.emplace([](const HttpRequest& request) { return lengths(request); }, port);
+  CHECK(scores_of(*reward, outside_group({"a"}, 1))[0].value == 1);
+  CHECK(reward->counters()["retries"] == 0);  // the old connection was not even a try
+}
+
+TEST_CASE("several URLs share the work, and do without one that is down") {
+  const auto answer = [](const HttpRequest& request) { return lengths(request, 0.05); };
+  RewardServer first(answer);
+  std::optional<RewardServer> second;
+  second.emplace(answer);
+  const auto reward = outside_reward(
+      "url", cat("urls = [\"", first.url(), "\", \"", second->url(), "\"]\nin_flight = 8\n"));
+  const std::vector<std::string> texts(32, "ab");
+  for (const Score& score : scores_of(*reward, outside_group(texts))) CHECK(score.value == 2);
+  CHECK(std::abs(first.requests - second->requests) <= 4);
+  second.reset();
+  for (const Score& score : scores_of(*reward, outside_group(texts, 1))) CHECK(score.value == 2);
+  CHECK(reward->counters()["retries"] <= 8);
+}
+
+TEST_CASE("TLS: who the server is has to be proved, unless it need not") {
+  ChildSpec spec;
+  spec.command = {"python3", cat(VERNIER_TEST_CASES, "/outside/tls_server.py"),
+                  cat(VERNIER_TEST_CASES, "/outside/tls/server.pem")};
+  Child server(spec);
+  std::string said;
+  std::array<char, 64> buffer;
+  CHECK(comes_true([&] {
+    const ssize_t count = ::read(server.out(), buffer.data(), buffer.size());
+    if (count > 0) said.append(buffer.data(), static_cast<size_t>(count));
+    return said.find('\n') != std::string::npos;
+  }));
+  const int port = std::stoi(said);
+  testing::TemporaryFolder folder;
+  const std::string token = (folder.path() / "token").string();
+  write_file(token, "secret\n");
+  const std::string ca = cat("ca_file = \"", VERNIER_TEST_CASES, "/outside/tls/ca.pem\"\n",
+                             "token_file = \"", token, "\"\nretries = 0");
+  const auto ask = [&](const std::string& host, const std::string& keys) {
+    return scores_of(*asking(cat("https://", host, ":", port), keys), outside_group({"a"}))[0];
+  };
+  const Score good = ask("localhost", ca);
+  CHECK(good.abstain == "");
+  CHECK(good.value == 1);
+  CHECK(begins(ask("localhost", "retries = 0").abstain,
+               "connection: no TLS: certificate verify failed"));
+  CHECK(begins(ask("127.0.0.1", ca).abstain, "connection: no TLS: certificate verify failed"));
+  CHECK(ask("127.0.0.1", "verify_tls = false").abstain == "");
+  CHECK(begins(
+      scores_of(*asking(cat("http://localhost:", port), "retries = 0"), outside_group({"a"}))[0]
+          .abstain,
+      "connection: no reply"));
+}
+
+TEST_CASE("URLs are read, and mistakes in them found") {
+  const HttpUrl plain = parse_url("http://host/a/b?c=d#e");
+  CHECK(plain.host == "host");
+  CHECK(plain.port == "80");
+  CHECK(plain.target == "/a/b?c=d");
+  const HttpUrl six = parse_url("https://[::1]:8443?x");
+  CHECK(six.tls);
+  CHECK(six.host == "::1");
+  CHECK(six.port == "8443");
+  CHECK(six.target == "/?x");
+  CHECK(parse_url("https://host").port == "443");
+  for (const char* bad : {"host:80", "ftp://host", "http://", "http:///x", "http://host:0",
+                          "http://host:70000", "http://host:8x", "http://a b", "http://u:p@host",
+                          "http://[::1", "http://[::1]8", "http://host\r\nX: y"}) {
+    CAPTURE(bad);
+    CHECK(usage_error([&] { parse_url(bad); }) != "");
+  }
+}
+
+TEST_CASE("mistakes in the configuration of a URL") {
+  const auto says_of = [](const std::string& keys) {
+    return usage_error([&] { outside_reward("url", keys + "\n"); });
+  };
+  const auto has = [&](const std::string& keys, const std::string& part) {
+    const std::string found = says_of(keys);
+    CAPTURE(found);
+    CHECK(found.find(part) != std::string::npos);
+  };
+  has("", "reward.r: needs url or urls");
+  has("url = \"http://a\"\nurls = [\"http://b\"]", "reward.r.urls: beside url");
+  has("url = \"localhost:5000\"", "\"localhost:5000\" does not begin with http:// or https://");
+  has("url = \"http://a\"\nshape = \"trl\"", "is not one of vernier, openrlhf, slime");
+  has("url = \"http://a\"\nshape = \"slime\"\nneeds_group = true", "holds one response");
+  has("url = \"http://a\"\nshape = \"slime\"\nbatch = 2", "has no effect with shape = \"slime\"");
+  has("url = \"http://a\"\ntoken_file = \"nothing\"", "reward.r.token_file");
+  has("url = \"http://a\"\ntoken_env = \"VERNIER_NO_TOKEN\"",
+      "the environment has no VERNIER_NO_TOKEN");
+  has("url = \"https://a\"\nca_file = \"nothing.pem\"", "nothing.pem: no certificates");
+}
+
+}  // namespace
+}  // namespace vernier
