@@ -46,6 +46,8 @@ struct RewardPart {
   double value = 0;
   double weight = 1;
   std::string abstained;  // reason; "" where the value counts
+  // Named numbers beside the value, for metrics and rows; no part of the sum.
+  std::vector<std::pair<std::string, double>> components = {};
 };
 
 /// Where a response goes on from the thinking of another, by the group's sampling plan.

@@ -119,7 +119,10 @@ RewardPart part_of(const std::string& name, double weight, const Score& score,
     part.abstained = cat("finish reason ", name_of(response.finish_reason));
   else if (part.abstained.empty() && !std::isfinite(weight * score.value))
     part.abstained = "not finite";
-  if (part.abstained.empty()) part.value = score.value;
+  if (part.abstained.empty()) {
+    part.value = score.value;
+    part.components = score.components;
+  }
   return part;
 }
 
@@ -408,6 +411,32 @@ void ScoringChain::finish_step(std::span<Group> groups, const StepNotes& notes) 
 
 bool ScoringChain::learns() const {
   return std::ranges::any_of(rewards_, [](const NamedReward& one) { return one.reward->learns(); });
+}
+
+void ScoringChain::expect(const Group& group, size_t response) const {
+  for (const NamedReward& named : rewards_)
+    if (!named.reward->needs_group()) named.reward->expect(group, response);
+}
+
+void ScoringChain::expect(const Group& group) const {
+  for (const NamedReward& named : rewards_)
+    if (named.reward->needs_group() && !group.responses.empty()) named.reward->expect(group, 0);
+}
+
+bool ScoringChain::asks_outside() const {
+  return std::ranges::any_of(rewards_,
+                             [](const NamedReward& one) { return one.reward->asks_outside(); });
+}
+
+std::vector<std::pair<std::string, int64_t>> ScoringChain::take_counters() {
+  std::vector<std::pair<std::string, int64_t>> out;
+  for (NamedReward& named : rewards_)
+    for (const auto& [what, count] : named.reward->counters()) {
+      int64_t& before = named.counted[what];
+      out.emplace_back(cat("rewards/", named.name, "/", what), count - before);
+      before = count;
+    }
+  return out;
 }
 
 void ScoringChain::measure(Group& group) const {

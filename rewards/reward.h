@@ -63,6 +63,8 @@ class Reward {
   /// when the last of its group has. A reward that asks somebody else sends its question here, so
   /// that score() finds the answer. May be called from another thread than score().
   virtual void expect(const Group&, size_t /*response*/) const {}
+  /// Whether score() waits for somebody else's answer: a run then scores on a thread of its own.
+  virtual bool asks_outside() const { return false; }
 
   /// What has been counted since the start, for the metrics: of a reward from outside, the
   /// responses that it failed to score, by cause ("failed/timeout"). From any thread.
@@ -159,6 +161,14 @@ class ScoringChain {
   /// Whether there are any.
   bool transforms_by_length() const;
 
+  /// Tells the rewards that a response has ended, whose group is not whole yet; and that a group
+  /// is.
+  void expect(const Group& group, size_t response) const;
+  void expect(const Group& group) const;
+  bool asks_outside() const;
+  /// What the rewards have counted since the last call, by "rewards/NAME/what".
+  std::vector<std::pair<std::string, int64_t>> take_counters();
+
   /// Sets the verdicts of a group that is only measured; it gets no reward.
   void measure(Group& group) const;
 
@@ -208,6 +218,7 @@ class ScoringChain {
     Composition composition = {};
     std::unique_ptr<Memory> memory = nullptr;
     std::unique_ptr<Reward> reward = nullptr;
+    std::map<std::string, int64_t> counted = {};  // by the last take_counters()
   };
   struct NamedTransform {
     std::string name;

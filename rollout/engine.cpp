@@ -97,6 +97,7 @@ int64_t Engine::submit(Request request) {
   open->ticket = next_ticket_++;
   open->group.prompt = std::move(request.prompt);
   open->group.step = static_cast<int64_t>(request.key.step);
+  open->group.id = request.group_id;
   open->group.responses.resize(static_cast<size_t>(count));
   open->request = std::move(request);
   open->left = count;
@@ -278,12 +279,10 @@ EngineStats Engine::generate(std::vector<Prompt> prompts, const RolloutConfig& c
                                 .rules = rules,
                                 .key = key,
                                 .weight_version = weight_version,
+                                .group_id = static_cast<int64_t>(i),
                                 .grown = {},
                                 .ended = {},
-                                .done = [&done, i](Group&& group) {
-                                  group.id = static_cast<int64_t>(i);
-                                  done(std::move(group));
-                                }}));
+                                .done = [&done](Group&& group) { done(std::move(group)); }}));
     while (!idle()) {
       if (stop != nullptr && stop->load(std::memory_order_relaxed)) throw Interrupted();
       step();

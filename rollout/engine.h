@@ -45,6 +45,7 @@ struct Request {
   std::shared_ptr<const DrawRules> rules;
   DrawKey key;
   int64_t weight_version = 0;
+  int64_t group_id = 0;  // that its group gets
   /// After every pass that brought tokens: a response as it is so far (no text, no spans), and
   /// whether it has ended. May be empty.
   std::function<void(const Response&, bool ended)> grown;

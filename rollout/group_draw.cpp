@@ -84,7 +84,8 @@ class Drawer {
     if (branches() != Branches::none)
       longest += draw_.config.max_completion_length + std::ssize(exit_ids_);
     draw_.engine.open(draw_.config, count * most, longest + std::ssize(forced_ids_));
-    for (int64_t i = 0; i < count; ++i) begin(i, std::move(prompts[static_cast<size_t>(i)]));
+    for (int64_t i = 0; i < count; ++i)
+      begin(draw_.first_id + i, std::move(prompts[static_cast<size_t>(i)]));
     try {
       while (!waiting_.empty() || !draw_.engine.idle()) {
         if (draw_.stop != nullptr && draw_.stop->load(std::memory_order_relaxed))
@@ -125,7 +126,6 @@ class Drawer {
     if (num_forced_ > 0) return begin_forced(id);
     ask(id, open.prompt, whole_, 0, [this, id](Group&& group) {
       open_.erase(id);
-      group.id = id;
       done_(std::move(group));
     });
     waiting_.back().ended = draw_.ended;
@@ -140,6 +140,7 @@ class Drawer {
                         .rules = std::move(how),
                         .key = key,
                         .weight_version = draw_.weight_version,
+                        .group_id = id,
                         .grown = {},
                         .ended = {},
                         .done = std::move(done)});
@@ -307,7 +308,7 @@ class Drawer {
   std::shared_ptr<const DrawRules> whole_;
   std::vector<int32_t> forced_ids_, exit_ids_;
   int64_t num_forced_ = 0;
-  std::map<int64_t, Open> open_;  // by place of the prompt
+  std::map<int64_t, Open> open_;  // by the group's id
   std::deque<Request> waiting_;
   std::vector<int64_t> tickets_;
 };

@@ -23,16 +23,16 @@ struct GroupDraw {
   const SamplingPlan& plan;
   DrawKey key;
   int64_t weight_version = 0;
+  int64_t first_id = 0;  // of the groups, in order of the prompts
   const std::atomic<bool>* stop = nullptr;
   /// When a response has ended, where its group is drawn at once. May be empty.
   std::function<void(const Group&, size_t)> ended = {};
 };
 
-/// Draws the responses to every prompt and hands each group over, with the prompt's place as its
-/// id, when the last one ends. What is drawn depends on key, prompt and weights alone. Throws
-/// Interrupted soon after `stop` becomes true, and UsageError where something does not fit the
-/// model's positions or the plan cannot be followed with this configuration (a branch needs
-/// rollout.think_end).
+/// Draws the responses to every prompt and hands each group over when its last one ends. What is
+/// drawn depends on key, prompt and weights alone. Throws Interrupted soon after `stop` becomes
+/// true, and UsageError where something does not fit the model's positions or the plan cannot be
+/// followed with this configuration (a branch needs rollout.think_end).
 void draw_groups(const GroupDraw& draw, std::vector<Prompt> prompts,
                  const std::function<void(Group&&)>& done);
 

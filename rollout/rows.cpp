@@ -273,6 +273,8 @@ Json rollout_row(const Group& group, const Response& response, bool token_fields
   if (prompt.max_completion_length) row["max_completion_length"] = *prompt.max_completion_length;
   Json rewards = Json::object(), abstained = Json::object(), weights = Json::object();
   for (const RewardPart& part : response.rewards) {
+    for (const auto& [name, value] : part.components)
+      row["reward_components"][part.name][name] = value;
     if (part.abstained.empty())
       rewards[part.name] = part.value;
     else

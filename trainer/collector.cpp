@@ -7,6 +7,7 @@
 #include "core/base/errors.h"
 #include "core/base/log.h"
 #include "core/metrics/statistics.h"
+#include "trainer/group_scorer.h"
 
 namespace vernier {
 namespace {
@@ -16,7 +17,8 @@ constexpr int64_t kBatchesOfConcern = 10;  // generation batches without an end 
 const MetricDocs docs{
     {"num_tokens", "tokens", "sft: trained in the step; rl: sampled in the step"},
     {"time/rollout", "s", "of sampling"},
-    {"time/score", "s", "of rewards and transforms"},
+    {"time/score", "s",
+     "of rewards and transforms; where rewards are outside, of the wait for them after sampling"},
     {"perf/rollout_tokens_per_s", "tokens/s", "sampled, scoring included"},
     {"perf/rollout_passes", "passes", "of the model over the responses that were in the making"},
     {"perf/rollout_computed_tokens", "tokens", "rows of these passes, prompts included"},
@@ -30,6 +32,9 @@ const MetricDocs docs{
     {"plan/forced_responses", "responses", "that began with the text the rewards force"},
     {"plan/branches", "responses", "that went on from the thinking of another"},
     {"rewards/<name>/<number>", "", "what a reward has learned from the steps before"},
+    {"rewards/<name>/failed/<cause>", "responses",
+     "of the step that a reward from outside did not score, and why"},
+    {"rewards/<name>/<component>/mean", "", "of a number that a reward from outside gives beside"},
     {"greedy/reward", "", "advantage = \"remax\": mean reward of the greedy responses"},
     {"filter/sampled_groups", "groups", "drawn in the step"},
     {"filter/pass_rate", "share", "of them that rollout.filter lets through"},
@@ -107,6 +112,7 @@ Collected Collector::collect(Engine& engine, Metrics& metrics) const {
   for (const Group& group : step.groups) config_.chain.observe(group, step.notes);
   config_.chain.finish_step(step.groups, step.notes);
   for (const auto& [name, value] : config_.chain.memory_numbers()) metrics.set(name, value);
+  for (const auto& [name, count] : config_.chain.take_counters()) metrics.set(name, Json(count));
   if (plan_.measures() || plan_.forced_share > 0 || plan_.branches != SamplingPlan::Branches::none)
     add_plan_metrics(step, metrics);
   apply_filter(filter, by_channel, target, step, metrics);
@@ -192,6 +198,13 @@ void Collector::draw(Engine& engine, int64_t count, Collected& step, Numbers& nu
   if (config_.algorithm->needs_greedy()) again = prompts;
   RolloutConfig drawing = config_.rollout;
   drawing.max_completion_length = drawing.limit_at(done + 1);
+  GroupScorer scorer(config_.chain, [&](Group&& group, GroupScorer::Numbers found) {
+    numbers[group.id] = std::move(found);
+    step.groups.push_back(std::move(group));
+  });
+  std::function<void(const Group&, size_t)> ended;
+  if (config_.chain.asks_outside())
+    ended = [&scorer](const Group& group, size_t response) { scorer.ended(group, response); };
   draw_groups({.engine = engine,
                .tokenizer = *trainee_.model.tokenizer,
                .spec = trainee_.model.decoder->spec(),
@@ -200,15 +213,13 @@ void Collector::draw(Engine& engine, int64_t count, Collected& step, Numbers& nu
                .key = {.seed = static_cast<uint64_t>(config_.run.seed),
                        .step = static_cast<uint64_t>(done + 1)},
                .weight_version = done,
-               .stop = stop_},
-              std::move(prompts), [&](Group&& group) {
-                const Clock clock;
-                group.id += first_id;
-                group.step = done + 1;
-                numbers[group.id] = config_.chain.score(group, false);
-                scoring_s += clock.seconds();
-                step.groups.push_back(std::move(group));
-              });
+               .first_id = first_id,
+               .stop = stop_,
+               .ended = ended},
+              std::move(prompts), [&](Group&& group) { scorer.take(std::move(group)); });
+  const Clock clock;
+  scorer.finish();
+  scoring_s += config_.chain.asks_outside() ? clock.seconds() : scorer.seconds();
   step.next_prompt += count;
   if (!again.empty()) draw_greedy(engine, std::move(again), step, scoring_s);
 }

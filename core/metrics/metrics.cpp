@@ -149,7 +149,7 @@ void add_means(const std::vector<Metrics>& updates, Metrics& metrics) {
 
 void add_completion_metrics(const std::vector<Group>& groups, Metrics& metrics) {
   std::vector<double> rewards, verdicts, group_std;
-  std::map<std::string, std::vector<double>> parts;
+  std::map<std::string, std::vector<double>> parts, components;
   double responses = 0, abstained = 0, unusable = 0;
   Lengths lengths;
   GroupShares shares;
@@ -163,7 +163,11 @@ void add_completion_metrics(const std::vector<Group>& groups, Metrics& metrics) 
       else
         ++abstained;
       for (const RewardPart& part : response.rewards)
-        if (part.abstained.empty()) parts[part.name].push_back(part.value);
+        if (part.abstained.empty()) {
+          parts[part.name].push_back(part.value);
+          for (const auto& [name, value] : part.components)
+            components[cat(part.name, "/", name)].push_back(value);
+        }
       if (response.sampled_correct) verdicts.push_back(*response.sampled_correct ? 1 : 0);
       if (policy_ended(response))
         lengths.add(response);
@@ -179,6 +183,8 @@ void add_completion_metrics(const std::vector<Group>& groups, Metrics& metrics) 
     metrics.set("rewards/" + name + "/mean", mean_of(values));
     metrics.set("rewards/" + name + "/std", std_of(values));
   }
+  for (const auto& [name, values] : components)
+    metrics.set_finite("rewards/" + name + "/mean", mean_of(values));
   metrics.set_finite("accuracy", mean_of(verdicts));
   lengths.add_to(metrics);
   const auto count = static_cast<double>(groups.size());

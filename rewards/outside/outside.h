@@ -34,6 +34,7 @@ class OutsideReward final : public Reward {
 
   bool needs_group() const override { return config_.needs_group; }
   bool depends_on_length() const override { return config_.depends_on_length; }
+  bool asks_outside() const override { return true; }
   void expect(const Group& group, size_t response) const override;
   /// Ends at the deadline of its last question and kGraceS at the latest. Throws RunError where
   /// more failed than max_failed_share allows.

@@ -1,0 +1,74 @@
+#include "trainer/group_scorer.h"
+
+#include "core/base/clock.h"
+
+namespace vernier {
+
+GroupScorer::GroupScorer(const ScoringChain& chain, std::function<void(Group&&, Numbers)> done)
+    : chain_(chain), done_(std::move(done)) {
+  if (chain.asks_outside()) thread_ = std::thread([this] { work(); });
+}
+
+GroupScorer::~GroupScorer() {
+  if (!thread_.joinable()) return;
+  {
+    const std::lock_guard hold(lock_);
+    waiting_.clear();
+    over_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+void GroupScorer::take(Group&& group) {
+  if (!thread_.joinable()) return score(std::move(group));
+  chain_.expect(group);
+  {
+    const std::lock_guard hold(lock_);
+    check();
+    waiting_.push_back(std::move(group));
+  }
+  changed_.notify_all();
+}
+
+void GroupScorer::finish() {
+  if (!thread_.joinable()) return;
+  std::unique_lock hold(lock_);
+  changed_.wait(hold, [this] { return failure_ || (waiting_.empty() && !busy_); });
+  check();
+}
+
+void GroupScorer::check() {
+  if (failure_) std::rethrow_exception(failure_);
+}
+
+void GroupScorer::score(Group&& group) {
+  const Clock clock;
+  Numbers numbers = chain_.score(group, false);
+  seconds_ += clock.seconds();
+  done_(std::move(group), std::move(numbers));
+}
+
+void GroupScorer::work() {
+  std::unique_lock hold(lock_);
+  while (true) {
+    changed_.wait(hold, [this] { return over_ || !waiting_.empty(); });
+    if (waiting_.empty() || failure_) return;
+    Group group = std::move(waiting_.front());
+    waiting_.pop_front();
+    busy_ = true;
+    hold.unlock();
+    std::exception_ptr failure;
+    try {
+      score(std::move(group));
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    hold.lock();
+    busy_ = false;
+    failure_ = failure;
+    changed_.notify_all();
+  }
+}
+
+}  // namespace vernier
