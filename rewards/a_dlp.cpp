@@ -50,7 +50,7 @@ class ADlp final : public Reward {
   }
 
  private:
-  Memory& memory_;
+  RewardMemory& memory_;
   double lambda_ = 1e-3, eta_ = 1e-3, reference_ = 0.62;
 };
 

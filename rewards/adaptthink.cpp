@@ -75,7 +75,7 @@ class AdaptThink final : public Reward {
   }
 
  private:
-  Memory& memory_;
+  RewardMemory& memory_;
   int64_t reference_generations_ = 16;
   double delta_ = 0.05, forced_share_ = 0.5;
   std::string think_start_ = "<think>", think_end_ = "</think>";

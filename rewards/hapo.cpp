@@ -89,7 +89,7 @@ class Hapo final : public Reward {
     return std::max(correct ? kWorstOfRight : -1.0, -(length - free) / history);
   }
 
-  Memory& memory_;
+  RewardMemory& memory_;
   double term_weight_ = 1, tolerance_ = 0.1;
   std::string form_ = "cosine", mode_ = "min";
 };

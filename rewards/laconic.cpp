@@ -69,7 +69,7 @@ class Laconic final : public Reward {
   }
 
  private:
-  Memory& memory_;
+  RewardMemory& memory_;
   int64_t budget_ = 1;
   double lambda_ = 0, eta_ = 0.002, low_ = 1e-5, high_ = 0.1, penalty_cap_ = 0, hit_cap_ = 0;
 };

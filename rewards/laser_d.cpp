@@ -134,7 +134,7 @@ class LaserD final : public Reward {
                                 : laser_repeats(response.ids);
   }
 
-  Memory& memory_;
+  RewardMemory& memory_;
   int64_t num_generations_;
   bool explores_;
   std::vector<int64_t> grid_;

@@ -61,7 +61,7 @@ class Leash final : public Reward {
   }
 
  private:
-  Memory& memory_;
+  RewardMemory& memory_;
   int64_t target_ = 1;
   double lambda_ = 0.2, eta_ = 0.05, low_ = 0, high_ = 1;
 };

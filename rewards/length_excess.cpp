@@ -91,7 +91,7 @@ class LengthExcess final : public Reward {
     return text_length(text.get<std::string>(), unit_);
   }
 
-  Memory& memory_;
+  RewardMemory& memory_;
   std::string unit_ = "characters", after_, reference_ = "row";
   double scale_ = 1;
 };

@@ -25,12 +25,13 @@ void read(const Json& object, Map& into, const std::string& where) {
 
 }  // namespace
 
-double Memory::number(const std::string& name, double otherwise) const {
+double RewardMemory::number(const std::string& name, double otherwise) const {
   const auto found = numbers_.find(name);
   return found == numbers_.end() ? otherwise : found->second;
 }
 
-std::optional<double> Memory::of_prompt(const std::string& name, const std::string& prompt) const {
+std::optional<double> RewardMemory::of_prompt(const std::string& name,
+                                              const std::string& prompt) const {
   const auto list = prompts_.find(name);
   if (list == prompts_.end()) return std::nullopt;
   const auto found = list->second.find(prompt);
@@ -38,20 +39,22 @@ std::optional<double> Memory::of_prompt(const std::string& name, const std::stri
   return found->second;
 }
 
-void Memory::set(const std::string& name, double value) { numbers_[name] = finite(name, value); }
+void RewardMemory::set(const std::string& name, double value) {
+  numbers_[name] = finite(name, value);
+}
 
-void Memory::set_of_prompt(const std::string& name, const std::string& prompt, double value) {
+void RewardMemory::set_of_prompt(const std::string& name, const std::string& prompt, double value) {
   prompts_[name][prompt] = finite(name, value);
 }
 
-Json Memory::state() const {
+Json RewardMemory::state() const {
   if (numbers_.empty() && prompts_.empty()) return nullptr;
   Json prompts = Json::object();
   for (const auto& [name, values] : prompts_) prompts[name] = values;
   return {{"numbers", numbers_}, {"prompts", prompts}};
 }
 
-void Memory::restore(const Json& state, const std::string& where) {
+void RewardMemory::restore(const Json& state, const std::string& where) {
   numbers_.clear();
   prompts_.clear();
   if (state.is_null()) return;

@@ -17,7 +17,7 @@
 namespace vernier {
 
 /// The numbers of one reward. They are part of a checkpoint and come back bit for bit.
-class Memory {
+class RewardMemory {
  public:
   /// `otherwise` until it is set.
   double number(const std::string& name, double otherwise) const;

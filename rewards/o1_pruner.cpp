@@ -84,7 +84,7 @@ class O1Pruner final : public Reward {
   }
 
  private:
-  Memory& memory_;
+  RewardMemory& memory_;
   int64_t reference_generations_ = 12;
   double lambda_ = 2;
   bool clip_ = false;

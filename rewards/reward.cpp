@@ -221,7 +221,7 @@ void ScoringChain::bind(Binder& root, const ScoringContext& context) {
     const std::vector<std::string> earlier(
         reward_names.begin(), std::find(reward_names.begin(), reward_names.end(), keys.name));
     named.composition.bind(b, earlier);
-    named.memory = std::make_unique<Memory>();
+    named.memory = std::make_unique<RewardMemory>();
     ScoringContext own = context;
     own.memory = named.memory.get();
     named.reward = make<RewardRegistry, Reward>(b, keys.type, own);

@@ -40,7 +40,7 @@ struct Score {
 struct ScoringContext {
   int64_t num_generations = 0;        // responses of a group as configured; 0 where not known
   int64_t max_completion_length = 0;  // tokens; 0 where not known
-  Memory* memory = nullptr;           // of the reward that is made; it stays where it is
+  RewardMemory* memory = nullptr;     // of the reward that is made; it stays where it is
   /// Text of token ids, for rewards that look again at a response that was cut.
   std::function<std::string(std::span<const int32_t>)> decode;
 };
@@ -216,7 +216,7 @@ class ScoringChain {
     std::string name, type;
     double weight = 1;
     Composition composition = {};
-    std::unique_ptr<Memory> memory = nullptr;
+    std::unique_ptr<RewardMemory> memory = nullptr;
     std::unique_ptr<Reward> reward = nullptr;
     std::map<std::string, int64_t> counted = {};  // by the last take_counters()
   };
