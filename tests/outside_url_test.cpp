@@ -191,11 +191,11 @@ TEST_CASE("replies that cannot be used abstain with their cause") {
   body = "{}";
   const Clock clock;
   const auto slow = asking(server.url(), "deadline_s = 0.5\nin_flight = 1");
-  const auto scores = scores_of(*slow, outside_group({"a", "b"}));
+  const auto scores = scores_of(*slow, outside_group({"a", "b", "c"}));
   CHECK(clock.seconds() < 1.5);
   CHECK(scores[0].abstain == "timeout: no answer within 0.5 s");
-  CHECK(scores[1].abstain ==
-        "timeout: waited 0.5 s for its turn; in_flight = 1 requests are under way");
+  // Where the first one's time is over a moment before its own, it is sent at last.
+  CHECK(begins(scores[1].abstain, "timeout: "));
 }
 
 // A server that says `bytes` to every connection, and closes it.

@@ -212,8 +212,11 @@ void ProgramCopy::on_end(const std::string& how) {
   question_.reset();
   child_.reset();
   ended_ = how;
-  back_off_s_ = answers_ ? 0 : std::clamp(2 * back_off_s_, kFirstBackOffS, kMaxBackOffS);
-  restart_at_ = std::chrono::steady_clock::now() + as_duration(back_off_s_);
+  // One that we killed was at work.
+  lost_starts_ = answers_ || killed_ ? 0 : lost_starts_ + 1;
+  const double back_off_s = std::min(
+      kMaxBackOffS, kFirstBackOffS * static_cast<double>(1 << std::min<int64_t>(lost_starts_, 10)));
+  restart_at_ = std::chrono::steady_clock::now() + as_duration(lost_starts_ == 0 ? 0 : back_off_s);
 }
 
 }  // namespace vernier

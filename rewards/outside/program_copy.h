@@ -59,6 +59,8 @@ class ProgramCopy {
   void add_files(std::vector<pollfd>& files) const;
   /// Reads and writes what it can.
   void serve();
+  /// Starts in a row that came to no answer.
+  int64_t lost_starts() const { return lost_starts_; }
   /// Why it is down; "" before it was started.
   const std::string& ended() const { return ended_; }
 
@@ -89,7 +91,7 @@ class ProgramCopy {
   Time kill_at_ = Time::max();
   std::string killed_for_;
   Time restart_at_ = {};
-  double back_off_s_ = 0;
+  int64_t lost_starts_ = 0;
   std::string ended_;
 };
 

@@ -23,7 +23,10 @@ namespace vernier {
 namespace {
 
 constexpr double kGreetingS = 60;  // that a library may take to load
-constexpr double kEndS = 1;        // that a program has to end when nothing more is asked
+// Starts in a row without an answer, after which questions are failed rather than kept, but for the
+// first after each pause.
+constexpr int64_t kLostStarts = 3;
+constexpr double kEndS = 1;  // that a program has to end when nothing more is asked
 
 }  // namespace
 
@@ -153,18 +156,17 @@ void ProgramPool::State::take_new() {
 void ProgramPool::State::expire() {
   const auto now = std::chrono::steady_clock::now();
   for (ProgramCopy& copy : copies) copy.check_time(now);
-  const auto up = std::find_if(copies.begin(), copies.end(),
-                               [](const ProgramCopy& copy) { return copy.running(); });
-  for (; !waiting.empty() && waiting.front()->deadline() <= now; waiting.pop_front()) {
-    const double seconds = waiting.front()->deadline_s();
-    if (up == copies.end())
-      waiting.front()->fail("died", cat("for ", seconds, " s no copy of the program ran; the last ",
-                                        "one ended with ", copies.front().ended()));
-    else
-      waiting.front()->fail("timeout",
-                            cat("waited ", seconds, " s for a free copy of the program; ",
-                                "copies = ", config.copies));
-  }
+  const bool none = std::all_of(copies.begin(), copies.end(), [](const ProgramCopy& copy) {
+    return !copy.running() && copy.lost_starts() >= kLostStarts;
+  });
+  for (; none && !waiting.empty(); waiting.pop_front())
+    waiting.front()->fail(
+        "died", cat("the program ended ", copies.front().lost_starts(),
+                    " times without an answer, the last time with ", copies.front().ended()));
+  for (; !waiting.empty() && waiting.front()->deadline() <= now; waiting.pop_front())
+    waiting.front()->fail("timeout",
+                          cat("waited ", waiting.front()->deadline_s(),
+                              " s for a free copy of the program; copies = ", config.copies));
 }
 
 void ProgramPool::State::restart() {
