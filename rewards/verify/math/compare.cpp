@@ -198,10 +198,12 @@ class Comparison {
     const Kind a = kind(gold), b = kind(answer);
     const bool finite = a == Kind::list || a == Kind::set,
                other_finite = b == Kind::list || b == Kind::set;
-    if (finite && other_finite)
-      return match(items(gold), items(answer)) || same_reals(gold, answer);
-    if ((a == Kind::tuple && (b == Kind::tuple || b == Kind::list)) ||
-        (a == Kind::list && b == Kind::tuple))
+    if (finite && other_finite) {
+      if (match(items(gold), items(answer))) return true;
+      return a == Kind::list && b == Kind::list && same_reals(gold, answer);
+    }
+    if (a == Kind::tuple && b == Kind::tuple) return in_order(items(gold), items(answer));
+    if ((a == Kind::tuple && b == Kind::list) || (a == Kind::list && b == Kind::tuple))
       return in_order(items(gold), items(answer)) || same_reals(gold, answer);
     if ((a == Kind::tuple && b == Kind::set) || (a == Kind::set && b == Kind::tuple)) return false;
     // One element in brackets of a set, or without.

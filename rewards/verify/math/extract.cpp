@@ -113,18 +113,40 @@ struct Stretch {
   size_t begin = kNowhere, end = kNowhere;
 };
 
-Stretch stretch_at(std::string_view text, size_t at) {
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 4> kPairs = {
-      {{"$$", "$$"}, {"$", "$"}, {"\\(", "\\)"}, {"\\[", "\\]"}}};
-  for (const auto& [open, close] : kPairs) {
-    if (!text.substr(at).starts_with(open)) continue;
-    const size_t begin = at + open.size();
-    const size_t end = text.substr(0, std::min(text.size(), begin + kMaxText)).find(close, begin);
-    if (end == kNowhere || end == begin) return {};
-    return {text.substr(begin, end - begin), at, end + close.size()};
+// Finds stretches at ascending places. What closes one is looked for once: a text of delimiters
+// that nothing closes takes linear time too.
+class Stretches {
+ public:
+  explicit Stretches(std::string_view text) : text_(text) {}
+
+  Stretch at(size_t place) {
+    for (size_t kind = 0; kind < kPairs.size(); ++kind) {
+      const auto& [open, close] = kPairs[kind];
+      if (!text_.substr(place).starts_with(open)) continue;
+      const size_t begin = place + open.size(), end = closing(kind, begin);
+      if (end == kNowhere || end == begin || end - begin > kMaxText) return {};
+      return {text_.substr(begin, end - begin), place, end + close.size()};
+    }
+    return {};
   }
-  return {};
-}
+
+ private:
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 4> kPairs = {
+      {{"$$", "$$"}, {"$", "$"}, {"\\(", "\\)"}, {"\\[", "\\]"}}};
+
+  size_t closing(size_t kind, size_t from) {
+    size_t& next = next_[kind];
+    if (!known_[kind] || next < from) {
+      next = text_.find(kPairs[kind].second, from);
+      known_[kind] = true;
+    }
+    return next;
+  }
+
+  std::string_view text_;
+  std::array<size_t, 4> next_{};
+  std::array<bool, 4> known_{};
+};
 
 // "$18 and $20" is money, not mathematics.
 bool is_money(const Stretch& stretch, std::string_view text) {
@@ -136,6 +158,7 @@ bool is_money(const Stretch& stretch, std::string_view text) {
 // The first LaTeX of a text together with what is joined to it; "" where there is none within the
 // first `reach` bytes.
 std::string first_latex(std::string_view text, size_t reach) {
+  Stretches stretches(text);
   std::string out;
   size_t end = 0;
   for (size_t at = 0; at < text.size(); ++at) {
@@ -143,7 +166,7 @@ std::string first_latex(std::string_view text, size_t reach) {
     const bool opens =
         text[at] == '$' || text.substr(at, 2) == "\\(" || text.substr(at, 2) == "\\[";
     if (!opens || (at > 0 && text[at - 1] == '\\')) continue;
-    const Stretch stretch = stretch_at(text, at);
+    const Stretch stretch = stretches.at(at);
     if (stretch.end == kNowhere || is_money(stretch, text)) continue;
     if (!out.empty() && !joins(text.substr(end, at - end))) break;
     if (!out.empty()) out += ", ";
@@ -162,10 +185,11 @@ std::string first_latex(std::string_view text, size_t reach) {
 
 // The last LaTeX of a text.
 std::string last_latex(std::string_view text) {
+  Stretches stretches(text);
   Stretch last;
   for (size_t at = 0; at < text.size(); ++at) {
     if (text[at] != '$' && text[at] != '\\') continue;
-    const Stretch stretch = stretch_at(text, at);
+    const Stretch stretch = stretches.at(at);
     if (text[at] == '\\' && stretch.end == kNowhere) ++at;  // an escaped dollar sign among them
     if (stretch.end == kNowhere || is_money(stretch, text)) continue;
     last = stretch;

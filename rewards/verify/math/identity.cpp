@@ -18,10 +18,22 @@ Point point_of(int place, int sign) {
   return point;
 }
 
-// True where nothing in the tree breaks on the way through complex numbers: |z| does.
+// True where nothing in the tree breaks on the way through complex numbers, as |z| does, and
+// nothing has a branch to choose: (x^4)^{1/2} is x^2 or its negative.
 bool is_analytic(const Tree& tree, int32_t id) {
+  if (tree[id].kind == Kind::power) {
+    const int32_t exponent = tree.kid(id, 1);
+    const bool whole = tree[exponent].kind == Kind::number && is_integer(tree.number(exponent));
+    if (!whole && tree[tree.kid(id, 0)].kind != Kind::euler) return false;
+  }
   if (tree[id].kind == Kind::function) {
     switch (static_cast<Function>(tree[id].detail)) {
+      case Function::sqrt:
+      case Function::ln:
+      case Function::log:
+      case Function::asin:
+      case Function::acos:
+      case Function::atan:
       case Function::abs:
       case Function::floor:
       case Function::ceil:

@@ -154,6 +154,9 @@ class Builder {
   std::optional<RealSet> interval(int32_t id, bool low_open, bool high_open) {
     const std::optional<Scalar> low = bound(tree_.kid(id, 0)), high = bound(tree_.kid(id, 1));
     if (!low || !high) return std::nullopt;
+    // Turned about it is a pair of numbers, if anything.
+    const int turned = order(*low, *high);
+    if (turned > 0 || (turned == 0 && (low_open || high_open))) return std::nullopt;
     const auto open = [](const Scalar& value, bool is_open) {
       return is_open || value.state == Scalar::State::infinite;
     };

@@ -31,20 +31,22 @@ Written written(const Tree& tree, int32_t id) {
   }
 }
 
-// Equal after rounding to 6 decimals, of which 3 digits say something.
+// Equal after rounding to 6 decimals, or within half of the last of them, which is the same but for
+// values next to a tie; and of these 3 digits say something.
 bool same_decimals(const Scalar& a, const Scalar& b) {
   if (a.state == Scalar::State::exact && b.state == Scalar::State::exact) {
-    if (micro(a.exact) != micro(b.exact)) return false;
-    return abs(a.exact - b.exact) * 1000 <=
-           std::max(Rational(abs(a.exact)), Rational(abs(b.exact)));
+    const Rational gap = abs(a.exact - b.exact);
+    const Rational half(1, 2'000'000);
+    if (gap > half && micro(a.exact) != micro(b.exact)) return false;
+    return gap * 1000 <= std::max(Rational(abs(a.exact)), Rational(abs(b.exact)));
   }
   const Ball x = ball_of(a), y = ball_of(b);
   if (!x.is_finite() || !y.is_finite() || !x.is_real() || !y.is_real()) return false;
-  const long double one = x.at.real(), other = y.at.real();
+  const long double one = x.at.real(), other = y.at.real(), gap = std::abs(one - other);
   // Past 2^53 millionths a rounding to them says nothing.
   if (std::abs(one) > 1e9L) return equal(x, y).value_or(false);
-  return std::round(one * 1e6L) == std::round(other * 1e6L) &&
-         std::abs(one - other) * 1000 <= std::max(std::abs(one), std::abs(other));
+  if (gap > 0.5e-6L && std::round(one * 1e6L) != std::round(other * 1e6L)) return false;
+  return gap * 1000 <= std::max(std::abs(one), std::abs(other));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "rewards/verify/math/tokens.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "core/base/text.h"
@@ -130,13 +131,29 @@ class Lexer {
     while (end < rest_.size() && is_letter(rest_[end])) ++end;
     const std::string_view run = rest_.substr(0, end);
     rest_.remove_prefix(end);
-    const Meaning* meaning = word_meaning(run);
-    // "5 min", "5 sec" end in units.
-    if (meaning != nullptr && (run == "min" || run == "sec") && trimmed(rest_).empty())
-      meaning = nullptr;
-    if (meaning != nullptr) return add(*meaning);
+    if (const Meaning* meaning = meaning_here(run)) return add(*meaning);
+    if (!out_.list.empty() && out_.list.back().kind == Tok::number && large_number(run)) return;
     add(Tok::run, 0, run);
     out_.list.back().roman = roman;
+  }
+
+  // "5 min" and "5 sec" end in units and not in functions.
+  const Meaning* meaning_here(std::string_view word) const {
+    if ((word == "min" || word == "sec") && trimmed(rest_).empty()) return nullptr;
+    return word_meaning(word);
+  }
+
+  // "5 million" is 5 times a number.
+  bool large_number(std::string_view word) {
+    constexpr std::array<std::pair<std::string_view, std::string_view>, 4> kLarge = {
+        {{"thousand", "1e3"}, {"million", "1e6"}, {"billion", "1e9"}, {"trillion", "1e12"}}};
+    for (const auto& [name, value] : kLarge)
+      if (word == name) {
+        add(Tok::times);
+        add(Tok::number, 0, value);
+        return true;
+      }
+    return false;
   }
 
   void character() {
@@ -394,7 +411,7 @@ class Lexer {
     const std::string_view content = trimmed(inside);
     if (content.size() != inside.size()) spaced_ = true;
     if (content.empty()) return;
-    if (const Meaning* meaning = word_meaning(content)) return add(*meaning);
+    if (const Meaning* meaning = meaning_here(content)) return add(*meaning);
     if (!is_text_only(content)) return read(content, depth + 1, true);
     add(Tok::word, 0, content);
   }
