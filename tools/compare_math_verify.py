@@ -301,6 +301,7 @@ class Expr:
         if kind == "rational":  # a / (x + b)
             return [f"\\frac{{{a}}}{{{x}{signed(b)}}}", f"{a}/({x}{signed(b)})", f"\\dfrac{{{a}}}{{{x}{signed(b)}}}", f"{a}({x}{signed(b)})^{{-1}}",
                     f"\\frac{{{2 * a}}}{{2{x}{signed(2 * b)}}}", f"\\frac{{{a}{x}}}{{{x}^2{signed(b)}{x}}}", f"\\frac{{-{a}}}{{-{x}{signed(-b)}}}"]
+        a = max(a, 2)
         return [[f"{a}\\sin^2 {x}+{a}\\cos^2 {x}", str(a), f"{a}(\\sin^2 {x} + \\cos^2 {x})", f"{a}\\cdot 1", f"{a} \\cos^2({x}) + {a} \\sin^2({x})"],
                 [f"{a}\\sin(2{x})", f"{2 * a}\\sin {x}\\cos {x}", f"{2 * a}\\cos {x} \\sin {x}", f"{a}\\sin 2{x}", f"{a} \\sin\\left(2{x}\\right)"],
                 [f"{a}!", str(math.factorial(a)), f"{a}\\cdot {a - 1}!", f"\\frac{{{a + 1}!}}{{{a + 1}}}", f"({a})!"],
@@ -478,9 +479,11 @@ class Cplx:
         a, b = v
         k = r.randint(2, 5)
         imaginary = term(b, "i", True)
-        return [f"{a}{term(b, 'i')}" if a else imaginary, f"{imaginary}{signed(a)}" if a else imaginary, f"{a} {'+' if b > 0 else '-'} {abs(b)}i",
-                f"{a}{signed(b)}\\cdot i", f"\\frac{{{k * a}{term(k * b, 'i')}}}{{{k}}}", f"({a}{term(b, 'i')})", f"i({b}{term(-a, 'i')})" if a else imaginary,
-                f"{a} + {b}i" if b > 0 else f"{a} - {-b} i"]
+        if a == 0:
+            return [imaginary, imaginary, f"{b}\\cdot i" if abs(b) > 1 else imaginary, f"\\frac{{{k * b}i}}{{{k}}}", f"({imaginary})", f"0{term(b, 'i')}"]
+        sign, size = "+" if b > 0 else "-", abs(b) if abs(b) > 1 else ""
+        return [f"{a}{term(b, 'i')}", f"{imaginary}{signed(a)}", f"{a} {sign} {size}i", f"{a}{sign}{size}\\cdot i" if size else f"{a}{sign}i",
+                f"\\frac{{{k * a}{term(k * b, 'i')}}}{{{k}}}", f"({a}{term(b, 'i')})", f"i({b}{term(-a, 'i')})", f"{a} {sign} {size} i" if size else f"{a} {sign} i"]
 
 
 class Const:
@@ -497,9 +500,9 @@ class Const:
         top = term(n, name, True)
         plain = top if d == 1 else f"\\frac{{{top}}}{{{d}}}"
         out = [plain, plain, f"\\frac{{{3 * n}{name}}}{{{3 * d}}}", f"{frac(k)}\\cdot {name}", f"{frac(k)}{name}" if abs(k) != 1 else plain,
-               f"{value:.{r.choice([6, 8, 9])}f}", f"\\frac{{{n}}}{{{d}}} \\times {name}", f"{frac(2 * k)}{name} - {frac(k)}{name}" if k > 0 and abs(k) != 1 and abs(2 * k) != 1 else plain]
+               f"{value:.{r.choice([6, 8, 9])}f}", f"{frac(k)} \\times {name}", f"{frac(2 * k)}{name} - {frac(k)}{name}" if k > 0 and abs(k) != 1 and abs(2 * k) != 1 else plain]
         if name == "\\pi":
-            out += [f"{n}*pi/{d}", plain.replace("\\pi", "π")]
+            out += [f"{n}*pi" + (f"/{d}" if d > 1 else ""), plain.replace("\\pi", "π")]
         return out
 
 
@@ -632,7 +635,7 @@ def main():
     parser.add_argument("--vernier", required=True, help="the program vernier")
     parser.add_argument("--pairs", type=int)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--usual", type=float, default=0.5, help="share of texts in their class's usual form; the others are drawn evenly from all forms")
+    parser.add_argument("--usual", type=float, default=0.7, help="share of texts in their class's usual form; the others are drawn evenly from all forms")
     parser.add_argument("--show", type=int, default=0, help="examples of each class that differ")
     parser.add_argument("--dump", help="file for all pairs that differ")
     parser.add_argument("--out", help="golden: the file to write")

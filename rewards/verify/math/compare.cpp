@@ -116,21 +116,26 @@ class Comparison {
     return is_name(left) || !contains(tree_, left, Kind::symbol);
   }
 
-  int32_t last_side(Item item) const { return tree_.kids(item.id).back(); }
+  // The side with the value: the last one, or the first of "5 = x".
+  int32_t value_side(Item item) const {
+    const int32_t first = tree_.kid(item.id, 0), last = tree_.kids(item.id).back();
+    return is_name(last) && !is_name(first) ? first : last;
+  }
 
   void unwrap(Item& gold, Item& answer) const {
     const bool gold_equation = is_equation(gold), answer_equation = is_equation(answer);
     if (answer_equation && !gold_equation)
-      answer.id = last_side(answer);
+      answer.id = value_side(answer);
     else if (names_a_value(gold) && !answer_equation)
-      gold.id = last_side(gold);
+      gold.id = value_side(gold);
   }
 
   bool same_relation(Item gold, Item answer) {
     if (names_a_value(gold) && names_a_value(answer)) {
       const Item name{tree_.kid(gold.id, 0), gold.sign},
           other{tree_.kid(answer.id, 0), answer.sign};
-      const Item value{last_side(gold), gold.sign}, other_value{last_side(answer), answer.sign};
+      const Item value{tree_.kids(gold.id).back(), gold.sign},
+          other_value{tree_.kids(answer.id).back(), answer.sign};
       if (same_tree(tree_, name.id, other.id) && equal(value, other_value)) return true;
       return proportional(tree_, name, value, other, other_value, false, budget_);
     }

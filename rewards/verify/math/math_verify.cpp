@@ -116,6 +116,8 @@ std::optional<Words> words_of(const Tokens& tokens) {
                          ((token.kind == Tok::open || token.kind == Tok::close) &&
                           (token.text == "(" || token.text == "{"));
     if (!word && !between) return std::nullopt;
+    if (token.kind == Tok::comma) out.letters += ',';
+    if (token.kind == Tok::minus) out.letters += '-';
     if (token.kind == Tok::both) out.letters += "and";
     if (token.kind == Tok::either) out.letters += "or";
     if (!word) continue;

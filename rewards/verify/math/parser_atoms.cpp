@@ -22,6 +22,45 @@ size_t first_character(std::string_view text) {
 
 }  // namespace
 
+// What is one token, and no number.
+int32_t Parser::constant(const Token& token) {
+  switch (token.kind) {
+    case Tok::word:
+      return word_atom(token.text);
+    case Tok::name:
+      return symbol(std::string(token.text));
+    case Tok::pi:
+      return node(Kind::pi, {});
+    case Tok::infinity:
+      return node(Kind::infinity, {});
+    case Tok::empty_set:
+      return node(Kind::empty_set, {});
+    case Tok::dots:
+      return symbol("...");
+    case Tok::number_set:
+      return node(Kind::number_set, {},
+                  static_cast<uint8_t>(token.text.empty() ? 0 : token.text[0]));
+    default:
+      --at_;
+      return refuse("an operand is missing");
+  }
+}
+
+int32_t Parser::word_atom(std::string_view text) {
+  std::string name = lowered(text);
+  if (name.empty()) return refuse("it has an empty text");
+  if (name.size() == 1) name = trimmed(text).substr(0, 1);  // B is no b
+  if (name == "e" && !at(Tok::subscript)) return node(Kind::euler, {});
+  if (name == "i" && !at(Tok::subscript)) return node(Kind::imaginary, {});
+  return symbol(std::move(name));
+}
+
+int32_t Parser::overlined() {
+  const int32_t inside = short_argument();
+  const std::string name = inside == kNone ? "" : letters(tree_, inside);
+  return name.empty() ? refuse("a line stands over no letters") : symbol("overline " + name);
+}
+
 int32_t Parser::atom() {
   const Token token = peek();
   switch (token.kind) {
@@ -29,75 +68,43 @@ int32_t Parser::atom() {
       return number_atom();
     case Tok::run:
       return run_atom();
-    case Tok::word: {
-      ++at_;
-      std::string name = lowered(token.text);
-      if (name.empty()) return refuse("it has an empty text");
-      return symbol(name.size() == 1 ? std::string(trimmed(token.text).substr(0, 1)) : name);
-    }
-    case Tok::name:
-      ++at_;
-      return symbol(std::string(token.text));
     case Tok::decorated:
       return decorated_atom();
-    case Tok::pi:
-      ++at_;
-      return node(Kind::pi, {});
-    case Tok::infinity:
-      ++at_;
-      return node(Kind::infinity, {});
-    case Tok::empty_set:
-      ++at_;
-      return node(Kind::empty_set, {});
-    case Tok::number_set:
-      ++at_;
-      return node(Kind::number_set, {},
-                  static_cast<uint8_t>(token.text.empty() ? 0 : token.text[0]));
-    case Tok::dots:
-      ++at_;
-      return symbol("...");
-    case Tok::minus:
-      ++at_;
-      return node(Kind::negate, {expression(kBindProduct)});
-    case Tok::plus:
-      ++at_;
-      return expression(kBindProduct);
-    case Tok::plus_minus:
-    case Tok::minus_plus:
-      ++at_;
-      return node(Kind::plus_minus, {expression(kBindProduct)},
-                  token.kind == Tok::minus_plus ? 1 : 0);
-    case Tok::frac:
-      ++at_;
-      return frac_atom();
-    case Tok::sqrt:
-      ++at_;
-      return sqrt_atom();
-    case Tok::binomial: {
-      ++at_;
-      const int32_t above = short_argument(), below = short_argument();
-      return call(Function::binomial, {above, below});
-    }
-    case Tok::function:
-    case Tok::log:
-      ++at_;
-      return function_atom(static_cast<Function>(token.id));
-    case Tok::overline: {
-      ++at_;
-      const int32_t inside = short_argument();
-      const std::string name = inside == kNone ? "" : letters(tree_, inside);
-      return name.empty() ? refuse("a line stands over no letters") : symbol("overline " + name);
-    }
-    case Tok::open:
-      ++at_;
-      return token.text == "L" ? bar_group(true) : group(token.text);
     case Tok::bar:
       ++at_;
       return bar_group(false);
     case Tok::begin:
       return environment();
     default:
-      return refuse("an operand is missing");
+      break;
+  }
+  ++at_;
+  switch (token.kind) {
+    case Tok::minus:
+      return node(Kind::negate, {expression(kBindProduct)});
+    case Tok::plus:
+      return expression(kBindProduct);
+    case Tok::plus_minus:
+    case Tok::minus_plus:
+      return node(Kind::plus_minus, {expression(kBindProduct)},
+                  token.kind == Tok::minus_plus ? 1 : 0);
+    case Tok::frac:
+      return frac_atom();
+    case Tok::sqrt:
+      return sqrt_atom();
+    case Tok::binomial: {
+      const int32_t above = short_argument(), below = short_argument();
+      return call(Function::binomial, {above, below});
+    }
+    case Tok::function:
+    case Tok::log:
+      return function_atom(static_cast<Function>(token.id));
+    case Tok::overline:
+      return overlined();
+    case Tok::open:
+      return token.text == "L" ? bar_group(true) : group(token.text);
+    default:
+      return constant(token);
   }
 }
 

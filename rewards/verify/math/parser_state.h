@@ -33,6 +33,9 @@ class Parser {
 
   // What operators act on.
   int32_t atom();
+  int32_t constant(const Token& token);
+  int32_t word_atom(std::string_view text);
+  int32_t overlined();
   int32_t number_atom();
   int32_t mixed_with_slash(int32_t whole);
   int32_t plain_number();

@@ -174,94 +174,85 @@ class Lexer {
     rest_.remove_prefix(size);
   }
 
-  void punctuation(char c) {
-    const char after = rest_.size() > 1 ? rest_[1] : '\0';
-    size_t size = 1;
+  // Marks that are one token each, whatever stands behind them.
+  static Tok single(char c) {
     switch (c) {
-      case '(':
-        add(Tok::open, 0, "(");
-        break;
-      case ')':
-        add(Tok::close, 0, "(");
-        break;
-      case '[':
-        add(Tok::open, 0, "[");
-        break;
-      case ']':
-        add(Tok::close, 0, "[");
-        break;
-      case '{':
-        add(Tok::open, 0, "{");
-        break;
-      case '}':
-        add(Tok::close, 0, "{");
-        break;
       case '|':
-        add(Tok::bar);
-        break;
+        return Tok::bar;
       case '+':
-        add(Tok::plus);
-        break;
+        return Tok::plus;
       case '-':
-        add(Tok::minus);
-        break;
+        return Tok::minus;
       case '/':
-        add(Tok::divide);
-        break;
-      case '*':
-        if (after == '*') size = 2;
-        add(after == '*' ? Tok::power : Tok::times);
-        break;
-      case '^':
-        add_power();
-        return;
+        return Tok::divide;
       case '_':
-        add(Tok::subscript);
-        break;
+        return Tok::subscript;
       case '%':
-        add(Tok::percent);
-        break;
+        return Tok::percent;
       case ',':
       case ';':
-        add(Tok::comma);
-        break;
+        return Tok::comma;
       case ':':
-        add(Tok::colon);
-        break;
+        return Tok::colon;
       case '&':
-        add(Tok::cell);
-        break;
-      case '!':
-        if (after == '=') size = 2;
-        after == '=' ? add(Tok::relation, static_cast<uint8_t>(Relation::unequal)) : add(Tok::bang);
+        return Tok::cell;
+      default:
+        return Tok::end;
+    }
+  }
+
+  // Marks that a second character makes another: ** <= != ==
+  bool compound(char c) {
+    const char after = rest_.size() > 1 ? rest_[1] : '\0';
+    const bool doubled = after == '=' || (c == '*' && after == '*');
+    const auto relate = [&](Relation relation) {
+      add(Tok::relation, static_cast<uint8_t>(relation));
+    };
+    switch (c) {
+      case '*':
+        add(doubled ? Tok::power : Tok::times);
         break;
       case '=':
-        if (after == '=') size = 2;
-        add(Tok::relation, static_cast<uint8_t>(Relation::equal));
+        relate(Relation::equal);
         break;
       case '<':
-      case '>': {
-        if (after == '=') size = 2;
-        const Relation strict = c == '<' ? Relation::less : Relation::greater;
-        const Relation loose = c == '<' ? Relation::less_equal : Relation::greater_equal;
-        add(Tok::relation, static_cast<uint8_t>(after == '=' ? loose : strict));
+        relate(doubled ? Relation::less_equal : Relation::less);
         break;
-      }
-      case '\'':
-        if (!spaced_ && !out_.list.empty() && out_.list.back().kind == Tok::run) add(Tok::prime);
+      case '>':
+        relate(doubled ? Relation::greater_equal : Relation::greater);
         break;
-      case '$':
-      case '"':
-      case '`':
-        break;
-      case '.':
-        if (rest_.starts_with("...")) {
-          size = 3;
-          add(Tok::dots);
-        }
+      case '!':
+        if (doubled)
+          relate(Relation::unequal);
+        else
+          add(Tok::bang);
         break;
       default:
-        return refuse(cat("it has a '", c, "'"));
+        return false;
+    }
+    rest_.remove_prefix(doubled && !(c == '*' && after == '=') ? 2 : 1);
+    return true;
+  }
+
+  void punctuation(char c) {
+    constexpr std::string_view kOpens = "([{", kCloses = ")]}";
+    if (c == '^') return add_power();
+    if (compound(c)) return;
+    const size_t opens = kOpens.find(c), closes = kCloses.find(c);
+    size_t size = 1;
+    if (const Tok kind = single(c); kind != Tok::end) {
+      add(kind);
+    } else if (opens != std::string_view::npos) {
+      add(Tok::open, 0, kOpens.substr(opens, 1));
+    } else if (closes != std::string_view::npos) {
+      add(Tok::close, 0, kOpens.substr(closes, 1));
+    } else if (rest_.starts_with("...")) {
+      add(Tok::dots);
+      size = 3;
+    } else if (c == '\'') {
+      if (!spaced_ && !out_.list.empty() && out_.list.back().kind == Tok::run) add(Tok::prime);
+    } else if (c != '$' && c != '"' && c != '`' && c != '.') {
+      return refuse(cat("it has a '", c, "'"));
     }
     rest_.remove_prefix(size);
   }
