@@ -110,6 +110,7 @@ TEST_CASE("mathematics: numbers") {
         Rational(Integer("12345678901234567890123456789")));
   CHECK(read_number("1000000000000000000000") == Rational(Integer("1000000000000000000000")));
   CHECK(!read_number("1e4000"));
+  CHECK(!read_number("1e" + repeated("1", 40)));
   CHECK(power(Rational(2), 10) == Rational(1024));
   CHECK(power(Rational(2, 3), -2) == Rational(9, 4));
   CHECK(power(Rational(-1), int64_t{1} << 39) == Rational(1));

@@ -37,7 +37,8 @@ std::optional<Rational> read_number(std::string_view text) {
   if (at < text.size()) {
     const bool negative = at + 1 < text.size() && text[at + 1] == '-';
     for (++at; at < text.size(); ++at)
-      if (is_digit(text[at])) exponent = exponent * 10 + (text[at] - '0');
+      if (is_digit(text[at]) && exponent <= kMostDigits)
+        exponent = exponent * 10 + (text[at] - '0');
     if (exponent > kMostDigits) return std::nullopt;
     if (negative) exponent = -exponent;
   }
