@@ -600,7 +600,7 @@ def golden(args):
             case["vernier"] = verdict["verdict"]
         cases.append(case)
     head = {"about": "pairs of tools/compare_math_verify.py golden; `vernier` where our verdict differs, see docs/rewards.md",
-            "seed": args.seed, "versions": versions()}
+            "seed": args.seed, "usual": args.usual, "versions": versions()}
     lines = ",\n".join("  " + json.dumps(case) for case in cases)
     text = json.dumps(head, indent=1)[:-2] + ',\n "cases": [\n' + lines + "\n ]\n}\n"
     pathlib.Path(args.out).write_text(text)
