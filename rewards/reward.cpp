@@ -84,13 +84,15 @@ Json verdict_step(const Prompt& prompt, const Response& response) {
 void set_verdict(const Prompt& prompt, Response& response, bool changed) {
   const std::optional<bool> stored = changed ? std::nullopt : response.correct;
   response.correct.reset();
-  std::string how;
-  if (const std::optional<Verdict> verdict = judge(prompt, response)) {
+  std::string how, unverifiable;
+  if (const std::optional<Verdict> verdict = judge(prompt, response, &unverifiable)) {
     response.correct = verdict->correct;
     how = cat("found ", verdict->found.empty() ? "nothing" : shortened(verdict->found));
     if (needs_answer(prompt.verify)) how += cat(", want ", shortened(prompt.answer));
   } else if (!policy_ended(response)) {
     how = cat("finish reason ", name_of(response.finish_reason));
+  } else if (!unverifiable.empty()) {
+    how = unverifiable;
   } else {
     response.correct = stored;
     how = cat(prompt.verify.empty() ? "the row has no rule" : "the row has no answer",

@@ -607,6 +607,31 @@ class Offline(Case):
             self.assertEqual(row["mine"], "kept")
             self.assertEqual([step["step"] for step in row["explain"]], ["verify", "reward", "sum", "advantage", "push"])
 
+    def test_verdicts_on_mathematics(self):
+        rows = [("\\frac12", "so \\boxed{0.5}"), ("\\frac12", "so it is 0.5"), ("2", "\\boxed{3}"), ("\\oint f", "\\boxed{3}")]
+        text = "".join(json.dumps({"gold": gold, "response": response}) + "\n" for gold, response in rows)
+        for extract, want in ((None, ["correct", "correct", "wrong", "unverifiable"]), ("boxed", ["correct", "wrong", "wrong", "unverifiable"])):
+            done = run("verify", *(["--extract", extract] if extract else []), text=text)
+            self.assert_exit(done, 0)
+            out = [json.loads(line) for line in done.stdout.splitlines()]
+            self.assertEqual([row["verdict"] for row in out], want)
+            self.assertEqual([list(row) for row in out], [["verdict", "extracted", "reason"]] * 4)
+            self.assertEqual(out[0]["extracted"], "0.5")
+        for line, message in (('{"gold":"1"}', "standard input:2: has no 'response'"), ('{"gold":1,"response":""}', "standard input:2: gold: 1 is not a text"),
+                              ("[]", "standard input:2: a row is"), ("{", "standard input:2")):
+            done = run("verify", text='{"gold":"1","response":"1"}\n' + line + "\n")
+            self.assert_exit(done, 2)
+            self.assertIn(message, done.stderr)
+        self.assert_exit(run("verify", "--extract", "all", text=""), 2)
+
+    def test_no_verdict_where_the_gold_does_not_parse(self):
+        rows = [{"group": 0, "sample": i, "num_tokens": 5, "response": text, "answer": answer, "verify": "math"}
+                for i, (text, answer) in enumerate([("\\boxed{5}", "\\oint f"), ("\\boxed{5.0}", "\\oint f")])]
+        out = self.score(self.BASE + '[[reward]]\ntype = "accuracy"\n', rows)
+        for row in out:
+            self.assertIsNone(row["explain"][0]["correct"])
+            self.assertEqual(row["explain"][0]["how"], "unverifiable: the gold does not parse: it has \\oint")
+
     def test_advantages_over_a_step(self):
         """gpg counts the rewards of a step that are not 0: 5 of 8, then 1 of 2. Groups that a filter leaves out are not of it."""
         rewards = {(1, 0): [1, 0, 0, 0], (1, 1): [1, 1, 1, 1], (2, 0): [1, 0]}

@@ -57,6 +57,8 @@ struct PlanOptions {
 
 void convert_command(const ConvertOptions& options);
 void tokenize_command(const std::string& model, bool decode, bool add_special);
+/// `extract`: boxed or lenient.
+void verify_command(const std::string& extract);
 void logprobs_command(const ModelOptions& options, double temperature, const std::string& device);
 void generate_command(const DrawOptions& options);
 void eval_command(const DrawOptions& options);

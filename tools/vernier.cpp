@@ -269,6 +269,7 @@ struct Options {
   std::string logprobs_device = "cpu";
   std::string tokenize_model;
   bool decode = false, add_special = false;
+  std::string extract = "lenient";
   std::string score_rollouts, score_out;
   std::vector<std::string> score_configs, score_overrides;
   bool explain = false;
@@ -299,6 +300,16 @@ void add_text(CLI::App& app, Options& options) {
   command->callback([&options] {
     logprobs_command(options.logprobs, options.logprobs_temperature, options.logprobs_device);
   });
+
+  command = app.add_subcommand(
+      "verify", "JSON Lines of {\"gold\", \"response\"} to verdicts on mathematical answers");
+  command
+      ->add_option("--extract", options.extract,
+                   "boxed: the last box alone; lenient: without one also answer phrases, the last "
+                   "LaTeX, the last number")
+      ->check(CLI::IsMember({"boxed", "lenient"}))
+      ->capture_default_str();
+  command->callback([&options] { verify_command(options.extract); });
 }
 
 void add_drawers(CLI::App& app, Options& options) {

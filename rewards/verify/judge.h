@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 
 #include "core/types.h"
 #include "rewards/verify/rules.h"
@@ -12,8 +13,10 @@ namespace vernier {
 bool has_rule(const Prompt& prompt);
 
 /// The verdict; none where has_rule() is false or the policy did not end the response: what is
-/// missing of it might have been the answer. Throws UsageError, naming the prompt, where rule or
-/// answer is unusable.
-std::optional<Verdict> judge(const Prompt& prompt, const Response& response);
+/// missing of it might have been the answer. Nor is there one where the rule calls the answer of
+/// the row unverifiable; `why`, where it is given, then says so, and is "" otherwise. Throws
+/// UsageError, naming the prompt, where rule or answer is unusable.
+std::optional<Verdict> judge(const Prompt& prompt, const Response& response,
+                             std::string* why = nullptr);
 
 }  // namespace vernier

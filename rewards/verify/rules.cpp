@@ -3,6 +3,8 @@
 #include <array>
 
 #include "core/base/errors.h"
+#include "rewards/verify/math/extract.h"
+#include "rewards/verify/math/math_verify.h"
 #include "rewards/verify/math_format.h"
 #include "rewards/verify/scan.h"
 
@@ -83,6 +85,22 @@ Verdict format_hash(std::string_view text, std::string_view) {
   return {formed, formed ? "#" : ""};
 }
 
+Verdict math_rule(std::string_view text, std::string_view answer, Extract extract) {
+  MathVerdict verdict = verify_math(answer, text, extract);
+  return {.correct = verdict.outcome == MathVerdict::Outcome::correct,
+          .found = std::move(verdict.extracted),
+          .unverifiable = verdict.outcome == MathVerdict::Outcome::unverifiable,
+          .reason = std::move(verdict.reason)};
+}
+
+Verdict math_boxed(std::string_view text, std::string_view answer) {
+  return math_rule(text, answer, Extract::boxed);
+}
+
+Verdict math_lenient(std::string_view text, std::string_view answer) {
+  return math_rule(text, answer, Extract::lenient);
+}
+
 struct Rule {
   const char* name;
   Verdict (*judge)(std::string_view text, std::string_view answer);  // the answer comes trimmed
@@ -95,6 +113,8 @@ constexpr std::array kRules = {
     Rule{"format_boxed", format_boxed, false},
     Rule{"format_hash", format_hash, false},
     Rule{"last_integer", last_integer},
+    Rule{"math", math_boxed},
+    Rule{"math_lenient", math_lenient},
 };
 
 const Rule& rule_of(const std::string& name) {
@@ -134,6 +154,9 @@ std::optional<size_t> first_correct(const std::string& rule, std::string_view re
       if (verify(rule, response_text.substr(0, i + 1), answer).correct) return i + 1;
     }
   }
+  if (rule == "math" || rule == "math_lenient")
+    for (const size_t end : math::box_ends(response_text, kMostTried))
+      if (verify(rule, response_text.substr(0, end), answer).correct) return end;
   if (!verify(rule, response_text, answer).correct) return std::nullopt;
   return response_text.size();
 }

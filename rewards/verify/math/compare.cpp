@@ -1,0 +1,303 @@
+#include "rewards/verify/math/compare.h"
+
+#include <algorithm>
+
+#include "rewards/verify/math/identity.h"
+#include "rewards/verify/math/matching.h"
+#include "rewards/verify/math/matrix.h"
+#include "rewards/verify/math/real_set.h"
+
+namespace vernier::math {
+namespace {
+
+bool is_collection(Kind kind) {
+  return kind == Kind::list || kind == Kind::set || kind == Kind::tuple;
+}
+
+bool is_set_like(Kind kind) {
+  switch (kind) {
+    case Kind::list:
+    case Kind::set:
+    case Kind::tuple:
+    case Kind::interval:
+    case Kind::set_union:
+    case Kind::intersection:
+    case Kind::difference:
+    case Kind::number_set:
+    case Kind::empty_set:
+      return true;
+    default:
+      return false;
+  }
+}
+
+class Comparison {
+ public:
+  Comparison(Tree& tree, Budget& budget) : tree_(tree), budget_(budget) {}
+
+  bool equal(Item gold, Item answer) {
+    if (!budget_.spend()) return false;
+    if (gold.sign == answer.sign && same_tree(tree_, gold.id, answer.id)) return true;
+    if (kind(gold) == Kind::member && kind(answer) != Kind::member)
+      return equal({tree_.kid(gold.id, 1), gold.sign}, answer);
+    if (kind(answer) == Kind::member && kind(gold) != Kind::member)
+      return equal(gold, {tree_.kid(answer.id, 1), answer.sign});
+    unwrap(gold, answer);
+    if (is_open(gold) || is_open(answer)) return both_signs(gold, answer);
+    const bool relations = kind(gold) == Kind::relation && kind(answer) == Kind::relation;
+    if (relations) return same_relation(gold, answer);
+    if (kind(gold) == Kind::relation || kind(answer) == Kind::relation)
+      return same_reals(gold, answer);
+    if (is_set_like(kind(gold)) || is_set_like(kind(answer))) return same_sets(gold, answer);
+    return same_scalar(gold, answer);
+  }
+
+ private:
+  Kind kind(Item item) const { return tree_[item.id].kind; }
+
+  // ± stands for two values, and nobody has said yet which.
+  bool is_open(Item item) const {
+    return item.sign == 0 && !is_set_like(kind(item)) && contains(tree_, item.id, Kind::plus_minus);
+  }
+
+  std::vector<Item> signs(Item item) const {
+    if (!is_open(item)) return {item};
+    return {{item.id, 1}, {item.id, -1}};
+  }
+
+  std::vector<Item> items(Item collection) const {
+    std::vector<Item> out;
+    for (const int32_t kid : tree_.kids(collection.id))
+      for (const Item item : signs({kid, collection.sign})) out.push_back(item);
+    return out;
+  }
+
+  bool both_signs(Item gold, Item answer) {
+    const std::vector<Item> a = is_collection(kind(gold)) ? items(gold) : signs(gold);
+    const std::vector<Item> b = is_collection(kind(answer)) ? items(answer) : signs(answer);
+    return match(a, b);
+  }
+
+  bool match(const std::vector<Item>& a, const std::vector<Item>& b) {
+    return can_match(a.size(), b.size(), [&](size_t i, size_t j) { return equal(a[i], b[j]); });
+  }
+
+  bool in_order(const std::vector<Item>& a, const std::vector<Item>& b) {
+    return std::ranges::equal(a, b, [&](Item x, Item y) { return equal(x, y); });
+  }
+
+  // Relations.
+
+  bool is_equation(Item item) const {
+    return kind(item) == Kind::relation &&
+           std::ranges::all_of(tree_.relations(item.id),
+                               [](Relation relation) { return relation == Relation::equal; });
+  }
+
+  // A name: x, f(x), AB, (x, y).
+  bool is_name(int32_t id) const {
+    switch (tree_[id].kind) {
+      case Kind::symbol:
+      case Kind::euler:
+      case Kind::imaginary:
+      case Kind::pi:
+        return true;
+      case Kind::product:
+      case Kind::tuple:
+        return std::ranges::all_of(tree_.kids(id), [&](int32_t kid) { return is_name(kid); });
+      default:
+        return false;
+    }
+  }
+
+  bool names_a_value(Item item) const {
+    if (!is_equation(item)) return false;
+    const int32_t left = tree_.kid(item.id, 0);
+    return is_name(left) || !contains(tree_, left, Kind::symbol);
+  }
+
+  // The side with the value: the last one, or the first of "5 = x".
+  int32_t value_side(Item item) const {
+    const int32_t first = tree_.kid(item.id, 0), last = tree_.kids(item.id).back();
+    return is_name(last) && !is_name(first) ? first : last;
+  }
+
+  void unwrap(Item& gold, Item& answer) const {
+    const bool gold_equation = is_equation(gold), answer_equation = is_equation(answer);
+    if (answer_equation && !gold_equation)
+      answer.id = value_side(answer);
+    else if (names_a_value(gold) && !answer_equation)
+      gold.id = value_side(gold);
+  }
+
+  bool same_relation(Item gold, Item answer) {
+    if (names_a_value(gold) && names_a_value(answer)) {
+      const Item name{tree_.kid(gold.id, 0), gold.sign},
+          other{tree_.kid(answer.id, 0), answer.sign};
+      const Item value{tree_.kids(gold.id).back(), gold.sign},
+          other_value{tree_.kids(answer.id).back(), answer.sign};
+      if (same_tree(tree_, name.id, other.id) && equal(value, other_value)) return true;
+      return proportional(tree_, name, value, other, other_value, false, budget_);
+    }
+    if (const std::optional<bool> same = same_solutions(gold, answer)) return *same;
+    const auto relations = tree_.relations(gold.id), others = tree_.relations(answer.id);
+    if (relations.size() != others.size()) return false;
+    for (size_t i = 0; i < relations.size(); ++i)
+      if (!same_step(gold, relations[i], answer, others[i], i, i)) return same_turned(gold, answer);
+    return true;
+  }
+
+  // a < b < c read from the right: c > b > a.
+  bool same_turned(Item gold, Item answer) {
+    const auto relations = tree_.relations(gold.id), others = tree_.relations(answer.id);
+    for (size_t i = 0; i < relations.size(); ++i)
+      if (!same_step(gold, relations[i], answer, others[others.size() - 1 - i], i,
+                     others.size() - 1 - i))
+        return false;
+    return true;
+  }
+
+  bool same_step(Item gold, Relation relation, Item answer, Relation other, size_t at,
+                 size_t other_at) {
+    Item left{tree_.kid(gold.id, at), gold.sign}, right{tree_.kid(gold.id, at + 1), gold.sign};
+    Item other_left{tree_.kid(answer.id, other_at), answer.sign};
+    Item other_right{tree_.kid(answer.id, other_at + 1), answer.sign};
+    if (turned_up(relation)) std::swap(left, right);
+    if (turned_up(other)) std::swap(other_left, other_right);
+    if (relation != other) return false;
+    const bool up_to_sign = relation == Relation::equal || relation == Relation::unequal;
+    return proportional(tree_, left, right, other_left, other_right, !up_to_sign, budget_);
+  }
+
+  // Makes > a <, and tells that the sides change.
+  static bool turned_up(Relation& relation) {
+    if (relation == Relation::greater)
+      relation = Relation::less;
+    else if (relation == Relation::greater_equal)
+      relation = Relation::less_equal;
+    else
+      return false;
+    return true;
+  }
+
+  // Of inequalities in one symbol each.
+  std::optional<bool> same_solutions(Item gold, Item answer) {
+    if (is_equation(gold) || is_equation(answer)) return std::nullopt;
+    return reals(gold, answer);
+  }
+
+  // Sets.
+
+  std::optional<bool> reals(Item gold, Item answer) {
+    const std::optional<Solved> a = real_set_of(tree_, gold.id, budget_);
+    if (!a) return std::nullopt;
+    const std::optional<Solved> b = real_set_of(tree_, answer.id, budget_);
+    if (!b) return std::nullopt;
+    if (a->symbol != kNone && b->symbol != kNone && a->symbol != b->symbol) return false;
+    return same_set(a->set, b->set);
+  }
+
+  bool same_reals(Item gold, Item answer) { return reals(gold, answer).value_or(false); }
+
+  bool same_sets(Item gold, Item answer) {
+    const Kind a = kind(gold), b = kind(answer);
+    const bool finite = a == Kind::list || a == Kind::set,
+               other_finite = b == Kind::list || b == Kind::set;
+    if (finite && other_finite) {
+      if (match(items(gold), items(answer))) return true;
+      return a == Kind::list && b == Kind::list && same_reals(gold, answer);
+    }
+    if (a == Kind::tuple && b == Kind::tuple) return in_order(items(gold), items(answer));
+    if ((a == Kind::tuple && b == Kind::list) || (a == Kind::list && b == Kind::tuple))
+      return in_order(items(gold), items(answer)) || same_reals(gold, answer);
+    if ((a == Kind::tuple && b == Kind::set) || (a == Kind::set && b == Kind::tuple)) return false;
+    // One element in brackets of a set, or without.
+    if (finite && !is_set_like(b)) return match(items(gold), {answer});
+    if (other_finite && !is_set_like(a)) return match({gold}, items(answer));
+    if (a == Kind::interval && b == Kind::interval)
+      return tree_[gold.id].detail == tree_[answer.id].detail &&
+             in_order(items(gold), items(answer));
+    if (const std::optional<bool> same = reals(gold, answer)) return *same;
+    // Unions of what has symbols in its bounds.
+    if (a != b || a != Kind::set_union) return false;
+    std::vector<Item> parts, others;
+    collect(gold, parts);
+    collect(answer, others);
+    return match(parts, others);
+  }
+
+  void collect(Item item, std::vector<Item>& parts) const {
+    if (kind(item) != Kind::set_union) return parts.push_back(item);
+    for (const int32_t kid : tree_.kids(item.id)) collect({kid, item.sign}, parts);
+  }
+
+  // What is no set.
+
+  bool same_scalar(Item gold, Item answer) {
+    if (const std::optional<bool> same = same_matrices(gold, answer)) return *same;
+    if (kind(gold) == Kind::based && kind(answer) == Kind::based)
+      return equal({tree_.kid(gold.id, 0)}, {tree_.kid(answer.id, 0)}) &&
+             equal({tree_.kid(gold.id, 1)}, {tree_.kid(answer.id, 1)});
+    if (is_word(gold) || is_word(answer)) {
+      const std::string word = letters(tree_, gold.id);
+      if (!word.empty() && word == letters(tree_, answer.id)) return true;
+    }
+    const bool symbols =
+        contains(tree_, gold.id, Kind::symbol) || contains(tree_, answer.id, Kind::symbol);
+    if (symbols) return identical(tree_, gold, answer, budget_);
+    const Scalar a = scalar_of(tree_, gold.id, sign_of(gold), budget_);
+    if (a.state == Scalar::State::none) return false;
+    return same_number(a, scalar_of(tree_, answer.id, sign_of(answer), budget_));
+  }
+
+  static int sign_of(Item item) { return item.sign < 0 ? -1 : 1; }
+
+  // A name of several letters, as \text{Yes}.
+  bool is_word(Item item) const {
+    return kind(item) == Kind::symbol && tree_.name(item.id).size() > 1;
+  }
+
+  std::optional<bool> same_matrices(Item gold, Item answer) {
+    if (!contains(tree_, gold.id, Kind::matrix) && !contains(tree_, answer.id, Kind::matrix))
+      return std::nullopt;
+    const int32_t a = as_matrix(tree_, gold.id), b = as_matrix(tree_, answer.id);
+    if (a == kNone || b == kNone || tree_[a].detail != tree_[b].detail) return false;
+    return in_order(items({a, gold.sign}), items({b, answer.sign}));
+  }
+
+  Tree& tree_;
+  Budget& budget_;
+};
+
+}  // namespace
+
+bool same_answer(Tree& tree, int32_t gold, int32_t answer, Budget& budget) {
+  return Comparison(tree, budget).equal({gold}, {answer}) && !budget.spent();
+}
+
+bool has_value(const Tree& tree, int32_t id, Budget& budget) {
+  switch (tree[id].kind) {
+    case Kind::list:
+    case Kind::set:
+    case Kind::tuple:
+    case Kind::interval:
+    case Kind::set_union:
+    case Kind::intersection:
+    case Kind::difference:
+    case Kind::matrix:
+    case Kind::relation:
+    case Kind::member:
+      return std::ranges::all_of(tree.kids(id),
+                                 [&](int32_t kid) { return has_value(tree, kid, budget); });
+    case Kind::empty_set:
+    case Kind::number_set:
+      return true;
+    default:
+      break;
+  }
+  if (contains(tree, id, Kind::matrix)) return true;
+  if (contains(tree, id, Kind::symbol)) return is_defined(tree, {id}, budget);
+  return scalar_of(tree, id, 1, budget).state != Scalar::State::none;
+}
+
+}  // namespace vernier::math

@@ -1,0 +1,54 @@
+// Values of expression trees: exact where they are rational, else as balls.
+#pragma once
+
+#include <optional>
+#include <span>
+
+#include "rewards/verify/math/ball.h"
+#include "rewards/verify/math/tree.h"
+
+namespace vernier::math {
+
+/// What a symbol and the sign of ± stand for.
+struct Point {
+  uint64_t seed = 0;      // 0: symbols have no value
+  bool negative = false;  // some symbols are negative
+  bool complex = false;
+  int sign = 1;  // of ±
+};
+
+enum class Exactness : uint8_t {
+  exact,
+  irrational,  // or with a symbol in it: not for exact numbers
+  undefined,   // 1/0
+  over,        // past the limits
+};
+
+class Evaluator {
+ public:
+  Evaluator(const Tree& tree, Budget& budget) : tree_(tree), budget_(budget) {}
+
+  /// The rational value of a tree. `symbol`: what the one symbol in it stands for.
+  Exactness exact(int32_t id, int sign, Rational& out, const Rational* symbol = nullptr);
+
+  /// The value at a point; one that is not finite where there is none.
+  Ball approximate(int32_t id, const Point& point);
+
+ private:
+  Exactness exact_function(int32_t id, int sign, Rational& out, const Rational* symbol);
+  Exactness exact_power(int32_t id, int sign, Rational& out, const Rational* symbol);
+  Exactness kept(Rational& out);
+  Ball function(int32_t id, const Point& point);
+  Ball real_function(Function function, std::span<const Ball> of);
+  Ball trigonometric(Function function, const Ball& a);
+  Ball root(int32_t id, const Point& point);
+  Ball angle(int32_t id, const Point& point);
+
+  const Tree& tree_;
+  Budget& budget_;
+};
+
+/// The value of a symbol at a point.
+Ball symbol_value(int32_t index, const Point& point);
+
+}  // namespace vernier::math
