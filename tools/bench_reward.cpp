@@ -7,6 +7,7 @@
 // time N responses take N / B · S / K seconds at the least. The responses are announced one by one
 // (expect), as sampling does, and then scored group by group.
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -139,7 +140,16 @@ std::vector<double> rounds_of(const Reward& reward, const BenchOptions& options)
   return seconds;
 }
 
+// Of the server too, which is forked after it.
+void allow_files(int64_t count) {
+  rlimit limit = {};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = std::min(limit.rlim_max, static_cast<rlim_t>(count) + 512);
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 void bench_url(const BenchOptions& options) {
+  allow_files(options.in_flight);
   const ServerProcess server(options.latency_s);
   const auto reward = reward_of(
       "url", cat("url = \"http://127.0.0.1:", server.port, "\"\nin_flight = ", options.in_flight,

@@ -3,6 +3,8 @@
 // Questions go out as responses end, up to `in_flight` at a time, over connections that are kept.
 // What may pass is tried again after a while: no connection, 429 and 5xx. Anything else is final. A
 // URL is not asked before the first question: the service may start later than the run.
+#include <sys/resource.h>
+
 #include <cstdlib>
 #include <memory>
 
@@ -13,6 +15,8 @@
 
 namespace vernier {
 namespace {
+
+constexpr rlim_t kOtherFiles = 512;
 
 bool is_loopback(const std::string& host) {
   return host == "localhost" || host == "::1" || host.starts_with("127.");
@@ -91,6 +95,19 @@ void bind_shape(Binder& config, UrlConfig& url, bool needs_group) {
   shape.batches = url.batch > 1;
 }
 
+// A connection is an open file, of which a process has few until it asks for more.
+void allow_connections(Binder& config, int64_t in_flight) {
+  const rlim_t wanted = static_cast<rlim_t>(in_flight) + kOtherFiles;
+  rlimit limit = {};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
+  if (limit.rlim_max < wanted)
+    return config.error("in_flight",
+                        cat(in_flight, " connections are more than the ", limit.rlim_max,
+                            " open files that a process may have here (ulimit -Hn)"));
+  limit.rlim_cur = wanted;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 std::unique_ptr<Reward> make_url(Binder& config, const ScoringContext&) {
   OutsideConfig outside;
   UrlConfig url;
@@ -104,6 +121,7 @@ std::unique_ptr<Reward> make_url(Binder& config, const ScoringContext&) {
   config.text("ca_file", url.client.ca_file,
               "certificates (PEM) of who signed the server's; by default the system's");
   config.flag("verify_tls", url.client.verify_tls, "whether the server has to prove who it is");
+  allow_connections(config, url.in_flight);
   if (url.client.urls.empty()) return nullptr;
   for (const HttpUrl& one : url.client.urls)
     if (!url.client.token.empty() && !one.tls && !is_loopback(one.host))
