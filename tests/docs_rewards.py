@@ -1,4 +1,4 @@
-"""Runs every snippet of docs/outside_rewards.md: python3 tests/docs_rewards.py BUILD_FOLDER.
+"""Runs every snippet of docs/rewards.md: python3 tests/docs_rewards.py BUILD_FOLDER.
 
 Files are written under the names that the page gives them, commands are run beside them, and each [[reward]] scores
 stored responses by `vernier score`, where that program was built.
@@ -18,7 +18,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs/outside_rewards.md"
+PAGE = ROOT / "docs/rewards.md"
 NEIGHBOUR = ROOT / "rewards/accuracy.cpp"  # of the C++ file in the tree
 SCORES = {  # what the responses "It is 42." and eleven words get
     "few_words": [1.0, 0.0], "program": [1.0, 0.0], "library": [0.98, 0.94], "judge": [1.0, 0.0], "mine": [1.0, None]}
