@@ -243,7 +243,9 @@ Doubles diet(const GroupTable& table, const Doubles& reward, const AdvantageOpti
     lengths.push_back(std::isfinite(reward[i]) ? static_cast<double>(table.length[i])
                                                : std::nan(""));
   Doubles out = zero_where_undefined(centred(table, reward, o, true));
-  const Doubles by_length = zero_where_undefined(centred(table, lengths, o, true));
+  AdvantageOptions apart = o;
+  apart.group_of_one = "trl";  // one length says nothing about itself
+  const Doubles by_length = zero_where_undefined(centred(table, lengths, apart, true));
   double alpha = o.diet_alpha;
   if (o.diet_period > 0) {
     const double turn = static_cast<double>(table.step - 1) / static_cast<double>(o.diet_period);

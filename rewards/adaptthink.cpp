@@ -45,7 +45,8 @@ class AdaptThink final : public Reward {
   }
   bool lacks_reference(const Prompt& prompt) const override {
     return reference_generations_ > 0 &&
-           !memory_.of_prompt("reference_accuracy", prompt.id).has_value();
+           !memory_.of_prompt("reference_accuracy", prompt.id).has_value() &&
+           !row_number(prompt, "reference_accuracy");
   }
 
   void score(const Group& group, std::span<Score> scores) const override {

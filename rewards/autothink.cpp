@@ -1,15 +1,14 @@
 // Lets the policy choose whether to think: what either mode earns, length within the group, and a
 // balance of the two modes over the step.
 //
-//   base      think: 1 right, 0 wrong; no think: 2 right, -1 wrong; 0 without the closing tag or
-//   form length    right: + exp(-alpha z) - 1;  wrong: + 1 - exp(-beta z);  z = (L - mean) / std
-//   over the
-//             right or the wrong ones of the group (n - 1; std at least 1e-6), both modes together;
-//             nothing where there is but one
-//   balance   q: share of a mode in the step. Where q > gamma, a = clip(2 (q - gamma), 0, 1) and
-//   the
-//             mode's rewards become (1 - a) r + a w, with w = 0 right, -1 wrong of thinking ones,
-//             1 right, -2 wrong of the others
+//   base      think: 1 right, 0 wrong; no think: 2 right, -1 wrong;
+//             0 without the closing tag or the form
+//   length    right: + exp(-alpha z) - 1;  wrong: + 1 - exp(-beta z)
+//             z = (L - mean) / std over the right or the wrong ones of the group (n - 1; std at
+//             least 1e-6), both modes together; nothing where there is but one
+//   balance   where a mode's share q of the step is above gamma, its rewards become
+//             (1 - a) r + a w,  a = clip(2 (q - gamma), 0, 1)
+//             w: thinking 0 right, -1 wrong; not thinking 1 right, -2 wrong
 //
 // A response thinks unless there is only white space before the closing tag. The prompt has to end
 // so that the model chooses ("<think>\n...\n"). The paper's three stages: gamma 0.5, alpha = beta =

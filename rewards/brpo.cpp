@@ -1,11 +1,14 @@
 // Anytime reasoning: every thought is cut at several budgets and answered from there, and each
 // stretch of it is credited with what the answers after it gain.
 //
-//   s[g, k]  share of right ones among the `siblings` answers of thought g at budget k (0 ... S -
-//   1) P_k      weight of budget k: uniform; linear: b_k / sum b; base: all on the last ret sum_{j
-//   >= k} P_j s[g, j] V2       mean of ret over the group's thoughts V1       (sum_{j < k} 2^j s[g,
-//   j] / sum_{j < k} 2^j) sum_{j >= k} P_j;  0 for k = 0 thinking tokens between budgets k - 1 and
-//   k:  ret - (k V1 + (S - k) V2) / S tokens of an answer:  c_i - mean of its siblings
+//   s[g, k]  share of right ones among the answers of thought g at budget k, of S budgets
+//   P_k      weight of budget k: uniform; linear: b_k / sum b; base: all on the last
+//   ret      sum_{j >= k} P_j s[g, j]
+//   V2       mean of ret over the group's thoughts
+//   V1       (sum_{j < k} 2^j s[g, j] / sum_{j < k} 2^j) sum_{j >= k} P_j;  0 for k = 0
+//
+//   thinking between budgets k - 1 and k:  ret - (k V1 + (S - k) V2) / S
+//   tokens of an answer:                   c_i - mean of its siblings
 //
 // r_i = c_i; the credits are bonuses that make its tokens' advantages what stands above, with
 // algo.advantage = "naive". The run draws num_generations thoughts a prompt, `siblings` answers at
@@ -74,7 +77,7 @@ class Brpo final : public Reward {
     }
     std::vector<Thought> thoughts;
     for (const auto& [number, exits] : siblings) {
-      if (exits.size() != budgets_.size()) {  // an answer is missing: the others say too little
+      if (!is_whole(exits)) {  // an answer is missing: the others say too little
         for (const auto& [exit, places] : exits)
           for (const size_t i : places) scores[i].abstain = "a budget of its thought has no answer";
         continue;
@@ -83,11 +86,17 @@ class Brpo final : public Reward {
     }
     size_t next = 0;
     for (const auto& [number, exits] : siblings)
-      if (exits.size() == budgets_.size()) add_credits(group, exits, thoughts, next++, scores);
+      if (is_whole(exits)) add_credits(group, exits, thoughts, next++, scores);
   }
 
  private:
   using Exits = std::map<int32_t, std::vector<size_t>>;
+
+  // Answers at every budget, 0 ... S - 1.
+  bool is_whole(const Exits& exits) const {
+    return exits.size() == budgets_.size() && exits.begin()->first == 0 &&
+           exits.rbegin()->first + 1 == static_cast<int32_t>(budgets_.size());
+  }
 
   static Thought thought_of(const Group& group, const Exits& exits) {
     Thought thought;

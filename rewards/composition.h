@@ -16,12 +16,10 @@ namespace vernier {
 ///
 ///   f   1, or the line through (schedule_steps, schedule_factors), constant outside them; with
 ///       schedule_shape = "steps" the factor of the last place reached
-///   g   0 where only_if names an earlier reward and its value is not above 0, or where the share
-///   of
-///       right responses in the group is below min_solve_rate (both: Short-RL, ConciseR,
-///       GRPO-lambda gate their penalties so; their formulas were not read); else 1
-///   n   the value, or (value - mean) / (std + 1e-6) over the group (n - 1) with normalize =
-///   "group"
+///   g   0 where only_if names an earlier reward whose value is not above 0, or where fewer of the
+///       group are right than min_solve_rate says (Short-RL, ConciseR and GRPO-lambda gate their
+///       penalties so; their formulas were not read); else 1
+///   n   the value; with normalize = "group" (value - mean) / (std + 1e-6) over it (n - 1)
 struct Composition {
   std::string only_if;
   double min_solve_rate = 0;

@@ -32,7 +32,6 @@ class Cosine final : public Reward {
     config.number("margin", margin_, 0, int64_t{1} << 30, "tokens before l_max that exceed covers");
     config.number("exceed", exceed_, -1e6, 1e6, "of a response within margin of l_max, if given");
     exceeds_ = config.has("exceed");
-    config.only_if("exceed", exceeds_, "");
     config.only_if("margin", exceeds_, "no exceed");
     if (l_max_ == 0) l_max_ = context.max_completion_length;
     if (l_max_ <= 0)

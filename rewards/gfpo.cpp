@@ -37,6 +37,8 @@ class Gfpo final : public Transform {
   }
 
   bool depends_on_length() const override { return true; }
+  // What it looks at has to be final: nothing may score again after it.
+  bool sets_reward() const override { return metric_ == "efficiency"; }
 
   std::vector<std::pair<std::string, double>> apply(Group& group, const Rescore&) const override {
     std::vector<size_t> order;

@@ -37,6 +37,9 @@ class L1Exact final : public Reward {
         scores[i].abstain = "no target_length";
         continue;
       }
+      if (target->at_most)
+        fail("prompt ", group.prompt.id, ": target_length: ", -target->tokens,
+             " asks for a most, and l1_exact for an exact length; use l1_max");
       const double off = std::abs(target->tokens - length);
       scores[i].value = (correct ? 1 : 0) - alpha_ * off;
       scores[i].explain = cat(length, " tokens for ", target->tokens, ": ", off, " off");

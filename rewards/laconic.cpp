@@ -1,10 +1,10 @@
 // A budget of tokens on average, held by a multiplier that starts at 0.
 //
 //   c(L) = max(0, (L - B) / B)
-//   r_i = task_i - min(lambda c(L_i), penalty_cap) - hit_cap [cut at the limit]     task: 1 right,
-//   0 lambda <- clip(lambda + eta (mean L / B - 1), lambda_floor, lambda_max)         after each
-//   step
+//   r_i = task_i - min(lambda c(L_i), penalty_cap) - hit_cap [cut at the limit]
+//   lambda <- clip(lambda + eta (mean L / B - 1), lambda_floor, lambda_max)     after each step
 //
+// task: 1 right, 0 wrong.
 // mean L: over all judged responses of the step, signed. L: tokens, end token included. Wrong
 // answers are penalised too. Correctness is part of the value. penalty_cap and hit_cap are options
 // of the code, off here as there. The launcher's numbers: B 2000, eta .002, lambda 1e-5 to .1 (1.5B

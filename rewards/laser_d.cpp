@@ -51,7 +51,8 @@ class LaserD final : public Reward {
     config.number("monitor_every", monitor_every_, 1, int64_t{1} << 30,
                   "steps from one monitoring set to the next");
     config.number("monitor_prompts", monitor_prompts_, 1, int64_t{1} << 30, "of a monitoring set");
-    if (!std::is_sorted(grid_.begin(), grid_.end())) config.error("grid", "has to rise");
+    if (!std::ranges::is_sorted(grid_, std::ranges::less_equal()))
+      config.error("grid", "has to rise");
     if (grid_.empty() && context.max_completion_length > 0)
       for (int64_t part = 1; part <= kGridParts; ++part)
         grid_.push_back(std::max<int64_t>(1, context.max_completion_length * part / kGridParts));

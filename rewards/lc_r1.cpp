@@ -1,10 +1,11 @@
 // Shorter than the longest right answer, and a token's credit for thinking no further than needed.
 //
-//   r_i = f_i + c_i + w (1 - L_i / (max_C L + 1e-4))     every response of the group, wrong ones
-//   too r_i = f_i + c_i                                      where no response is right bonus at
-//   the closing tag of thinking, of responses with f_i = c_i = 1:
-//       1 - L_valid / L_think     L_valid: thinking tokens up to where the answer is first right
-//       -1                        where the answer is nowhere in the thinking
+//   r_i = f_i + c_i + w (1 - L_i / (max_C L + 1e-4))    of every response, wrong ones too
+//   r_i = f_i + c_i                                     where no response of the group is right
+//
+//   bonus at the closing tag, where f_i = c_i = 1:
+//       1 - L_valid / L_think   L_valid: thinking tokens up to where the answer is first right
+//       -1                      where the answer is nowhere in the thinking
 //
 // f: 1 where the closing tag occurs exactly once; c: 1 when right; max_C: over right answers; L:
 // tokens, end token included. The bonus, times `bonus_weight`, is added to that one token's

@@ -2,9 +2,8 @@
 //
 //   r_i = max(0, 1 - |L_i - B| / B)
 //
-// B: the row's target_length in `unit`, else `budget`. Blind to correctness; abstains where there
-// is neither. only_if = "accuracy" gates it.
-// Source: ours.
+// B: the size of the row's target_length in `unit`, else `budget`. Blind to correctness; abstains
+// where there is neither. only_if = "accuracy" gates it. Source: ours.
 #include <algorithm>
 #include <cmath>
 #include <memory>

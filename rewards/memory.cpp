@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/base/errors.h"
 
 namespace vernier {
 namespace {
+
+constexpr double kNothing = std::numeric_limits<double>::quiet_NaN();  // was there before
 
 double finite(const std::string& name, double value) {
   ensure(std::isfinite(value), cat("a finite number of ", name));
@@ -40,11 +43,36 @@ std::optional<double> RewardMemory::of_prompt(const std::string& name,
 }
 
 void RewardMemory::set(const std::string& name, double value) {
+  const auto found = numbers_.find(name);
+  const bool known = found != numbers_.end();
+  if (undo_) undo_->push_back({name, std::nullopt, known ? found->second : kNothing});
   numbers_[name] = finite(name, value);
 }
 
 void RewardMemory::set_of_prompt(const std::string& name, const std::string& prompt, double value) {
+  if (undo_) undo_->push_back({name, prompt, of_prompt(name, prompt).value_or(kNothing)});
   prompts_[name][prompt] = finite(name, value);
+}
+
+void RewardMemory::roll_back() {
+  ensure(undo_.has_value(), "a mark to roll back to");
+  for (; !undo_->empty(); undo_->pop_back()) {
+    const Change& last = undo_->back();
+    const bool fresh = std::isnan(last.before);
+    if (!last.prompt) {
+      if (fresh)
+        numbers_.erase(last.name);
+      else
+        numbers_[last.name] = last.before;
+      continue;
+    }
+    auto& values = prompts_[last.name];
+    if (fresh)
+      values.erase(*last.prompt);
+    else
+      values[*last.prompt] = last.before;
+    if (values.empty()) prompts_.erase(last.name);
+  }
 }
 
 Json RewardMemory::state() const {
@@ -57,6 +85,7 @@ Json RewardMemory::state() const {
 void RewardMemory::restore(const Json& state, const std::string& where) {
   numbers_.clear();
   prompts_.clear();
+  undo_.reset();
   if (state.is_null()) return;
   if (!state.is_object() || !state.contains("numbers") || !state.contains("prompts") ||
       !state["prompts"].is_object())

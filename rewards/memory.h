@@ -29,14 +29,26 @@ class RewardMemory {
 
   const std::map<std::string, double>& numbers() const { return numbers_; }
 
+  /// From mark() on what is set can be undone: roll_back() makes the numbers those of the mark
+  /// again.
+  void mark() { undo_.emplace(); }
+  void roll_back();
+
   /// {"numbers": {name: value}, "prompts": {name: {prompt: value}}}; null where there is nothing.
   Json state() const;
   /// Goes on from a state(). Throws UsageError, opened by `where`, on another shape.
   void restore(const Json& state, const std::string& where);
 
  private:
+  struct Change {
+    std::string name;
+    std::optional<std::string> prompt;
+    double before;  // NaN: nothing
+  };
+
   std::map<std::string, double> numbers_;
   std::map<std::string, std::map<std::string, double>> prompts_;
+  std::optional<std::vector<Change>> undo_;  // since the mark, the newest last
 };
 
 /// A number that a group adds to what its step teaches a reward.

@@ -40,7 +40,8 @@ class O1Pruner final : public Reward {
   }
   bool lacks_reference(const Prompt& prompt) const override {
     return reference_generations_ > 0 &&
-           !memory_.of_prompt("reference_accuracy", prompt.id).has_value();
+           !memory_.of_prompt("reference_accuracy", prompt.id).has_value() &&
+           !(row_number(prompt, "reference_accuracy") && row_number(prompt, "reference_length"));
   }
   bool depends_on_length() const override { return true; }
   std::optional<Pressure> pressure() const override {

@@ -85,7 +85,7 @@ VERNIER_PLUGIN_EXPORT void* vernier_plugin_create(const char* config_json, char*
                                                   size_t error_bytes);
 
 /* Fills scores[0 .. num_responses), in the order of the responses. Returns how many it has filled;
- * less than 0: none, and the whole group abstains. */
+ * less than 0: it failed, and so did the whole group. */
 VERNIER_PLUGIN_EXPORT int64_t vernier_plugin_score(void* self, const VernierGroup* group,
                                                    VernierScore* scores);
 

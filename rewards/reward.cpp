@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/json.h"
 #include "rewards/verify/judge.h"
@@ -357,10 +358,12 @@ std::vector<Knob> ScoringChain::knobs() {
 }
 
 void ScoringChain::score_part(size_t place, Group& group, std::span<const size_t> which) const {
-  const NamedReward& named = rewards_[place];
+  NamedReward& named = rewards_[place];
   const double weight = named.weight * named.composition.factor(group.step);
   std::vector<Score> scores(group.responses.size());
+  const Clock clock;
   named.reward->score(group, scores);
+  named.seconds += clock.seconds();
   if (named.composition.normalize == "group") normalize(group, scores);
   for (const size_t i : which) {
     Response& response = group.responses[i];
@@ -409,6 +412,8 @@ void ScoringChain::finish_step(std::span<Group> groups, const StepNotes& notes) 
       if (rewards_[k].reward->spans_step()) score_part(k, group, all);
     for (Response& response : group.responses) add_up(response);
   }
+  for (const NamedReward& named : rewards_)  // the next step begins with its groups alone
+    if (named.reward->spans_step()) named.reward->prepare_step({});
 }
 
 bool ScoringChain::learns() const {
@@ -428,6 +433,13 @@ void ScoringChain::expect(const Group& group) const {
 bool ScoringChain::asks_outside() const {
   return std::ranges::any_of(rewards_,
                              [](const NamedReward& one) { return one.reward->asks_outside(); });
+}
+
+std::vector<std::pair<std::string, double>> ScoringChain::seconds() const {
+  std::vector<std::pair<std::string, double>> out;
+  for (const NamedReward& named : rewards_) out.emplace_back(named.name, named.seconds);
+  if (!transforms_.empty()) out.emplace_back("transforms", transform_seconds_);
+  return out;
 }
 
 std::vector<std::pair<std::string, int64_t>> ScoringChain::take_counters() {
@@ -453,6 +465,14 @@ void ScoringChain::measure(Group& group) const {
 
 void ScoringChain::learn(const StepNotes& notes) {
   for (const NamedReward& named : rewards_) named.reward->learn(notes.of(named.name));
+}
+
+void ScoringChain::mark() {
+  for (const NamedReward& named : rewards_) named.memory->mark();
+}
+
+void ScoringChain::roll_back() {
+  for (const NamedReward& named : rewards_) named.memory->roll_back();
 }
 
 std::vector<std::pair<std::string, double>> ScoringChain::memory_numbers() const {
@@ -514,11 +534,13 @@ std::vector<std::pair<std::string, double>> ScoringChain::score(Group& group, bo
     score_responses(changed, std::span(&i, 1));
   };
   std::vector<std::pair<std::string, double>> numbers;
+  const Clock clock;
   for (const NamedTransform& named : transforms_) {
     if (!by_length && named.transform->depends_on_length()) continue;
     const auto more = named.transform->apply(group, rescore);
     numbers.insert(numbers.end(), more.begin(), more.end());
   }
+  transform_seconds_ += clock.seconds();
   return numbers;
 }
 

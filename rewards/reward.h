@@ -166,6 +166,10 @@ class ScoringChain {
   void expect(const Group& group, size_t response) const;
   void expect(const Group& group) const;
   bool asks_outside() const;
+  /// Seconds that each reward took so far, waiting for others included, by name; the transforms
+  /// together as "transforms".
+  std::vector<std::pair<std::string, double>> seconds() const;
+
   /// What the rewards have counted since the last call, by "rewards/NAME/what".
   std::vector<std::pair<std::string, int64_t>> take_counters();
 
@@ -186,6 +190,10 @@ class ScoringChain {
   bool learns() const;
   /// Takes the notes of a step that is over into the memories.
   void learn(const StepNotes& notes);
+  /// What the memories learn from mark() on is forgotten by roll_back(): of a step that is not
+  /// done.
+  void mark();
+  void roll_back();
   /// Numbers in the memories, by "rewards/NAME/number".
   std::vector<std::pair<std::string, double>> memory_numbers() const;
 
@@ -219,6 +227,7 @@ class ScoringChain {
     std::unique_ptr<RewardMemory> memory = nullptr;
     std::unique_ptr<Reward> reward = nullptr;
     std::map<std::string, int64_t> counted = {};  // by the last take_counters()
+    double seconds = 0;
   };
   struct NamedTransform {
     std::string name;
@@ -233,7 +242,8 @@ class ScoringChain {
   // The parts of one reward, composed with those before it.
   void score_part(size_t place, Group& group, std::span<const size_t> which) const;
 
-  std::vector<NamedReward> rewards_;
+  mutable std::vector<NamedReward> rewards_;  // score() counts its seconds: one thread at a time
+  mutable double transform_seconds_ = 0;
   std::vector<NamedTransform> transforms_;
 };
 

@@ -23,22 +23,25 @@ struct SamplingPlan {
   double forced_share = 0;
   std::string forced_text;
 
-  /// Responses that go on from the thinking of others, cut short and closed by `exit_text`:
-  ///   exits     one full response a prompt; num_generations - 1 exits at places of its thinking
-  ///   that
-  ///             are drawn evenly; the group is those in order of place, then the full response
-  ///   budgets   num_generations thoughts a prompt of at most budgets.back() tokens; each cut at
-  ///   every
-  ///             budget, and `siblings` answers from there: num_generations * budgets * siblings
-  ///             responses. A thought's tokens are learned from once, in the first sibling at the
-  ///             last budget; elsewhere they count as forced.
-  /// An answer has at most `exit_tokens` tokens.
+  /// Responses that go on from the thinking of others, cut short and closed by `exit_text`, with
+  /// answers of at most `exit_tokens` tokens.
+  ///   exits    one full response a prompt, and num_generations - 1 exits at places of its thinking
+  ///            that are drawn evenly; the group is those in order of place, then the full one
+  ///   budgets  num_generations thoughts a prompt, each cut at every budget, and `siblings` answers
+  ///            from there. A thought's tokens are learned from once, in the first sibling at the
+  ///            last budget; elsewhere they count as forced
   enum class Branches { none, exits, budgets };
   Branches branches = Branches::none;
   std::string exit_text;
   int64_t exit_tokens = 0, siblings = 0;
   std::vector<int64_t> budgets;
 
+  /// Responses of a group that is trained on.
+  int64_t group_size(int64_t num_generations) const {
+    return branches == Branches::budgets
+               ? num_generations * siblings * static_cast<int64_t>(budgets.size())
+               : num_generations;
+  }
   bool measures() const { return monitor_every > 0 || reference_generations > 0; }
 };
 

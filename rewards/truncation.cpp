@@ -31,7 +31,7 @@ class Truncation final : public Reward {
     if (limit_steps_.size() != limits_.size())
       config.error("limit_steps",
                    cat(limit_steps_.size(), " steps, but limits has ", limits_.size(), " numbers"));
-    if (!std::is_sorted(limit_steps_.begin(), limit_steps_.end()))
+    if (!std::ranges::is_sorted(limit_steps_, std::ranges::less_equal()))
       config.error("limit_steps", "has to rise");
     if (limit_ == 0) limit_ = context.max_completion_length;
     if (limit_ <= 0)

@@ -77,10 +77,7 @@ class Drawer {
     int64_t longest = 0;
     for (const Prompt& prompt : prompts) longest = std::max(longest, std::ssize(prompt.ids));
     const auto count = std::ssize(prompts);
-    const int64_t most =
-        branches() == Branches::budgets
-            ? draw_.config.num_generations * draw_.plan.siblings * std::ssize(draw_.plan.budgets)
-            : draw_.config.num_generations;
+    const int64_t most = draw_.plan.group_size(draw_.config.num_generations);
     if (branches() != Branches::none)
       longest += draw_.config.max_completion_length + std::ssize(exit_ids_);
     draw_.engine.open(draw_.config, count * most, longest + std::ssize(forced_ids_));
@@ -135,7 +132,6 @@ class Drawer {
            std::function<void(Group&&)> done) {
     DrawKey key = draw_.key;
     key.first_sample = first_sample;
-    prompt.id = open_.at(id).prompt.id;
     waiting_.push_back({.prompt = std::move(prompt),
                         .rules = std::move(how),
                         .key = key,
@@ -315,14 +311,26 @@ class Drawer {
 
 }  // namespace
 
+int64_t longest_response(const SamplingPlan& plan, const RolloutConfig& config,
+                         const Tokenizer& tokenizer) {
+  if (plan.branches == Branches::none) return config.max_completion_length;
+  const int64_t thinking =
+      plan.branches == Branches::budgets ? plan.budgets.back() : config.max_completion_length;
+  return std::max(config.max_completion_length,
+                  thinking + std::ssize(tokenizer.encode(plan.exit_text)) + plan.exit_tokens);
+}
+
 std::string plan_problem(const SamplingPlan& plan, const RolloutConfig& config) {
   if (plan.branches == Branches::none) return "";
   if (config.think_end.empty())
     return "rollout.think_end: is empty; the rewards' sampling plan cuts the thinking and has to "
            "know where it ends";
+  if (!plan.budgets.empty() && plan.budgets.back() > config.max_completion_length)
+    return cat("the rewards' sampling plan wants thoughts of ", plan.budgets.back(),
+               " tokens; the limit of a response is ", config.max_completion_length);
   if (plan.exit_tokens < 1 || plan.exit_tokens > config.max_completion_length)
     return cat("the rewards' sampling plan wants answers of ", plan.exit_tokens,
-               " tokens; rollout.max_completion_length is ", config.max_completion_length);
+               " tokens; the limit of a response is ", config.max_completion_length);
   if (plan.branches == Branches::exits && config.num_generations < 2)
     return "rollout.num_generations: 1 leaves no early exit beside the full response";
   return "";

@@ -36,6 +36,11 @@ struct GroupDraw {
 void draw_groups(const GroupDraw& draw, std::vector<Prompt> prompts,
                  const std::function<void(Group&&)>& done);
 
+/// Tokens behind a prompt that a plan's responses may have: more than a response's limit where they
+/// go on from a thought.
+int64_t longest_response(const SamplingPlan& plan, const RolloutConfig& config,
+                         const Tokenizer& tokenizer);
+
 /// What is wrong with drawing a plan under a configuration; "" where nothing is.
 std::string plan_problem(const SamplingPlan& plan, const RolloutConfig& config);
 

@@ -32,6 +32,19 @@ std::string filled(std::string text, std::string_view mark, const std::string& v
   return text;
 }
 
+constexpr double kMost = 1e12;
+
+// Whole numbers with all their digits.
+std::string number(double value) {
+  return value == std::floor(value) ? cat(static_cast<int64_t>(value)) : cat(value);
+}
+
+// The last message of a chat, or a plain text.
+std::string last_text(const Prompt& prompt) {
+  if (!prompt.is_chat) return prompt.text;
+  return parse_json(prompt.text, cat("prompt ", prompt.id)).back()["content"].get<std::string>();
+}
+
 // Adds to the last message of a chat, or to a plain text.
 void add_text(Prompt& prompt, const std::string& more) {
   if (!prompt.is_chat) {
@@ -95,11 +108,14 @@ std::string LengthRequest::text_of(const Prompt& prompt) const {
     fail("prompt ", prompt.id, ": target_length: ", prompt.target_length.substr(0, 60),
          " is not a number, and data.length_request writes it into the prompt");
   const double n = std::abs(target.get<double>());
-  const double words = text_length(prompt.text, "words");
+  if (n == 0 || n > kMost)
+    fail("prompt ", prompt.id, ": target_length: ", prompt.target_length.substr(0, 60),
+         " is no length that a prompt can ask for");
+  const double words = text_length(last_text(prompt), "words");
   std::string out = target.get<double>() < 0 ? text_at_most : text;
-  out = filled(std::move(out), "{budget}", cat(n));
-  out = filled(std::move(out), "{prompt_words}", cat(words));
-  return filled(std::move(out), "{deleted}", cat(std::max(0.0, words - n)));
+  out = filled(std::move(out), "{budget}", number(n));
+  out = filled(std::move(out), "{prompt_words}", number(words));
+  return filled(std::move(out), "{deleted}", number(std::max(0.0, words - n)));
 }
 
 }  // namespace vernier

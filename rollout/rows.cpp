@@ -111,12 +111,15 @@ void check_tokens(const Response& response, const std::string& where) {
   const auto& bonus = response.token_bonus;
   if (!bonus.empty() && bonus.size() != static_cast<size_t>(response.num_tokens))
     fail(where, ": token_bonus: ", bonus.size(), " for ", response.num_tokens, " tokens");
-  int32_t before = -1;
-  for (const int32_t place : response.forced) {
-    if (place <= before || place >= response.raw_num_tokens)
-      fail(where, ": forced: ", place, " is not a place of ", response.raw_num_tokens,
-           " tokens, in rising order");
-    before = place;
+  for (const auto& [key, places] :
+       {std::pair("forced", &response.forced), std::pair("assumed", &response.assumed)}) {
+    int32_t before = -1;
+    for (const int32_t place : *places) {
+      if (place <= before || place >= response.raw_num_tokens)
+        fail(where, ": ", key, ": ", place, " is not a place of ", response.raw_num_tokens,
+             " tokens, in rising order");
+      before = place;
+    }
   }
 }
 
@@ -139,6 +142,10 @@ void read_rewards(const Json& row, const std::string& where, Response& response)
     response.rewards.push_back({.name = name, .value = value, .weight = 1, .abstained = ""});
   for (const auto& [name, why] : by_name<std::string>(row, "abstained", where))
     response.rewards.push_back({.name = name, .value = 0, .weight = 1, .abstained = why});
+  if (const Json components = row.value("reward_components", Json::object());
+      components.is_object())
+    for (RewardPart& part : response.rewards)
+      part.components = by_name<double>(components, part.name.c_str(), where);
   for (const auto& [name, weight] : by_name<double>(row, "reward_weights", where))
     for (RewardPart& part : response.rewards)
       if (part.name == name) part.weight = weight;
@@ -158,10 +165,11 @@ Response response_of(const Json& row, const std::string& where) {
   response.forced = integers_field(row, "forced", where);
   response.assumed = integers_field(row, "assumed", where);
   response.token_bonus = field<std::vector<float>>(row, "token_bonus", {}, where);
-  if (const auto branch = integers_field(row, "branch", where); branch.size() == 3)
+  if (const auto branch = integers_field(row, "branch", where);
+      branch.size() == 3 && *std::ranges::min_element(branch) >= 0)
     response.branch = {branch[0], branch[1], branch[2]};
   else if (!branch.empty())
-    fail(where, ": branch: is not [thought, exit, cut]");
+    fail(where, ": branch: is not [thought, exit, cut], each 0 or more");
   const auto left_out = field<std::string>(row, "left_out", "", where);
   if (!left_out.empty() && left_out != "in_batch" && left_out != "out")
     fail(where, ": left_out: \"", left_out, "\" is neither \"in_batch\" nor \"out\"");
@@ -210,8 +218,14 @@ Json column(const std::string& json) { return json.empty() ? Json() : Json::pars
 void add_columns(const Prompt& prompt, Json& row) {
   if (prompt.row.empty()) return;
   const Json source = parse_json(prompt.row, cat("prompt ", prompt.id));
+  // Fields that a row has only sometimes: a column of that name would be taken for them.
+  static const std::set<std::string> kOurs = {
+      "assumed",       "branch",           "explain",       "left_out",
+      "prompt_ids",    "response_ids",     "role",          "token_bonus",
+      "logprobs",      "forced",           "greedy_reward", "reward_components",
+      "logprobs_kind", "sampled_logprobs", "plain_logprobs"};
   for (const auto& [name, value] : source.items())
-    if (!row.contains(name)) row[name] = value;
+    if (!row.contains(name) && !kOurs.contains(name)) row[name] = value;
 }
 
 }  // namespace

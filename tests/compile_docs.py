@@ -13,7 +13,7 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-NEIGHBOURS = {"rewards/length_budget.cpp": "rewards/accuracy.cpp", "algos/reinforce.cpp": "algos/drpo.cpp"}
+NEIGHBOURS = {"rewards/length_discount.cpp": "rewards/accuracy.cpp", "algos/reinforce.cpp": "algos/drpo.cpp"}
 
 
 def family_with_example(text):

@@ -11,6 +11,7 @@ import json
 import math
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -280,8 +281,11 @@ class Methods(unittest.TestCase):
 
     def test_length_interval(self):
         for row in self.asked("length_interval").rows():
-            if not row["correct"]:
-                self.assertEqual(row["reward"], 0.0)
+            low, high = 0.8 * row["target_length"], 1.2 * row["target_length"]
+            length = row["num_tokens"]
+            score = (max(0.0, 2 * length / low - 1) if length < low else
+                     max(0.0, 3 - 2 * length / high) if length > high else 1.0)
+            self.assertAlmostEqual(row["reward"], 1 + 0.5 * score if row["correct"] else 0.0, places=12)
 
     def history(self, name, key):
         """A prompt's number is the least right length of the steps before, and the rewards show it."""
@@ -309,13 +313,16 @@ class Methods(unittest.TestCase):
             self.assertAlmostEqual(row["reward_weights"].get("kimi", 1.0), weight, places=12)
 
     def test_lc_r1(self):
+        seen = 0
         for row in self.ledger("lc_r1").rows():
             if row["response"].count("#") != 1 or not row["correct"] or row["response"].startswith("#"):
                 continue
+            seen += 1
             place = row["response"].index("#")
             wanted = [0.0] * row["num_tokens"]
             wanted[place] = -0.1  # the answer is never right inside the thinking of this task
             self.assertEqual([round(value, 6) for value in row["token_bonus"]], wanted)
+        self.assertGreater(seen, 50)
 
     def test_diet(self):
         ledger = self.ledger("diet")
@@ -340,6 +347,63 @@ class Methods(unittest.TestCase):
                 self.assertAlmostEqual(row["reward"], (1 - a) * base + a * held, places=12)
 
 
+    def test_interrupted(self):
+        """A signal in the middle of a step, and the run goes on as if nothing had been: memories too."""
+        for name in ("adaptthink", "laser_d", "hapo", "autothink"):
+            arguments = ["train", f"configs/length/{name}.toml", "--set",
+                         f"model.path={self.folder}/start/checkpoint-0", *settings(name)]
+            folder, undisturbed = self.folder / f"{name}-interrupted", self.ledger(name)
+            stopped = 0
+            for wanted in (4, 11, 19):
+                process = subprocess.Popen([str(VERNIER), *arguments, "--run", str(folder)], cwd=ROOT,
+                                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                metrics = folder / "metrics.jsonl"
+                while process.poll() is None and (not metrics.exists() or
+                                                  metrics.read_bytes().count(b"\n") < wanted):
+                    pass
+                process.send_signal(signal.SIGTERM)
+                code = process.wait()
+                self.assertIn(code, (0, 75))
+                stopped += code == 75
+            self.assertGreater(stopped, 0, name)
+            self.assertEqual(run(*arguments, "--run", folder).returncode, 0)
+            self.assertEqual(Ledger(folder).memory(), undisturbed.memory())
+
+            def rows(ledger):
+                return [{key: value for key, value in row.items() if not key.startswith(("time/", "perf/", "memory/"))}
+                        for row in ledger.metrics.values()]
+
+            self.assertEqual(rows(Ledger(folder)), rows(undisturbed))
+            weights = [(one / f"checkpoint-{STEPS}/model.safetensors").read_bytes()
+                       for one in (folder, undisturbed.folder)]
+            self.assertEqual(*weights)
+
+    def test_compare(self):
+        ledger = self.ledger("cosine")
+
+        def compare(first, second):
+            done = run("score", f"configs/length/{first}.toml", "--compare", f"configs/length/{second}.toml",
+                       "--rollouts", ledger.folder / "rollouts", "--json")
+            self.assertEqual(done.returncode, 0, done.stderr[-2000:])
+            self.assertIn("us each", done.stderr)
+            return json.loads(done.stdout)
+
+        same, turned = compare("cosine", "cosine"), compare("shorter_better", "cosine")
+        other = compare("cosine", "shorter_better")
+        rows = ledger.rows()
+        self.assertEqual(same["responses"], len(rows))
+        self.assertEqual([same["different"], same["opposite"]], [0, 0])
+        self.assertAlmostEqual(same["advantage_correlation"], 1.0, places=9)
+        self.assertAlmostEqual(same["reward"][0], sum(row["reward"] for row in rows) / len(rows), places=9)
+        right = [row for row in rows if row["correct"]]
+        self.assertAlmostEqual(same["right_pushed_down"][0],
+                               sum(row["advantage"] < 0 for row in right) / len(right), places=9)
+        self.assertGreater(other["different"], 0.9)
+        for key in ("reward", "right_pushed_down", "length_push"):
+            self.assertEqual(other[key], turned[key][::-1])
+        self.assertLess(other["length_push"][1], other["length_push"][0])  # the one that shortens more
+
+
 def scored_again(config):
     """A test that `vernier score` gives back the ledger of a configuration, bit for bit."""
 
@@ -359,7 +423,8 @@ def scored_again(config):
         for one, other in zip(again, stored):
             for key in keys if alone else [*keys, "advantage"]:
                 self.assertEqual(one.get(key), other.get(key), (key, other["id"], other["step"]))
-            self.assertEqual(one.get("left_out"), other.get("left_out"))
+            for key in ("left_out", "token_bonus"):
+                self.assertEqual(one.get(key), other.get(key), (key, other["id"], other["step"]))
 
     return test
 

@@ -280,3 +280,17 @@ TEST_CASE("mathematics: no text takes long") {
   CAPTURE(slowest);
   CHECK(worst < kMostSeconds);
 }
+
+TEST_CASE("an answer in thinking that never ends is none, where the prompt opened the thinking too") {
+  Prompt prompt;
+  prompt.verify = "math";
+  prompt.answer = "5";
+  Response response;
+  response.text = "so \\boxed{5} and it stops";
+  CHECK(judge(prompt, response)->correct);  // no thinking is known of
+  response.think = {0, 9};
+  response.answer_span = {9, 9};
+  CHECK(!judge(prompt, response)->correct);
+  response.answer_span = {5, 9};
+  CHECK(judge(prompt, response)->correct);
+}

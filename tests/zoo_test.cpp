@@ -259,6 +259,29 @@ TEST_CASE("memories come back bit for bit") {
   CHECK_THROWS_AS(again.restore(Json{{"hapo", 7}}), UsageError);
 }
 
+TEST_CASE("what a broken-off step has taught is forgotten") {
+  ScoringChain chain =
+      chain_of(lines({"[[reward]]", "type = \"hapo\"", "mode = \"mean\"", "[[reward]]",
+                      "type = \"a_dlp\"", "reference_accuracy = 0.3"}));
+  const auto step = [&](const char* prompt) {
+    Group group = group_of({17, 31}, {1, 1}, prompt);
+    run_step(chain, group);
+  };
+  chain.mark();
+  step("p0");
+  chain.roll_back();
+  CHECK(chain.state().is_null());
+  step("p1");
+  const Json before = chain.state();
+  chain.mark();
+  step("p1");
+  step("p2");
+  step("p1");
+  CHECK(chain.state() != before);
+  chain.roll_back();
+  CHECK(chain.state() == before);
+}
+
 TEST_CASE("gfpo keeps the best of a group") {
   const Json lengths = {512, 1024, 2048, 4096, 768, 1536, 3072, 6144};
   const auto kept = [&](const char* k, const char* metric) {

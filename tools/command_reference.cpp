@@ -1,5 +1,6 @@
 // reference: what Vernier knows.
 
+#include <algorithm>
 #include <cstdio>
 
 #include "core/base/errors.h"
@@ -48,6 +49,24 @@ struct Entry {
   std::vector<KeyRecord> keys;
 };
 
+// Entries of a list of tables have keys in common: they are told once, in an entry of their own.
+void share_keys(const std::string& name, std::vector<Entry>& entries) {
+  Entry common{name, "the keys of every entry", {}};
+  const auto has = [](const Entry& entry, const KeyRecord& key) {
+    return std::ranges::any_of(entry.keys,
+                               [&](const KeyRecord& own) { return own.key == key.key; });
+  };
+  if (entries.size() < 2) return;
+  for (KeyRecord key : entries.front().keys) {
+    if (!std::ranges::all_of(entries, [&](const Entry& one) { return has(one, key); })) continue;
+    if (key.key == "type" || key.key == "name") key.value.clear();
+    common.keys.push_back(std::move(key));
+  }
+  for (Entry& entry : entries)
+    std::erase_if(entry.keys, [&](const KeyRecord& key) { return has(common, key); });
+  entries.insert(entries.begin(), std::move(common));
+}
+
 std::vector<Entry> entries_of(std::string_view topic) {
   const ScoringContext scoring{.num_generations = 8, .max_completion_length = 1024, .decode = {}};
   const AlgorithmContext algorithm{.num_generations = 8, .max_completion_length = 1024};
@@ -58,6 +77,8 @@ std::vector<Entry> entries_of(std::string_view topic) {
   if (topic == "transforms")
     for (const auto& [name, row] : TransformRegistry::all())
       out.push_back({name, row.doc, entry_keys("transform", name, scoring)});
+  if (topic == "rewards") share_keys("[[reward]]", out);
+  if (topic == "transforms") share_keys("[[transform]]", out);
   if (topic == "algos")
     for (const auto& [name, row] : AlgorithmRegistry::all())
       out.push_back({name, row.doc, keys_of<Algorithm, const AlgorithmContext&>(row, algorithm)});

@@ -1,12 +1,9 @@
 // score: what a configuration makes of stored rollouts. No model is needed.
-#include <cmath>
+#include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <optional>
-#include <set>
-#include <utility>
 
-#include "algos/explain.h"
+#include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
@@ -14,8 +11,8 @@
 #include "rollout/rows.h"
 #include "tools/commands.h"
 #include "tools/output.h"
-#include "trainer/run_config.h"
-#include "trainer/step.h"
+#include "tools/score_comparison.h"
+#include "tools/scorer.h"
 
 namespace vernier {
 namespace {
@@ -30,181 +27,68 @@ std::shared_ptr<const Tokenizer> tokenizer_of(const RunConfig& config) {
   return std::make_shared<Tokenizer>(Tokenizer::open(config.model_path));
 }
 
-// Scored groups that share their advantages, and what becomes of them.
-class Scorer {
- public:
-  Scorer(RunConfig& config, Output& output, bool explain)
-      : config_(config),
-        output_(output),
-        explain_(explain),
-        keeps_sampled_(explain && config.chain.transforms_by_length()) {}
-
-  // Where advantages or values depend on a step its groups are needed together.
-  void take(Group&& group, const std::string& path) {
-    const bool by_step = config_.algorithm->credit_spans_step() || config_.chain.spans_step();
-    if (step_ && *step_ != group.step) end_step();
-    if (!step_) begin_step(group, path, by_step);
-    if (!group.role.empty()) return measure(std::move(group), path);
-    if (!begun_) config_.chain.learn(std::exchange(measured_, {}));
-    begun_ = true;
-    if (!by_step) finish();
-    if (keeps_sampled_) {
-      as_sampled_.push_back(group);
-      config_.chain.score_as_sampled(as_sampled_.back());
-    }
-    config_.chain.score(group, explain_);
-    config_.chain.observe(group, notes_);
-    for (Response& response : group.responses) response.advantage = 0;
-    open_.push_back(std::move(group));
-  }
-
-  // Takes in what a step has taught the rewards.
-  void end_step() {
-    finish();
-    config_.chain.learn(std::exchange(notes_, {}));
-    last_ = step_;
-    step_.reset();
-  }
-
- private:
-  void begin_step(const Group& group, const std::string& path, bool by_step) {
-    if (by_step && !steps_.insert(group.step).second)
-      fail(path, ": group ", group.id, " of step ", group.step,
-           " comes after other steps; advantages are normalised over a step: sort the rows by it");
-    if (config_.chain.learns() && last_ && group.step < *last_)
-      fail(path, ": group ", group.id, " of step ", group.step, " comes after step ", *last_,
-           "; rewards learn from step to step: sort the rows by it");
-    if (config_.chain.learns() && group.step > last_.value_or(0) + 1)
-      log::warn(cat(path, ": step ", group.step, " comes after step ", last_.value_or(0),
-                    ": what rewards learned in between is not known"));
-    step_ = group.step;
-    begun_ = false;
-  }
-
-  // What a sampling plan only measured comes before the groups of its step.
-  void measure(Group&& group, const std::string& path) {
-    if (begun_)
-      fail(path, ": group ", group.id, " of step ", group.step, " has role \"", group.role,
-           "\" and comes after groups that are trained on; rewards learn from it first");
-    config_.chain.measure(group);
-    config_.chain.observe(group, measured_);
-    for (const Response& response : group.responses) write(group, response, Json::array());
-  }
-
-  // What was more than the step took is known from the run alone.
-  void drop(Group& group) const {
-    const bool surplus = config_.filter.rule != "all" && group.dropped == "surplus";
-    group.dropped = config_.filter.drop_cause(group, config_.algorithm->uses_channels());
-    if (surplus && group.dropped.empty()) group.dropped = "surplus";
-  }
-
-  // Writes the rows of the groups that are there, in the order in which they came.
-  void finish() {
-    config_.chain.finish_step(open_, notes_);
-    config_.chain.finish_step(as_sampled_, notes_);
-    for (Group& group : open_) drop(group);
-    std::vector<Group> trained, as_sampled;
-    std::vector<bool> dropped;
-    for (size_t g = 0; g < open_.size(); ++g) {
-      dropped.push_back(!open_[g].dropped.empty());
-      if (dropped.back()) continue;
-      trained.push_back(std::move(open_[g]));
-      if (keeps_sampled_) as_sampled.push_back(std::move(as_sampled_[g]));
-    }
-    const std::vector<Json> steps = credit(trained, as_sampled);
-    size_t next = 0, place = 0;
-    for (size_t g = 0; g < open_.size(); ++g) {
-      const Group& group = dropped[g] ? open_[g] : trained[next++];
-      const Json left_out = Json::array({{{"step", "filter"}, {"dropped", group.dropped}}});
-      for (const Response& response : group.responses)
-        write(group, response, dropped[g] || !explain_ ? left_out : steps[place++]);
-    }
-    open_.clear();
-    as_sampled_.clear();
-  }
-
-  // Sets the advantages; gives the last steps of each response's explanation.
-  std::vector<Json> credit(std::vector<Group>& groups, const std::vector<Group>& as_sampled) const {
-    std::vector<Json> out;
-    if (groups.empty()) return out;
-    const Algorithm& algorithm = *config_.algorithm;
-    const bool by_channel = algorithm.uses_channels();
-    const GroupTable table = make_table(groups, by_channel);
-    const std::vector<double> advantages = algorithm.credit(table).response;
-    size_t place = 0;
-    for (Group& group : groups)
-      for (Response& response : group.responses) response.advantage = advantages[place++];
-    if (!explain_) return out;
-    const Json pushes = explain_pushes(algorithm, table,
-                                       keeps_sampled_ ? make_table(as_sampled, by_channel) : table,
-                                       config_.chain.length_rewards());
-    for (size_t g = 0; g < groups.size(); ++g) {
-      const Json step = parse_json(algorithm.explain(table, static_cast<int64_t>(g)), "explain");
-      for (size_t i = 0; i < groups[g].responses.size(); ++i) {
-        Json push = {{"step", "push"}};
-        push.update(pushes[out.size()]);
-        out.push_back(Json::array({step, push}));
-      }
-    }
-    return out;
-  }
-
-  // The row keeps every column it came with.
-  void write(const Group& group, const Response& response, const Json& last_steps) {
-    Json row = parse_json(response.row, "row");
-    const Json scored = rollout_row(group, response, !response.ids.empty(), "");
-    for (const char* key :
-         {"sample", "finish_reason", "num_tokens", "raw_num_tokens", "correct", "rewards",
-          "reward_weights", "reward", "advantage", "transforms", "abstained", "masked"})
-      row[key] = scored[key];
-    if (config_.filter.rule != "all") row["dropped"] = scored["dropped"];
-    // A cut changed these; a row that never had them does not get them.
-    for (const char* key :
-         {"response", "response_ids", "logprobs", "sampled_logprobs", "plain_logprobs", "forced",
-          "assumed", "left_out", "first_correct", "think", "answer_span", "versions"})
-      if (row.contains(key) && scored.contains(key)) row[key] = scored[key];
-    row.erase("explain");
-    if (explain_) {
-      Json steps = parse_json(response.explain, "explain");
-      steps.insert(steps.end(), last_steps.begin(), last_steps.end());
-      row["explain"] = steps;
-    }
-    output_.write(dump_json(row) + "\n");
-  }
-
-  RunConfig& config_;
-  Output& output_;
-  bool explain_, keeps_sampled_;
-  std::vector<Group> open_, as_sampled_;  // of one step, or one group
-  std::set<int64_t> steps_;
-  std::optional<int64_t> step_, last_;  // that is being read, and the one before
-  bool begun_ = false;                  // the step has groups that are trained on
-  StepNotes measured_, notes_;
-};
-
-}  // namespace
-
-void score_command(const std::vector<std::string>& config_paths,
-                   const std::vector<std::string>& overrides, const std::string& rollouts,
-                   const std::string& out, bool explain) {
-  ConfigFile file = ConfigFile::load(config_paths, overrides);
-  const auto config = std::make_unique<RunConfig>();
+// A configuration for scoring alone.
+std::unique_ptr<RunConfig> load_scoring(const std::vector<std::string>& paths,
+                                        const std::vector<std::string>& overrides) {
+  ConfigFile file = ConfigFile::load(paths, overrides);
+  auto config = std::make_unique<RunConfig>();
   config->needs_model = false;
   file.bind([&](Binder& root) { config->bind(root); });
   const std::shared_ptr<const Tokenizer> tokenizer = tokenizer_of(*config);
   if (tokenizer != nullptr)
-    *config->decode = [&](std::span<const int32_t> ids) { return tokenizer->decode(ids); };
-  Output output(out);
-  Scorer scorer(*config, output, explain);
-  bool any = false;
-  for (const std::string& path : rollout_files(rollouts))
+    *config->decode = [tokenizer](std::span<const int32_t> ids) { return tokenizer->decode(ids); };
+  return config;
+}
+
+// Seconds of every reward, and what that is a response.
+std::string timing(const RunConfig& config, int64_t responses, double all) {
+  std::string out = cat("scored ", responses, " responses in ", fixed(all, 2), " s");
+  const auto count = static_cast<double>(std::max<int64_t>(responses, 1));
+  for (const auto& [name, seconds] : config.chain.seconds())
+    out += cat("; ", name, " ", fixed(seconds, 3), " s, ", fixed(1e6 * seconds / count, 1),
+               " us each");
+  return out;
+}
+
+}  // namespace
+
+void score_command(const ScoreOptions& options) {
+  const auto config = load_scoring(options.configs, options.overrides);
+  std::unique_ptr<RunConfig> other;
+  if (!options.compare.empty()) other = load_scoring({options.compare}, {});
+  if (options.json && other == nullptr) fail("score: --json is of a comparison; give --compare");
+  if (options.out.empty() && other == nullptr)
+    fail("score: neither --out nor --compare is given; there is nothing to write");
+  std::optional<Output> output;
+  if (!options.out.empty()) output.emplace(options.out);
+  ScoreComparison comparison;
+  Scorer scorer(*config, options.explain,
+                [&](const Group& group, const Response& response, Json&& row) {
+                  if (output) output->write(dump_json(row) + "\n");
+                  if (other != nullptr) comparison.add_first(group, response);
+                });
+  std::optional<Scorer> second;
+  if (other != nullptr)
+    second.emplace(*other, false, [&](const Group& group, const Response& response, Json&&) {
+      comparison.add_second(group, response);
+    });
+  const Clock clock;
+  for (const std::string& path : rollout_files(options.rollouts))
     read_rollouts(path, [&](Group&& group) {
-      any = true;
+      if (second) second->take(Group(group), path);
       scorer.take(std::move(group), path);
     });
-  if (!any) fail(rollouts, ": has no row");
   scorer.end_step();
-  output.commit();
+  if (second) second->end_step();
+  if (scorer.responses() == 0) fail(options.rollouts, ": has no row");
+  if (output) output->commit();
+  log::info(timing(*config, scorer.responses(), clock.seconds()));
+  if (other == nullptr) return;
+  log::info(cat("second: ", timing(*other, second->responses(), clock.seconds())));
+  const std::string told = options.json
+                               ? dump_json(comparison.json()) + "\n"
+                               : comparison.text(join(options.configs, " "), options.compare);
+  std::fputs(told.c_str(), stdout);
 }
 
 }  // namespace vernier

@@ -55,6 +55,14 @@ struct PlanOptions {
   bool json = false;
 };
 
+struct ScoreOptions {
+  std::vector<std::string> configs, overrides;
+  std::string rollouts, out;
+  bool explain = false;
+  std::string compare;  // a second configuration
+  bool json = false;    // of the comparison
+};
+
 void convert_command(const ConvertOptions& options);
 void tokenize_command(const std::string& model, bool decode, bool add_special);
 /// `extract`: boxed or lenient.
@@ -63,9 +71,7 @@ void logprobs_command(const ModelOptions& options, double temperature, const std
 void generate_command(const DrawOptions& options);
 void eval_command(const DrawOptions& options);
 void endpoint_command(const EndpointOptions& options);
-void score_command(const std::vector<std::string>& configs,
-                   const std::vector<std::string>& overrides, const std::string& rollouts,
-                   const std::string& out, bool explain);
+void score_command(const ScoreOptions& options);
 void plan_command(const PlanOptions& options);
 void reference_command(const std::string& topic, bool json);
 void doctor_command(const std::optional<std::string>& model, bool json);

@@ -120,8 +120,12 @@ def trl(function, request):
 def verl(function, request):
     row, out = request["row"], []
     for response in request["responses"]:
-        result = plain(call(function, data_source=row.get("data_source", ""), solution_str=response["text"],
-                            ground_truth=answer_of(row), extra_info=row.get("extra_info")))
+        try:  # it is a function of one response: the others keep theirs
+            result = plain(call(function, data_source=row.get("data_source", ""), solution_str=response["text"],
+                                ground_truth=answer_of(row), extra_info=row.get("extra_info")))
+        except Exception as problem:
+            out.append({"abstain": f"{type(problem).__name__}: {problem}", "failed": "threw"})
+            continue
         if isinstance(result, dict):
             out.append(reward(plain(result["score"]), {k: plain(v) for k, v in result.items() if k != "score"}))
         else:

@@ -270,9 +270,7 @@ struct Options {
   std::string tokenize_model;
   bool decode = false, add_special = false;
   std::string extract = "lenient";
-  std::string score_rollouts, score_out;
-  std::vector<std::string> score_configs, score_overrides;
-  bool explain = false;
+  ScoreOptions score;
   ReportOptions report;
   std::string topic, doctor_model;
   bool reference_json = false, doctor_json = false;
@@ -338,15 +336,17 @@ void add_drawers(CLI::App& app, Options& options) {
 void add_offline(CLI::App& app, Options& options) {
   CLI::App* command =
       app.add_subcommand("score", "rewards, transforms and advantages of stored rollouts");
-  add_configuration(command, options.score_configs, options.score_overrides);
-  command->add_option("--rollouts", options.score_rollouts, "rollout rows, JSONL or JSONL.zst")
+  add_configuration(command, options.score.configs, options.score.overrides);
+  command
+      ->add_option("--rollouts", options.score.rollouts,
+                   "rollout rows, JSONL or JSONL.zst, or a run's rollouts folder")
       ->required();
-  command->add_option("--out", options.score_out, "JSONL file; - for standard output")->required();
-  command->add_flag("--explain", options.explain, "add every step of the sum");
-  command->callback([&options] {
-    score_command(options.score_configs, options.score_overrides, options.score_rollouts,
-                  options.score_out, options.explain);
-  });
+  command->add_option("--out", options.score.out, "JSONL file; - for standard output");
+  command->add_flag("--explain", options.score.explain, "add every step of the sum");
+  command->add_option("--compare", options.score.compare,
+                      "a second configuration: how the two differ on these responses");
+  command->add_flag("--json", options.score.json, "the comparison as one JSON object");
+  command->callback([&options] { score_command(options.score); });
 
   command = app.add_subcommand("report", "curves and Pareto plots of one run or of many");
   command->add_option("runs", options.report.runs, "run folders")->required();

@@ -134,6 +134,12 @@ Collected Collector::collect(Engine& engine, Metrics& metrics) const {
   return step;
 }
 
+RolloutConfig Collector::drawing_of_step() const {
+  RolloutConfig drawing = config_.rollout;
+  drawing.max_completion_length = drawing.limit_at(trainee_.progress.step + 1);
+  return drawing;
+}
+
 std::vector<Prompt> Collector::prompts_at(int64_t first, int64_t count) const {
   std::vector<Prompt> prompts = prompts_.take(first, count);
   for (Prompt& prompt : prompts)
@@ -147,8 +153,11 @@ void Collector::measure(Engine& engine, std::vector<Prompt> prompts, const std::
                         int64_t num_generations, Collected& step) const {
   constexpr uint64_t kMeasuredSamples = uint64_t{1} << 40;  // apart from what is trained on
   const int64_t done = trainee_.progress.step, before = std::ssize(step.measured);
-  RolloutConfig drawing = config_.rollout;
+  RolloutConfig drawing = role == "monitor" ? drawing_of_step() : config_.rollout;
   drawing.num_generations = num_generations;
+  for (Prompt& prompt : prompts)
+    if (prompt.max_completion_length > drawing.max_completion_length)
+      prompt.max_completion_length = drawing.max_completion_length;
   engine.generate(std::move(prompts), drawing,
                   {.seed = static_cast<uint64_t>(config_.run.seed),
                    .step = static_cast<uint64_t>(done + 1),
@@ -194,10 +203,12 @@ void Collector::draw(Engine& engine, int64_t count, Collected& step, Numbers& nu
     if (!unknown.empty())
       measure(reference_(), std::move(unknown), "reference", plan_.reference_generations, step);
   }
+  const RolloutConfig drawing = drawing_of_step();
+  for (Prompt& prompt : prompts)  // a row's own limit gives way to the step's
+    if (prompt.max_completion_length > drawing.max_completion_length)
+      prompt.max_completion_length = drawing.max_completion_length;
   std::vector<Prompt> again;
   if (config_.algorithm->needs_greedy()) again = prompts;
-  RolloutConfig drawing = config_.rollout;
-  drawing.max_completion_length = drawing.limit_at(done + 1);
   GroupScorer scorer(config_.chain, [&](Group&& group, GroupScorer::Numbers found) {
     numbers[group.id] = std::move(found);
     step.groups.push_back(std::move(group));
@@ -227,7 +238,7 @@ void Collector::draw(Engine& engine, int64_t count, Collected& step, Numbers& nu
 // One greedy response to each of the prompts of the groups drawn last.
 void Collector::draw_greedy(Engine& engine, std::vector<Prompt> prompts, Collected& step,
                             double& scoring_s) const {
-  RolloutConfig drawing = config_.rollout;
+  RolloutConfig drawing = drawing_of_step();
   drawing.num_generations = 1;
   drawing.sampling = {.temperature = 0};
   drawing.record_logprobs.clear();
@@ -236,6 +247,7 @@ void Collector::draw_greedy(Engine& engine, std::vector<Prompt> prompts, Collect
   engine.generate(
       std::move(prompts), drawing, {}, trainee_.progress.step, stop_, [&](Group&& group) {
         const Clock clock;
+        group.step = trainee_.progress.step + 1;
         config_.chain.score(group, false);
         rewards[first_id + group.id] = group.responses.front().reward.value_or(std::nan(""));
         scoring_s += clock.seconds();

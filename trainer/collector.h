@@ -54,6 +54,7 @@ class Collector {
   // Numbers of the transforms, by group: what is summed must not depend on which was done first.
   using Numbers = std::map<int64_t, std::vector<std::pair<std::string, double>>>;
 
+  RolloutConfig drawing_of_step() const;
   std::vector<Prompt> prompts_at(int64_t first, int64_t count) const;
   void measure(Engine& engine, std::vector<Prompt> prompts, const std::string& role,
                int64_t num_generations, Collected& step) const;

@@ -87,7 +87,8 @@ void Learner::update(const std::vector<Group>& groups, size_t count, Metrics& me
   const auto per_update =
       config_.samples_per_update == 0
           ? count
-          : static_cast<size_t>(config_.samples_per_update / config_.rollout.num_generations);
+          : static_cast<size_t>(config_.samples_per_update /
+                                config_.chain.plan().group_size(config_.rollout.num_generations));
   std::vector<Update> updates;
   for (size_t first = 0; first < count; first += per_update)
     updates.push_back(make_update(groups, first, std::min(count, first + per_update),

@@ -75,9 +75,19 @@ class Run {
   /// Opens the prompts and checks that they fit the model, every row of a file and the first of a
   /// task: before the warm start, and not hours later when the long one is drawn.
   void open_prompts() {
-    const PromptCheck fits = [this](Prompt&& prompt, const std::string& where) {
+    const SamplingPlan plan = config_.chain.plan();
+    const int64_t longest =
+        plan.branches == SamplingPlan::Branches::none
+            ? 0
+            : longest_response(plan, config_.rollout, *trainee_.model.tokenizer);
+    const PromptCheck fits = [this, longest](Prompt&& prompt, const std::string& where) {
       placed(where, [&] { render(prompt); });
       check_fits(prompt, where, config_.rollout, trainee_.model.decoder->spec());
+      if (const int64_t all = std::ssize(prompt.ids) + longest;
+          all > trainee_.model.decoder->spec().longest())
+        fail(where, ": its ", prompt.ids.size(), " tokens and ", longest,
+             " that the rewards' sampling plan puts behind them do not fit the model's ",
+             trainee_.model.decoder->spec().longest(), " positions");
     };
     if (config_.run.steps > 0)
       prompts_ = training_prompts(config_.data, static_cast<uint64_t>(config_.run.seed), fits);
@@ -205,7 +215,13 @@ class Run {
       if (keep || over() || due(config_.run.save_every)) save();
       if (over()) break;
       check_stop();
-      rl_step(clock, first);
+      config_.chain.mark();
+      try {
+        rl_step(clock, first);
+      } catch (const Interrupted&) {
+        config_.chain.roll_back();  // what is saved is the last whole step
+        throw;
+      }
     }
     log::end_progress();
     if (!peaks_.empty())

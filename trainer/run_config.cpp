@@ -186,8 +186,23 @@ void check_rewards(Binder& root, const RunConfig& config) {
 void check_plan(Binder& root, const RunConfig& config) {
   if (!config.needs_model || config.run.steps == 0) return;
   const SamplingPlan plan = config.chain.plan();
-  if (const auto problem = plan_problem(plan, config.rollout); !problem.empty())
+  RolloutConfig least = config.rollout;  // under the smallest limit of a step
+  for (const int64_t limit : least.length_limits)
+    least.max_completion_length = std::min(least.max_completion_length, limit);
+  if (const auto problem = plan_problem(plan, least); !problem.empty())
     root.error("rollout", problem);
+  const int64_t size = plan.group_size(config.rollout.num_generations);
+  if (config.samples_per_update % size != 0)
+    root.error("trainer", cat("samples_per_update: ", config.samples_per_update,
+                              " is not a multiple of the ", size, " responses of a group"));
+  if (config.chain.spans_step() && config.algorithm != nullptr && config.algorithm->needs_greedy())
+    root.error("algo",
+               "advantage: \"remax\" compares with a greedy response, and a reward has its "
+               "value only when the step is whole");
+  if (config.chain.spans_step() && config.filter.rule != "all" && config.filter.metric == "reward")
+    root.error("rollout",
+               "filter.metric: \"reward\" is looked at before the step is whole, which a "
+               "reward needs; use \"accuracy\"");
   if (plan.forced_share > 0 && config.old_logprobs == "rollout")
     root.error("trainer",
                "old_logprobs: \"rollout\" cannot tell the plan's probabilities from the "

@@ -79,6 +79,7 @@ void HttpConnection::on_stream(const Call& call) {
 void HttpConnection::post(const std::string& body, HttpClient::Time deadline, Done done) {
   deadline_ = deadline;
   done_ = std::move(done);
+  parser_.reset();  // what the last reply brought says nothing about this request
   request_.body() = body;
   request_.prepare_payload();
   kept_ = connected_;
@@ -146,7 +147,8 @@ void HttpConnection::read() {
 
 void HttpConnection::finish() {
   auto& reply = parser_->get();
-  connected_ = parser_->keep_alive();
+  // What came behind the reply would be taken for the next one's.
+  connected_ = parser_->keep_alive() && buffer_.size() == 0;
   HttpResult result;
   result.status = static_cast<int>(reply.result_int());
   result.body = std::move(reply.body());

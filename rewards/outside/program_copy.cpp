@@ -46,7 +46,7 @@ void ProgramCopy::start() {
   err_.clear();
   to_send_.clear();
   past_.clear();
-  out_ended_ = err_ended_ = killed_ = answers_ = unread_ = false;
+  out_ended_ = err_ended_ = killed_ = at_work_ = answers_ = unread_ = false;
   ready_ = !host_.greets;
   child_ = std::make_unique<Child>(host_.spec);
 }
@@ -82,7 +82,7 @@ void ProgramCopy::check_time(Time now) {
     question_->fail("timeout", cat("no answer within ", question_->deadline_s(), " s"));
   if (!question_ || now < kill_at_ || killed_) return;
   question_->fail("timeout", killed_for_);
-  killed_ = true;
+  killed_ = at_work_ = true;
   child_->kill();
 }
 
@@ -155,6 +155,7 @@ void ProgramCopy::take_lines(std::string& buffer, bool is_out) {
   if (!is_out || buffer.size() <= kMaxLine) return;
   if (question_)
     question_->fail("garbage", cat("a line of more than ", kMaxLine, " bytes: ", excerpt(buffer)));
+  at_work_ = question_ != nullptr;
   buffer.clear();
   killed_ = true;
   child_->kill();
@@ -212,8 +213,7 @@ void ProgramCopy::on_end(const std::string& how) {
   question_.reset();
   child_.reset();
   ended_ = how;
-  // One that we killed was at work.
-  lost_starts_ = answers_ || killed_ ? 0 : lost_starts_ + 1;
+  lost_starts_ = answers_ || at_work_ ? 0 : lost_starts_ + 1;
   const double back_off_s = std::min(
       kMaxBackOffS, kFirstBackOffS * static_cast<double>(1 << std::min<int64_t>(lost_starts_, 10)));
   restart_at_ = std::chrono::steady_clock::now() + as_duration(lost_starts_ == 0 ? 0 : back_off_s);

@@ -47,7 +47,7 @@ class ProgramCopy {
   /// Throws RunError where it cannot be started.
   void start();
   bool running() const { return child_ != nullptr; }
-  bool idle() const { return running() && ready_ && question_ == nullptr; }
+  bool idle() const { return running() && ready_ && !killed_ && question_ == nullptr; }
   /// When it may be started again.
   Time restart_at() const { return restart_at_; }
 
@@ -83,6 +83,8 @@ class ProgramCopy {
   std::unique_ptr<Child> child_;
   bool ready_ = false, answers_ = false;  // it has answered since its start
   bool out_ended_ = false, err_ended_ = false, killed_ = false, unread_ = false;
+  bool at_work_ =
+      false;  // when it was killed: it had a question that it took too long or too much for
   std::string out_, err_;  // what is not a whole line yet
   std::string to_send_;
   QuestionPtr question_;
