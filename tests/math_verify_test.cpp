@@ -281,7 +281,8 @@ TEST_CASE("mathematics: no text takes long") {
   CHECK(worst < kMostSeconds);
 }
 
-TEST_CASE("an answer in thinking that never ends is none, where the prompt opened the thinking too") {
+TEST_CASE(
+    "an answer in thinking that never ends is none, where the prompt opened the thinking too") {
   Prompt prompt;
   prompt.verify = "math";
   prompt.answer = "5";
