@@ -37,9 +37,7 @@ class AutoThink final : public Reward {
     config.number("beta", beta_, 0.0, 100.0, "of length among wrong answers");
     config.text("think_start", think_start_, "tag that opens thinking, where the response has it");
     config.text("think_end", think_end_, "tag that closes thinking");
-    std::vector<std::string> allowed = forms();
-    allowed.emplace_back("none");
-    config.choice("format", format_, allowed, "form without which a response is worth 0");
+    bind_format(config, format_, "form without which a response is worth 0");
     if (think_end_.empty()) config.error("think_end", "is empty; it tells the two modes apart");
   }
 
@@ -82,7 +80,7 @@ class AutoThink final : public Reward {
 
  private:
   Thinking mode(const Response& response) const {
-    if (format_ != "none" && !has_form(format_, response.text)) return Thinking::open;
+    if (lacks_format(format_, response.text)) return Thinking::open;
     return thinking_of(response.text, think_start_, think_end_);
   }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/base/errors.h"
+#include "rewards/judged.h"
 
 namespace vernier {
 namespace {
@@ -63,15 +64,11 @@ Gate gate_of(const Composition& composition, const Group& group, const Response&
       gate.closed = cat(part->name, " is ", part->value);
   }
   if (composition.min_solve_rate > 0 && gate.closed.empty()) {
-    int64_t right = 0, judged = 0;
-    for (const Response& one : group.responses)
-      if (one.correct && policy_ended(one)) {
-        ++judged;
-        right += *one.correct ? 1 : 0;
-      }
-    if (static_cast<double>(right) < composition.min_solve_rate * static_cast<double>(judged) ||
-        judged == 0)
-      gate.closed = cat(right, " of ", judged, " are right");
+    const std::vector<Judged> all = judged(group);
+    const auto right = std::ranges::count_if(all, &Judged::correct);
+    const auto wanted = composition.min_solve_rate * static_cast<double>(all.size());
+    if (static_cast<double>(right) < wanted || all.empty())
+      gate.closed = cat(right, " of ", all.size(), " are right");
   }
   return gate;
 }

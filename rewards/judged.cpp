@@ -75,6 +75,14 @@ std::vector<Note> judged_notes(const Group& group) {
   return notes;
 }
 
+double next_multiplier(double lambda, const std::vector<Note>& notes, double rate, int64_t target,
+                       double low, double high) {
+  const NoteSum lengths = sum_of(notes, "length");
+  if (lengths.count == 0) return lambda;
+  const double gap = lengths.mean() / static_cast<double>(target) - 1;
+  return std::clamp(lambda + rate * gap, low, high);
+}
+
 std::optional<double> row_number(const Prompt& prompt, const std::string& key) {
   if (prompt.row.empty()) return std::nullopt;
   const Json row = parse_json(prompt.row, cat("prompt ", prompt.id));
@@ -89,6 +97,15 @@ std::optional<double> row_number(const Prompt& prompt, const std::string& key) {
 Pressure growing(const char* key, double value, double low, double high) {
   return {
       .key = key, .value = value, .low = low, .high = high, .smaller_is_more = false, .none = 0};
+}
+
+Pressure token_target(const char* key, int64_t value) {
+  return {.key = key,
+          .value = static_cast<double>(value),
+          .low = 1,
+          .high = static_cast<double>(value) * 1000,
+          .smaller_is_more = true,
+          .none = 1e9};
 }
 
 }  // namespace vernier

@@ -43,11 +43,18 @@ Lengths right_lengths_of(const std::vector<Judged>& responses);
 /// multiplier learns from. None of a group that is not trained on.
 std::vector<Note> judged_notes(const Group& group);
 
+/// A multiplier after a step with these judged_notes(): clip(lambda + rate (mean L / target - 1),
+/// low, high). As it is where nothing was judged.
+double next_multiplier(double lambda, const std::vector<Note>& notes, double rate, int64_t target,
+                       double low, double high);
+
 /// A number of the prompt's row under `key`, which may be absent. Throws UsageError where it is
 /// something else or not finite.
 std::optional<double> row_number(const Prompt& prompt, const std::string& key);
 
 /// A key that makes a reward press harder the larger it is.
 Pressure growing(const char* key, double value, double low, double high);
+/// A number of tokens that responses are held to: it presses harder the smaller it is.
+Pressure token_target(const char* key, int64_t value);
 
 }  // namespace vernier

@@ -23,9 +23,7 @@ class Laser final : public Reward {
     config.number("target", target_, 1, int64_t{1} << 30, "tokens");
     config.choice("mode", mode_, {"reward", "penalty", "hybrid"}, "which side of the target pays");
     config.number("bonus", bonus_, 0.0, 1e3, "height of the step");
-    std::vector<std::string> allowed = forms();
-    allowed.emplace_back("none");
-    config.choice("format", format_, allowed, "form without which a response is worth -1");
+    bind_format(config, format_, "form without which a response is worth -1");
     if (!config.has("target")) config.error("", "needs target, in tokens");
   }
 
@@ -36,7 +34,7 @@ class Laser final : public Reward {
 
   void score(const Group& group, std::span<Score> scores) const override {
     for (const auto& [i, length, correct] : judged(group, scores)) {
-      if (format_ != "none" && !has_form(format_, group.responses[i].text)) {
+      if (lacks_format(format_, group.responses[i].text)) {
         scores[i] = {
             .value = -1, .abstain = "", .explain = cat(format_, ": not found"), .token_bonus = {}};
         continue;

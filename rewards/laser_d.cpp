@@ -45,9 +45,7 @@ class LaserD final : public Reward {
                 "tokens that a target may have, rising; empty: sixteenths of the run's "
                 "max_completion_length");
     config.number("bonus", bonus_, 0.0, 1e3, "height of the step");
-    std::vector<std::string> allowed = forms();
-    allowed.emplace_back("none");
-    config.choice("format", format_, allowed, "form without which a response is worth -1");
+    bind_format(config, format_, "form without which a response is worth -1");
     config.number("monitor_every", monitor_every_, 1, int64_t{1} << 30,
                   "steps from one monitoring set to the next");
     config.number("monitor_prompts", monitor_prompts_, 1, int64_t{1} << 30, "of a monitoring set");
@@ -77,7 +75,7 @@ class LaserD final : public Reward {
     const double target = memory_.number(cat("target_", level), lengths_of(all).longest);
     for (const auto& [i, length, correct] : all) {
       const Response& response = group.responses[i];
-      if (format_ != "none" && !has_form(format_, response.text)) {
+      if (lacks_format(format_, response.text)) {
         scores[i] = {
             .value = -1, .abstain = "", .explain = cat(format_, ": not found"), .token_bonus = {}};
         continue;

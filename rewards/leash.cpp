@@ -31,14 +31,7 @@ class Leash final : public Reward {
 
   bool needs_group() const override { return false; }
   bool depends_on_length() const override { return true; }
-  std::optional<Pressure> pressure() const override {
-    return Pressure{.key = "target",
-                    .value = static_cast<double>(target_),
-                    .low = 1,
-                    .high = static_cast<double>(target_) * 1000,
-                    .smaller_is_more = true,
-                    .none = 1e9};
-  }
+  std::optional<Pressure> pressure() const override { return token_target("target", target_); }
   void set_pressure(double value) override { target_ = std::max<int64_t>(1, std::llround(value)); }
 
   void score(const Group& group, std::span<Score> scores) const override {
@@ -54,10 +47,9 @@ class Leash final : public Reward {
 
   bool learns() const override { return true; }
   void learn(const std::vector<Note>& notes) override {
-    const NoteSum lengths = sum_of(notes, "length");
-    if (lengths.count == 0) return;
-    const double gap = lengths.mean() / static_cast<double>(target_) - 1;
-    memory_.set("lambda", std::clamp(memory_.number("lambda", lambda_) + eta_ * gap, low_, high_));
+    const double lambda = memory_.number("lambda", lambda_);
+    if (!notes.empty())
+      memory_.set("lambda", next_multiplier(lambda, notes, eta_, target_, low_, high_));
   }
 
  private:

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "core/base/step_values.h"
 #include "rewards/judged.h"
 
 namespace vernier {
@@ -42,7 +43,7 @@ class Truncation final : public Reward {
   bool depends_on_length() const override { return true; }
 
   void score(const Group& group, std::span<Score> scores) const override {
-    const int64_t limit = limit_of(group.step);
+    const int64_t limit = value_at(limit_steps_, limits_, group.step, limit_);
     for (const auto& [i, length, correct] : judged(group, scores)) {
       const bool ended = group.responses[i].finish_reason == FinishReason::stop;
       scores[i].value = correct && ended && length <= static_cast<double>(limit) ? 1 : 0;
@@ -51,13 +52,6 @@ class Truncation final : public Reward {
   }
 
  private:
-  int64_t limit_of(int64_t step) const {
-    int64_t limit = limit_;
-    for (size_t k = 0; k < limits_.size() && limit_steps_.size() == limits_.size(); ++k)
-      if (limit_steps_[k] <= step) limit = limits_[k];
-    return limit;
-  }
-
   int64_t limit_ = 0;
   std::vector<int64_t> limit_steps_, limits_;
 };

@@ -282,7 +282,7 @@ EngineStats Engine::generate(std::vector<Prompt> prompts, const RolloutConfig& c
                                 .group_id = static_cast<int64_t>(i),
                                 .grown = {},
                                 .ended = {},
-                                .done = [&done](Group&& group) { done(std::move(group)); }}));
+                                .done = done}));
     while (!idle()) {
       if (stop != nullptr && stop->load(std::memory_order_relaxed)) throw Interrupted();
       step();

@@ -63,7 +63,6 @@ class Drawer {
       : draw_(draw), done_(done), tags_(draw.config, draw.tokenizer) {
     const std::string problem = plan_problem(draw.plan, draw.config);
     if (!problem.empty()) fail(problem);
-    whole_ = rules(draw.config.num_generations);
     if (branches() == Branches::none && draw.plan.forced_share > 0) {
       forced_ids_ = draw.tokenizer.encode(draw.plan.forced_text);
       const auto n = static_cast<double>(draw.config.num_generations);
@@ -107,11 +106,15 @@ class Drawer {
 
   Branches branches() const { return draw_.plan.branches; }
 
+  // Made once for all requests that are drawn alike.
   std::shared_ptr<const DrawRules> rules(int64_t num_generations, bool stops_thinking = false) {
+    std::shared_ptr<const DrawRules>& known = rules_[{num_generations, stops_thinking}];
+    if (known != nullptr) return known;
     RolloutConfig config = draw_.config;
     config.num_generations = num_generations;
     if (stops_thinking) config.ending.stop_token_ids.push_back(tags_.end);
-    return std::make_shared<const DrawRules>(config, draw_.tokenizer, draw_.spec);
+    known = std::make_shared<const DrawRules>(config, draw_.tokenizer, draw_.spec);
+    return known;
   }
 
   void begin(int64_t id, Prompt prompt) {
@@ -121,7 +124,7 @@ class Drawer {
     if (branches() == Branches::exits) return begin_exits(id);
     if (branches() == Branches::budgets) return begin_budgets(id);
     if (num_forced_ > 0) return begin_forced(id);
-    ask(id, open.prompt, whole_, 0, [this, id](Group&& group) {
+    ask(id, open.prompt, rules(draw_.config.num_generations), 0, [this, id](Group&& group) {
       open_.erase(id);
       done_(std::move(group));
     });
@@ -301,7 +304,7 @@ class Drawer {
   const GroupDraw& draw_;
   const std::function<void(Group&&)>& done_;
   ThinkTags tags_;
-  std::shared_ptr<const DrawRules> whole_;
+  std::map<std::pair<int64_t, bool>, std::shared_ptr<const DrawRules>> rules_;
   std::vector<int32_t> forced_ids_, exit_ids_;
   int64_t num_forced_ = 0;
   std::map<int64_t, Open> open_;  // by the group's id

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "core/base/errors.h"
+#include "core/base/step_values.h"
 
 namespace vernier {
 
@@ -91,10 +92,7 @@ void RolloutConfig::bind_limits(Binder& config) {
 }
 
 int64_t RolloutConfig::limit_at(int64_t step) const {
-  int64_t limit = max_completion_length;
-  for (size_t k = 0; k < length_steps.size(); ++k)
-    if (length_steps[k] <= step) limit = length_limits[k];
-  return limit;
+  return value_at(length_steps, length_limits, step, max_completion_length);
 }
 
 bool RolloutConfig::records(const std::string& kind) const {

@@ -6,7 +6,6 @@ rollouts, shows that the method's sampling plan happened; scoring the ledger aga
 Standard library only.
 """
 
-import ctypes
 import json
 import math
 import pathlib
@@ -16,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import unittest
+
+from stored_rows import rows_of, unpacked
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT / "build/release"
@@ -35,23 +36,6 @@ def settings(name, *more):
     task = "task = " in (ROOT / f"configs/length/{name}.toml").read_text()
     sums = ["data.chain_sum.max_terms=3"] if task else []
     return [part for value in (*SMALL, *sums, *more) for part in ("--set", value)]
-
-
-def unpacked(path):
-    """The text of a file that zstd packed in one frame."""
-    zstd = ctypes.CDLL("libzstd.so.1")
-    zstd.ZSTD_getFrameContentSize.restype = ctypes.c_ulonglong
-    zstd.ZSTD_decompress.restype = ctypes.c_size_t
-    data = path.read_bytes()
-    size = zstd.ZSTD_getFrameContentSize(data, ctypes.c_size_t(len(data)))
-    out = ctypes.create_string_buffer(size)
-    done = zstd.ZSTD_decompress(out, ctypes.c_size_t(size), data, ctypes.c_size_t(len(data)))
-    assert done == size, path
-    return out.raw.decode()
-
-
-def rows_of(text):
-    return [json.loads(line) for line in text.split("\n") if line]
 
 
 class Ledger:

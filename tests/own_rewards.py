@@ -6,7 +6,6 @@ the responses they meet.
 Standard library only; a C compiler builds the library.
 """
 
-import ctypes
 import http.server
 import json
 import os
@@ -20,6 +19,8 @@ import threading
 import time
 import unittest
 import zlib
+
+from stored_rows import rows_of, unpacked
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT / "build/release"
@@ -116,21 +117,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def run(*arguments, timeout=600):
     return subprocess.run([str(VERNIER), *map(str, arguments)], capture_output=True, text=True,
                           timeout=timeout, cwd=ROOT)
-
-
-def unpacked(path):
-    zstd = ctypes.CDLL("libzstd.so.1")
-    zstd.ZSTD_getFrameContentSize.restype = ctypes.c_ulonglong
-    zstd.ZSTD_decompress.restype = ctypes.c_size_t
-    data = path.read_bytes()
-    size = zstd.ZSTD_getFrameContentSize(data, ctypes.c_size_t(len(data)))
-    out = ctypes.create_string_buffer(size)
-    zstd.ZSTD_decompress(out, ctypes.c_size_t(size), data, ctypes.c_size_t(len(data)))
-    return out.raw.decode()
-
-
-def rows_of(text):
-    return [json.loads(line) for line in text.split("\n") if line]
 
 
 def children():

@@ -56,6 +56,12 @@ void add_greedy(const std::vector<Group>& groups, Metrics& metrics) {
   metrics.set_finite("greedy/reward", mean_of(rewards));
 }
 
+// A row's own limit gives way to the step's.
+void hold_to(int64_t limit, std::vector<Prompt>& prompts) {
+  for (Prompt& prompt : prompts)
+    if (prompt.max_completion_length > limit) prompt.max_completion_length = limit;
+}
+
 }  // namespace
 
 void Collected::put_kept_first() {
@@ -155,9 +161,7 @@ void Collector::measure(Engine& engine, std::vector<Prompt> prompts, const std::
   const int64_t done = trainee_.progress.step, before = std::ssize(step.measured);
   RolloutConfig drawing = role == "monitor" ? drawing_of_step() : config_.rollout;
   drawing.num_generations = num_generations;
-  for (Prompt& prompt : prompts)
-    if (prompt.max_completion_length > drawing.max_completion_length)
-      prompt.max_completion_length = drawing.max_completion_length;
+  hold_to(drawing.max_completion_length, prompts);
   engine.generate(std::move(prompts), drawing,
                   {.seed = static_cast<uint64_t>(config_.run.seed),
                    .step = static_cast<uint64_t>(done + 1),
@@ -204,9 +208,7 @@ void Collector::draw(Engine& engine, int64_t count, Collected& step, Numbers& nu
       measure(reference_(), std::move(unknown), "reference", plan_.reference_generations, step);
   }
   const RolloutConfig drawing = drawing_of_step();
-  for (Prompt& prompt : prompts)  // a row's own limit gives way to the step's
-    if (prompt.max_completion_length > drawing.max_completion_length)
-      prompt.max_completion_length = drawing.max_completion_length;
+  hold_to(drawing.max_completion_length, prompts);
   std::vector<Prompt> again;
   if (config_.algorithm->needs_greedy()) again = prompts;
   GroupScorer scorer(config_.chain, [&](Group&& group, GroupScorer::Numbers found) {

@@ -46,7 +46,7 @@ class Replay {
         trainee_(load_trainee(config, std::nullopt)),
         learner_(config, trainee_, nullptr) {
     trainee_.progress.phase = "rl";
-    learner_.freeze_reference();
+    if (config.algorithm->reference_kl() > 0) learner_.freeze_reference();  // it draws nothing
     if (config.guard.on())
       log::warn("[guard] has no part in a replay: its knob stays as the file sets it");
     if (options.save_gradients.empty()) return;
