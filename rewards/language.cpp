@@ -7,20 +7,19 @@
 // French are one). Blind to correctness: never abstains.
 // Source: DeepSeek-R1's language consistency reward, arXiv:2501.12948 (share of words in the target
 // language; its code is not public).
-#include <utf8proc.h>
-
 #include <algorithm>
 #include <map>
 #include <memory>
 #include <utility>
 
 #include "core/base/text.h"
+#include "core/text/unicode.h"
 #include "rewards/reward.h"
 
 namespace vernier {
 namespace {
 
-using Ranges = std::vector<std::pair<utf8proc_int32_t, utf8proc_int32_t>>;
+using Ranges = std::vector<std::pair<char32_t, char32_t>>;
 
 const std::map<std::string, Ranges>& scripts() {
   static const std::map<std::string, Ranges> table = {
@@ -53,11 +52,6 @@ const std::map<std::string, Ranges>& scripts() {
         {0xFF21, 0xFF5A}}},
       {"thai", {{0xE00, 0xE7F}}}};
   return table;
-}
-
-bool is_letter(utf8proc_int32_t code) {
-  const utf8proc_category_t category = utf8proc_category(code);
-  return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
 }
 
 bool is_ascii_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
@@ -102,13 +96,10 @@ class Language final : public Reward {
     const Ranges& ranges = scripts().at(script_);
     std::string_view text = prose;
     double own = 0, letters = 0;
-    while (!text.empty()) {
-      utf8proc_int32_t code = 0;
-      const utf8proc_ssize_t taken =
-          utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                           static_cast<utf8proc_ssize_t>(text.size()), &code);
-      text.remove_prefix(taken > 0 ? static_cast<size_t>(taken) : 1);
-      if (taken <= 0 || !is_letter(code)) continue;
+    char32_t code = 0;
+    while (const size_t taken = read_character(text, code)) {
+      text.remove_prefix(taken);
+      if (character_class(code) != kLetter) continue;
       letters += 1;
       own += std::ranges::any_of(
           ranges, [&](const auto& range) { return code >= range.first && code <= range.second; });

@@ -4,6 +4,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "core/text/unicode.h"
 #include "rewards/verify/scan.h"
 
 namespace vernier {
@@ -12,14 +13,12 @@ namespace {
 // Calls `body` with every code point of a text.
 template <class Body>
 void for_each_code(std::string_view text, const Body& body) {
+  char32_t code = 0;
   while (!text.empty()) {
-    utf8proc_int32_t code = 0;
-    const utf8proc_ssize_t taken =
-        utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                         static_cast<utf8proc_ssize_t>(text.size()), &code);
-    if (taken <= 0) fail("a length was asked for of a text that is not UTF-8");
-    body(code);
-    text.remove_prefix(static_cast<size_t>(taken));
+    const size_t taken = read_character(text, code);
+    if (taken == 0) fail("a length was asked for of a text that is not UTF-8");
+    body(static_cast<utf8proc_int32_t>(code));
+    text.remove_prefix(taken);
   }
 }
 
