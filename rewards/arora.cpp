@@ -1,6 +1,7 @@
 // Right answers that are longer than their right siblings are worth less.
 //
-//   z_i = (L_i - mean) / (std + 1e-7)     over the right answers of the group, std over n
+//   z_i = (L_i - mean) / (std + 1e-7)     over the group's right ones that ended by themselves, std
+//                                         over n
 //   r_i = 1 - alpha sigma(z_i)            right and ended by itself
 //   r_i = 0                               wrong, or cut at the limit
 //
@@ -9,7 +10,10 @@
 // which is what the paper uses): one that divides by it blows the alpha up where all are right.
 // Dynamic sampling has to look at accuracy.
 // Source: "Training language models to reason efficiently", arXiv:2502.04463, and its code (alpha
-// 0.1 in the script; 0, .05, .1, .2, .4 in the paper).
+// 0.1 in the script; 0, .05, .1, .2, .4 in the paper). Mean and deviation are of the correct
+// responses, the others being worth 0 (the paper's page, figure 4). The code gives 0 to a response
+// without its end token, as to a wrong one, so one that was cut is none of the correct ones here.
+// Whether the code's mean leaves it out too was not read.
 #include <cmath>
 #include <memory>
 
@@ -32,12 +36,14 @@ class Arora final : public Reward {
 
   void score(const Group& group, std::span<Score> scores) const override {
     const std::vector<Judged> all = judged(group, scores);
-    const Lengths right = right_lengths_of(all);
-    for (const auto& [i, length, correct] : all) {
-      if (!correct || group.responses[i].finish_reason != FinishReason::stop) {
-        scores[i].explain = correct ? "right, but cut at the limit" : "wrong";
-        continue;
-      }
+    std::vector<Judged> paid;
+    for (const Judged& one : all) {
+      scores[one.place].explain = one.correct ? "right, but cut at the limit" : "wrong";
+      if (one.correct && group.responses[one.place].finish_reason == FinishReason::stop)
+        paid.push_back(one);
+    }
+    const Lengths right = lengths_of(paid);
+    for (const auto& [i, length, correct] : paid) {
       const double z = (length - right.mean) / (right.std() + kEps);
       scores[i].value = 1 - alpha_ / (1 + std::exp(-z));
       scores[i].explain =
