@@ -52,6 +52,22 @@ Beginning beginning_of(const Response& response, int64_t tokens) {
   return out;
 }
 
+// Of a group, that begin with the forced text.
+int64_t forced_responses(const SamplingPlan& plan, int64_t num_generations) {
+  return std::llround(static_cast<double>(num_generations) * plan.forced_share);
+}
+
+// Where a share would silently become none, or all.
+std::string forced_problem(const SamplingPlan& plan, int64_t num_generations) {
+  const int64_t forced = forced_responses(plan, num_generations);
+  const bool mixed = plan.forced_share > 0 && plan.forced_share < 1;
+  if (!mixed || (forced > 0 && forced < num_generations)) return "";
+  return cat("rollout.num_generations: ", num_generations,
+             " and the rewards' forced_share = ", plan.forced_share, " make ", forced,
+             " responses that begin with the forced text; at least one has to, and one not: take "
+             "more responses, or a share that is nearer to 0.5");
+}
+
 template <class T>
 void put_before(std::vector<T>& values, const std::vector<T>& first) {
   values.insert(values.begin(), first.begin(), first.end());
@@ -65,9 +81,7 @@ class Drawer {
     if (!problem.empty()) fail(problem);
     if (branches() == Branches::none && draw.plan.forced_share > 0) {
       forced_ids_ = draw.tokenizer.encode(draw.plan.forced_text);
-      const auto n = static_cast<double>(draw.config.num_generations);
-      num_forced_ = std::clamp<int64_t>(std::llround(n * draw.plan.forced_share), 0,
-                                        draw.config.num_generations);
+      num_forced_ = forced_responses(draw.plan, draw.config.num_generations);
     }
     if (branches() != Branches::none) exit_ids_ = draw.tokenizer.encode(draw.plan.exit_text);
   }
@@ -324,7 +338,7 @@ int64_t longest_response(const SamplingPlan& plan, const RolloutConfig& config,
 }
 
 std::string plan_problem(const SamplingPlan& plan, const RolloutConfig& config) {
-  if (plan.branches == Branches::none) return "";
+  if (plan.branches == Branches::none) return forced_problem(plan, config.num_generations);
   if (config.think_end.empty())
     return "rollout.think_end: is empty; the rewards' sampling plan cuts the thinking and has to "
            "know where it ends";

@@ -207,7 +207,13 @@ TEST_CASE("a plan that a configuration cannot follow is refused by name") {
   CHECK(plan_problem(exits_plan(), config).starts_with("rollout.num_generations: "));
   config.think_end.clear();
   CHECK(plan_problem(exits_plan(), config).starts_with("rollout.think_end: "));
+  CHECK(plan_problem(forced_plan(1), config).empty());
+  CHECK(plan_problem(forced_plan(0.5), config).starts_with("rollout.num_generations: 1 and "));
+  config.num_generations = 4;
   CHECK(plan_problem(forced_plan(0.5), config).empty());
+  for (const double share : {0.1, 0.9})  // would become none, and all
+    CHECK(plan_problem(forced_plan(share), config).find("at least one has to") !=
+          std::string::npos);
   Model model = testing::tiny_model(false);
   CHECK_THROWS_AS(draw(model, config, exits_plan(), 0, 1), UsageError);
   SamplingPlan longer = exits_plan();
