@@ -79,17 +79,19 @@ inline std::vector<pid_t> descendants(pid_t pid) {
   return out;
 }
 
-/// The processes that the spawner of this test program has started, and theirs.
-inline std::vector<pid_t> spawned() {
-  std::vector<pid_t> out;
+/// The spawner of this test program.
+inline pid_t spawner_pid() {
   std::ifstream list(cat("/proc/", ::getpid(), "/task/", ::getpid(), "/children"));
   for (pid_t child = 0; list >> child;) {
     std::string name;
     std::ifstream(cat("/proc/", child, "/comm")) >> name;
-    if (name == "vernier-spawner") out = descendants(child);
+    if (name == "vernier-spawner") return child;
   }
-  return out;
+  return -1;
 }
+
+/// The processes that it has started, and theirs.
+inline std::vector<pid_t> spawned() { return descendants(spawner_pid()); }
 
 inline bool begins(const std::string& text, const std::string& part) {
   return text.starts_with(part);

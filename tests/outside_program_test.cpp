@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <thread>
@@ -120,6 +121,21 @@ TEST_CASE("a program goes on after a failure, restarted where it has died") {
   CHECK(counters.at("late") >= 2);  // chatty's, and twice's second
 }
 
+TEST_CASE("a program that writes lines without end does not keep another copy waiting") {
+  const auto reward = program("mixed", "copies = 2\ndeadline_s = 3\ncall_s = 3", "0.3");
+  const Clock clock;
+  const std::vector<Score> scores = scores_of(*reward, outside_group({"lines", "late"}));
+  CHECK(begins(scores[0].abstain, "garbage: reply: not JSON"));
+  CHECK(scores[1].abstain == "");
+  CHECK(clock.seconds() < 2.5);
+}
+
+TEST_CASE("what a program has written is read to the answer after it has ended") {
+  const auto reward = program("parting");
+  for (int64_t step = 0; step < 2; ++step)
+    CHECK(scores_of(*reward, outside_group({"abc"}, step))[0].value == 3);
+}
+
 TEST_CASE("a question that waits too long for a copy says so; late answers are counted") {
   const auto reward = program("late", "deadline_s = 0.6\ncall_s = 5", "1");
   const auto scores = scores_of(*reward, outside_group({"a", "b", "c"}));
@@ -154,7 +170,10 @@ TEST_CASE("limits are kept") {
   CHECK(scores_of(*program("memory", "limits = { memory_gb = 2 }"), group)[0].value == -1);
   const auto spins = program("spin", "limits = { cpu_s = 1 }\ndeadline_s = 60");
   CHECK(begins(scores_of(*spins, group)[0].abstain, "died: the program ended with signal 24"));
-  // A socket that listens on loopback is reached, and without a network it is not.
+}
+
+TEST_CASE("without a network not even loopback is reached") {
+  const Group group = outside_group({"a"});
   const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address = {};
   address.sin_family = AF_INET;
@@ -168,11 +187,34 @@ TEST_CASE("limits are kept") {
   std::unique_ptr<Reward> closed;
   const std::string refused =
       usage_error([&] { closed = program("network", "limits = { network = false }", port); });
-  if (refused.empty())
+  if (refused.empty()) {
     CHECK(scores_of(*closed, group)[0].value == -1);
-  else  // a machine that does not let us
-    CHECK(refused.find("limits.network = false cannot be had") != std::string::npos);
+  } else {
+    MESSAGE("this machine has no network namespaces, so network = false is not tried: ", refused);
+    CHECK(refused.find("limits.network = false cannot be had on this machine") !=
+          std::string::npos);
+  }
   ::close(listener);
+}
+
+TEST_CASE("a limit of processor time that the machine does not let be set is refused") {
+  // Of all programs that are started from now on, and more than any of them needs.
+  const rlimit hard = {1000, 1000};
+  REQUIRE(::prlimit(testing::spawner_pid(), RLIMIT_CPU, &hard, nullptr) == 0);
+  const std::string refused = usage_error([] { program("good", "limits = { cpu_s = 1000 }"); });
+  CAPTURE(refused);
+  CHECK(refused.find("limits.cpu_s = 1000 cannot be had on this machine: a process may use 1000 s "
+                     "in all (ulimit -Ht)") != std::string::npos);
+  CHECK(scores_of(*program("good", "limits = { cpu_s = 900 }"), outside_group({"a"}))[0].value ==
+        1);
+}
+
+TEST_CASE("where a limit of processor time cannot be moved on, the program is started again") {
+  const auto reward = outside_reward(
+      "program", cat("command = [\"bash\", \"-c\", \"ulimit -t 3; exec python3 ",
+                     VERNIER_TEST_CASES, "/outside/reward.py good\"]\nlimits = { cpu_s = 5 }\n"));
+  for (int64_t step = 0; step < 2; ++step) scores_of(*reward, outside_group({"a"}, step));
+  CHECK(reward->counters()["restarts"] >= 1);
 }
 
 TEST_CASE("what a program leaves behind is ended, and nothing is left after the reward") {
@@ -261,12 +303,13 @@ TEST_CASE("other rewards of the chain are not touched by one that fails") {
 }
 
 TEST_CASE("reward functions of other toolkits run as they are") {
-  const auto adapted = [](const std::string& function, const std::string& style) {
-    return outside_reward("program",
-                          cat("command = [\"python3\", \"", VERNIER_TEST_CASES,
-                              "/../../tools/reward_adapter.py\", \"", VERNIER_TEST_CASES,
-                              "/outside/styles.py:", function, "\", \"--style\", \"", style,
-                              "\"]\nneeds_group = ", style == "verl" ? "false" : "true", "\n"));
+  const auto adapted = [](const std::string& function, const std::string& style,
+                          const std::string& file = "styles.py") {
+    return outside_reward(
+        "program", cat("command = [\"python3\", \"", VERNIER_TEST_CASES,
+                       "/../../tools/reward_adapter.py\", \"", VERNIER_TEST_CASES, "/outside/",
+                       file, ":", function, "\", \"--style\", \"", style,
+                       "\"]\nneeds_group = ", style == "verl" ? "false" : "true", "\n"));
   };
   const Group group = outside_group({"7", "none", "seven"});
   auto scores = scores_of(*adapted("trl_lengths", "trl"), group);
@@ -286,6 +329,8 @@ TEST_CASE("reward functions of other toolkits run as they are") {
   CHECK(scores[2].value == 5);
   CHECK(scores[2].components ==
         std::vector<std::pair<std::string, double>>{{"twice", 10}, {"score", 5}});
+  // The file has the name of a standard module, and imports that and its neighbour.
+  CHECK(scores_of(*adapted("trl_named", "trl", "named/json.py"), group)[2].value == 5);
   const auto none = adapted("nothing", "trl");
   CHECK(begins(scores_of(*none, group)[0].abstain, "died: "));
 }

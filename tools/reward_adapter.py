@@ -43,9 +43,10 @@ def load(place):
             sys.exit(f"reward_adapter: {path}: no such file")
         # As if the file were run: what lies beside it can be imported.
         sys.path.insert(0, str(path.resolve().parent))
-        spec = importlib.util.spec_from_file_location(path.stem, path)
+        # A name of our own: a file json.py would take the place of the standard module.
+        spec = importlib.util.spec_from_file_location(f"vernier_reward_of_{path.stem}", path)
         module = importlib.util.module_from_spec(spec)
-        sys.modules[path.stem] = module
+        sys.modules[spec.name] = module
         spec.loader.exec_module(module)
     else:
         sys.path.insert(0, os.getcwd())

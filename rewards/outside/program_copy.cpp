@@ -1,5 +1,6 @@
 #include "rewards/outside/program_copy.h"
 
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 
 #include "core/base/errors.h"
 #include "core/base/log.h"
@@ -17,6 +19,9 @@ namespace vernier {
 namespace {
 
 constexpr size_t kMaxLine = 16 << 20;
+// Of a stream at a turn, so that one who never stops does not keep the others waiting.
+constexpr int kMaxReads = 64;
+constexpr int64_t kMaxLines = 256;
 constexpr size_t kMaxLogLine = 500;
 constexpr int64_t kLogLines = 20;  // in kLogS seconds
 constexpr double kLogS = 10;
@@ -42,26 +47,38 @@ void ProgramLog::line(std::string_view text) {
 
 void ProgramCopy::start() {
   // What a copy before it left is not its own.
-  out_.clear();
-  err_.clear();
+  out_ = err_ = {};
   to_send_.clear();
   past_.clear();
-  out_ended_ = err_ended_ = killed_ = at_work_ = answers_ = unread_ = false;
+  killed_ = at_work_ = answers_ = unread_ = false;
   ready_ = !host_.greets;
   child_ = std::make_unique<Child>(host_.spec);
+  if (const std::string problem = limit_cpu(false); !problem.empty()) fail_run(problem);
 }
 
-// The limit is of the whole process, so it moves on by what has been used so far.
-void ProgramCopy::limit_cpu() const {
+// The limit is of the whole process, so it moves on by what has been used so far. Why it cannot be
+// had; "" where it can, or where the process has ended, which is told elsewhere. `set`: else it is
+// only tried, for what a program does before its first question is not limited.
+std::string ProgramCopy::limit_cpu(bool set) const {
+  const int64_t cpu_s = host_.spec.limits.cpu_s;
+  if (cpu_s == 0) return "";
+  const pid_t pid = child_->pid();
   clockid_t clock = 0;
   timespec used = {};
-  if (host_.spec.limits.cpu_s == 0 || ::clock_getcpuclockid(child_->pid(), &clock) != 0 ||
-      ::clock_gettime(clock, &used) != 0)
-    return;
   rlimit limit = {};
-  ::prlimit(child_->pid(), RLIMIT_CPU, nullptr, &limit);
-  limit.rlim_cur = static_cast<rlim_t>(used.tv_sec + 1 + host_.spec.limits.cpu_s);
-  ::prlimit(child_->pid(), RLIMIT_CPU, &limit, nullptr);
+  int error = ::clock_getcpuclockid(pid, &clock);
+  if (error == 0 && ::clock_gettime(clock, &used) != 0) error = errno;
+  if (error == 0 && ::prlimit(pid, RLIMIT_CPU, nullptr, &limit) != 0) error = errno;
+  const auto wanted = static_cast<rlim_t>(used.tv_sec + 1 + cpu_s);
+  const std::string begin = cat("limits.cpu_s = ", cpu_s, " cannot be had on this machine: ");
+  if (error == 0 && wanted > limit.rlim_max)
+    return cat(begin, "a process may use ", limit.rlim_max, " s in all (ulimit -Ht), of which ",
+               used.tv_sec, " are used");
+  if (set) limit.rlim_cur = wanted;
+  if (error == 0 && ::prlimit(pid, RLIMIT_CPU, &limit, nullptr) != 0) error = errno;
+  // Of a process that is gone each call says something else.
+  const bool gone = ::kill(pid, 0) != 0 && errno == ESRCH;
+  return error == 0 || gone ? "" : cat(begin, std::strerror(error));
 }
 
 void ProgramCopy::give(const QuestionPtr& question, double call_s) {
@@ -73,7 +90,10 @@ void ProgramCopy::give(const QuestionPtr& question, double call_s) {
   kill_at_ = std::chrono::steady_clock::now() + as_duration(call_s);
   killed_for_ = cat("no answer within call_s = ", call_s, " s; the program was killed");
   to_send_ += request_text(*asked) + "\n";
-  limit_cpu();
+  if (const std::string problem = limit_cpu(true); !problem.empty()) {
+    host_.log.line(cat(problem, "; it is started again"));
+    return kill_unread();
+  }
   write();
 }
 
@@ -88,6 +108,7 @@ void ProgramCopy::check_time(Time now) {
 
 ProgramCopy::Time ProgramCopy::next_time() const {
   if (!running()) return restart_at_;
+  if (out_.more || err_.more) return {};
   if (!question_ || killed_) return Time::max();
   return question_->answered() ? kill_at_ : std::min(kill_at_, question_->deadline());
 }
@@ -95,8 +116,8 @@ ProgramCopy::Time ProgramCopy::next_time() const {
 void ProgramCopy::add_files(std::vector<pollfd>& files) const {
   if (!running()) return;
   files.push_back({child_->status_end(), POLLIN, 0});
-  if (!out_ended_) files.push_back({child_->out(), POLLIN, 0});
-  if (!err_ended_) files.push_back({child_->err(), POLLIN, 0});
+  if (!out_.at_end) files.push_back({child_->out(), POLLIN, 0});
+  if (!err_.at_end) files.push_back({child_->err(), POLLIN, 0});
   if (!to_send_.empty() && child_->in() >= 0) files.push_back({child_->in(), POLLOUT, 0});
 }
 
@@ -105,10 +126,11 @@ void ProgramCopy::serve() {
   write();
   // Asked first: what was written before the end is read below.
   const std::string how = child_->ended();
-  read(child_->out(), out_, out_ended_, true);
-  read(child_->err(), err_, err_ended_, false);
-  if (!how.empty()) return on_end(how);
-  if (out_ended_ && !killed_) {
+  read(child_->out(), out_);
+  read(child_->err(), err_);
+  const bool awaited = question_ != nullptr || !ready_;
+  if (!how.empty() && !(awaited && out_.more)) return on_end(how);
+  if (out_.at_end && !out_.more && !killed_) {
     killed_ = true;  // it can answer no more
     child_->kill();
   }
@@ -120,29 +142,40 @@ void ProgramCopy::write() {
   if (count > 0) to_send_.erase(0, static_cast<size_t>(count));
   if (count >= 0 || errno == EAGAIN || errno == EINTR) return;
   // It has not read the question, and reads no other.
+  kill_unread();
+}
+
+void ProgramCopy::kill_unread() {
   child_->close_in();
   unread_ = killed_ = true;
   child_->kill();
 }
 
-void ProgramCopy::read(int file, std::string& buffer, bool& at_end, bool is_out) {
+void ProgramCopy::read(int file, Stream& stream) {
   std::array<char, 1 << 16> bytes;
-  // So many at a time, that one who never stops does not keep the others waiting.
-  for (int i = 0; i < 64 && !at_end; ++i) {
+  int64_t lines = kMaxLines;
+  take_lines(stream, lines);
+  for (int i = 0; i < kMaxReads && lines > 0 && !stream.at_end; ++i) {
     const ssize_t count = ::read(file, bytes.data(), bytes.size());
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return;
-    at_end = count == 0;
-    buffer.append(bytes.data(), static_cast<size_t>(count));
-    if (at_end && !buffer.empty() && !is_out) buffer += '\n';
-    take_lines(buffer, is_out);
+    stream.at_end = count == 0;
+    stream.bytes.append(bytes.data(), static_cast<size_t>(count));
+    if (stream.at_end && !stream.bytes.empty() && &stream == &err_) stream.bytes += '\n';
+    take_lines(stream, lines);
   }
 }
 
-void ProgramCopy::take_lines(std::string& buffer, bool is_out) {
-  size_t begin = 0;
-  for (size_t end; (end = buffer.find('\n', begin)) != std::string::npos; begin = end + 1) {
+// As many as `lines` says, from which they are taken off.
+void ProgramCopy::take_lines(Stream& stream, int64_t& lines) {
+  const bool is_out = &stream == &out_;
+  std::string& buffer = stream.bytes;
+  size_t begin = 0, end = 0;
+  while (!(is_out && killed_) && lines > 0 &&
+         (end = buffer.find('\n', begin)) != std::string::npos) {
     const std::string line = buffer.substr(begin, end - begin);
+    begin = end + 1;
+    --lines;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     if (is_out)
       on_line(line);
@@ -150,8 +183,10 @@ void ProgramCopy::take_lines(std::string& buffer, bool is_out) {
       host_.log.line(line);
   }
   buffer.erase(0, begin);
+  if (is_out && killed_) buffer.clear();
+  stream.more = lines == 0 && !buffer.empty();
+  if (stream.more) return;
   if (!is_out && buffer.size() > kMaxLogLine * 8) buffer.resize(kMaxLogLine * 8);
-  if (killed_) return buffer.clear();
   if (!is_out || buffer.size() <= kMaxLine) return;
   if (question_)
     question_->fail("garbage", cat("a line of more than ", kMaxLine, " bytes: ", excerpt(buffer)));

@@ -71,21 +71,29 @@ class ProgramCopy {
   void close_in();
 
  private:
-  void read(int file, std::string& buffer, bool& at_end, bool is_out);
-  void take_lines(std::string& buffer, bool is_out);
+  // What a child writes.
+  struct Stream {
+    std::string bytes;  // that are no whole line yet, or whose turn has not come
+    bool at_end = false;
+    bool more = false;  // there may be whole lines left
+  };
+
+  void read(int file, Stream& stream);
+  void take_lines(Stream& stream, int64_t& lines);
   void on_line(const std::string& line);
   void on_greeting(const std::string& line);
   void write();
-  void limit_cpu() const;
+  std::string limit_cpu(bool set) const;
+  void kill_unread();
   void on_end(const std::string& how);
 
   Host host_;
   std::unique_ptr<Child> child_;
   bool ready_ = false, answers_ = false;  // it has answered since its start
-  bool out_ended_ = false, err_ended_ = false, killed_ = false, unread_ = false;
+  bool killed_ = false, unread_ = false;
   bool at_work_ =
       false;  // when it was killed: it had a question that it took too long or too much for
-  std::string out_, err_;  // what is not a whole line yet
+  Stream out_, err_;
   std::string to_send_;
   QuestionPtr question_;
   std::string id_;                // of the question

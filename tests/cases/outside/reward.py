@@ -62,6 +62,13 @@ for number, line in enumerate(sys.stdin):
     elif kind == "flood":
         while True:
             sys.stdout.write("x" * (1 << 16))
+    elif kind == "lines":
+        while True:
+            sys.stdout.write("x\n" * (1 << 15))
+    elif kind == "parting":  # ends behind its answer, which comes late in what it writes
+        sys.stdout.write("\n" * 5000)
+        write(reply)
+        sys.exit(0)
     elif kind == "loud":
         for i in range(1000):
             print("line", i, file=sys.stderr)
