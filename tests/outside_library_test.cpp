@@ -80,6 +80,28 @@ TEST_CASE("a library in our process that does not come back ends the run, by nam
   CHECK(begins(said, "reward.r: timeout: no answer within 0.3 s; it runs in this process"));
 }
 
+TEST_CASE("a library in our process may be slow: waiting for one's turn is no call") {
+  const auto reward = library("slow", "hosted = false\ndeadline_s = 0.5");
+  const std::vector<Score> scores =
+      scores_of(*reward, outside_group(std::vector<std::string>(10, "a")));
+  CHECK(scores[0].value == 1);
+  CHECK(begins(scores[9].abstain, "timeout: waited 0.5 s for its turn"));
+  CHECK(reward->counters()["failed/timeout"] < 10);
+}
+
+TEST_CASE("a large step is asked about once") {
+  const auto reward = library("", "hosted = false");
+  constexpr int64_t kGroups = 3;
+  std::vector<Group> groups;
+  for (int64_t id = 0; id < kGroups; ++id)
+    groups.push_back(outside_group(std::vector<std::string>(22'000, "a"), id));
+  for (const Group& group : groups)
+    for (size_t i = 0; i < group.responses.size(); ++i) reward->expect(group, i);
+  for (const Group& group : groups)
+    for (const Score& score : scores_of(*reward, group)) REQUIRE(score.value == 1);
+  CHECK(reward->counters()["asked"] == kGroups * 22'000);
+}
+
 TEST_CASE("a library that does not fit is refused by its name") {
   for (const char* hosted : {"true", "false"}) {
     CAPTURE(hosted);

@@ -3,8 +3,11 @@
 // By default it is hosted: it runs in a process of its own, which is killed where it hangs and
 // started again where it crashes. With hosted = false it runs in this process: a call costs less, a
 // crash is ours, and a call that does not come back in time ends the run.
+#include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -51,6 +54,13 @@ class LibraryThread final : public Answerer {
     shared_->changed.notify_all();
   }
 
+  bool is_stuck() const override {
+    const std::lock_guard hold(shared_->lock);
+    return shared_->busy && std::chrono::steady_clock::now() >= shared_->call_ends;
+  }
+
+  std::map<std::string, int64_t> counters() const override { return {{"late", shared_->late}}; }
+
  private:
   // Of the thread too, which may outlive the rest.
   struct Shared {
@@ -58,6 +68,8 @@ class LibraryThread final : public Answerer {
     std::condition_variable changed;
     std::deque<QuestionPtr> waiting;
     bool stopping = false, busy = false;
+    Question::Time call_ends = {};  // deadline_s after the call began, not after the question
+    std::atomic<int64_t> late = 0;
     std::unique_ptr<PluginLibrary> library;
 
     void run() {
@@ -67,6 +79,7 @@ class LibraryThread final : public Answerer {
         if (stopping) return;
         const QuestionPtr question = waiting.front();
         waiting.pop_front();
+        call_ends = std::chrono::steady_clock::now() + as_duration(question->deadline_s());
         busy = true;
         hold.unlock();
         answer(*question);
@@ -78,8 +91,13 @@ class LibraryThread final : public Answerer {
     void answer(Question& question) {
       const auto asked = question.asked();
       if (!asked) return;
+      if (std::chrono::steady_clock::now() >= question.deadline()) {
+        question.fail("timeout", cat("waited ", question.deadline_s(),
+                                     " s for its turn; the library is at one call at a time"));
+        return;
+      }
       try {
-        question.answer(library->score(*asked));
+        if (!question.answer(library->score(*asked))) ++late;
       } catch (const BadReply& problem) {
         question.fail(problem.cause(), problem.what());
       }
@@ -104,7 +122,6 @@ std::unique_ptr<Reward> make_library(Binder& config, const ScoringContext&) {
   outside.bind(config);
   pool.bind(config, outside.deadline_s);
   for (const char* key : {"copies", "call_s"}) config.only_if(key, hosted, "hosted = false");
-  outside.late_is_fatal = !hosted;
   if (path.empty()) {
     config.error(config.has("path") ? "path" : "",
                  "needs path, a library made with rewards/plugin.h");

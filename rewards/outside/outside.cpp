@@ -1,5 +1,8 @@
 #include "rewards/outside/outside.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "core/base/errors.h"
 #include "core/base/files.h"
 #include "core/base/json.h"
@@ -9,8 +12,8 @@ namespace vernier {
 namespace {
 
 constexpr double kGraceS = 1;  // that who answers may take to say that the deadline has passed
-// Answers are kept for who asks again about the same content: a transform that cuts one response
-// has the others of its group scored again. They are small.
+// Answers that were taken are kept for who asks again about the same content: a transform that cuts
+// one response has the others of its group scored again. They are small.
 constexpr size_t kMaxKept = 1 << 16;
 constexpr double kKeptS = 3600;
 
@@ -81,13 +84,15 @@ OutsideReward::OutsideReward(OutsideConfig config, std::unique_ptr<Answerer> ser
 
 void OutsideReward::expect(const Group& group, size_t response) const {
   if (config_.needs_group)
-    question_of(group, 0, group.responses.size());
+    question_of(group, 0, group.responses.size(), false);
   else if (policy_ended(group.responses.at(response)))
-    question_of(group, response, 1);
+    question_of(group, response, 1, false);
 }
 
-// The question about `count` responses from `first` on; asks it where nobody has.
-QuestionPtr OutsideReward::question_of(const Group& group, size_t first, size_t count) const {
+// The question about `count` responses from `first` on; asks it where nobody has. `take`: for its
+// answer.
+QuestionPtr OutsideReward::question_of(const Group& group, size_t first, size_t count,
+                                       bool take) const {
   Asked asked{.id = "",
               .prompt = group.prompt.text,
               .answer = group.prompt.answer,
@@ -101,26 +106,39 @@ QuestionPtr OutsideReward::question_of(const Group& group, size_t first, size_t 
   QuestionPtr question;
   {
     const std::lock_guard hold(lock_);
-    forget();
-    QuestionPtr& kept = questions_[key];
-    if (kept) return kept;
-    asked.id = cat(group.step, "/", group.id, place < 0 ? "" : cat("/", place), "#", ++asked_);
-    kept = question = std::make_shared<Question>(
-        std::move(asked), config_.deadline_s,
-        [ledger = ledger_](const std::vector<Outcome>& outcomes) { ledger->add(outcomes); });
-    order_.emplace_back(std::chrono::steady_clock::now(), std::move(key));
+    forget(group.step);
+    Kept& kept = questions_[key];
+    const bool is_new = !kept.question;
+    if (is_new) {
+      asked.id = cat(group.step, "/", group.id, place < 0 ? "" : cat("/", place), "#", ++asked_);
+      kept.question = std::make_shared<Question>(
+          std::move(asked), config_.deadline_s,
+          [ledger = ledger_](const std::vector<Outcome>& outcomes) { ledger->add(outcomes); });
+    }
+    question = kept.question;
+    if (take && !std::exchange(kept.taken, true))
+      taken_.emplace_back(std::chrono::steady_clock::now(), std::move(key));
+    if (!is_new) return question;
   }
   service_->ask(question);
   return question;
 }
 
-void OutsideReward::forget() const {
+// Of answers that were taken those are forgotten that are too many or old. Whoever has not come for
+// one may still do so, however large the step: what a step has left that was broken off is looked
+// for in a later one.
+void OutsideReward::forget(int64_t step) const {
   const auto oldest =
       std::chrono::steady_clock::now() - as_duration(std::max(kKeptS, 2 * config_.deadline_s));
-  while (!order_.empty() && (order_.size() > kMaxKept || order_.front().first < oldest)) {
-    questions_.erase(order_.front().second);
-    order_.pop_front();
-  }
+  for (; !taken_.empty() && (taken_.size() > kMaxKept || taken_.front().first < oldest);
+       taken_.pop_front())
+    questions_.erase(taken_.front().second);
+  if (step <= last_step_) return;
+  last_step_ = step;
+  std::erase_if(questions_, [&](const auto& entry) {
+    const Kept& kept = entry.second;
+    return !kept.taken && kept.question->deadline() < oldest;
+  });
 }
 
 void OutsideReward::collect(const QuestionPtr& question, std::span<Score> scores) const {
@@ -130,7 +148,7 @@ void OutsideReward::collect(const QuestionPtr& question, std::span<Score> scores
   question->wait_until(Question::Time::max());
   for (size_t i = 0; i < scores.size(); ++i) {
     const Outcome& outcome = question->outcomes()[i];
-    if (config_.late_is_fatal && outcome.cause == "timeout")
+    if (outcome.cause == "timeout" && service_->is_stuck())
       fail_run(config_.name, ": ", outcome.score.abstain,
                "; it runs in this process, where it cannot be ended: leave out hosted = false");
     scores[i] = outcome.score;
@@ -141,11 +159,11 @@ void OutsideReward::collect(const QuestionPtr& question, std::span<Score> scores
 void OutsideReward::score(const Group& group, std::span<Score> scores) const {
   if (scores.empty()) return;
   if (config_.needs_group) {
-    collect(question_of(group, 0, scores.size()), scores);
+    collect(question_of(group, 0, scores.size(), true), scores);
   } else {
     std::vector<QuestionPtr> questions(scores.size());  // all are asked before one is waited for
     for (size_t i = 0; i < scores.size(); ++i)
-      if (policy_ended(group.responses[i])) questions[i] = question_of(group, i, 1);
+      if (policy_ended(group.responses[i])) questions[i] = question_of(group, i, 1, true);
     for (size_t i = 0; i < scores.size(); ++i)
       if (questions[i])
         collect(questions[i], scores.subspan(i, 1));

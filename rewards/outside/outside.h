@@ -22,8 +22,6 @@ struct OutsideConfig {
   bool depends_on_length = false;
   double max_failed_share = 0.2;
   int64_t failure_window = 256;
-  // A question that is not answered in time ends the run: for those who cannot be killed.
-  bool late_is_fatal = false;
 
   void bind(Binder& config);
 };
@@ -45,16 +43,21 @@ class OutsideReward final : public Reward {
   // Step, group, sample (-1: the whole group), hash of what is asked.
   using Key = std::tuple<int64_t, int64_t, int64_t, std::string>;
 
-  QuestionPtr question_of(const Group& group, size_t first, size_t count) const;
-  void forget() const;
+  struct Kept {
+    QuestionPtr question;
+    bool taken = false;  // its answer was asked for
+  };
+
+  QuestionPtr question_of(const Group& group, size_t first, size_t count, bool take) const;
+  void forget(int64_t step) const;
   void collect(const QuestionPtr& question, std::span<Score> scores) const;
 
   OutsideConfig config_;
   std::shared_ptr<Ledger> ledger_;  // outlived by questions that nobody collected
   mutable std::mutex lock_;
-  mutable std::map<Key, QuestionPtr> questions_;
-  mutable std::deque<std::pair<Question::Time, Key>> order_;  // in which they were asked
-  mutable int64_t asked_ = 0;
+  mutable std::map<Key, Kept> questions_;
+  mutable std::deque<std::pair<Question::Time, Key>> taken_;  // in the order in which they were
+  mutable int64_t asked_ = 0, last_step_ = 0;
   std::unique_ptr<Answerer> service_;  // goes first: it answers what is open
 };
 

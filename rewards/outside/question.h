@@ -99,6 +99,9 @@ class Answerer {
   virtual ~Answerer() = default;
   /// From any thread; does not wait.
   virtual void ask(const QuestionPtr& question) = 0;
+  /// Whether it is at one question for longer than that one's deadline_s and cannot be ended, so
+  /// that nobody is answered any more. From any thread.
+  virtual bool is_stuck() const { return false; }
   /// What it counts beside failures ("restarts"), since the start. From any thread.
   virtual std::map<std::string, int64_t> counters() const { return {}; }
 };

@@ -32,6 +32,7 @@ int64_t misbehave(const std::string& mode, int64_t count, VernierScore* scores) 
   if (mode == "abort") std::raise(SIGABRT);
   if (mode == "loop")
     while (true) usleep(1000);
+  if (mode == "slow") usleep(200'000);
   if (mode == "throw") throw std::runtime_error("out of ideas");
   if (mode == "nan") scores[0].value = std::nan("");
   if (mode == "few") return count - 1;
