@@ -1,13 +1,31 @@
 // Rewards behind a URL, against servers that are slow, down, and wrong.
+#include <dlfcn.h>
 #include <doctest/doctest.h>
+#include <netdb.h>
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <cstring>
+#include <future>
+
+#include "core/base/log.h"
 #include "rewards/outside/http_client.h"
+#include "rewards/outside/question.h"
 #include "rewards/outside/spawner.h"
 #include "tests/outside_cases.h"
 #include "tests/reward_server.h"
 #include "tests/socket_client.h"
+
+// In place of the system's, for this program: looks one host up as slowly as a resolver whose
+// servers do not answer.
+extern "C" int getaddrinfo(const char* host, const char* service, const addrinfo* hints,
+                           addrinfo** found) {
+  static const auto system =
+      reinterpret_cast<decltype(&::getaddrinfo)>(::dlsym(RTLD_NEXT, "getaddrinfo"));
+  if (host != nullptr && std::strcmp(host, "slow.invalid") == 0)
+    std::this_thread::sleep_for(std::chrono::seconds(3));
+  return system(host, service, hints, found);
+}
 
 namespace vernier {
 namespace {
@@ -159,6 +177,40 @@ TEST_CASE("what may pass is tried again, and nothing else is") {
   CHECK(clock.seconds() < 1.5);
 }
 
+TEST_CASE("Retry-After holds a server back, and not another one") {
+  std::mutex lock;
+  std::vector<double> at;
+  const Clock clock;
+  const auto busy = [](const char* seconds) {
+    return TimedReply{{.status = 429, .body = "busy", .headers = {{"Retry-After", seconds}}}, 0};
+  };
+  RewardServer server([&](const HttpRequest& request) {
+    const std::lock_guard hold(lock);
+    at.push_back(clock.seconds());
+    return at.size() == 1 ? busy("1") : lengths(request);
+  });
+  const std::vector<std::string> texts(4, "ab");
+  const auto reward = asking(server.url(), "in_flight = 1");
+  for (const Score& score : scores_of(*reward, outside_group(texts))) CHECK(score.value == 2);
+  {
+    const std::lock_guard hold(lock);
+    REQUIRE(at.size() == 5);
+    CHECK(at[1] - at[0] > 0.95);
+  }
+  CHECK(reward->counters()["retries"] == 1);
+
+  RewardServer full([&](const HttpRequest&) { return busy("60"); });
+  const auto either = outside_reward(
+      "url", cat("urls = [\"", full.url(), "\", \"", server.url(), "\"]\nin_flight = 1\n"));
+  for (const Score& score : scores_of(*either, outside_group(texts))) CHECK(score.value == 2);
+  CHECK(full.requests == 1);
+  const auto waits = asking(full.url(), "in_flight = 1\ndeadline_s = 0.5");
+  const auto scores = scores_of(*waits, outside_group(texts));
+  CHECK(scores[0].abstain == "http 429: busy (1 try)");
+  CHECK(scores[1].abstain == "timeout: waited 0.5 s for its turn; the server said Retry-After");
+  CHECK(full.requests == 2);
+}
+
 TEST_CASE("replies that cannot be used abstain with their cause") {
   std::string body;
   double after_s = 0;
@@ -221,6 +273,7 @@ class RawServer {
     ::close(listener_);
   }
   int port = 0;
+  std::atomic<int> left = 0;  // connections that the other side closed while this one waited
 
  private:
   void run() {
@@ -229,7 +282,7 @@ class RawServer {
       ::recv(one, ignored.data(), ignored.size(), 0);
       ::send(one, bytes_.data(), bytes_.size(), MSG_NOSIGNAL);
       pollfd wait = {.fd = one, .events = POLLRDHUP, .revents = 0};
-      if (waits_) ::poll(&wait, 1, 3000);
+      if (waits_ && ::poll(&wait, 1, 3000) > 0) ++left;
       ::close(one);
     }
   }
@@ -290,6 +343,52 @@ TEST_CASE("a server that closes kept connections, or starts again, costs nothing
   CHECK(reward->counters()["retries"] == 0);  // the old connection was not even a try
 }
 
+// Posts to a client's URLs, one after the other; what came of each.
+std::vector<HttpResult> post_all(HttpClient& client,
+                                 const std::vector<std::pair<size_t, double>>& posts) {
+  std::vector<std::future<HttpResult>> results;
+  for (const auto& [url, deadline_s] : posts) {
+    const auto result = std::make_shared<std::promise<HttpResult>>();  // of the client's thread too
+    results.push_back(result->get_future());
+    const auto deadline = std::chrono::steady_clock::now() + as_duration(deadline_s);
+    client.call([&client, url, deadline, result] {
+      client.post(url, "{}", deadline,
+                  [result](HttpResult one) { result->set_value(std::move(one)); });
+    });
+  }
+  std::vector<HttpResult> out;
+  for (auto& result : results) out.push_back(result.get());
+  return out;
+}
+
+TEST_CASE("a host that takes long to be looked up holds up nobody") {
+  RewardServer server([](const HttpRequest&) { return says(200, "{}"); });
+  HttpClientConfig config;
+  config.urls = {parse_url("http://slow.invalid"),
+                 parse_url(cat("http://localhost:", server.port))};
+  config.connect_s = 0.4;
+  const Clock clock;
+  {
+    HttpClient client(config);
+    const auto results = post_all(client, {{0, 0.2}, {0, 60}, {1, 60}});
+    CHECK(results[0].problem == "timeout");
+    CHECK(begins(results[1].problem, "the host is not found: "));
+    CHECK(results[2].status == 200);
+  }
+  CHECK(clock.seconds() < 2);
+}
+
+TEST_CASE("a connection that nobody uses is closed after a while") {
+  const RawServer server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", true);
+  HttpClientConfig config;
+  config.urls = {parse_url(cat("http://127.0.0.1:", server.port))};
+  config.idle_s = 0.3;
+  HttpClient client(config);
+  CHECK(post_all(client, {{0, 10}})[0].status == 200);
+  CHECK(server.left == 0);
+  CHECK(comes_true([&] { return server.left == 1; }));
+}
+
 TEST_CASE("several URLs share the work, and do without one that is down") {
   const auto answer = [](const HttpRequest& request) { return lengths(request, 0.05); };
   RewardServer first(answer);
@@ -337,6 +436,35 @@ TEST_CASE("TLS: who the server is has to be proved, unless it need not") {
       scores_of(*asking(cat("http://localhost:", port), "retries = 0"), outside_group({"a"}))[0]
           .abstain,
       "connection: no reply"));
+}
+
+TEST_CASE("a token that others may read is warned of") {
+  testing::TemporaryFolder folder;
+  const std::string path = (folder.path() / "log").string();
+  log::open_file(path);
+  ::setenv("VERNIER_TEST_TOKEN", "abc", 1);
+  const auto warnings = [&](const std::string& url, const std::string& keys) {
+    const size_t before = read_file(path).size();
+    asking(url, keys);
+    return read_file(path).substr(before);
+  };
+  const std::string token = "token_env = \"VERNIER_TEST_TOKEN\"\n";
+  const auto has = [](const std::string& text, const std::string& part) {
+    CAPTURE(text);
+    CHECK(text.find(part) != std::string::npos);
+    CHECK(std::count(text.begin(), text.end(), '\n') == 1);
+  };
+  has(warnings("http://judge.example/x", token),
+      "reward.r: the token goes to http://judge.example/x unencrypted");
+  has(warnings("http://127.0.0.1.example", token), "unencrypted");
+  has(warnings("https://judge.example", token + "verify_tls = false"),
+      "reward.r: verify_tls = false: the token goes to whoever answers in place of "
+      "https://judge.example");
+  CHECK(warnings("https://judge.example", token) == "");
+  CHECK(warnings("http://127.0.0.1:5000", token + "verify_tls = false") == "");
+  CHECK(warnings("http://localhost:5000", token) == "");
+  CHECK(warnings("http://judge.example", "") == "");
+  CHECK(warnings("https://judge.example", "verify_tls = false") == "");
 }
 
 TEST_CASE("URLs are read, and mistakes in them found") {

@@ -7,10 +7,13 @@
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <charconv>
+#include <deque>
 #include <thread>
 
 #include "core/base/errors.h"
 #include "rewards/outside/http_connection.h"
+#include "rewards/outside/http_lookup.h"
+#include "rewards/outside/question.h"
 
 namespace vernier {
 
@@ -61,14 +64,24 @@ HttpUrl parse_url(const std::string& text) {
 struct HttpClient::State {
   explicit State(HttpClientConfig with) : config(std::move(with)), idle(config.urls.size()) {}
 
+  struct Idle {
+    std::shared_ptr<HttpConnection> connection;  // of what is under way on it, when it is used
+    Time since;
+  };
+
   void post(size_t url, const std::shared_ptr<const std::string>& body, Time deadline,
             std::function<void(HttpResult)> done, bool fresh);
+  void keep(size_t url, std::shared_ptr<HttpConnection> connection);
+  void drop_idle();
 
   const HttpClientConfig config;
   asio::io_context io{1};
   asio::executor_work_guard<asio::io_context::executor_type> work{io.get_executor()};
   asio::ssl::context tls{asio::ssl::context::tls_client};
-  std::vector<std::vector<std::shared_ptr<HttpConnection>>> idle;  // by url, the last used last
+  HttpLookup lookup{io};
+  std::vector<std::deque<Idle>> idle;  // by url, the last used last
+  asio::steady_timer next_drop{io};
+  bool drops = false;  // the timer runs
   std::thread thread;
 };
 
@@ -111,19 +124,39 @@ void HttpClient::State::post(size_t url, const std::shared_ptr<const std::string
   auto& kept = idle.at(url);
   std::shared_ptr<HttpConnection> connection;
   if (!fresh && !kept.empty()) {
-    connection = std::move(kept.back());
+    connection = std::move(kept.back().connection);
     kept.pop_back();
   } else {
-    connection = std::make_shared<HttpConnection>(io, tls, config.urls[url], config);
+    connection = std::make_shared<HttpConnection>(io, tls, lookup, config.urls[url], config);
   }
   connection->post(*body, deadline,
                    [this, url, body, deadline, connection = std::weak_ptr(connection),
                     done = std::move(done)](HttpResult result, bool stale) {
                      if (stale) return post(url, body, deadline, done, true);
                      if (const auto open = connection.lock(); open && open->stays_open())
-                       idle[url].push_back(open);
+                       keep(url, open);
                      done(std::move(result));
                    });
+}
+
+void HttpClient::State::keep(size_t url, std::shared_ptr<HttpConnection> connection) {
+  idle[url].push_back({std::move(connection), std::chrono::steady_clock::now()});
+  if (!drops) drop_idle();
+}
+
+void HttpClient::State::drop_idle() {
+  const Time oldest = std::chrono::steady_clock::now() - as_duration(config.idle_s);
+  Time next = Time::max();
+  for (auto& kept : idle) {
+    while (!kept.empty() && kept.front().since <= oldest) kept.pop_front();
+    if (!kept.empty()) next = std::min(next, kept.front().since + as_duration(config.idle_s));
+  }
+  drops = next != Time::max();
+  if (!drops) return;
+  next_drop.expires_at(next);
+  next_drop.async_wait([this](boost::system::error_code error) {
+    if (!error) drop_idle();
+  });
 }
 
 }  // namespace vernier

@@ -25,7 +25,8 @@ struct HttpClientConfig {
   std::string token;    // sent as a bearer token; "" for none
   std::string ca_file;  // that signed the server's certificate; "": those of the system
   bool verify_tls = true;
-  double connect_s = 10;
+  double connect_s = 10;  // that the lookup of the host may take, and then the connection
+  double idle_s = 60;     // after which a connection that nobody uses is closed
   size_t header_bytes = 64 << 10, body_bytes = 64 << 20;  // of a reply
 };
 

@@ -39,9 +39,9 @@ double retry_after(std::string_view text) {
 
 }  // namespace
 
-HttpConnection::HttpConnection(asio::io_context& io, asio::ssl::context& tls, const HttpUrl& url,
-                               const HttpClientConfig& config)
-    : url_(url), config_(config), resolver_(io) {
+HttpConnection::HttpConnection(asio::io_context& io, asio::ssl::context& tls, HttpLookup& lookup,
+                               const HttpUrl& url, const HttpClientConfig& config)
+    : url_(url), config_(config), lookup_(lookup), lookup_ends_(io) {
   if (!url.tls) {
     plain_.emplace(io);
   } else {
@@ -94,16 +94,34 @@ void HttpConnection::resolve() {
     const tcp::endpoint place(address, static_cast<uint16_t>(std::stoi(url_.port)));
     return connect(Results::create(place, url_.host, url_.port));
   }
-  resolver_.async_resolve(url_.host, url_.port,
-                          [self = shared_from_this()](ErrorCode problem, const Results& places) {
-                            if (problem) return self->give_up("the host is not found", problem);
-                            self->connect(places);
-                          });
+  look_up();
+}
+
+void HttpConnection::look_up() {
+  looking_up_ = true;
+  lookup_ends_.expires_at(latest_connect());
+  lookup_ends_.async_wait([self = shared_from_this()](ErrorCode) {
+    if (!std::exchange(self->looking_up_, false)) return;
+    self->give_up("the host is not found", beast::error::timeout);
+  });
+  // Kept alive by the timer alone: a lookup may never end.
+  lookup_.ask(url_.host, url_.port,
+              [weak = weak_from_this()](ErrorCode error, const Results& places) {
+                const auto self = weak.lock();
+                if (!self || !std::exchange(self->looking_up_, false)) return;
+                self->lookup_ends_.cancel();
+                if (error) return self->give_up("the host is not found", error);
+                self->connect(places);
+              });
+}
+
+// Of the lookup and of the connection by itself.
+HttpClient::Time HttpConnection::latest_connect() const {
+  return std::min(std::chrono::steady_clock::now() + as_duration(config_.connect_s), deadline_);
 }
 
 void HttpConnection::connect(const Results& places) {
-  const auto latest = std::chrono::steady_clock::now() + as_duration(config_.connect_s);
-  socket().expires_at(std::min(latest, deadline_));
+  socket().expires_at(latest_connect());
   socket().async_connect(places,
                          [self = shared_from_this()](ErrorCode error, const tcp::endpoint&) {
                            if (error) return self->give_up("no connection", error);
@@ -158,8 +176,15 @@ void HttpConnection::finish() {
     // Nobody asked for it, and what it unpacks to could be of any size.
     result.body = cat("the reply is encoded as ", std::string_view(encoding));
   }
-  request_.body().clear();
+  release();
   std::exchange(done_, nullptr)(std::move(result), false);
+}
+
+// A connection that waits for its next request holds nothing of the last one.
+void HttpConnection::release() {
+  std::string().swap(request_.body());  // clear() and an assignment keep the memory
+  parser_.reset();
+  buffer_.shrink_to_fit();
 }
 
 void HttpConnection::give_up(const char* what, ErrorCode error) {

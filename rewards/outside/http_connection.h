@@ -3,6 +3,7 @@
 
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/parser.hpp>
@@ -14,6 +15,7 @@
 #include <optional>
 
 #include "rewards/outside/http_client.h"
+#include "rewards/outside/http_lookup.h"
 
 namespace vernier {
 
@@ -23,8 +25,8 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   /// `stale`: a kept connection that the other side had closed before it saw the request.
   using Done = std::function<void(HttpResult, bool stale)>;
 
-  HttpConnection(boost::asio::io_context& io, boost::asio::ssl::context& tls, const HttpUrl& url,
-                 const HttpClientConfig& config);
+  HttpConnection(boost::asio::io_context& io, boost::asio::ssl::context& tls, HttpLookup& lookup,
+                 const HttpUrl& url, const HttpClientConfig& config);
 
   void post(const std::string& body, HttpClient::Time deadline, Done done);
   /// Whether it may be used again.
@@ -32,22 +34,26 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
 
  private:
   using ErrorCode = boost::system::error_code;
-  using Results = boost::asio::ip::tcp::resolver::results_type;
+  using Results = HttpLookup::Results;
 
   template <class Call>
   void on_stream(const Call& call);
   boost::beast::tcp_stream& socket();
+  HttpClient::Time latest_connect() const;
   void resolve();
+  void look_up();
   void connect(const Results& places);
   void shake_hands();
   void write();
   void read();
   void finish();
+  void release();
   void give_up(const char* what, ErrorCode error);
 
   const HttpUrl& url_;
   const HttpClientConfig& config_;
-  boost::asio::ip::tcp::resolver resolver_;
+  HttpLookup& lookup_;
+  boost::asio::steady_timer lookup_ends_;
   std::optional<boost::beast::tcp_stream> plain_;
   std::optional<boost::beast::ssl_stream<boost::beast::tcp_stream>> tls_;
   boost::beast::http::request<boost::beast::http::string_body> request_;
@@ -55,7 +61,8 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   std::optional<boost::beast::http::response_parser<boost::beast::http::string_body>> parser_;
   HttpClient::Time deadline_;
   Done done_;
-  bool connected_ = false, kept_ = false;  // before this request
+  bool connected_ = false, looking_up_ = false;
+  bool kept_ = false;  // connected before this request
 };
 
 }  // namespace vernier

@@ -3,8 +3,10 @@
 // Questions go out as responses end, up to `in_flight` at a time, over connections that are kept.
 // What may pass is tried again after a while: no connection, 429 and 5xx. Anything else is final. A
 // URL is not asked before the first question: the service may start later than the run.
+#include <arpa/inet.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 
@@ -19,7 +21,21 @@ namespace {
 constexpr rlim_t kOtherFiles = 512;
 
 bool is_loopback(const std::string& host) {
-  return host == "localhost" || host == "::1" || host.starts_with("127.");
+  in_addr address = {};  // 127.0.0.1.example.com is a name, and anybody's
+  return host == "localhost" || host == "::1" ||
+         (host.starts_with("127.") && ::inet_pton(AF_INET, host.c_str(), &address) == 1);
+}
+
+// Says where a token may be read by others than whom it is for.
+void warn_of_token(const std::string& name, const HttpClientConfig& client) {
+  if (client.token.empty()) return;
+  for (const HttpUrl& url : client.urls)
+    if (!url.tls && !is_loopback(url.host))
+      log::warn(cat(name, ": the token goes to ", url.text, " unencrypted"));
+  const auto tls = std::ranges::find_if(client.urls, [](const HttpUrl& url) { return url.tls; });
+  if (tls != client.urls.end() && !client.verify_tls)
+    log::warn(cat(name, ": verify_tls = false: the token goes to whoever answers in place of ",
+                  tls->text));
 }
 
 void bind_urls(Binder& config, std::vector<HttpUrl>& urls) {
@@ -123,9 +139,7 @@ std::unique_ptr<Reward> make_url(Binder& config, const ScoringContext&) {
   config.flag("verify_tls", url.client.verify_tls, "whether the server has to prove who it is");
   allow_connections(config, url.in_flight);
   if (url.client.urls.empty()) return nullptr;
-  for (const HttpUrl& one : url.client.urls)
-    if (!url.client.token.empty() && !one.tls && !is_loopback(one.host))
-      log::warn(cat(outside.name, ": the token goes to ", one.text, " unencrypted"));
+  warn_of_token(outside.name, url.client);
   try {
     return std::make_unique<OutsideReward>(outside, std::make_unique<UrlService>(url));
   } catch (const UsageError& problem) {

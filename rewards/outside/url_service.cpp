@@ -22,7 +22,7 @@ constexpr double kFirstRestS = 0.5, kMaxRestS = 30;  // of a URL that takes no c
 struct Open {
   QuestionPtr question;
   Time asked_at;
-  std::string cause, detail;
+  std::string cause, detail;  // detail is empty until it is sent
 };
 using OpenPtr = std::shared_ptr<Open>;  // of the queue or a batch, and of the list of deadlines
 
@@ -38,7 +38,10 @@ using BatchPtr = std::shared_ptr<Batch>;  // of the request, then of the delay b
 struct Place {
   int64_t active = 0;  // requests
   int64_t refusals = 0;
-  Time up_at = {};
+  Time up_at = {};       // after it took no connection; asked before where no other is better
+  Time held_until = {};  // it has said Retry-After: not asked before
+
+  Time next() const { return std::max(up_at, held_until); }
 };
 
 // Whether another try may go better.
@@ -58,7 +61,9 @@ struct UrlService::State {
   void pump();
   BatchPtr next_batch();
   size_t choose() const;
-  void send(const BatchPtr& batch);
+  void hold_until(Time when);
+  std::string why_waiting(const Question& question) const;
+  void send(const BatchPtr& batch, size_t place);
   void on_result(const BatchPtr& batch, size_t place, const HttpResult& result);
   void deliver(const Batch& batch, const std::string& body);
   void try_again(const BatchPtr& batch, const HttpResult& result);
@@ -69,7 +74,8 @@ struct UrlService::State {
   std::deque<OpenPtr> waiting;
   std::deque<BatchPtr> again;  // whose delay is over
   std::multimap<Time, OpenPtr> deadlines;
-  Time watching = Time::max();  // the earliest deadline that a timer waits for
+  Time watching = Time::max();    // the earliest deadline that a timer waits for
+  Time held_until = Time::max();  // that a timer waits for, as no server may be asked before
   bool lingering = false;
   int64_t active = 0;
   std::minstd_rand jitter{std::random_device{}()};
@@ -93,8 +99,6 @@ void UrlService::State::take(const QuestionPtr& question) {
   open->question = question;
   open->asked_at = std::chrono::steady_clock::now();
   open->cause = "timeout";
-  open->detail = cat("waited ", question->deadline_s(),
-                     " s for its turn; in_flight = ", config.in_flight, " requests are under way");
   waiting.push_back(open);
   deadlines.emplace(question->deadline(), open);
   watch_deadlines();
@@ -107,7 +111,8 @@ void UrlService::State::watch_deadlines() {
     const Open& open = *first->second;
     if (open.question->answered()) continue;
     if (first->first > now) break;
-    open.question->fail(open.cause, open.detail);
+    open.question->fail(open.cause,
+                        open.detail.empty() ? why_waiting(*open.question) : open.detail);
   }
   if (deadlines.empty() || watching <= deadlines.begin()->first) return;
   watching = deadlines.begin()->first;
@@ -118,20 +123,40 @@ void UrlService::State::watch_deadlines() {
   });
 }
 
+std::string UrlService::State::why_waiting(const Question& question) const {
+  const bool held = places[choose()].held_until > std::chrono::steady_clock::now();
+  return cat("waited ", question.deadline_s(), " s for its turn; ",
+             held ? "the server said Retry-After"
+                  : cat("in_flight = ", config.in_flight, " requests are under way"));
+}
+
 void UrlService::State::pump() {
   while (active < config.in_flight) {
+    const size_t place = choose();
+    if (const Time held = places[place].held_until; held > std::chrono::steady_clock::now())
+      return hold_until(held);
     const BatchPtr batch = next_batch();
     if (!batch) return;
-    send(batch);
+    send(batch, place);
   }
+}
+
+// Goes on then.
+void UrlService::State::hold_until(Time when) {
+  if (held_until <= when) return;
+  held_until = when;
+  client.call_at(when, [this] {
+    held_until = Time::max();
+    pump();
+  });
 }
 
 // The next request; null where there is none yet.
 BatchPtr UrlService::State::next_batch() {
-  if (!again.empty()) {
+  while (!again.empty()) {
     const BatchPtr batch = again.front();
     again.pop_front();
-    return batch;
+    if (batch->deadline > std::chrono::steady_clock::now()) return batch;
   }
   while (!waiting.empty() && waiting.front()->question->answered()) waiting.pop_front();
   if (waiting.empty()) return nullptr;
@@ -163,15 +188,14 @@ BatchPtr UrlService::State::next_batch() {
 size_t UrlService::State::choose() const {
   const auto now = std::chrono::steady_clock::now();
   const auto better = [&](const Place& a, const Place& b) {
-    const Time a_up = std::max(a.up_at, now), b_up = std::max(b.up_at, now);
+    const Time a_up = std::max(a.next(), now), b_up = std::max(b.next(), now);
     return a_up != b_up ? a_up < b_up : a.active < b.active;
   };
   return static_cast<size_t>(std::min_element(places.begin(), places.end(), better) -
                              places.begin());
 }
 
-void UrlService::State::send(const BatchPtr& batch) {
-  const size_t place = choose();
+void UrlService::State::send(const BatchPtr& batch, size_t place) {
   ++active;
   ++places[place].active;
   if (batch->tries++ > 0)
@@ -195,6 +219,9 @@ void UrlService::State::on_result(const BatchPtr& batch, size_t place, const Htt
         kMaxRestS, kFirstRestS * static_cast<double>(1 << std::min<int64_t>(at.refusals++, 6)));
     at.up_at = std::chrono::steady_clock::now() + as_duration(rest);
   }
+  if (is_passing(result) && result.retry_after_s > 0)
+    at.held_until = std::max(at.held_until,
+                             std::chrono::steady_clock::now() + as_duration(result.retry_after_s));
   if (result.problem == "timeout")
     watch_deadlines();  // says it
   else if (is_passing(result))
@@ -230,7 +257,7 @@ void UrlService::State::try_again(const BatchPtr& batch, const HttpResult& resul
       kMaxDelayS, kFirstDelayS * static_cast<double>(1 << std::min<int64_t>(batch->tries - 1, 10)));
   delay *= std::uniform_real_distribution(0.5, 1.5)(jitter);
   const Time when =
-      std::chrono::steady_clock::now() + as_duration(std::max(delay, result.retry_after_s));
+      std::max(std::chrono::steady_clock::now() + as_duration(delay), places[choose()].held_until);
   if (batch->tries > config.retries || when >= batch->deadline)
     return fail_all(*batch, cause, detail);
   for (const OpenPtr& open : batch->open) {
