@@ -6,6 +6,7 @@
 #include "rewards/verify/math/matching.h"
 #include "rewards/verify/math/matrix.h"
 #include "rewards/verify/math/real_set.h"
+#include "rewards/verify/scan.h"
 
 namespace vernier::math {
 namespace {
@@ -36,12 +37,14 @@ class Comparison {
   Comparison(Tree& tree, Budget& budget) : tree_(tree), budget_(budget) {}
 
   bool equal(Item gold, Item answer) {
-    if (!budget_.spend()) return false;
+    constexpr int64_t kCost = 4;
+    if (!budget_.spend(kCost)) return false;
     if (gold.sign == answer.sign && same_tree(tree_, gold.id, answer.id)) return true;
     if (kind(gold) == Kind::member && kind(answer) != Kind::member)
       return equal({tree_.kid(gold.id, 1), gold.sign}, answer);
     if (kind(answer) == Kind::member && kind(gold) != Kind::member)
       return equal(gold, {tree_.kid(answer.id, 1), answer.sign});
+    if (const std::optional<bool> same = same_named(gold, answer)) return *same;
     unwrap(gold, answer);
     if (is_open(gold) || is_open(answer)) return both_signs(gold, answer);
     const bool relations = kind(gold) == Kind::relation && kind(answer) == Kind::relation;
@@ -94,7 +97,7 @@ class Comparison {
                                [](Relation relation) { return relation == Relation::equal; });
   }
 
-  // A name: x, f(x), AB, (x, y).
+  // A name: x, f(x), f(5), AB, |AB|, \sin A, (x, y).
   bool is_name(int32_t id) const {
     switch (tree_[id].kind) {
       case Kind::symbol:
@@ -102,12 +105,49 @@ class Comparison {
       case Kind::imaginary:
       case Kind::pi:
         return true;
-      case Kind::product:
+      case Kind::product: {
+        const int32_t argument = tree_.kid(id, 1);
+        return is_name(tree_.kid(id, 0)) &&
+               (is_name(argument) || tree_[argument].kind == Kind::number);
+      }
+      case Kind::function:
+        return tree_[id].count == 1 && is_naming(static_cast<Function>(tree_[id].detail)) &&
+               is_name(tree_.kid(id, 0));
       case Kind::tuple:
         return std::ranges::all_of(tree_.kids(id), [&](int32_t kid) { return is_name(kid); });
       default:
         return false;
     }
+  }
+
+  static bool is_naming(Function function) {
+    return function == Function::abs || function == Function::max || function == Function::min ||
+           (function >= Function::sin && function <= Function::csc);
+  }
+
+  // What "= 5" may be the answer for: a name, or an expression in several symbols, as x + y. An
+  // expression in one, as 2x or x + 3, is an equation that is not solved yet.
+  bool asks_for_value(int32_t id) const {
+    std::vector<int32_t> symbols;
+    collect_symbols(id, symbols);
+    std::ranges::sort(symbols);
+    return is_name(id) || std::ranges::unique(symbols).begin() - symbols.begin() > 1;
+  }
+
+  void collect_symbols(int32_t id, std::vector<int32_t>& symbols) const {
+    if (tree_[id].kind == Kind::symbol) symbols.push_back(tree_[id].index);
+    for (const int32_t kid : tree_.kids(id)) collect_symbols(kid, symbols);
+  }
+
+  // 2 + 3 = 5; and 1/3 = 0.33, but not 1 = 3 = 2.
+  bool holds_about(Item item) {
+    const auto sides = tree_.kids(item.id);
+    const Ball last = ball_of(scalar_of(tree_, sides.back(), sign_of(item), budget_));
+    return std::ranges::all_of(sides, [&](int32_t side) {
+      const Ball value = ball_of(scalar_of(tree_, side, sign_of(item), budget_));
+      return value.is_finite() && last.is_finite() &&
+             std::abs(value.at - last.at) <= 0.01L * std::abs(last.at);
+    });
   }
 
   bool names_a_value(Item item) const {
@@ -116,18 +156,82 @@ class Comparison {
     return is_name(left) || !contains(tree_, left, Kind::symbol);
   }
 
+  bool answers_with_value(Item item) {
+    if (!is_equation(item)) return false;
+    const auto sides = tree_.kids(item.id);
+    if (asks_for_value(sides.front()) || is_name(sides.back())) return true;
+    return !contains(tree_, item.id, Kind::symbol) && holds_about(item);
+  }
+
   // The side with the value: the last one, or the first of "5 = x".
   int32_t value_side(Item item) const {
     const int32_t first = tree_.kid(item.id, 0), last = tree_.kids(item.id).back();
     return is_name(last) && !is_name(first) ? first : last;
   }
 
-  void unwrap(Item& gold, Item& answer) const {
+  void unwrap(Item& gold, Item& answer) {
     const bool gold_equation = is_equation(gold), answer_equation = is_equation(answer);
-    if (answer_equation && !gold_equation)
+    if (answer_equation && !gold_equation && answers_with_value(answer))
       answer.id = value_side(answer);
     else if (names_a_value(gold) && !answer_equation)
       gold.id = value_side(gold);
+  }
+
+  // x = 1, y = 2, or (x, y) = (1, 2): values by their names. Empty where it is something else.
+  struct Named {
+    int32_t name = kNone;
+    Item value;
+  };
+
+  std::vector<Named> named_values(Item item) const {
+    std::vector<Named> out;
+    if (is_equation(item) && tree_[item.id].count == 2) {
+      const int32_t left = tree_.kid(item.id, 0), right = tree_.kid(item.id, 1);
+      if (tree_[left].kind != Kind::tuple || tree_[right].kind != Kind::tuple ||
+          tree_[left].count != tree_[right].count)
+        return {};
+      for (size_t i = 0; i < tree_.kids(left).size(); ++i)
+        out.push_back({tree_.kid(left, i), {tree_.kid(right, i), item.sign}});
+    } else if (is_collection(kind(item))) {
+      for (const int32_t kid : tree_.kids(item.id)) {
+        const Item part{kid, item.sign};
+        if (!is_equation(part)) return {};
+        out.push_back({tree_.kid(kid, 0), {tree_.kids(kid).back(), item.sign}});
+      }
+    }
+    for (size_t i = 0; i < out.size(); ++i) {
+      if (!is_name(out[i].name)) return {};
+      // x = 1 or x = 2 are values of one name.
+      for (size_t j = 0; j < i; ++j)
+        if (same_tree(tree_, out[i].name, out[j].name)) return {};
+    }
+    return out.size() > 1 ? out : std::vector<Named>();
+  }
+
+  // By their names where both sides name the values, in order where one does.
+  std::optional<bool> same_named(Item gold, Item answer) {
+    const std::vector<Named> a = named_values(gold), b = named_values(answer);
+    if (a.empty() && b.empty()) return std::nullopt;
+    if (!a.empty() && !b.empty()) {
+      if (a.size() != b.size()) return false;
+      return std::ranges::all_of(a, [&](const Named& one) {
+        const auto other = std::ranges::find_if(
+            b, [&](const Named& named) { return same_tree(tree_, one.name, named.name); });
+        return other != b.end() && equal(one.value, other->value);
+      });
+    }
+    const Item bare = a.empty() ? gold : answer;
+    if (!is_collection(kind(bare))) return std::nullopt;
+    const std::vector<Named>& named = a.empty() ? b : a;
+    const auto kids = tree_.kids(bare.id);
+    if (kids.size() != named.size()) return false;
+    for (size_t i = 0; i < named.size(); ++i) {
+      const Item value = named[i].value;
+      // equal() may add nodes, and so move kids.
+      const Item other{tree_.kid(bare.id, i), bare.sign};
+      if (!(a.empty() ? equal(other, value) : equal(value, other))) return false;
+    }
+    return true;
   }
 
   bool same_relation(Item gold, Item answer) {
@@ -235,9 +339,7 @@ class Comparison {
 
   bool same_scalar(Item gold, Item answer) {
     if (const std::optional<bool> same = same_matrices(gold, answer)) return *same;
-    if (kind(gold) == Kind::based && kind(answer) == Kind::based)
-      return equal({tree_.kid(gold.id, 0)}, {tree_.kid(answer.id, 0)}) &&
-             equal({tree_.kid(gold.id, 1)}, {tree_.kid(answer.id, 1)});
+    if (kind(answer) == Kind::based) return same_based(gold, answer);
     if (is_word(gold) || is_word(answer)) {
       const std::string word = letters(tree_, gold.id);
       if (!word.empty() && word == letters(tree_, answer.id)) return true;
@@ -248,6 +350,29 @@ class Comparison {
     const Scalar a = scalar_of(tree_, gold.id, sign_of(gold), budget_);
     if (a.state == Scalar::State::none) return false;
     return same_number(a, scalar_of(tree_, answer.id, sign_of(answer), budget_));
+  }
+
+  // 13_7 is 10; a gold in that base asks for the digits. An answer may leave out the base (see
+  // scalar_of), and not add one.
+  bool same_based(Item gold, Item answer) {
+    if (kind(gold) == Kind::based)
+      return equal({tree_.kid(gold.id, 0)}, {tree_.kid(answer.id, 0)}) &&
+             equal({tree_.kid(gold.id, 1)}, {tree_.kid(answer.id, 1)});
+    Rational digits, base;
+    Evaluator evaluator(tree_, budget_);
+    if (evaluator.exact(tree_.kid(answer.id, 0), 1, digits) != Exactness::exact ||
+        evaluator.exact(tree_.kid(answer.id, 1), 1, base) != Exactness::exact ||
+        !is_integer(digits) || !is_integer(base) || base < 2 || base > 10)
+      return false;
+    Integer value = 0;
+    for (const char digit : numerator(digits).str()) {
+      if (!is_digit(digit) || digit - '0' >= base || !budget_.spend()) return false;
+      value = value * Integer(numerator(base)) + (digit - '0');
+    }
+    Scalar scalar;
+    scalar.state = Scalar::State::exact;
+    scalar.exact = Rational(value);
+    return same_number(scalar_of(tree_, gold.id, sign_of(gold), budget_), scalar);
   }
 
   static int sign_of(Item item) { return item.sign < 0 ? -1 : 1; }

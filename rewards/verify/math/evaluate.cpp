@@ -42,8 +42,25 @@ Ball symbol_value(int32_t index, const Point& point) {
   if (point.seed == 0) return undefined();
   const uint64_t real = mixed(point.seed * 1024 + static_cast<uint64_t>(index));
   const long double value = within(real, 0.3L, 2.7L);
-  if (point.complex) return {{value, within(mixed(real), 0.2L, 0.9L)}, 0};
-  return {{point.negative && real % 3 != 0 ? -value : value, 0}, 0};
+  // All signs of the first three symbols come up in eight points.
+  const bool below = ((point.seed >> (index % 3)) & 1) != 0;
+  switch (point.where) {
+    case Where::positive:
+      return {{value, 0}, 0};
+    case Where::negative:
+      return {{real % 3 != 0 ? -value : value, 0}, 0};
+    case Where::complex:
+      return {{value, within(mixed(real), 0.2L, 0.9L)}, 0};
+    case Where::far: {
+      const long double size = 3 * std::pow(100.0L, within(real, 0, 1));
+      return {{below ? -size : size, 0}, 0};
+    }
+    case Where::near: {
+      const long double size = within(real, 0.05L, 0.95L);
+      return {{below ? -size : size, 0}, 0};
+    }
+  }
+  return undefined();
 }
 
 Exactness Evaluator::kept(Rational& out) {
@@ -215,7 +232,7 @@ Ball Evaluator::approximate(int32_t id, const Point& point) {
     case Kind::quotient:
       return kid(0) / kid(1);
     case Kind::power:
-      return pow(kid(0), kid(1));
+      return raised(id, point);
     case Kind::percent:
       return kid(0) / Ball{{100, 0}, 0};
     case Kind::degree:
@@ -240,6 +257,19 @@ Ball Evaluator::angle(int32_t id, const Point& point) {
   if (node.kind == Kind::sum)
     return angle(tree_.kid(id, 0), point) + angle(tree_.kid(id, 1), point);
   return approximate(id, point);
+}
+
+// Of a symbol's negative value x^{1/3} is the real root, as \sqrt[3]{x} is.
+Ball Evaluator::raised(int32_t id, const Point& point) {
+  const Ball base = approximate(tree_.kid(id, 0), point);
+  const Ball exponent = approximate(tree_.kid(id, 1), point);
+  if (point.seed == 0 || base.at.imag() != 0 || base.at.real() >= 0) return pow(base, exponent);
+  Rational fraction;
+  if (exact(tree_.kid(id, 1), point.sign, fraction) != Exactness::exact || is_integer(fraction) ||
+      denominator(fraction) % 2 == 0)
+    return pow(base, exponent);
+  const Ball size = pow(-base, exponent);
+  return numerator(fraction) % 2 == 0 ? size : -size;
 }
 
 Ball Evaluator::root(int32_t id, const Point& point) {

@@ -9,11 +9,14 @@
 
 namespace vernier::math {
 
+/// Where the values of symbols lie: in (0.3, 2.7); some of them negative; complex; 3 to 300 with
+/// either sign; in (-0.95, 0.95).
+enum class Where : uint8_t { positive, negative, complex, far, near };
+
 /// What a symbol and the sign of ± stand for.
 struct Point {
-  uint64_t seed = 0;      // 0: symbols have no value
-  bool negative = false;  // some symbols are negative
-  bool complex = false;
+  uint64_t seed = 0;  // 0: symbols have no value
+  Where where = Where::positive;
   int sign = 1;  // of ±
 };
 
@@ -41,6 +44,7 @@ class Evaluator {
   Ball function(int32_t id, const Point& point);
   Ball real_function(Function function, std::span<const Ball> of);
   Ball trigonometric(Function function, const Ball& a);
+  Ball raised(int32_t id, const Point& point);
   Ball root(int32_t id, const Point& point);
   Ball angle(int32_t id, const Point& point);
 

@@ -11,6 +11,7 @@ namespace {
 
 constexpr size_t kNowhere = std::string_view::npos;
 constexpr size_t kMostJoined = 64;
+constexpr std::string_view kBareEnds = " \t\r\n$";  // of "\\boxed 7"
 
 struct Box {
   size_t begin = 0, end = 0;  // of the whole, macro and braces included
@@ -18,14 +19,34 @@ struct Box {
   bool closed = false;
 };
 
-// The place of the last \boxed or \fbox before `end`.
-size_t last_macro(std::string_view text, size_t end, size_t& size) {
-  const std::string_view front = text.substr(0, end);
-  const size_t boxed = front.rfind("\\boxed"), fbox = front.rfind("\\fbox");
-  const bool is_fbox = fbox != kNowhere && (boxed == kNowhere || fbox > boxed);
-  size = is_fbox ? 5 : 6;
-  return is_fbox ? fbox : boxed;
-}
+// Finds macros of boxes from the end. A kind that has none before some place is not looked for
+// again, so that the whole is linear in the text.
+class MacrosFromEnd {
+ public:
+  explicit MacrosFromEnd(std::string_view text) : text_(text) {
+    for (size_t kind = 0; kind < kMacros.size(); ++kind) look(kind, text.size());
+  }
+
+  // The place of the last one before all that were taken; kNowhere at the end.
+  size_t take(size_t& size) {
+    const size_t kind = next_[0] == kNowhere                          ? 1
+                        : next_[1] == kNowhere || next_[0] > next_[1] ? 0
+                                                                      : 1;
+    const size_t at = next_[kind];
+    if (at == kNowhere) return kNowhere;
+    size = kMacros[kind].size();
+    look(kind, at);
+    return at;
+  }
+
+ private:
+  static constexpr std::array<std::string_view, 2> kMacros = {"\\boxed", "\\fbox"};
+
+  void look(size_t kind, size_t end) { next_[kind] = text_.substr(0, end).rfind(kMacros[kind]); }
+
+  std::string_view text_;
+  std::array<size_t, 2> next_{};
+};
 
 // The box whose macro stands at `begin`. Braces behind a backslash do not count. Longer ones than
 // an answer may be are not closed, so that a text of many open boxes costs little.
@@ -35,7 +56,7 @@ Box box_at(std::string_view text, size_t begin, size_t size) {
   while (at < text.size() && is_space(text[at])) ++at;
   if (at == text.size()) return box;
   if (text[at] != '{') {
-    const size_t end = std::min(text.find_first_of(" \t\r\n$", at), text.size());
+    const size_t end = std::min(text.find_first_of(kBareEnds, at), text.size());
     return {begin, end, text.substr(at, end - at), true};
   }
   const size_t stop = std::min(text.size(), at + 2 * kMaxText);
@@ -251,12 +272,16 @@ std::string first_number(std::string_view text, size_t reach) {
 }
 
 std::string last_number(std::string_view text) {
-  constexpr size_t kReach = 20'000;  // bytes from the end
-  const std::string_view tail = text.substr(text.size() > kReach ? text.size() - kReach : 0);
+  size_t end = text.find_last_of("0123456789");
+  if (end == kNowhere) return "";
+  // Behind the last digit: a percent sign, brackets.
+  while (end < text.size() && is_number_part(text[end])) ++end;
+  const size_t begin = end > kMaxText ? end - kMaxText : 0;
+  text = text.substr(0, end);
   std::string_view last;
-  for (size_t at = 0; at < tail.size(); ++at)
-    if (begins_number(tail, at)) {
-      last = expression_at(tail, at);
+  for (size_t at = begin; at < text.size(); ++at)
+    if (begins_number(text, at)) {
+      last = expression_at(text, at);
       at += last.size();
     }
   return std::string(last);
@@ -298,27 +323,27 @@ std::string_view behind_thinking(std::string_view response) {
 
 std::string boxed_answer(std::string_view text, bool& any_box) {
   std::vector<Box> boxes;  // the last one first
-  size_t end = text.size();
+  MacrosFromEnd macros(text);
   any_box = false;
   while (boxes.size() < kMostJoined) {
     size_t size = 0;
-    const size_t begin = last_macro(text, end, size);
+    const size_t begin = macros.take(size);
     if (begin == kNowhere) break;
     any_box = true;
     const Box box = box_at(text, begin, size);
     if (!box.closed) break;
+    if (box.inside.empty()) continue;  // says nothing
     if (!boxes.empty()) {
       const Box& later = boxes.back();
       if (box.end > later.begin || !joins(text.substr(box.end, later.begin - box.end))) break;
     }
     boxes.push_back(box);
-    end = begin;
   }
   std::string out;
   std::string_view before;
   for (size_t i = boxes.size(); i-- > 0;) {
     const std::string_view inside = boxes[i].inside;
-    if (inside.empty() || inside == before) continue;  // said again
+    if (inside == before) continue;  // said again
     if (!out.empty()) out += ", ";
     out += inside;
     before = inside;
@@ -328,16 +353,32 @@ std::string boxed_answer(std::string_view text, bool& any_box) {
 
 std::vector<size_t> box_ends(std::string_view text, size_t most) {
   std::vector<size_t> out;
-  for (size_t at = text.find('\\'); at != kNowhere && out.size() < most; at = text.find('\\', at)) {
+  std::vector<bool> boxes;  // of the open braces: whether it opens a box
+  bool opens_box = false;   // a macro was just read
+  size_t bare_end = 0;      // of the last box without braces
+  for (size_t at = 0; at < text.size() && out.size() < most; ++at) {
     const std::string_view here = text.substr(at);
-    const size_t size = here.starts_with("\\boxed") ? 6 : here.starts_with("\\fbox") ? 5 : 0;
-    if (size == 0) {
-      at += std::min<size_t>(2, here.size());
-      continue;
+    if (here.starts_with("\\boxed") || here.starts_with("\\fbox")) {
+      const size_t size = here[1] == 'b' ? 6 : 5;
+      const size_t inside = text.find_first_not_of(" \t\r\n\v\f", at + size);
+      if (inside != kNowhere && text[inside] != '{' && inside >= bare_end) {
+        bare_end = std::min(text.find_first_of(kBareEnds, inside), text.size());
+        out.push_back(bare_end);
+      } else if (inside != kNowhere && text[inside] == '{') {
+        opens_box = true;
+        at = inside - 1;
+        continue;
+      }
+      at += size - 1;
+    } else if (text[at] == '\\') {
+      ++at;
+    } else if (text[at] == '{') {
+      boxes.push_back(opens_box);
+    } else if (text[at] == '}' && !boxes.empty()) {
+      if (boxes.back()) out.push_back(at + 1);
+      boxes.pop_back();
     }
-    const Box box = box_at(text, at, size);
-    if (box.closed) out.push_back(box.end);
-    at += size;
+    opens_box = false;
   }
   return out;
 }

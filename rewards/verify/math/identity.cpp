@@ -6,15 +6,19 @@
 namespace vernier::math {
 namespace {
 
-constexpr int kPositive = 6, kNegative = 3, kComplex = 2, kNeeded = 4;
+constexpr int kPositive = 6, kNegative = 3, kComplex = 2, kFar = 8, kNear = 8, kNeeded = 4;
 constexpr int kPoints = kPositive + kNegative + kComplex;
 
 Point point_of(int place, int sign) {
   Point point;
   point.seed = static_cast<uint64_t>(place) + 1;
   point.sign = sign < 0 ? -1 : 1;
-  point.negative = place >= kPositive && place < kPositive + kNegative;
-  point.complex = place >= kPositive + kNegative;
+  if (place < kPositive) return point;
+  place -= kPositive;
+  point.where = place < kNegative                     ? Where::negative
+                : place < kNegative + kComplex        ? Where::complex
+                : place < kNegative + kComplex + kFar ? Where::far
+                                                      : Where::near;
   return point;
 }
 
@@ -51,27 +55,72 @@ bool is_analytic(const Tree& tree, int32_t id) {
   return std::ranges::all_of(tree.kids(id), [&](int32_t kid) { return is_analytic(tree, kid); });
 }
 
+// Compares two expressions at points.
+class Trial {
+ public:
+  Trial(const Tree& tree, Item a, Item b, Budget& budget)
+      : tree_(tree), a_(a), b_(b), budget_(budget), evaluator_(tree, budget) {}
+
+  bool run() {
+    if (is_analytic(tree_, a_.id) && is_analytic(tree_, b_.id)) return analytic();
+    // |x| says that x may be negative: ln|x| has values where ln x has none.
+    one_absolute_ = has_absolute(a_.id) != has_absolute(b_.id);
+    const bool imaginary =
+        contains(tree_, a_.id, Kind::imaginary) || contains(tree_, b_.id, Kind::imaginary);
+    constexpr int kRest = kPoints + kFar + kNear;
+    if (!imaginary) {
+      if (!tried(0, kPositive + kNegative, true) || !tried(kPoints, kRest, true)) return false;
+      if (decided_ >= kNeeded) return true;
+    }
+    // Real nowhere near, as the root of x - 1000.
+    return tried(0, kPositive, false) && decided_ >= kNeeded;
+  }
+
+ private:
+  bool analytic() {
+    return tried(0, kPositive, false) && tried(kPositive, kPositive + kNegative, true) &&
+           tried(kPositive + kNegative, kPoints, false) &&
+           (decided_ >= kNeeded || tried(kPoints + kFar, kPoints + kFar + kNear, false)) &&
+           decided_ >= kNeeded;
+  }
+
+  bool has_absolute(int32_t id) const {
+    const Node& node = tree_[id];
+    if (node.kind == Kind::function && node.detail == static_cast<uint8_t>(Function::abs))
+      return true;
+    return std::ranges::any_of(tree_.kids(id), [&](int32_t kid) { return has_absolute(kid); });
+  }
+
+  // False where a place tells them apart. `real`: only real values decide, for where a root of a
+  // negative number has a branch to choose they say nothing.
+  bool tried(int from, int to, bool real) {
+    for (int place = from; place < to; ++place) {
+      const Ball one = evaluator_.approximate(a_.id, point_of(place, a_.sign));
+      const Ball other = evaluator_.approximate(b_.id, point_of(place, b_.sign));
+      if (budget_.spent()) return false;
+      if (!one.is_finite() || !other.is_finite()) continue;
+      if (real && one.is_real() != other.is_real() && one_absolute_) return false;
+      if (real && !(one.is_real() && other.is_real())) continue;
+      const std::optional<bool> same = equal(one, other);
+      if (!same) continue;
+      if (!*same) return false;
+      ++decided_;
+    }
+    return true;
+  }
+
+  const Tree& tree_;
+  Item a_, b_;
+  Budget& budget_;
+  Evaluator evaluator_;
+  bool one_absolute_ = false;
+  int decided_ = 0;
+};
+
 }  // namespace
 
 bool identical(const Tree& tree, Item a, Item b, Budget& budget) {
-  Evaluator evaluator(tree, budget);
-  const bool analytic = is_analytic(tree, a.id) && is_analytic(tree, b.id);
-  int decided = 0;
-  for (int place = 0; place < kPoints; ++place) {
-    const Point at = point_of(place, a.sign);
-    if (at.complex && !analytic) break;
-    const Ball one = evaluator.approximate(a.id, at);
-    if (!one.is_finite()) continue;
-    const Ball other = evaluator.approximate(b.id, point_of(place, b.sign));
-    if (budget.spent()) return false;
-    // Where a root of a negative number would have a branch to choose, reals decide nothing.
-    if (at.negative && !(one.is_real() && other.is_real())) continue;
-    const std::optional<bool> same = equal(one, other);
-    if (!same) continue;
-    if (!*same) return false;
-    if (!at.negative) ++decided;
-  }
-  return decided >= kNeeded;
+  return Trial(tree, a, b, budget).run();
 }
 
 bool proportional(const Tree& tree, Item left, Item right, Item other_left, Item other_right,
@@ -108,7 +157,7 @@ bool proportional(const Tree& tree, Item left, Item right, Item other_left, Item
 bool is_defined(const Tree& tree, Item item, Budget& budget) {
   Evaluator evaluator(tree, budget);
   int decided = 0;
-  for (int place = 0; place < kPoints; ++place)
+  for (int place = 0; place < kPoints + kFar + kNear; ++place)
     if (evaluator.approximate(item.id, point_of(place, item.sign)).is_finite()) ++decided;
   return decided >= kNeeded;
 }

@@ -130,12 +130,65 @@ std::optional<Words> words_of(const Tokens& tokens) {
       if (!is_space(c) && c != '.' && c != '\'' && c != '-' && c != '~') out.letters += c;
     }
   }
-  // Letters side by side that nobody set as text are more likely a product.
-  if (out.count == 0 || (!upright && longest < 3)) return std::nullopt;
+  // Letters side by side that nobody set as text are more likely a product, and so are consonants.
+  const bool vowel = out.letters.find_first_of("aeiouAEIOU") != std::string::npos;
+  if (out.count == 0 || (!upright && (longest < 3 || !vowel))) return std::nullopt;
   if (out.letters.size() > 1)
     for (char& c : out.letters)
       if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
   return out;
+}
+
+// "(B) 5" names a choice and what it says.
+struct Choice {
+  char letter = '\0';  // of A to J; 0 where there is none
+  size_t size = 0;     // tokens of the name
+};
+
+Choice choice_of(const std::vector<Token>& list) {
+  const auto letter = [&](size_t at) {
+    const bool is_letter =
+        at < list.size() && (list[at].kind == Tok::run || list[at].kind == Tok::word) &&
+        list[at].text.size() == 1 && list[at].text[0] >= 'A' && list[at].text[0] <= 'J';
+    return is_letter ? list[at].text[0] : '\0';
+  };
+  const auto is = [&](size_t at, Tok kind, std::string_view text) {
+    return at < list.size() && list[at].kind == kind && list[at].text == text;
+  };
+  if (list.size() == 1) return {letter(0), 1};
+  if (!is(0, Tok::open, "(") || letter(1) == '\0' || !is(2, Tok::close, "(")) return {};
+  if (list.size() == 3) return {letter(1), 3};
+  // "(B) 5" and not the product (B)(5), nor (B) + 5.
+  const Token& next = list[3];
+  const bool operand = next.kind == Tok::number || next.kind == Tok::run ||
+                       next.kind == Tok::word || next.kind == Tok::name || next.kind == Tok::frac ||
+                       next.kind == Tok::sqrt || next.kind == Tok::pi || next.kind == Tok::open ||
+                       next.kind == Tok::minus;
+  if (!operand || !(next.spaced || list[1].roman)) return {};
+  return {letter(1), 3};
+}
+
+// Whether one names a choice and the other adds what that choice says, "(B) 5" and "B", or "(B) 5"
+// and "5"; none where this is no matter of choices.
+std::optional<bool> same_choice(Tokens& gold, Tokens& answer) {
+  const Choice want = choice_of(gold.list), have = choice_of(answer.list);
+  if (want.letter == '\0' && have.letter == '\0') return std::nullopt;
+  const bool gold_says = want.size < gold.list.size(), answer_says = have.size < answer.list.size();
+  const auto drop = [](Tokens& tokens, size_t count) {
+    tokens.list.erase(tokens.list.begin(), tokens.list.begin() + static_cast<int64_t>(count));
+  };
+  if (want.letter != '\0' && have.letter != '\0') {
+    if (gold_says == answer_says) return std::nullopt;
+    // "(A) (B)" names too many.
+    Tokens& longer = gold_says ? gold : answer;
+    drop(longer, gold_says ? want.size : have.size);
+    if (choice_of(longer.list).letter == '\0') return want.letter == have.letter;
+    return false;
+  }
+  // "(B) 5" and "5"
+  if (want.letter != '\0' && gold_says) drop(gold, want.size);
+  if (have.letter != '\0' && answer_says) drop(answer, have.size);
+  return std::nullopt;
 }
 
 // How the two texts are read, where there is more than one way.
@@ -183,6 +236,8 @@ class Judge {
     Tokens gold = tokenize(gold_, reading.thousands), answer = tokenize(answer_, reading.thousands);
     grouped_ = gold.grouped_comma || answer.grouped_comma;
     if (same_tokens(gold, answer)) return {Outcome::correct, "the same tokens"};
+    if (const std::optional<bool> same = same_choice(gold, answer))
+      return {*same ? Outcome::correct : Outcome::wrong, *same ? "the same choice" : "not equal"};
     const std::optional<Words> words = words_of(gold);
     if (words) {
       const std::optional<Words> other = words_of(answer);

@@ -96,7 +96,11 @@ int32_t Parser::set_group() {
     if (!at_close("S")) return refuse("a } is missing");
     ++at_;
     const int32_t what = items[0];
-    const bool plain = tree_[what].kind == Kind::symbol || tree_[what].kind == Kind::member;
+    const auto real = [&](int32_t set) {
+      return tree_[set].kind == Kind::number_set && tree_[set].detail == 'R';
+    };
+    const bool plain = tree_[what].kind == Kind::symbol ||
+                       (tree_[what].kind == Kind::member && real(tree_.kid(what, 1)));
     return plain ? condition : node(Kind::set, {what, condition}, 1);
   }
   // \{1, 2} is common.

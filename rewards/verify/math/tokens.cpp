@@ -132,7 +132,7 @@ class Lexer {
     const std::string_view run = rest_.substr(0, end);
     rest_.remove_prefix(end);
     if (const Meaning* meaning = meaning_here(run)) return add(*meaning);
-    if (!out_.list.empty() && out_.list.back().kind == Tok::number && large_number(run)) return;
+    if (large_number(run)) return;
     add(Tok::run, 0, run);
     out_.list.back().roman = roman;
   }
@@ -145,8 +145,14 @@ class Lexer {
 
   // "5 million" is 5 times a number.
   bool large_number(std::string_view word) {
-    constexpr std::array<std::pair<std::string_view, std::string_view>, 4> kLarge = {
-        {{"thousand", "1e3"}, {"million", "1e6"}, {"billion", "1e9"}, {"trillion", "1e12"}}};
+    if (out_.list.empty() || out_.list.back().kind != Tok::number) return false;
+    constexpr std::array<std::pair<std::string_view, std::string_view>, 6> kLarge = {
+        {{"dozen", "12"},
+         {"hundred", "100"},
+         {"thousand", "1e3"},
+         {"million", "1e6"},
+         {"billion", "1e9"},
+         {"trillion", "1e12"}}};
     for (const auto& [name, value] : kLarge)
       if (word == name) {
         add(Tok::times);
@@ -404,6 +410,10 @@ class Lexer {
     if (content.empty()) return;
     if (const Meaning* meaning = meaning_here(content)) return add(*meaning);
     if (!is_text_only(content)) return read(content, depth + 1, true);
+    // "3\text{ million dollars}"
+    if (const size_t end = std::min(content.find(' '), content.size());
+        large_number(content.substr(0, end)))
+      return words(content.substr(end), depth);
     add(Tok::word, 0, content);
   }
 

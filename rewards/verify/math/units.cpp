@@ -126,6 +126,41 @@ const Unit* unit_of(std::string_view word) {
   return nullptr;
 }
 
+// Words that change the number before them or take it back: none of them is a unit. Sorted.
+constexpr std::array<std::string_view, 62> kNoUnits = {
+    "and",       "billion",  "billions",  "but",      "cubed",    "dozen",      "dozens",
+    "eight",     "eighteen", "eighty",    "eleven",   "except",   "factorial",  "fifteen",
+    "fifths",    "fifty",    "five",      "forty",    "four",     "fourteen",   "fourth",
+    "fourths",   "half",     "halves",    "hundred",  "hundreds", "hundredths", "if",
+    "isn't",     "maybe",    "million",   "millions", "nine",     "nineteen",   "ninety",
+    "no",        "not",      "one",       "or",       "perhaps",  "possibly",   "seven",
+    "seventeen", "seventy",  "six",       "sixteen",  "sixty",    "squared",    "ten",
+    "tenths",    "third",    "thirds",    "thirteen", "thirty",   "thousand",   "thousands",
+    "three",     "trillion", "trillions", "twelve",   "twenty",   "two",
+};
+static_assert(std::ranges::is_sorted(kNoUnits));
+
+// The words inside of one \text{square meters}.
+template <typename Act>
+void for_words(std::string_view text, Act&& act) {
+  while (!text.empty()) {
+    const size_t end = std::min(text.find_first_of(" .~"), text.size());
+    if (end > 0) act(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+}
+
+// "5 cm squared" is an area, "5 squared" is 25.
+bool may_be_units(std::string_view text, bool after_unit) {
+  bool out = true;
+  for_words(text, [&](std::string_view word) {
+    const bool power = word == "squared" || word == "cubed";
+    if (std::ranges::binary_search(kNoUnits, word) && !(power && after_unit)) out = false;
+    after_unit = unit_of(word) != nullptr;
+  });
+  return out;
+}
+
 bool ends_operand(const Token& token) {
   switch (token.kind) {
     case Tok::number:
@@ -190,12 +225,13 @@ class Finder {
     const Token& token = list_[at];
     if (at == 0) return false;
     const Token& before = list_[at - 1];
-    if (token.kind == Tok::word || (token.kind == Tok::run && token.roman)) return true;
-    if (token.kind != Tok::run) return false;
+    const bool after_unit = before.kind == Tok::run && unit_of(before.text) != nullptr;
+    const bool letters = token.kind == Tok::word || token.kind == Tok::run;
+    if (!letters || !may_be_units(token.text, after_unit)) return false;
+    if (token.kind == Tok::word || token.roman) return true;
     if (before.kind == Tok::subscript || before.kind == Tok::power) return false;
     const Unit* unit = unit_of(token.text);
     if (before.kind == Tok::degree && (token.text == "C" || token.text == "F")) return true;
-    const bool after_unit = before.kind == Tok::run && unit_of(before.text) != nullptr;
     const bool below = before.kind == Tok::divide;
     if (unit != nullptr && !unit->letters &&
         (before.kind == Tok::number || token.text.size() >= 4 || after_unit || below))
@@ -217,7 +253,9 @@ void name_units(std::span<const Token> list, Units& units) {
   std::string power;
   const auto say = [&](std::string_view word) {
     const Unit* unit = unit_of(word);
-    if (unit == nullptr) {
+    if (word == "squared" || word == "cubed") {
+      units.name += word == "squared" ? "^2" : "^3";
+    } else if (unit == nullptr) {
       units.known = false;
       units.name += word;
     } else if (unit->name == "square" || unit->name == "cubic") {
@@ -236,16 +274,12 @@ void name_units(std::span<const Token> list, Units& units) {
     } else if (token.kind == Tok::number) {
       units.name += token.text;
     } else if (token.kind == Tok::run || token.kind == Tok::word) {
-      // The words inside of one \text{square meters}.
-      std::string_view text = token.text;
-      while (!text.empty()) {
-        const size_t end = std::min(text.find_first_of(" .~"), text.size());
-        if (text.substr(0, end) == "per")
+      for_words(token.text, [&](std::string_view word) {
+        if (word == "per")
           units.name += '/';
-        else if (end > 0)
-          say(text.substr(0, end));
-        text.remove_prefix(std::min(end + 1, text.size()));
-      }
+        else
+          say(word);
+      });
     }
   }
 }
