@@ -214,10 +214,8 @@ void check_token_fields(const Json& row, const std::string& where) {
 // A column that the prompt's row brought, or null.
 Json column(const std::string& json) { return json.empty() ? Json() : Json::parse(json); }
 
-// The other columns of the prompt's row, which rewards may read when the rollouts are scored again.
-void add_columns(const Prompt& prompt, Json& row) {
-  if (prompt.row.empty()) return;
-  const Json source = parse_json(prompt.row, cat("prompt ", prompt.id));
+// The other columns of the prompt's row.
+void add_columns(const Json& source, Json& row) {
   // Fields that a row has only sometimes: a column of that name would be taken for them.
   static const std::set<std::string> kOurs = {
       "assumed",       "branch",           "explain",       "left_out",
@@ -305,8 +303,20 @@ Json rollout_row(const Group& group, const Response& response, bool token_fields
   row["dropped"] = group.dropped.empty() ? Json(nullptr) : Json(group.dropped);
   if (const auto& greedy = group.greedy_reward)
     row["greedy_reward"] = std::isfinite(*greedy) ? Json(*greedy) : Json(nullptr);
-  add_columns(prompt, row);
   return row;
+}
+
+std::vector<Json> rollout_rows(const Group& group, bool token_fields,
+                               const std::string& logprobs_kind) {
+  const Prompt& prompt = group.prompt;
+  const Json columns =
+      prompt.row.empty() ? Json::object() : parse_json(prompt.row, cat("prompt ", prompt.id));
+  std::vector<Json> rows;
+  for (const Response& response : group.responses) {
+    rows.push_back(rollout_row(group, response, token_fields, logprobs_kind));
+    add_columns(columns, rows.back());
+  }
+  return rows;
 }
 
 namespace {
@@ -383,17 +393,20 @@ void write_rollout_files(const fs::path& folder, int64_t step, const std::vector
   fs::create_directories(folder);
   std::string rows, index = "length\tcorrect\treward\tgroup\toffset\n";
   for (const Group& group : measured)  // the index is of what is trained on
-    for (const Response& response : group.responses)
-      rows += dump_json(rollout_row(group, response, token_fields, logprobs_kind)) + "\n";
-  for (const Group& group : groups)
-    for (const Response& response : group.responses) {
+    for (const Json& row : rollout_rows(group, token_fields, logprobs_kind))
+      rows += dump_json(row) + "\n";
+  for (const Group& group : groups) {
+    const std::vector<Json> own = rollout_rows(group, token_fields, logprobs_kind);
+    for (size_t i = 0; i < own.size(); ++i) {
+      const Response& response = group.responses[i];
       // As sampled: a cut is the trainer's doing, and its tokens were paid for.
       const std::optional<bool>& correct = response.sampled_correct;
       index += cat(response.raw_num_tokens, "\t", !correct ? "-" : *correct ? "1" : "0", "\t");
       index += response.reward ? cat(*response.reward) : std::string("-");
       index += cat("\t", group.id, "\t", rows.size(), "\n");
-      rows += dump_json(rollout_row(group, response, token_fields, logprobs_kind)) + "\n";
+      rows += dump_json(own[i]) + "\n";
     }
+  }
   std::string packed(ZSTD_compressBound(rows.size()), '\0');
   const size_t size = ZSTD_compress(packed.data(), packed.size(), rows.data(), rows.size(), 3);
   ensure(ZSTD_isError(size) == 0, "compression of the rollouts");

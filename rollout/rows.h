@@ -16,9 +16,15 @@ namespace vernier {
 /// target_length.
 void keep_columns(const Json& row, Prompt& prompt);
 
-/// The row of one response. Token ids and log-probabilities are large: only with `token_fields`.
+/// The row of one response, without the other columns of its prompt's row. Token ids and
+/// log-probabilities are large: only with `token_fields`.
 Json rollout_row(const Group& group, const Response& response, bool token_fields,
                  const std::string& logprobs_kind);
+
+/// The rows of a group's responses, in order, with those columns: rewards may read them when the
+/// rollouts are scored again.
+std::vector<Json> rollout_rows(const Group& group, bool token_fields,
+                               const std::string& logprobs_kind);
 
 /// Reads rollout rows and hands over each group when the next one begins. Rows of a group are
 /// consecutive; a group is named by `group` and `step`. Throws UsageError with file and line; where

@@ -130,8 +130,7 @@ std::string kind_of(const RolloutConfig& config) {
 std::string rows_of(const std::vector<Group>& groups, const std::string& kind) {
   std::string rows;
   for (const Group& group : groups)
-    for (const Response& response : group.responses)
-      rows += dump_json(rollout_row(group, response, true, kind)) + "\n";
+    for (const Json& row : rollout_rows(group, true, kind)) rows += dump_json(row) + "\n";
   return rows;
 }
 
