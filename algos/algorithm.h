@@ -137,6 +137,8 @@ class Algorithm {
   virtual Deviation divides() const { return Deviation::nothing; }
   /// Whether the reward (and not only the verdict) has an effect.
   virtual bool uses_reward() const { return true; }
+  /// Whether the advantage of a response is its reward as it is.
+  virtual bool keeps_reward() const { return false; }
   /// Whether credit() reads the reward of a greedy response to every prompt.
   virtual bool needs_greedy() const { return false; }
   /// Whether a response that some of its reward's parts cannot score still has an advantage.

@@ -54,6 +54,7 @@ class PolicyGradient final : public Algorithm {
     return by_group ? Deviation::reward : Deviation::nothing;
   }
   bool uses_reward() const override { return reads_reward(o_.advantage.estimator); }
+  bool keeps_reward() const override { return o_.advantage.estimator == "naive"; }
   bool needs_greedy() const override { return o_.advantage.estimator == "remax"; }
   bool uses_channels() const override { return o_.advantage.estimator == "gdpo"; }
   double reference_kl() const override { return o_.kl.beta; }

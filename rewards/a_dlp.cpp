@@ -7,7 +7,8 @@
 // included. Wrong answers are penalised too. Correctness is part of the value.
 // Beware: added before a group's standard deviation, so where all are right every lambda above 0
 // gives the same advantages; use algo.scale_rewards = "none" or a dividing batch. Dynamic sampling
-// has to look at accuracy.
+// has to look at accuracy. Lambda is the method's own to turn: a guard turns the entry's weight,
+// beside `accuracy`.
 // Source: A-DLP, arXiv:2505.18298, and JinyanSu1/A-DLP (lambda 1e-3, eta 1e-3, accuracy 0.62 of
 // DeepScaleR-1.5B; rewards with the lambda from before the step).
 #include <algorithm>

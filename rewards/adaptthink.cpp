@@ -7,10 +7,10 @@
 // the checkpoint), or the row's column reference_accuracy. Abstains where a prompt has neither. A
 // response does not think where there is only white space before its closing tag. Half of each
 // group is forced to begin with that tag (`forced_share`), so that the policy sees both ways; its
-// first token then counts with log-probability ln 1/2 in either half. The advantage is r itself:
-// algo.advantage = "naive". Correctness is part of the value; length has no part in it. A wrong
-// short answer of a prompt that is never solved gains delta. Dynamic sampling has to look at
-// accuracy.
+// first token then counts with log-probability ln 1/2 in either half. The advantage is r itself: a
+// run insists on algo.advantage = "naive". Correctness is part of the value; length has no part in
+// it. A wrong short answer of a prompt that is never solved gains delta. Dynamic sampling has to
+// look at accuracy.
 // Source: AdaptThink, arXiv:2505.13417, and THU-KEG/AdaptThink (delta 0.05, 16 references, K 16).
 #include <memory>
 
@@ -28,13 +28,15 @@ class AdaptThink final : public Reward {
                   "responses of the start policy to a prompt, before it is trained on; 0: the row "
                   "has reference_accuracy");
     config.number("forced_share", forced_share_, 0.0, 1.0,
-                  "of each group that begins with think_end");
+                  "of each group that begins with think_end, in whole responses: at least one of "
+                  "either kind, unless it is 0 or 1");
     config.text("think_start", think_start_, "tag that opens thinking, where the response has it");
     config.text("think_end", think_end_, "tag that closes thinking");
     if (think_end_.empty()) config.error("think_end", "is empty; it tells the two modes apart");
   }
 
   bool needs_group() const override { return false; }
+  bool is_advantage() const override { return true; }
 
   SamplingPlan plan() const override {
     SamplingPlan plan;
@@ -46,7 +48,12 @@ class AdaptThink final : public Reward {
   bool lacks_reference(const Prompt& prompt) const override {
     return reference_generations_ > 0 &&
            !memory_.of_prompt("reference_accuracy", prompt.id).has_value() &&
+           !memory_.of_prompt("reference_tried", prompt.id).has_value() &&
            !row_number(prompt, "reference_accuracy");
+  }
+  std::string abstains_on(const Prompt& prompt) const override {
+    if (row_number(prompt, "reference_accuracy") || reference_generations_ > 0) return "";
+    return "no column reference_accuracy, and reference_generations = 0";
   }
 
   void score(const Group& group, std::span<Score> scores) const override {
@@ -66,7 +73,8 @@ class AdaptThink final : public Reward {
 
   std::vector<Note> observe(const Group& group) const override {
     const std::vector<Judged> all = judged(group);
-    if (group.role != "reference" || all.empty()) return {};
+    if (group.role != "reference") return {};
+    if (all.empty()) return {{"reference_tried", 1, group.prompt.id}};  // once is enough
     return {{"reference_accuracy", solve_rate(all), group.prompt.id}};
   }
 

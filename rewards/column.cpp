@@ -27,6 +27,10 @@ class Column final : public Reward {
   bool needs_group() const override { return false; }
   bool depends_on_length() const override { return depends_on_length_; }
 
+  std::string abstains_on(const Prompt& prompt) const override {
+    return read(prompt.row, prompt.id).abstain;
+  }
+
   void score(const Group& group, std::span<Score> scores) const override {
     // A stored response has a row of its own; a new one has its prompt's.
     const Score shared = read(group.prompt.row, group.prompt.id);

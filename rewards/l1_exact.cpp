@@ -30,16 +30,17 @@ class L1Exact final : public Reward {
   std::optional<Pressure> pressure() const override { return growing("alpha", alpha_, 1e-6, 1); }
   void set_pressure(double value) override { alpha_ = value; }
 
+  std::string abstains_on(const Prompt& prompt) const override {
+    return target_of(prompt) ? "" : "no target_length";
+  }
+
   void score(const Group& group, std::span<Score> scores) const override {
-    const auto target = requested_length(group.prompt, target_);
+    const auto target = target_of(group.prompt);
     for (const auto& [i, length, correct] : judged(group, scores)) {
       if (!target) {
         scores[i].abstain = "no target_length";
         continue;
       }
-      if (target->at_most)
-        fail("prompt ", group.prompt.id, ": target_length: ", -target->tokens,
-             " asks for a most, and l1_exact for an exact length; use l1_max");
       const double off = std::abs(target->tokens - length);
       scores[i].value = (correct ? 1 : 0) - alpha_ * off;
       scores[i].explain = cat(length, " tokens for ", target->tokens, ": ", off, " off");
@@ -47,6 +48,14 @@ class L1Exact final : public Reward {
   }
 
  private:
+  std::optional<Requested> target_of(const Prompt& prompt) const {
+    const auto target = requested_length(prompt, target_);
+    if (target && target->at_most)
+      fail("prompt ", prompt.id, ": target_length: ", -target->tokens,
+           " asks for a most, and l1_exact for an exact length, above 0; use l1_max");
+    return target;
+  }
+
   double alpha_ = 3e-4, target_ = 0;
 };
 

@@ -6,8 +6,8 @@
 //
 // c: 1 when right, 0 when wrong; n: the row's target_length, else `target`. A row written for both
 // rewards of L1 has a negative target_length where n is a most, and a positive one where it is
-// exact: the value is then c - alpha |n - L|, as L1's training mixes them; `mixed = false` refuses
-// it. L: tokens, end token included. Correctness is part of the value.
+// exact: the value is then c - alpha |n - L|, as L1's training mixes them; `mixed = false` takes
+// it for a most too. L: tokens, end token included. Correctness is part of the value.
 // Beware: dynamic sampling has to look at accuracy. With `add` the shortest wrong answer gains.
 // Source: L1 (LCPO-Max), arXiv:2503.04697; `paper` from general knowledge (delta 0.5 was not read
 // in the text), `multiply` and `add` from cmu-l3/l1.
@@ -38,6 +38,10 @@ class L1Max final : public Reward {
   bool depends_on_length() const override { return true; }
   std::optional<Pressure> pressure() const override { return growing("alpha", alpha_, 1e-6, 1); }
   void set_pressure(double value) override { alpha_ = value; }
+
+  std::string abstains_on(const Prompt& prompt) const override {
+    return requested_length(prompt, target_) ? "" : "no target_length";
+  }
 
   void score(const Group& group, std::span<Score> scores) const override {
     const auto target = requested_length(group.prompt, target_);

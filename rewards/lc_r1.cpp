@@ -9,13 +9,12 @@
 //
 // f: 1 where the closing tag occurs exactly once; c: 1 when right; max_C: over right answers; L:
 // tokens, end token included. The bonus, times `bonus_weight`, is added to that one token's
-// advantage. The method's advantage is r less the group's mean: algo.scale_rewards = "none".
-// L_valid is where the row's rule of correctness first holds (Response::first_correct); the paper
-// has a small model look for it, and trains on the sequence cropped there, which is not done here.
-// Correctness is part of the value.
-// Beware: long wrong answers get a term below 0, right ones one of at least 0, which can make a
-// right answer's advantage negative only through the mean. Dynamic sampling has to look at
-// accuracy.
+// advantage; a run needs rollout.think_end for it. The method's advantage is r less the group's
+// mean: algo.scale_rewards = "none". L_valid is where the row's rule of correctness first holds
+// (Response::first_correct); the paper has a small model look for it, and trains on the sequence
+// cropped there, which is not done here. Correctness is part of the value. Beware: long wrong
+// answers get a term below 0, right ones one of at least 0, which can make a right answer's
+// advantage negative only through the mean. Dynamic sampling has to look at accuracy.
 // Source: LC-R1, arXiv:2506.14755, and zxiangx/LC-R1.
 #include <memory>
 
@@ -28,11 +27,16 @@ constexpr double kEps = 1e-4;
 
 class LcR1 final : public Reward {
  public:
-  explicit LcR1(Binder& config) {
+  LcR1(Binder& config, const ScoringContext& context) {
     config.number("length_weight", length_weight_, 0.0, 1e6, "of the length term");
     config.number("bonus_weight", bonus_weight_, 0.0, 1e6, "of the closing tag's bonus");
     config.text("think_end", think_end_,
                 "tag that closes thinking; empty: no format term, no bonus");
+    if (bonus_weight_ > 0 && !think_end_.empty() && context.think_end && context.think_end->empty())
+      config.error("bonus_weight",
+                   cat(bonus_weight_,
+                       " is of a bonus for the length of the thinking, and rollout.think_end, "
+                       "which marks it, is empty; set it, or bonus_weight = 0"));
   }
 
   bool depends_on_length() const override { return true; }
@@ -83,8 +87,8 @@ const RewardRegistry::Entry entry{
     {"format, right, and shorter than the longest right answer; a bonus at the closing tag",
      "r = f + c + w (1 - L / (max_C L + 1e-4)); bonus 1 - L_valid / L_think at </think>", "tokens",
      "LC-R1, arXiv:2506.14755; zxiangx/LC-R1"},
-    [](Binder& config, const ScoringContext&) -> std::unique_ptr<Reward> {
-      return std::make_unique<LcR1>(config);
+    [](Binder& config, const ScoringContext& context) -> std::unique_ptr<Reward> {
+      return std::make_unique<LcR1>(config, context);
     }};
 
 }  // namespace

@@ -27,6 +27,10 @@ class LengthBudget final : public Reward {
   bool needs_group() const override { return false; }
   bool depends_on_length() const override { return true; }
 
+  std::string abstains_on(const Prompt& prompt) const override {
+    return requested_length(prompt, budget_) ? "" : "no target_length";
+  }
+
   void score(const Group& group, std::span<Score> scores) const override {
     const auto asked = requested_length(group.prompt, budget_);
     for (size_t i = 0; i < scores.size(); ++i) {

@@ -19,6 +19,8 @@
 namespace vernier {
 namespace {
 
+constexpr const char* kNoBaseline = "the row has neither baseline_len nor baseline";
+
 class LengthExcess final : public Reward {
  public:
   LengthExcess(Binder& config, const ScoringContext& context) : memory_(*context.memory) {
@@ -44,11 +46,15 @@ class LengthExcess final : public Reward {
   }
   void set_pressure(double value) override { scale_ = value; }
 
+  std::string abstains_on(const Prompt& prompt) const override {
+    return reference_ == "shortest" || baseline_of(prompt) ? "" : kNoBaseline;
+  }
+
   void score(const Group& group, std::span<Score> scores) const override {
     const std::optional<double> baseline = baseline_of(group.prompt);
     for (const auto& [i, tokens, correct] : judged(group, scores)) {
       if (!baseline && reference_ == "row") {
-        scores[i].abstain = "the row has neither baseline_len nor baseline";
+        scores[i].abstain = kNoBaseline;
         continue;
       }
       const double length = response_length(group.responses[i], unit_, after_);

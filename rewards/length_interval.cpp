@@ -32,6 +32,10 @@ class LengthInterval final : public Reward {
   bool needs_group() const override { return false; }
   bool depends_on_length() const override { return true; }
 
+  std::string abstains_on(const Prompt& prompt) const override {
+    return interval(prompt) ? "" : "no target_length";
+  }
+
   void score(const Group& group, std::span<Score> scores) const override {
     const auto asked = interval(group.prompt);
     for (size_t i = 0; i < scores.size(); ++i) {

@@ -50,6 +50,10 @@ class LengthMatch final : public Reward {
   bool needs_group() const override { return false; }
   bool depends_on_length() const override { return true; }
 
+  std::string abstains_on(const Prompt& prompt) const override {
+    return target_of(prompt) != nullptr ? "" : "no target_length";
+  }
+
   void score(const Group& group, std::span<Score> scores) const override {
     const Target* target = target_of(group.prompt);
     for (size_t i = 0; i < scores.size(); ++i) {

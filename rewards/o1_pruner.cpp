@@ -41,7 +41,14 @@ class O1Pruner final : public Reward {
   bool lacks_reference(const Prompt& prompt) const override {
     return reference_generations_ > 0 &&
            !memory_.of_prompt("reference_accuracy", prompt.id).has_value() &&
+           !memory_.of_prompt("reference_tried", prompt.id).has_value() &&
            !(row_number(prompt, "reference_accuracy") && row_number(prompt, "reference_length"));
+  }
+  std::string abstains_on(const Prompt& prompt) const override {
+    const auto length = row_number(prompt, "reference_length");
+    const auto accuracy = row_number(prompt, "reference_accuracy");
+    if ((length && accuracy) || reference_generations_ > 0) return "";
+    return "no columns reference_length and reference_accuracy, and reference_generations = 0";
   }
   bool depends_on_length() const override { return true; }
   std::optional<Pressure> pressure() const override {
@@ -74,7 +81,8 @@ class O1Pruner final : public Reward {
 
   std::vector<Note> observe(const Group& group) const override {
     const std::vector<Judged> all = judged(group);
-    if (group.role != "reference" || all.empty()) return {};
+    if (group.role != "reference") return {};
+    if (all.empty()) return {{"reference_tried", 1, group.prompt.id}};  // once is enough
     return {{"reference_length", lengths_of(all).mean, group.prompt.id},
             {"reference_accuracy", solve_rate(all), group.prompt.id}};
   }

@@ -220,7 +220,9 @@ void ScoringChain::bind(Binder& root, const ScoringContext& context) {
   root.tables("reward", [&](Binder& b) {
     const EntryKeys keys = bind_entry(b, Reward::kKind, RewardRegistry::names(), reward_names);
     NamedReward named{.name = keys.name, .type = keys.type};
-    b.number("weight", named.weight, -kMaxWeight, kMaxWeight, "factor of its value in the sum");
+    b.number(
+        "weight", named.weight, -kMaxWeight, kMaxWeight,
+        "factor of its value in the sum; what a guard turns where the reward has no other knob");
     const std::vector<std::string> earlier(
         reward_names.begin(), std::find(reward_names.begin(), reward_names.end(), keys.name));
     named.composition.bind(b, earlier);
@@ -298,6 +300,22 @@ SamplingPlan ScoringChain::plan() const {
 bool ScoringChain::lacks_reference(const Prompt& prompt) const {
   return std::ranges::any_of(
       rewards_, [&](const NamedReward& one) { return one.reward->lacks_reference(prompt); });
+}
+
+std::string ScoringChain::abstains_on(const Prompt& prompt) const {
+  std::string first;
+  for (const NamedReward& named : rewards_)
+    if (std::string why = named.reward->abstains_on(prompt);
+        !why.empty() && named.weight != 0 && first.empty())
+      first = cat("reward.", named.name, ": ", why);
+  return first;
+}
+
+std::vector<std::string> ScoringChain::advantages() const {
+  std::vector<std::string> names;
+  for (const NamedReward& named : rewards_)
+    if (named.weight != 0 && named.reward->is_advantage()) names.push_back(named.name);
+  return names;
 }
 
 std::vector<std::string> ScoringChain::shaping_rewards() const {

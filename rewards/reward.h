@@ -41,6 +41,10 @@ struct ScoringContext {
   int64_t num_generations = 0;        // responses of a group as configured; 0 where not known
   int64_t max_completion_length = 0;  // tokens; 0 where not known
   RewardMemory* memory = nullptr;     // of the reward that is made; it stays where it is
+  /// rollout.think_end, which marks the thinking of what is drawn; none where nothing is.
+  std::optional<std::string> think_end;
+  /// Nothing will be scored: who asks somebody else may bind its keys and start nobody.
+  bool only_read = false;
   /// Text of token ids, for rewards that look again at a response that was cut.
   std::function<std::string(std::span<const int32_t>)> decode;
 };
@@ -55,6 +59,10 @@ class Reward {
   /// a response that the policy did not end (policy_ended) is dropped; a reward that compares the
   /// members of a group leaves such responses out of the comparison.
   virtual void score(const Group& group, std::span<Score> scores) const = 0;
+
+  /// Looks at a prompt before the run begins: why every response to it would abstain, "" where
+  /// that is not known then. Throws UsageError where score() would refuse its row.
+  virtual std::string abstains_on(const Prompt&) const { return ""; }
 
   /// Whether a response's value depends on the others of its group.
   virtual bool needs_group() const { return true; }
@@ -86,6 +94,9 @@ class Reward {
   /// the group alone, and again when prepare_step() has the notes of all groups.
   virtual bool spans_step() const { return false; }
   virtual void prepare_step(const std::vector<Note>&) {}
+
+  /// Whether its values are advantages already, which no estimator may change.
+  virtual bool is_advantage() const { return false; }
 
   /// Whether the length of a response has a part in its value, for `vernier score --explain`.
   virtual bool depends_on_length() const { return false; }
@@ -180,6 +191,10 @@ class ScoringChain {
   SamplingPlan plan() const;
   bool lacks_reference(const Prompt& prompt) const;
 
+  /// Reward::abstains_on() of the first reward that counts and does, with its name. Throws where
+  /// one of all refuses the row.
+  std::string abstains_on(const Prompt& prompt) const;
+
   /// Adds to `notes` what the scored group teaches the rewards. Groups of any role.
   void observe(const Group& group, StepNotes& notes) const;
   /// Values of the rewards that depend on the whole step, and the sums that hold them, of all its
@@ -206,6 +221,9 @@ class ScoringChain {
 
   /// Names of the rewards that say more than the verdict and count in the sum.
   std::vector<std::string> shaping_rewards() const;
+
+  /// Names of the rewards that count in the sum and are advantages already.
+  std::vector<std::string> advantages() const;
 
   /// Names of the transforms that change rewards themselves.
   std::vector<std::string> reward_transforms() const;

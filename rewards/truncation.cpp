@@ -8,7 +8,8 @@
 // The policy learns to be done in time; no other term of length is needed. L: tokens, end token
 // included. The run should draw no further than the limit: rollout.length_steps and length_limits
 // do it by the same plan. Correctness is part of the value. Dynamic sampling as DLER does it looks
-// at this reward (filter metric "reward"), which here is accuracy within the limit.
+// at this reward (filter metric "reward"), which here is accuracy within the limit. The limits are
+// a plan of their own: a guard turns the entry's weight, beside `accuracy`.
 // Source: DLER, NVlabs/DLER (limit 4000, with presets/dler.toml); ThinkPrune,
 // UCSB-NLP-Chang/ThinkPrune (4000, 3000, 2000, each stage from the last one's checkpoint; its
 // prompt states the limit).

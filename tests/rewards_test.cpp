@@ -522,7 +522,7 @@ TEST_CASE("rewards say whether they look at lengths") {
       "[[reward]]\ntype = \"length_surrogate\"\n[[reward]]\ntype = \"overlong\"\nname = \"soft\"\n"
       "[[reward]]\ntype = \"column\"\nkey = \"a\"\n"
       "[[reward]]\ntype = \"column\"\nname = \"b\"\nkey = \"b\"\ndepends_on_length = true\n",
-      {.num_generations = 1, .max_completion_length = 10, .decode = {}});
+      {.num_generations = 1, .max_completion_length = 10, .think_end = {}, .decode = {}});
   CHECK(chain.length_rewards() ==
         std::vector<std::string>{"length_penalty", "length_surrogate", "soft", "b"});
   Group group;

@@ -247,6 +247,66 @@ TEST_CASE("the guard of a run that goes on in another folder begins anew there")
   CHECK(gone.find("the guard may have to go back to it") != std::string::npos);
 }
 
+TEST_CASE("what a reward needs of other sections is asked for before the run") {
+  const auto problem = [](const std::string& reward, const std::string& more = "") {
+    std::string text = kJob;
+    const size_t at = text.find("[[reward]]");
+    text.replace(at, text.find("[algo]") - at, reward);
+    text.insert(text.find("[trainer]"), more);
+    return usage_error([&] {
+      ConfigFile file = ConfigFile::parse(text, "c.toml");
+      RunConfig::load(file);
+    });
+  };
+  const std::string tag = "think_end = \"#\"\n", naive = "advantage = \"naive\"\n";
+  const std::string adaptthink = "[[reward]]\ntype = \"adaptthink\"\n";
+  const std::string brpo = tag + "[[reward]]\ntype = \"brpo\"\nbudgets = [4]\nexit_tokens = 2\n";
+  const std::string logged = "weight = 0\n[[reward]]\ntype = \"accuracy\"\n";
+  for (const std::string& reward : {adaptthink, brpo}) {
+    CHECK(problem(reward).find("algo.advantage = \"naive\"") != std::string::npos);
+    CHECK(problem(reward, naive).empty());
+    CHECK(problem(reward + logged).empty());
+  }
+  CHECK(problem("[[reward]]\ntype = \"lc_r1\"\n").find("rollout.think_end") != std::string::npos);
+  CHECK(problem(tag + "[[reward]]\ntype = \"lc_r1\"\n").empty());
+  CHECK(problem(adaptthink + "forced_share = 0.2\n", naive)
+            .find("forced_share = 0.2 make 0 responses") != std::string::npos);
+}
+
+TEST_CASE("a row that a reward cannot be scored with ends the run before it begins") {
+  const Job job;
+  auto problem = [&, count = 0](const std::string& rows,
+                                const std::vector<std::string>& more = {}) mutable {
+    write_file(job.path("rows.jsonl"), rows);
+    std::string text = kJob;
+    const auto replace = [&](const std::string& old, const std::string& now) {
+      text.replace(text.find(old), old.size(), now);
+    };
+    replace("task = \"chain_sum\"", cat("train = \"", job.path("rows.jsonl").string(), "\""));
+    replace("type = \"overlong\"\ncache = 1", "type = \"length_interval\"");
+    write_file(job.path("c.toml"), text);
+    return usage_error([&] { job.run(cat("r", count++), more); });
+  };
+  const std::string good = "{\"prompt\":\"1+1=\",\"target_length\":9}\n";
+  const std::string none = "{\"prompt\":\"1+2=\"}\n";
+  const std::string bad = "{\"prompt\":\"1+3=\",\"target_length\":\"long\"}\n";
+  const std::string negative = "{\"prompt\":\"1+3=\",\"target_length\":-9}\n";
+  CHECK(problem(good + none).empty());
+  for (const std::string& row : {bad, negative}) {
+    const std::string found = problem(good + row);
+    CHECK(found.find("rows.jsonl:2: prompt 1: target_length: ") != std::string::npos);
+    CHECK(found.find("is none of n, [x, y]") != std::string::npos);
+  }
+  CHECK(problem(good + bad, {"data.on_bad_row=skip"}).empty());
+  const std::string mute = problem(none + none);
+  CHECK(mute.find("rows.jsonl:1: reward.length_interval: no target_length; every response "
+                  "abstains, to all 2 "
+                  "rows") != std::string::npos);
+  CHECK(problem(none, {"data.length_request.mode=suffix", "data.length_request.text=?{budget}",
+                       "data.length_request.text_at_most=~{budget}"})
+            .empty());
+}
+
 TEST_CASE("a step that leaves out all its groups changes nothing, whatever the algorithm") {
   const Job job("[rollout.filter]\nrule = \"between\"\nmetric = \"reward\"\nbetween = [5, 6]\n");
   for (const std::string type : {"dler", "gdpo", "reinforce_plus_plus", "decoupled_ppo"}) {

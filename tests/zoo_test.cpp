@@ -17,12 +17,13 @@ namespace {
 
 constexpr double kDigits = 1e-6;  // what the golden values are given to
 
-ScoringChain chain_of(const Json& lines, int64_t num_generations = 8) {
+ScoringChain chain_of(const Json& lines, const std::optional<std::string>& think_end = {}) {
   std::string text;
   for (const Json& line : lines) text += cat(line.get<std::string>(), "\n");
   ScoringChain chain;
   ScoringContext context;
-  context.num_generations = num_generations;
+  context.num_generations = 8;
+  context.think_end = think_end;
   ConfigFile::parse(text, "t.toml").bind([&](Binder& root) { chain.bind(root, context); });
   return chain;
 }
@@ -329,6 +330,95 @@ TEST_CASE("brpo credits the stretches of thoughts and their answers: golden valu
   check_near(credits("weights = \"linear\""),
              {0.025, 0.19375, 0.3875, 0.128571, -0.025, 0.14375, 0.120833, 0.171429});
   check_near(credits("weights = \"base\""), {0, 0.25, 0.5, 0.321429, 0, 0.25, 0.333333, 0.428571});
+}
+
+TEST_CASE("arora counts a right answer that was cut as a wrong one") {
+  const ScoringChain chain = chain_of(lines({"[[reward]]", "type = \"arora\""}));
+  Group group = group_of({100, 200, 900, 40}, {1, 1, 1, 0});
+  group.responses[2].finish_reason = FinishReason::length;
+  chain.score(group, false);
+  check_near(rewards_of(group), {0.973106, 0.926894, 0, 0});  // mean 150, deviation 50
+}
+
+TEST_CASE("reference responses without a verdict are asked for once") {
+  for (const char* type : {"type = \"o1_pruner\"", "type = \"adaptthink\""}) {
+    CAPTURE(type);
+    ScoringChain chain = chain_of(lines({"[[reward]]", type}));
+    Group group = group_of({10, 20}, {1, 1});
+    group.role = "reference";
+    for (Response& response : group.responses) response.correct.reset();
+    CHECK(chain.lacks_reference(group.prompt));
+    StepNotes notes;
+    chain.observe(group, notes);
+    chain.learn(notes);
+    CHECK(!chain.lacks_reference(group.prompt));
+    Group drawn = group_of({10}, {1});
+    chain.score(drawn, false);
+    CHECK(drawn.responses[0].rewards[0].abstained.starts_with("no reference_"));
+    Group other = group_of({10}, {1}, "p2");
+    CHECK(chain.lacks_reference(other.prompt));
+  }
+}
+
+TEST_CASE("a row that a reward cannot be scored with is known before the run") {
+  const auto look = [](const char* type, const Json& row, const char* key = "") -> std::string {
+    const ScoringChain chain = chain_of(lines({"[[reward]]", type, key}));
+    Prompt prompt;
+    prompt.id = "7";
+    prompt.row = dump_json(row);
+    if (row.contains("target_length")) prompt.target_length = dump_json(row["target_length"]);
+    if (row.contains("baseline")) prompt.baseline = dump_json(row["baseline"]);
+    try {
+      return chain.abstains_on(prompt);
+    } catch (const UsageError& problem) {
+      return problem.what();
+    }
+  };
+  const Json none = Json::object(), text = {{"target_length", "long"}};
+  const Json good = {{"target_length", 50}}, most = {{"target_length", -50}};
+  for (const char* name :
+       {"l1_exact", "l1_max", "length_budget", "length_interval", "length_match"}) {
+    CAPTURE(name);
+    const std::string type = cat("type = \"", name, "\"");
+    CHECK(look(type.c_str(), good).empty());
+    CHECK(look(type.c_str(), none) == cat("reward.", name, ": no target_length"));
+    CHECK(look(type.c_str(), none, "weight = 0").empty());
+    CHECK(look(type.c_str(), text).starts_with("prompt 7: target_length: \"long\" is no"));
+    CHECK(look(type.c_str(), text, "weight = 0") == look(type.c_str(), text));
+  }
+  CHECK(look("type = \"l1_max\"", most).empty());
+  CHECK(look("type = \"l1_exact\"", most).find("use l1_max") != std::string::npos);
+  CHECK(look("type = \"length_interval\"", most).find("above 0") != std::string::npos);
+  CHECK(look("type = \"l1_exact\"", none, "target = 9").empty());
+  CHECK(look("type = \"column\"", none, "key = \"score\"").find("no column score") !=
+        std::string::npos);
+  CHECK(look("type = \"o1_pruner\"", none).empty());
+  const char* given = "reference_generations = 0";
+  CHECK(look("type = \"o1_pruner\"", {{"reference_length", 3}}, given).find("no columns") !=
+        std::string::npos);
+  CHECK(look("type = \"adaptthink\"", {{"reference_accuracy", 0.5}}, given).empty());
+  CHECK(look("type = \"adaptthink\"", {{"reference_accuracy", "high"}}).find("not a finite") !=
+        std::string::npos);
+  CHECK(look("type = \"length_excess\"", {{"baseline", 5}}, "scale = 9").find("not a text") !=
+        std::string::npos);
+  CHECK(look("type = \"length_excess\"", none, "scale = 9").find("neither baseline_len") !=
+        std::string::npos);
+}
+
+TEST_CASE("lc_r1's bonus needs to know where the thinking ends") {
+  const auto problem = [](const char* key, const std::optional<std::string>& think_end) {
+    try {
+      chain_of(lines({"[[reward]]", "type = \"lc_r1\"", key}), think_end);
+    } catch (const UsageError& found) {
+      return std::string(found.what());
+    }
+    return std::string();
+  };
+  CHECK(problem("", "").find("rollout.think_end") != std::string::npos);
+  CHECK(problem("", "#").empty());
+  CHECK(problem("", std::nullopt).empty());  // of stored rollouts
+  CHECK(problem("bonus_weight = 0", "").empty());
+  CHECK(problem("think_end = \"\"", "").empty());
 }
 
 TEST_CASE("lc_r1's bonus stands at the closing tag") {

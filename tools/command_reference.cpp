@@ -68,7 +68,8 @@ void share_keys(const std::string& name, std::vector<Entry>& entries) {
 }
 
 std::vector<Entry> entries_of(std::string_view topic) {
-  const ScoringContext scoring{.num_generations = 8, .max_completion_length = 1024, .decode = {}};
+  const ScoringContext scoring{
+      .num_generations = 8, .max_completion_length = 1024, .think_end = {}, .decode = {}};
   const AlgorithmContext algorithm{.num_generations = 8, .max_completion_length = 1024};
   std::vector<Entry> out;
   if (topic == "rewards")

@@ -42,6 +42,31 @@ void install_signal_handlers() {
   for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) sigaction(signal, &action, nullptr);
 }
 
+// Rows whose every response a reward would abstain on: some are worth a word, all are a mistake.
+class MuteRows {
+ public:
+  /// Throws UsageError on a row that a reward refuses.
+  void look(const ScoringChain& chain, const Prompt& prompt, const std::string& where) {
+    ++rows_;
+    const std::string why = placed(where, [&] { return chain.abstains_on(prompt); });
+    if (why.empty()) return;
+    if (++mute_ == 1) first_ = cat(where, ": ", why);
+  }
+
+  void report() const {
+    if (mute_ == 0) return;
+    if (mute_ == rows_)
+      fail(first_, "; every response abstains, to all ", rows_,
+           " rows alike, and there is nothing to learn from");
+    log::warn(cat(first_, "; every response abstains, and so it is with ", mute_, " of ", rows_,
+                  " rows: nothing is learned from them"));
+  }
+
+ private:
+  int64_t rows_ = 0, mute_ = 0;
+  std::string first_;
+};
+
 class Run {
  public:
   Run(RunConfig& config, RunFolder& folder, const TrainOptions& options)
@@ -80,7 +105,7 @@ class Run {
         plan.branches == SamplingPlan::Branches::none
             ? 0
             : longest_response(plan, config_.rollout, *trainee_.model.tokenizer);
-    const PromptCheck fits = [this, longest](Prompt&& prompt, const std::string& where) {
+    const auto check = [this, longest](Prompt& prompt, const std::string& where) {
       placed(where, [&] { render(prompt); });
       check_fits(prompt, where, config_.rollout, trainee_.model.decoder->spec());
       if (const int64_t all = std::ssize(prompt.ids) + longest;
@@ -89,9 +114,17 @@ class Run {
              " that the rewards' sampling plan puts behind them do not fit the model's ",
              trainee_.model.decoder->spec().longest(), " positions");
     };
+    MuteRows mute;
     if (config_.run.steps > 0)
-      prompts_ = training_prompts(config_.data, static_cast<uint64_t>(config_.run.seed), fits);
-    if (config_.run.eval_every > 0) eval_prompts_ = evaluation_prompts(config_.data, fits);
+      prompts_ = training_prompts(config_.data, static_cast<uint64_t>(config_.run.seed),
+                                  [&](Prompt&& prompt, const std::string& where) {
+                                    check(prompt, where);
+                                    mute.look(config_.chain, prompt, where);
+                                  });
+    mute.report();
+    if (config_.run.eval_every > 0)
+      eval_prompts_ = evaluation_prompts(
+          config_.data, [&](Prompt&& prompt, const std::string& where) { check(prompt, where); });
     if (guard_)  // a file may have fewer than it may take
       if (const auto problem = config_.guard_problem(num_eval_prompts()); !problem.empty())
         fail("guard.max_accuracy_loss: ", problem);
@@ -282,8 +315,7 @@ class Run {
     const Evaluation found = summarize(groups);
     std::string rows;
     for (const Group& group : groups)
-      for (const Response& response : group.responses)
-        rows += dump_json(rollout_row(group, response, false, "tempered")) + "\n";
+      for (const Json& row : rollout_rows(group, false, "tempered")) rows += dump_json(row) + "\n";
     fs::create_directories(folder_.path() / "eval");
     write_file(folder_.path() / "eval" / cat("step_", progress_.step, ".jsonl"), rows);
     Metrics metrics;
