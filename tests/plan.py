@@ -7,6 +7,7 @@ Standard library only.
 
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,19 @@ logit_bias = { "END" = -100 }
 type = "accuracy"
 [trainer]
 max_tokens_per_microbatch = 2500
+"""
+# 3 thoughts, 3 budgets, 2 answers at each.
+BRPO = """
+think_end = "#"
+[[reward]]
+type = "brpo"
+budgets = [20, 40, 60]
+siblings = 2
+exit_text = "#"
+exit_tokens = 20
+[algo]
+type = "grpo"
+advantage = "naive"
 """
 SMALL = ["trainer.precision=bf16", "rollout.weights=bf16", "trainer.activation_checkpointing=true",
          "trainer.optimizer=adamw_8bit"]
@@ -83,6 +97,19 @@ class Plan(unittest.TestCase):
     @unittest.skipIf(BUILD.name != "release", "a sanitizer has memory of its own")
     def test_memory_is_that_of_the_run_with_all_that_saves_some(self):
         self.hold_to_run(SMALL)
+
+    @unittest.skipIf(BUILD.name != "release", "a sanitizer has memory of its own")
+    def test_memory_holds_the_start_policy_that_a_reward_asks(self):
+        self.job.write_text(self.job.read_text() + '[[reward]]\ntype = "o1_pruner"\nreference_generations = 12\n')
+        self.hold_to_run([])
+
+    @unittest.skipIf(BUILD.name != "release", "a sanitizer has memory of its own")
+    def test_memory_holds_what_goes_on_from_a_thought(self):
+        text = self.job.read_text().replace('[[reward]]\ntype = "accuracy"\n', BRPO)
+        letters = "0123456789abcdefgh+=#.?~"  # no thought ends before its budget
+        bias = ", ".join(f'"{letters.index(one)}" = -100' for one in ".#")
+        self.job.write_text(re.sub("logit_bias = .*", f"logit_bias = {{ {bias} }}", text))
+        self.hold_to_run(["rollout.num_generations=3"])
 
     def test_what_to_change(self):
         whole = self.plan()

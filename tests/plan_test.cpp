@@ -169,6 +169,54 @@ TEST_CASE("a plan has the phases of its job, and every kind in each of them") {
   CHECK(usage_error([&] { PlannedJob(*config, 31); }).find("--mean-length: 31") == 0);
 }
 
+TEST_CASE("a plan holds the start policy that rewards ask, and what goes on from a thought") {
+  const auto plain_config = config_of();
+  const PlannedJob plain(*plain_config, 0);
+  const MemoryPlan before = plan_memory(plain, PlanSettings(*plain_config), kBase, kMuch);
+  const auto bytes = [](const MemoryPlan& plan, const std::string& name, Phase phase) -> int64_t {
+    for (const MemoryKind& kind : plan.kinds)
+      if (kind.name == name) return kind.bytes[phase];
+    return 0;
+  };
+  CHECK(bytes(before, "reference policy", kSampling) == 0);
+  const auto pruner_config =
+      config_of("[[reward]]\ntype = \"o1_pruner\"\nreference_generations = 5\n");
+  const PlannedJob pruner(*pruner_config, 0);
+  const MemoryPlan held = plan_memory(pruner, PlanSettings(*pruner_config), kBase, kMuch);
+  for (const Phase phase : {kSampling, kLearning}) {
+    CHECK(bytes(held, "reference policy", phase) > 4 * plain.model().num_parameters());
+    CHECK(bytes(held, "sampling of the reference", phase) > 0);
+  }
+  CHECK(pruner.reference()->sequences == 4 * 5);
+  CHECK(pruner.rollout()->sequences == 4 * 3);
+
+  // 3 thoughts, 2 budgets, 2 answers at each: 12 responses to each of 4 prompts.
+  const std::string branches = "exit_text = \"#\"\nexit_tokens = 5\n";
+  const std::string tags = "think_end = \"#\"\n";
+  std::string job = kJob;
+  job.insert(job.find("[[reward]]"), tags);
+  const auto planned = [&](const std::string& keys) {
+    ConfigFile file = ConfigFile::parse(job + keys, "c.toml");
+    return RunConfig::load(file);
+  };
+  const auto brpo_config =
+      planned(cat("[[reward]]\ntype = \"brpo\"\nbudgets = [10, 20]\nsiblings = 2\n", branches,
+                  "[algo]\ntype = \"grpo\"\nadvantage = \"naive\"\n"));
+  const PlannedJob brpo(*brpo_config, 0);
+  CHECK(brpo.rollout()->sequences == 4 * 12);
+  CHECK(brpo.rollout()->mean_length == doctest::Approx((10 + 20) / 2.0 + 1 + 5));
+  CHECK(brpo.rollout()->mean_drawn == doctest::Approx((3 * 20 + 12 * 5) / 12.0));
+  CHECK(brpo.largest(1 << 20).head_rows == 4 * 12 * 21);
+  CHECK(plan_memory(brpo, PlanSettings(*brpo_config), kBase, kMuch).of(kLearning) >
+        before.of(kLearning));
+  CHECK(brpo.updates() == 1);
+  // The full response, and two exits at 10 and 20 of its 30 tokens.
+  const auto exits_config = planned(cat("[[reward]]\ntype = \"s_grpo\"\n", branches));
+  const PlannedJob exits(*exits_config, 0);
+  CHECK(exits.rollout()->sequences == 4 * 3);
+  CHECK(exits.largest(1 << 20).head_rows == 4 * (30 + 16 + 26));
+}
+
 TEST_CASE("the largest micro-batch fits, and a larger one does not") {
   const auto config = config_of();
   const PlannedJob job(*config, 0);

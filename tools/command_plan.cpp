@@ -232,11 +232,19 @@ void print(const Plan& plan) {
   print_effects(plan, plan.together);
 }
 
+// Nothing is scored: a reward from outside is looked at, and not started.
+std::unique_ptr<RunConfig> read_only(ConfigFile& file) {
+  auto config = std::make_unique<RunConfig>();
+  config->scoring.only_read = true;
+  file.bind([&](Binder& root) { config->bind(root); });
+  return config;
+}
+
 }  // namespace
 
 void plan_command(const PlanOptions& options) {
   ConfigFile file = ConfigFile::load(options.configs, options.overrides);
-  const std::unique_ptr<RunConfig> config = RunConfig::load(file);
+  const std::unique_ptr<RunConfig> config = read_only(file);
   set_threads(config->run.threads);
   const PlannedJob job(*config, options.mean_length);
   Plan plan{.job = job,

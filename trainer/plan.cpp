@@ -45,6 +45,7 @@ BatchSize size_of(const PackedBatch& batch) {
 
 PlannedJob::PlannedJob(const RunConfig& config, double mean_length)
     : config_(config),
+      plan_(config.chain.plan()),
       mean_length_(mean_length > 0 ? mean_length
                                    : static_cast<double>(config.rollout.max_completion_length)),
       threads_(kernel_pool().threads()) {
@@ -64,12 +65,14 @@ PlannedJob::PlannedJob(const RunConfig& config, double mean_length)
   chat_format_ = choose_chat_format(config.chat_format, tokenizer_->chat_template(),
                                     config.new_model ? "model.new" : config.model_path);
   const DrawRules rules(config.rollout, *tokenizer_, head.spec);
+  exit_tokens_ = std::ssize(tokenizer_->encode(plan_.exit_text));
   if (config.run.steps > 0 || config.run.eval_every > 0) read_rollouts();
   if (config.sft.steps > 0) read_demonstrations();
 }
 
 PlannedDraw PlannedJob::draw_of(const std::vector<Prompt>& prompts, int64_t n) const {
-  PlannedDraw out{.sequences = std::ssize(prompts) * n, .num_generations = n};
+  PlannedDraw out{
+      .sequences = std::ssize(prompts) * n, .num_generations = n, .of_configuration = n};
   for (const Prompt& prompt : prompts) {
     const auto tokens = std::ssize(prompt.ids);
     out.longest_prompt = std::max<int64_t>(out.longest_prompt, tokens);
@@ -77,6 +80,51 @@ PlannedDraw PlannedJob::draw_of(const std::vector<Prompt>& prompts, int64_t n) c
     const auto limit = static_cast<double>(completion_limit(prompt, config_.rollout));
     out.mean_length += std::min(limit, mean_length_) / static_cast<double>(prompts.size());
   }
+  out.mean_drawn = out.mean_length;
+  return out;
+}
+
+// With what goes on from the thinking of others, which the engine is opened for too.
+PlannedDraw PlannedJob::draw_of_step(const std::vector<Prompt>& prompts) const {
+  PlannedDraw out = draw_of(prompts, config_.rollout.num_generations);
+  if (plan_.forced_share > 0)
+    out.longest_prompt += std::ssize(tokenizer_->encode(plan_.forced_text));
+  if (plan_.branches == SamplingPlan::Branches::none) return out;
+  const bool exits = plan_.branches == SamplingPlan::Branches::exits;
+  const auto size = static_cast<double>(group_size()), count = static_cast<double>(prompts.size());
+  const double thoughts = exits ? 1 : static_cast<double>(out.num_generations);
+  const double answers = exits ? size - 1 : size;
+  const double thought = exits
+                             ? out.mean_length
+                             : std::min(out.mean_length, static_cast<double>(plan_.budgets.back()));
+  out.mean_drawn = (thoughts * thought + answers * static_cast<double>(plan_.exit_tokens)) / size;
+  out.num_generations = group_size();
+  out.sequences = std::ssize(prompts) * group_size();
+  out.longest_prompt += config_.rollout.max_completion_length + exit_tokens_;
+  out.mean_length = 0;
+  for (const Prompt& prompt : prompts)
+    for (const int64_t length : lengths_of_group(prompt))
+      out.mean_length += static_cast<double>(length) / (size * count);
+  return out;
+}
+
+// Tokens of a group's responses: of those that go on from a thought what they keep of it, the text
+// that closes it, and the longest answer.
+std::vector<int64_t> PlannedJob::lengths_of_group(const Prompt& prompt) const {
+  const auto limit = static_cast<double>(completion_limit(prompt, config_.rollout));
+  const auto length = std::max<int64_t>(1, std::llround(std::min(limit, mean_length_)));
+  const int64_t n = config_.rollout.num_generations, answer = exit_tokens_ + plan_.exit_tokens;
+  if (plan_.branches == SamplingPlan::Branches::none)
+    return std::vector<int64_t>(static_cast<size_t>(n), length);
+  std::vector<int64_t> out;
+  if (plan_.branches == SamplingPlan::Branches::exits) {  // at places that are drawn evenly
+    for (int64_t k = 1; k < n; ++k) out.push_back(length * k / n + answer);
+    out.push_back(length);
+    return out;
+  }
+  for (int64_t thought = 0; thought < n; ++thought)
+    for (const int64_t budget : plan_.budgets)
+      out.insert(out.end(), static_cast<size_t>(plan_.siblings), std::min(length, budget) + answer);
   return out;
 }
 
@@ -94,24 +142,27 @@ void PlannedJob::read_rollouts() {
     evaluation_ = draw_of(rendered(source->take(0, count), "an evaluation prompt"), config_.eval.n);
   }
   if (config_.run.steps == 0) return;
-  const int64_t target = config_.rollout.prompts_per_step, n = config_.rollout.num_generations;
+  const int64_t target = config_.rollout.prompts_per_step;
   const int64_t first = config_.filter.next_batch(target, 0, 0, {});
   prompts_ = rendered(
       training_prompts(config_.data, static_cast<uint64_t>(config_.run.seed))->take(0, first),
       "a prompt");
-  rollout_ = draw_of(prompts_, n);
-  const int64_t groups =
-      config_.samples_per_update == 0 ? target : std::min(target, config_.samples_per_update / n);
+  for (const Prompt& prompt : prompts_)
+    placed("a prompt", [&] { config_.chain.abstains_on(prompt); });
+  rollout_ = draw_of_step(prompts_);
+  if (plan_.reference_generations > 0) reference_ = draw_of(prompts_, plan_.reference_generations);
+  const int64_t groups = config_.samples_per_update == 0
+                             ? target
+                             : std::min(target, config_.samples_per_update / group_size());
   prompts_.resize(static_cast<size_t>(std::min<int64_t>(groups, std::ssize(prompts_))));
-  response_.assign(static_cast<size_t>(config_.rollout.max_completion_length), 0);
+  response_.assign(static_cast<size_t>(longest_response(plan_, config_.rollout, *tokenizer_)), 0);
   for (const Prompt& prompt : prompts_) {
-    const auto limit = static_cast<double>(completion_limit(prompt, config_.rollout));
-    const auto length = std::max<int64_t>(1, std::llround(std::min(limit, mean_length_)));
-    for (int64_t i = 0; i < n; ++i) {
+    update_tokens_ += std::ssize(prompt.ids);
+    for (const int64_t length : lengths_of_group(prompt)) {
       sequences_.push_back({&prompt.ids, response_.data(), length});
       longest_sequence_ = std::max(longest_sequence_, sequences_.back().tokens());
+      update_tokens_ += length;
     }
-    update_tokens_ += std::ssize(prompt.ids) + n * length;
   }
 }
 
@@ -141,7 +192,7 @@ int64_t PlannedJob::updates() const { return std::llround(std::ceil(share_of_fir
 
 double PlannedJob::share_of_first_update() const {
   if (config_.samples_per_update == 0) return 1;
-  const int64_t samples = config_.rollout.prompts_per_step * config_.rollout.num_generations;
+  const int64_t samples = config_.rollout.prompts_per_step * group_size();
   return std::max(1.0,
                   static_cast<double>(samples) / static_cast<double>(config_.samples_per_update));
 }
@@ -206,20 +257,22 @@ int64_t MemoryPlan::peak() const {
 
 namespace {
 
-// The pages of a cache that serves the evaluations and the steps, and those that are written.
+// The pages of a cache that serves some draws, and those that are written.
 struct CachePages {
   int64_t wanted = 0, written = 0, in_use = 0;
 };
 
-CachePages pages_of(const PlannedJob& job, const PlanSettings& settings) {
+CachePages pages_of(const PlannedJob& job, const PlanSettings& settings,
+                    const std::vector<std::optional<PlannedDraw>>& draws) {
   CachePages out;
-  for (const auto& draw : {job.rollout(), job.evaluation()}) {
+  for (const auto& draw : draws) {
     if (!draw) continue;
     RolloutConfig config = job.config().rollout;
-    config.num_generations = draw->num_generations;
     config.max_running = settings.max_running;
+    config.num_generations = draw->of_configuration;
     const int64_t wanted = Engine::pages_wanted(
         config, std::min(settings.max_running, draw->sequences), draw->longest_prompt);
+    config.num_generations = draw->num_generations;
     const int64_t written = Engine::pages_written(
         config, draw->sequences, std::llround(draw->mean_prompt), draw->mean_length);
     out.wanted = std::max(out.wanted, wanted);
@@ -228,6 +281,7 @@ CachePages pages_of(const PlannedJob& job, const PlanSettings& settings) {
   if (const auto& draw = job.rollout()) {
     RolloutConfig config = job.config().rollout;
     config.max_running = settings.max_running;
+    config.num_generations = draw->num_generations;
     out.in_use = Engine::pages_written(config, std::min(settings.max_running, draw->sequences),
                                        std::llround(draw->mean_prompt), draw->mean_length);
   }
@@ -282,13 +336,17 @@ class MemorySum {
   }
 
   void add_reference() {
-    if (!learns_ || job_.config().algorithm->reference_kl() <= 0) return;
-    const int64_t weights = 4 * weight_count();
-    const PassMemory pass = forward_pass(job_.model(), job_.largest(settings_.max_tokens),
-                                         settings_.training, /*threads=*/0);
-    const int64_t all = weights +
-                        packed_bytes(job_.model(), std::nullopt, settings_.training.precision) +
-                        pass.kept + pass.scratch + pass.head;
+    if (!learns_ || !job_.config().needs_reference()) return;
+    const bool draws = job_.reference().has_value();
+    const bool reads = job_.config().algorithm->reference_kl() > 0;
+    const auto drawn_with = draws ? std::optional(settings_.weights) : std::nullopt;
+    const auto read_with = reads ? std::optional(settings_.training.precision) : std::nullopt;
+    int64_t all = 4 * weight_count() + packed_bytes(job_.model(), drawn_with, read_with);
+    if (reads) {
+      const PassMemory pass = forward_pass(job_.model(), job_.largest(settings_.max_tokens),
+                                           settings_.training, /*threads=*/0);
+      all += pass.kept + pass.scratch + pass.head;
+    }
     add("reference policy", 0, 0, all, all);
   }
 
@@ -325,7 +383,7 @@ class MemorySum {
     if (!plan_.has[kSampling]) return;
     const ModelSpec& spec = job_.model().spec();
     const int64_t page = KvCache::page_bytes(spec), rows = settings_.max_step_tokens;
-    const CachePages pages = pages_of(job_, settings_);
+    const CachePages pages = pages_of(job_, settings_, {job_.rollout(), job_.evaluation()});
     const double gb = job_.config().rollout.kv_cache_gb;
     const double limit =
         gb > 0 ? gb * 1e9 : std::max(0.0, static_cast<double>(budget_ - plan_.of(kLoading)) / 2);
@@ -337,6 +395,11 @@ class MemorySum {
     const int64_t arrays =
         Decoder::pass_bytes(spec, rows) + Engine::draw_bytes(spec, settings_.max_running);
     add("arrays of sampling", 0, 0, arrays, arrays);
+    if (job_.reference()) {  // an engine of its own
+      const CachePages own = pages_of(job_, settings_, {job_.reference()});
+      const int64_t most = std::min({own.wanted, own.written, static_cast<int64_t>(limit) / page});
+      add("sampling of the reference", 0, 0, page * most + arrays, page * most + arrays);
+    }
     // The rule of Learner::update().
     plan_.releases_activations = budget_ - plan_.of(kLearning) < kept_;
     if (!plan_.releases_activations) return;
@@ -412,7 +475,7 @@ std::vector<PlanChange> smaller_settings(const PlannedJob& job, const PlanSettin
   halve("trainer.max_tokens_per_microbatch", &PlanSettings::max_tokens, job.update_tokens(),
         job.longest_sequence());
   int64_t sequences = 0;
-  for (const auto& draw : {job.rollout(), job.evaluation()})
+  for (const auto& draw : {job.rollout(), job.evaluation(), job.reference()})
     if (draw) sequences = std::max(sequences, draw->sequences);
   halve("rollout.max_running", &PlanSettings::max_running, sequences, 1);
   std::erase_if(out,

@@ -32,7 +32,9 @@ struct PlanSettings {
 struct PlannedDraw {
   int64_t sequences = 0, longest_prompt = 0;
   double mean_prompt = 0, mean_length = 0;  // tokens
-  int64_t num_generations = 1;
+  double mean_drawn = 0;  // those of mean_length that are drawn, not kept of another's thinking
+  int64_t num_generations = 1;   // of a group
+  int64_t of_configuration = 1;  // rollout.num_generations, by which the engine sizes its cache
 };
 
 /// A job as far as its sizes go: the model's header, the prompts of the first step, no weights.
@@ -48,6 +50,9 @@ class PlannedJob {
   /// Of a step and of an evaluation; nothing where the job has none.
   const std::optional<PlannedDraw>& rollout() const { return rollout_; }
   const std::optional<PlannedDraw>& evaluation() const { return evaluation_; }
+  /// Of the start policy before a step, as far as a reward asks for it: for each prompt of the
+  /// step.
+  const std::optional<PlannedDraw>& reference() const { return reference_; }
   double mean_length() const { return mean_length_; }
   int64_t threads() const { return threads_; }
   int64_t file_bytes() const { return file_bytes_; }
@@ -73,8 +78,13 @@ class PlannedJob {
   void read_rollouts();
   void read_demonstrations();
   PlannedDraw draw_of(const std::vector<Prompt>& prompts, int64_t num_generations) const;
+  PlannedDraw draw_of_step(const std::vector<Prompt>& prompts) const;
+  std::vector<int64_t> lengths_of_group(const Prompt& prompt) const;
+  int64_t group_size() const { return plan_.group_size(config_.rollout.num_generations); }
 
   const RunConfig& config_;
+  SamplingPlan plan_;
+  int64_t exit_tokens_ = 0;  // of the text that closes a thought which is cut
   std::unique_ptr<Decoder> model_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   ChatFormat chat_format_;
@@ -85,7 +95,7 @@ class PlannedJob {
   std::vector<Sequence> sequences_;
   int64_t update_tokens_ = 0, longest_sequence_ = 0;
   std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>> demonstrations_;
-  std::optional<PlannedDraw> rollout_, evaluation_;
+  std::optional<PlannedDraw> rollout_, evaluation_, reference_;
 };
 
 enum Phase { kLoading, kWarmStart, kSampling, kLearning };

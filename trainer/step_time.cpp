@@ -24,11 +24,12 @@ void add_decoding(const PlannedJob& job, const PlanSettings& settings, const Ste
   const auto wanted = static_cast<double>(std::min(settings.max_running, rollout.sequences));
   const double running = std::max(1.0, wanted * cache_room);  // the others wait for pages
   const auto limit = static_cast<double>(job.config().rollout.max_completion_length);
-  const double even = sequences * rollout.mean_length / running;
-  const double long_tail = even + limit - rollout.mean_length;
+  const double drawn = sequences * rollout.mean_drawn;
+  const double even = drawn / running;
+  const double long_tail = even + limit - rollout.mean_drawn;
   const double seen = rollout.mean_prompt + rollout.mean_length / 2;
   const auto time = [&](double passes) {
-    return pass_time(rates.draw, sequences * rollout.mean_length / passes, seen) * passes;
+    return pass_time(rates.draw, drawn / passes, seen) * passes;
   };
   out.passes = std::llround(long_tail);
   out.decoding = time(long_tail);
