@@ -90,6 +90,13 @@ class Plan(unittest.TestCase):
             with self.subTest(phase=phase):
                 self.assertLess(abs(said / measured - 1), 0.10)
 
+    def test_a_plan_starts_no_program(self):
+        mark = self.folder / "started"
+        command = json.dumps(["sh", "-c", f"touch {mark}; cat"])
+        self.job.write_text(self.job.read_text() + f'[[reward]]\ntype = "program"\ncommand = {command}\n')
+        self.plan()
+        self.assertFalse(mark.exists())
+
     @unittest.skipIf(BUILD.name != "release", "a sanitizer has memory of its own")
     def test_memory_is_that_of_the_run(self):
         self.hold_to_run([])

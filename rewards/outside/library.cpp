@@ -108,7 +108,7 @@ class LibraryThread final : public Answerer {
   std::thread thread_;
 };
 
-std::unique_ptr<Reward> make_library(Binder& config, const ScoringContext&) {
+std::unique_ptr<Reward> make_library(Binder& config, const ScoringContext& context) {
   PoolConfig pool;
   pool.name = config.section();
   pool.greets = true;
@@ -131,6 +131,7 @@ std::unique_ptr<Reward> make_library(Binder& config, const ScoringContext&) {
   pool.spec.config = dump_json(parse_json(table, "config"));
   try {
     if (!fs::exists(path)) fail(path, ": no such file");
+    if (context.only_read) return std::make_unique<OutsideReward>(outside, nullptr);
     std::unique_ptr<Answerer> service;
     if (hosted)
       service = std::make_unique<ProgramPool>(pool);

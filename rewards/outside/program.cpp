@@ -42,7 +42,7 @@ void bind_limits(Binder& config, ProgramLimits& limits) {
       true);
 }
 
-std::unique_ptr<Reward> make_program(Binder& config, const ScoringContext&) {
+std::unique_ptr<Reward> make_program(Binder& config, const ScoringContext& context) {
   PoolConfig pool;
   pool.name = config.section();
   OutsideConfig outside;
@@ -68,6 +68,7 @@ std::unique_ptr<Reward> make_program(Binder& config, const ScoringContext&) {
       config.error("command", cat(word, ": no such file"));
       return nullptr;
     }
+  if (context.only_read) return std::make_unique<OutsideReward>(outside, nullptr);
   try {
     return std::make_unique<OutsideReward>(outside, std::make_unique<ProgramPool>(pool));
   } catch (const RunError& problem) {
