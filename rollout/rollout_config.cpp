@@ -149,9 +149,4 @@ void check_device_draw(const RolloutConfig& config) {
   if (!all.empty()) fail(all);
 }
 
-std::string temperature_problem(double temperature) {
-  if (temperature == 0 || temperature >= 1e-3) return "";
-  return cat(temperature, " is neither 0 (the most probable token) nor at least 0.001");
-}
-
 }  // namespace vernier

@@ -284,10 +284,14 @@ TEST_CASE("mathematics: no text takes long") {
     CAPTURE(unit);
     CHECK(taken < 4 * kMostSeconds);
   }
-  for (const char* unit :
-       {"\\boxed{", "\\boxed{1}", "\\boxed{1}, ", "\\boxed", "$", "\\(", "answer is ", "answer",
-        "####", "1 ", "a", "$1$ and ", "<think>", "</think>", "1,234,", "1+(", "1+", "(1", "\\fbox{",
-        "\\boxed{}", "\\boxed{\\fbox{", "\\boxed ", "a)"}) {
+  for (const char* unit : {"\\boxed{",   "\\boxed{1}", "\\boxed{1}, ",
+                           "\\boxed",    "$",          "\\(",
+                           "answer is ", "answer",     "####",
+                           "1 ",         "a",          "$1$ and ",
+                           "<think>",    "</think>",   "1,234,",
+                           "1+(",        "1+",         "(1",
+                           "\\fbox{",    "\\boxed{}",  "\\boxed{\\fbox{",
+                           "\\boxed ",   "a)"}) {
     const std::string text = repeated(unit, 200'000 / std::string_view(unit).size());
     timed("2", text);
     timed("2", text + repeated("\\boxed{1} ", 64));

@@ -11,7 +11,10 @@ what differs. `golden` writes a sample with math-verify's verdicts, for a test t
 
 Every class draws a value, writes it as gold and, in another of its forms, as answer; in half of the
 pairs the answer's value is another one, near the first. The draws depend on the seed alone, and on
-neither verifier.
+neither verifier. The forms of a class are the notations of its values, and the equalities that are
+the matter of the class: 2\sqrt{2} is \sqrt{8}, (3,\infty) is x > 3. What takes a step of algebra that
+is no matter of the class (a common factor, a moved term, a product not multiplied out) is in
+`rewritten`, and drawn with --rewritten.
 
     python3 -m venv ENV && ENV/bin/pip install math-verify==0.9.0 latex2sympy2_extended==1.11.0
 """
@@ -99,7 +102,12 @@ def grouped(value, comma):
 # Each draws a value, changes it into a near one, and writes it in one of its forms.
 
 
-class Int:
+class Kind:
+    def rewritten(self, r, v):
+        return []
+
+
+class Int(Kind):
     def draw(self, r):
         return r.choice([r.randint(-20, 200), r.randint(1000, 99999), r.randint(10 ** 6, 10 ** 8), 10 ** r.randint(2, 6)])
 
@@ -107,18 +115,22 @@ class Int:
         return r.choice([v + 1, v - 1, -v if v else 1, v + 10, v * 10 if v else 2, v + r.randint(2, 9)])
 
     def forms(self, r, v):
-        k, a = r.randint(2, 9), r.randint(1, 50)
-        out = [str(v), str(v), f"{v}.0", f"\\frac{{{k * v}}}{{{k}}}", f"{v - a}+{a}", f"{v} ", f"${v}$", f"\\text{{{v}}}", f"{{{v}}}"]
+        out = [str(v), f"{v}.0", f"{v} ", f"${v}$", f"\\text{{{v}}}", f"{{{v}}}"]
         if abs(v) >= 1000:
             out += [grouped(v, ","), grouped(v, "{,}"), grouped(v, ",\\!")]
         if v >= 100 and str(v).strip("0") == "1":
             out += [f"10^{len(str(v)) - 1}", f"10^{{{len(str(v)) - 1}}}"]
+        return out
+
+    def rewritten(self, r, v):
+        k, a = r.randint(2, 9), r.randint(1, 50)
+        out = [f"\\frac{{{k * v}}}{{{k}}}", f"{v - a}+{a}"]
         if v % k == 0:
             out += [f"{k}\\cdot{v // k}" if v >= 0 else f"-{k}\\cdot{-v // k}", f"{k} \\times {v // k}" if v >= 0 else str(v)]
         return out
 
 
-class Dec:
+class Dec(Kind):
     def draw(self, r):
         digits = r.randint(1, 4)
         return Fraction(r.choice([-1, 1, 1, 1]) * r.randint(1, 10 ** r.randint(digits, digits + 2)), 10 ** digits)
@@ -132,14 +144,16 @@ class Dec:
                frac(v, "\\dfrac"), f"{decimal(v * 100)}\\times10^{{-2}}", f"{decimal(v * 10)} \\cdot 10^{{-1}}", f"\\text{{{text}}}"]
         if text.startswith("0."):
             out.append(text[1:])
-        if v > 1:
-            out.append(f"{v.numerator // v.denominator}+{decimal(v - v.numerator // v.denominator)}")
         if r.random() < 0.3:
             out.append(f"{decimal(v * 10)}e-1")
         return out
 
+    def rewritten(self, r, v):
+        whole = v.numerator // v.denominator
+        return [f"{whole}+{decimal(v - whole)}", f"{whole + 1}-{decimal(whole + 1 - v)}"]
 
-class Frac:
+
+class Frac(Kind):
     def draw(self, r):
         while True:
             v = Fraction(r.randint(-30, 60), r.randint(2, 30))
@@ -161,7 +175,7 @@ class Frac:
         return out
 
 
-class Root:
+class Root(Kind):
     def draw(self, r):
         return r.choice([1, 1, 2, 3, 4, 5, 6, 10]), r.choice([2, 3, 5, 6, 7, 10, 11, 13, 15]), r.choice([1, 1, 1, 2, 3])
 
@@ -183,7 +197,7 @@ class Root:
         return out
 
 
-class Pow:
+class Pow(Kind):
     def draw(self, r):
         kind = r.choice(["number", "number", "symbol", "euler", "negative"])
         return kind, r.randint(2, 9), r.randint(2, 8)
@@ -206,7 +220,7 @@ class Pow:
                 f"\\frac{{{name}^{{{e + k}}}}}{{{name}^{{{k}}}}}", f"({name}^{{{e}}})", f"({name}^{{{2 * e}}})^{{1/2}}"]
 
 
-class Pct:
+class Pct(Kind):
     def draw(self, r):
         return r.choice([Fraction(r.randint(1, 120)), Fraction(r.randint(1, 99)), Fraction(r.randint(1, 999), 10), Fraction(r.choice([5, 25, 75]), 2)])
 
@@ -221,7 +235,7 @@ class Pct:
         return out
 
 
-class Unit:
+class Unit(Kind):
     UNITS = [("cm", "centimeters"), ("m", "meters"), ("km", "kilometers"), ("kg", "kilograms"), ("hours", "hours"), ("miles", "miles"),
              ("inches", "inches"), ("mph", "mph"), ("degrees", "degrees"), ("dollars", "dollars"), ("minutes", "minutes"), ("feet", "feet"),
              ("square units", "square units"), ("days", "days")]
@@ -249,7 +263,7 @@ class Unit:
         return out
 
 
-class Text:
+class Text(Kind):
     WORDS = ["yes", "no", "even", "odd", "Evelyn", "Monday", "Tuesday", "true", "false", "increasing", "decreasing", "parabola", "ellipse",
              "circle", "hyperbola", "Alice", "Bob", "red", "blue", "infinitely many", "no solution", "acute", "obtuse", "north", "south"]
 
@@ -266,7 +280,7 @@ class Text:
                 v.capitalize(), f"\\textit{{{v}}}", f"\\mbox{{{v}}}"]
 
 
-class Expr:
+class Expr(Kind):
     def draw(self, r):
         kind = r.choice(["quadratic", "quadratic", "square", "difference", "linear", "two", "identity", "rational"])
         return kind, r.randint(1, 6), r.choice([-1, 1]) * r.randint(1, 7), r.choice(["x", "x", "n", "t", "a"]), r.randint(0, 4)
@@ -309,7 +323,7 @@ class Expr:
                 [f"\\log_2 {2 ** a}", str(a), f"\\log_{{2}}{{{2 ** a}}}", f"\\log_3 {3 ** a}", f"{a} \\log_{{5}} 5"]][which]
 
 
-class Eq:
+class Eq(Kind):
     def draw(self, r):
         kind = r.choice(["value", "value", "line", "implicit", "circle"])
         return kind, r.choice(["x", "y", "n", "k"]), r.randint(1, 9), r.choice([-1, 1]) * r.randint(1, 9)
@@ -323,18 +337,26 @@ class Eq:
         if kind == "value":
             q = Fraction(b, a)
             return [f"{x}={frac(q)}", f"{x} = {frac(q)}", frac(q), f"{x}=\\frac{{{b}}}{{{a}}}", f"{x}={b}/{a}", f"{frac(q)}={x}",
-                    f"{x}=\\frac{{{2 * b}}}{{{2 * a}}}={frac(q)}"]
+                    f"{x}=\\frac{{{2 * b}}}{{{2 * a}}}={frac(q)}", f"{x}={decimal(q)}" if ends(q) else f"{x} = \\dfrac{{{b}}}{{{a}}}"]
         if kind == "line":
             return [f"y={term(a, 'x', True)}{signed(b)}", f"y = {signed(b, first=True)} + {term(a, 'x', True)}", f"{term(a, 'x', True)}{signed(b)}",
-                    f"y={a}\\cdot x{signed(b)}", f"y = {a}x {signed(b)}", f"y{signed(-b)}={term(a, 'x', True)}", f"{term(a, 'x', True)}-y{signed(b)}=0"]
+                    f"y={a}\\cdot x{signed(b)}", f"y = {a}x {signed(b)}", f"{term(a, 'x', True)}{signed(b)}=y"]
         if kind == "implicit":
-            return [f"{term(a, 'x', True)}{term(b, 'y')}=6", f"{term(b, 'y', True)}+{term(a, 'x', True)}=6", f"{2 * a}x{term(2 * b, 'y')}=12", f"6={term(a, 'x', True)}{term(b, 'y')}",
-                    f"{term(a, 'x', True)}{term(b, 'y')}-6=0", f"{a} x {signed(b)} y = 6"]
+            return [f"{term(a, 'x', True)}{term(b, 'y')}=6", f"{term(b, 'y', True)}+{term(a, 'x', True)}=6", f"6={term(a, 'x', True)}{term(b, 'y')}",
+                    f"{a} x {signed(b)} y = 6", f"{a}\\cdot x{signed(b)}\\cdot y=6"]
         return [f"x^2+(y{signed(b)})^2={a * a}", f"(y{signed(b)})^2+x^2={a * a}", f"x^2+y^2{signed(2 * b)}y{signed(b * b)}={a * a}",
                 f"x^{{2}} + (y {signed(b)})^{{2}} = {a * a}", f"{a * a}=x^2+(y{signed(b)})^2", f"x^2+(y{signed(b)})^2={a}^2"]
 
+    def rewritten(self, r, v):
+        kind, _, a, b = v
+        if kind == "line":
+            return [f"y{signed(-b)}={term(a, 'x', True)}", f"{term(a, 'x', True)}-y{signed(b)}=0"]
+        if kind == "implicit":
+            return [f"{2 * a}x{term(2 * b, 'y')}=12", f"{term(a, 'x', True)}{term(b, 'y')}-6=0"]
+        return []
 
-class Ineq:
+
+class Ineq(Kind):
     def draw(self, r):
         a = r.randint(-9, 9)
         return r.choice(["above", "below", "between"]), a, a + r.randint(1, 9), r.random() < 0.5, r.random() < 0.5
@@ -350,18 +372,32 @@ class Ineq:
         left, right = "(" if low else "[", ")" if high else "]"
         if kind == "above":
             rel, back = (">", "<") if low else (more, less)
-            return [f"x{rel} {a}", f"x {rel} {a}", f"{a} {back} x", f"{left}{a},\\infty)", f"2x{rel} {2 * a}", f"x{signed(-a)}{rel} 0" if a else f"x{rel} 0",
+            named = "\\gt" if low else r.choice(["\\geqslant", "≥"])
+            return [f"x{rel} {a}", f"x {rel} {a}", f"{a} {back} x", f"{left}{a},\\infty)", f"x {named} {a}", f"$x {rel} {a}$",
                     f"x \\in {left}{a},\\infty)", f"\\left{left}{a}, \\infty\\right)"]
         if kind == "below":
             rel, back = ("<", ">") if high else (less, more)
-            return [f"x{rel} {b}", f"x {rel} {b}", f"{b} {back} x", f"(-\\infty,{b}{right}", f"3x{rel} {3 * b}", f"x{signed(-b)}{rel} 0" if b else f"x{rel} 0",
+            named = "\\lt" if high else r.choice(["\\leqslant", "≤"])
+            return [f"x{rel} {b}", f"x {rel} {b}", f"{b} {back} x", f"(-\\infty,{b}{right}", f"x {named} {b}", f"$x {rel} {b}$",
                     f"x \\in (-\\infty,{b}{right}", f"\\left(-\\infty, {b}\\right{right}"]
         first, second = ("<" if low else less), ("<" if high else less)
-        return [f"{a}{first} x{second} {b}", f"{a} {first} x {second} {b}", f"{left}{a},{b}{right}", f"\\left{left}{a}, {b}\\right{right}",
+        lower, upper = ("\\lt" if low else "≤"), ("\\lt" if high else "≤")
+        return [f"{a}{first} x{second} {b}", f"{a} {first} x {second} {b}", f"{a} {lower} x {upper} {b}", f"${a} {first} x {second} {b}$", f"{left}{a},{b}{right}", f"\\left{left}{a}, {b}\\right{right}",
                 f"{b} {'>' if high else more} x {'>' if low else more} {a}", f"x \\in {left}{a},{b}{right}"]
 
+    def rewritten(self, r, v):
+        kind, a, b, low, high = v
+        k = r.randint(2, 4)
+        if kind == "above":
+            rel = ">" if low else r.choice(["\\ge", "\\geq"])
+            return [f"{k}x{rel} {k * a}", f"x{signed(-a)}{rel} 0" if a else f"0 < {k}x" if low else f"0 \\le {k}x"]
+        if kind == "below":
+            rel = "<" if high else r.choice(["\\le", "\\leq"])
+            return [f"{k}x{rel} {k * b}", f"x{signed(-b)}{rel} 0" if b else f"0 > {k}x" if high else f"0 \\ge {k}x"]
+        return [f"{k * a} {'<' if low else chr(92) + 'le'} {k}x {'<' if high else chr(92) + 'le'} {k * b}"]
 
-class Ival:
+
+class Ival(Kind):
     def draw(self, r):
         points = sorted(r.sample(range(-12, 13), 4))
         return r.choice(["one", "one", "half", "union", "rays"]), tuple(Fraction(p, r.choice([1, 1, 1, 2])) if i in (0, 3) else Fraction(p) for i, p in enumerate(points)), \
@@ -404,7 +440,7 @@ class Ival:
         return out
 
 
-class Set:
+class Set(Kind):
     def draw(self, r):
         return tuple(r.sample([Fraction(n) for n in range(-9, 30)] + [Fraction(1, 2), Fraction(-3, 2), Fraction(3, 4)], r.randint(2, 4))), r.random() < 0.2
 
@@ -430,7 +466,7 @@ class Set:
         return out
 
 
-class Tuple:
+class Tuple(Kind):
     def draw(self, r):
         return tuple(r.choice([Fraction(r.randint(-12, 20)), Fraction(r.randint(-12, 20)), Fraction(r.randint(-9, 9), 2)]) for _ in range(r.choice([2, 2, 2, 3, 4])))
 
@@ -446,7 +482,7 @@ class Tuple:
         return out
 
 
-class Mat:
+class Mat(Kind):
     def draw(self, r):
         rows, columns = r.choice([(1, 2), (2, 1), (3, 1), (2, 2), (2, 2), (2, 3)])
         return tuple(tuple(r.choice([Fraction(r.randint(-9, 9)), Fraction(r.randint(-9, 9)), Fraction(r.randint(-9, 9), 2)]) for _ in range(columns)) for _ in range(rows))
@@ -462,12 +498,16 @@ class Mat:
 
         out = [f"\\begin{{{kind}}}{body(frac)}\\end{{{kind}}}" for kind in ("pmatrix", "bmatrix", "pmatrix", "bmatrix")]
         out += [f"\\begin{{pmatrix}} {body(frac, ' ')} \\end{{pmatrix}}", f"\\begin{{bmatrix}}{body(decimal)}\\end{{bmatrix}}",
-                f"\\left[\\begin{{matrix}}{body(frac)}\\end{{matrix}}\\right]", f"\\frac{{1}}{{2}}\\begin{{pmatrix}}{body(lambda c: frac(2 * c))}\\end{{pmatrix}}",
+                f"\\left[\\begin{{matrix}}{body(frac)}\\end{{matrix}}\\right]",
                 f"\\left[\\begin{{array}}{{{'c' * len(v[0])}}}{body(frac)}\\end{{array}}\\right]", f"\\begin{{pmatrix}}{body(lambda c: frac(c, chr(92) + 'dfrac'))}\\end{{pmatrix}}"]
         return out
 
+    def rewritten(self, r, v):
+        rows = "\\\\".join("&".join(frac(2 * c) for c in row) for row in v)
+        return [f"\\frac{{1}}{{2}}\\begin{{pmatrix}}{rows}\\end{{pmatrix}}"]
 
-class Cplx:
+
+class Cplx(Kind):
     def draw(self, r):
         return r.randint(-9, 9), r.choice([-1, 1]) * r.randint(1, 9)
 
@@ -477,16 +517,22 @@ class Cplx:
 
     def forms(self, r, v):
         a, b = v
-        k = r.randint(2, 5)
         imaginary = term(b, "i", True)
         if a == 0:
-            return [imaginary, imaginary, f"{b}\\cdot i" if abs(b) > 1 else imaginary, f"\\frac{{{k * b}i}}{{{k}}}", f"({imaginary})", f"0{term(b, 'i')}"]
+            return [imaginary, f"{b}\\cdot i" if abs(b) > 1 else imaginary, f"({imaginary})", f"0{term(b, 'i')}", f"{{{imaginary}}}", f"${imaginary}$",
+                    f"{imaginary}+0", f"{b} i" if abs(b) > 1 else imaginary]
         sign, size = "+" if b > 0 else "-", abs(b) if abs(b) > 1 else ""
         return [f"{a}{term(b, 'i')}", f"{imaginary}{signed(a)}", f"{a} {sign} {size}i", f"{a}{sign}{size}\\cdot i" if size else f"{a}{sign}i",
-                f"\\frac{{{k * a}{term(k * b, 'i')}}}{{{k}}}", f"({a}{term(b, 'i')})", f"i({b}{term(-a, 'i')})", f"{a} {sign} {size} i" if size else f"{a} {sign} i"]
+                f"({a}{term(b, 'i')})", f"\\left({a}{term(b, 'i')}\\right)", f"{a} {sign} {size} i" if size else f"{a} {sign} i", f"{{{a}{term(b, 'i')}}}",
+                f"{imaginary} {'-' if a < 0 else '+'} {abs(a)}", f"${a}{term(b, 'i')}$"]
+
+    def rewritten(self, r, v):
+        a, b = v
+        k = r.randint(2, 5)
+        return [f"\\frac{{{k * a}{term(k * b, 'i')}}}{{{k}}}" if a else f"\\frac{{{k * b}i}}{{{k}}}", f"i({b}{term(-a, 'i')})" if a else f"i\\cdot {b}"]
 
 
-class Const:
+class Const(Kind):
     def draw(self, r):
         return r.choice(["\\pi", "\\pi", "\\pi", "e", "\\ln 2", "\\sqrt{\\pi}"]), Fraction(r.choice([-1, 1, 1, 1]) * r.randint(1, 20), r.choice([1, 1, 1, 2, 3, 4]))
 
@@ -500,10 +546,14 @@ class Const:
         top = term(n, name, True)
         plain = top if d == 1 else f"\\frac{{{top}}}{{{d}}}"
         out = [plain, plain, f"\\frac{{{3 * n}{name}}}{{{3 * d}}}", f"{frac(k)}\\cdot {name}", f"{frac(k)}{name}" if abs(k) != 1 else plain,
-               f"{value:.{r.choice([6, 8, 9])}f}", f"{frac(k)} \\times {name}", f"{frac(2 * k)}{name} - {frac(k)}{name}" if k > 0 and abs(k) != 1 and abs(2 * k) != 1 else plain]
+               f"{value:.{r.choice([6, 8, 9])}f}", f"{frac(k)} \\times {name}"]
         if name == "\\pi":
             out += [f"{n}*pi" + (f"/{d}" if d > 1 else ""), plain.replace("\\pi", "π")]
         return out
+
+    def rewritten(self, r, v):
+        name, k = v
+        return [f"{frac(3 * k)}{name} - {frac(2 * k)}{name}" if k > 0 and 3 * k != 1 and 2 * k != 1 else f"{frac(k)}{name} + 0"]
 
 
 CLASSES = {"int": Int, "dec": Dec, "frac": Frac, "root": Root, "pow": Pow, "pct": Pct, "unit": Unit, "text": Text, "expr": Expr, "eq": Eq, "ineq": Ineq,
@@ -513,13 +563,15 @@ RESPONSES = ["The final answer is \\boxed{%s}.", "So we get\n\\[\\boxed{%s}\\]",
              "After simplification,\n\n$$\\boxed{%s}$$\n", "The answer is $%s$."]
 
 
-def write(r, kind, value, usual):
+def write(r, kind, value, usual, rewritten):
     """The first form is the usual one."""
+    if r.random() < rewritten and (others := kind.rewritten(r, value)):
+        return r.choice(others)
     forms = kind.forms(r, value)
     return (forms[0] if r.random() < usual else r.choice(forms)).strip()
 
 
-def pairs(count, seed, usual):
+def pairs(count, seed, usual, rewritten):
     r = random.Random(seed)
     kinds = {name: make() for name, make in CLASSES.items()}
     out = []
@@ -528,10 +580,12 @@ def pairs(count, seed, usual):
         kind = kinds[name]
         value = kind.draw(r)
         same = i // len(kinds) % 2 == 0
-        other = value if same else kind.near(r, value)
-        gold = write(r, kind, value, usual)
+        other = value
+        while not same and other == value:
+            other = kind.near(r, value)
+        gold = write(r, kind, value, usual, rewritten)
         for _ in range(5):  # the same text twice tests little
-            answer = write(r, kind, other, usual)
+            answer = write(r, kind, other, usual, rewritten)
             if answer != gold:
                 break
         gold = gold[1:-1] if gold.startswith("$") else gold
@@ -561,7 +615,7 @@ def versions():
 
 
 def agree(args):
-    rows = pairs(args.pairs, args.seed, args.usual)
+    rows = pairs(args.pairs, args.seed, args.usual, args.rewritten)
     own = ours(args.command, rows)
     peer = theirs(rows)
     counts, agreed, missing = {}, {}, 0
@@ -590,7 +644,7 @@ def agree(args):
 
 
 def golden(args):
-    rows = pairs(args.pairs, args.seed, args.usual)
+    rows = pairs(args.pairs, args.seed, args.usual, args.rewritten)
     peer = theirs(rows)
     own = ours(args.command, rows)
     cases = []
@@ -600,7 +654,7 @@ def golden(args):
             case["vernier"] = verdict["verdict"]
         cases.append(case)
     head = {"about": "pairs of tools/compare_math_verify.py golden; `vernier` where our verdict differs, see docs/rewards.md",
-            "seed": args.seed, "usual": args.usual, "versions": versions()}
+            "seed": args.seed, "usual": args.usual, "rewritten": args.rewritten, "versions": versions()}
     lines = ",\n".join("  " + json.dumps(case) for case in cases)
     text = json.dumps(head, indent=1)[:-2] + ',\n "cases": [\n' + lines + "\n ]\n}\n"
     pathlib.Path(args.out).write_text(text)
@@ -608,7 +662,7 @@ def golden(args):
 
 
 def speed(args):
-    rows = pairs(args.pairs, args.seed, args.usual)
+    rows = pairs(args.pairs, args.seed, args.usual, args.rewritten)
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})
     theirs(rows[:50])  # its grammar is built on the first calls
     mine, other = [], []
@@ -636,6 +690,7 @@ def main():
     parser.add_argument("--pairs", type=int)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--usual", type=float, default=0.7, help="share of texts in their class's usual form; the others are drawn evenly from all forms")
+    parser.add_argument("--rewritten", type=float, help="share of texts that are rewritten, as far as a class has such; 0, or 0.3 for golden")
     parser.add_argument("--show", type=int, default=0, help="examples of each class that differ")
     parser.add_argument("--dump", help="file for all pairs that differ")
     parser.add_argument("--out", help="golden: the file to write")
@@ -643,6 +698,8 @@ def main():
     parser.add_argument("--repeat", type=int, default=50, help="speed: times that vernier reads the pairs")
     args = parser.parse_args()
     args.pairs = args.pairs or {"agree": 20000, "golden": 612, "speed": 1000}[args.what]
+    if args.rewritten is None:
+        args.rewritten = 0.3 if args.what == "golden" else 0.0
     args.command = [args.vernier, "verify"]
     sys.setrecursionlimit(20000)
     {"agree": agree, "golden": golden, "speed": speed}[args.what](args)

@@ -105,8 +105,6 @@ bool joins(std::string_view between) {
   return separator || !line_break;
 }
 
-constexpr std::string_view kSpaces = " \t\r\n";
-
 // `text` up to where a sentence ends: a line break, or a full stop with space or nothing behind it.
 std::string_view sentence(std::string_view text) {
   for (size_t i = 0; i < text.size(); ++i) {
