@@ -1,10 +1,12 @@
 #include "rewards/verify/math/compare.h"
 
 #include <algorithm>
+#include <array>
 
 #include "rewards/verify/math/identity.h"
 #include "rewards/verify/math/matching.h"
 #include "rewards/verify/math/matrix.h"
+#include "rewards/verify/math/naming.h"
 #include "rewards/verify/math/real_set.h"
 #include "rewards/verify/scan.h"
 
@@ -45,6 +47,9 @@ class Comparison {
     if (kind(answer) == Kind::member && kind(gold) != Kind::member)
       return equal(gold, {tree_.kid(answer.id, 1), answer.sign});
     if (const std::optional<bool> same = same_named(gold, answer)) return *same;
+    if (const std::optional<int32_t> rounded = rounded_side(gold, answer);
+        rounded && equal(gold, {*rounded, answer.sign}))
+      return true;
     unwrap(gold, answer);
     if (is_open(gold) || is_open(answer)) return both_signs(gold, answer);
     const bool relations = kind(gold) == Kind::relation && kind(answer) == Kind::relation;
@@ -52,6 +57,7 @@ class Comparison {
     if (kind(gold) == Kind::relation || kind(answer) == Kind::relation)
       return same_reals(gold, answer);
     if (is_set_like(kind(gold)) || is_set_like(kind(answer))) return same_sets(gold, answer);
+    if (kind(gold) == Kind::ratio || kind(answer) == Kind::ratio) return same_ratio(gold, answer);
     return same_scalar(gold, answer);
   }
 
@@ -93,80 +99,49 @@ class Comparison {
 
   bool is_equation(Item item) const {
     return kind(item) == Kind::relation &&
-           std::ranges::all_of(tree_.relations(item.id),
-                               [](Relation relation) { return relation == Relation::equal; });
+           std::ranges::all_of(tree_.relations(item.id), [](Relation relation) {
+             return relation == Relation::equal || relation == Relation::about;
+           });
   }
 
-  // A name: x, f(x), f(5), AB, |AB|, \sin A, (x, y).
-  bool is_name(int32_t id) const {
-    switch (tree_[id].kind) {
-      case Kind::symbol:
-      case Kind::euler:
-      case Kind::imaginary:
-      case Kind::pi:
-        return true;
-      case Kind::product: {
-        const int32_t argument = tree_.kid(id, 1);
-        return is_name(tree_.kid(id, 0)) &&
-               (is_name(argument) || tree_[argument].kind == Kind::number);
-      }
-      case Kind::function:
-        return tree_[id].count == 1 && is_naming(static_cast<Function>(tree_[id].detail)) &&
-               is_name(tree_.kid(id, 0));
-      case Kind::tuple:
-        return std::ranges::all_of(tree_.kids(id), [&](int32_t kid) { return is_name(kid); });
-      default:
-        return false;
-    }
-  }
-
-  static bool is_naming(Function function) {
-    return function == Function::abs || function == Function::max || function == Function::min ||
-           (function >= Function::sin && function <= Function::csc);
-  }
-
-  // What "= 5" may be the answer for: a name, or an expression in several symbols, as x + y. An
-  // expression in one, as 2x or x + 3, is an equation that is not solved yet.
-  bool asks_for_value(int32_t id) const {
-    std::vector<int32_t> symbols;
-    collect_symbols(id, symbols);
-    std::ranges::sort(symbols);
-    return is_name(id) || std::ranges::unique(symbols).begin() - symbols.begin() > 1;
-  }
-
-  void collect_symbols(int32_t id, std::vector<int32_t>& symbols) const {
-    if (tree_[id].kind == Kind::symbol) symbols.push_back(tree_[id].index);
-    for (const int32_t kid : tree_.kids(id)) collect_symbols(kid, symbols);
-  }
-
-  // 2 + 3 = 5; and 1/3 = 0.33, but not 1 = 3 = 2.
+  // 2 + 3 = 5; x = 2 + 3 = 5; and 1/3 = 0.33, but not 1 = 3 = 2. Sides with symbols say nothing.
   bool holds_about(Item item) {
-    const auto sides = tree_.kids(item.id);
-    const Ball last = ball_of(scalar_of(tree_, sides.back(), sign_of(item), budget_));
-    return std::ranges::all_of(sides, [&](int32_t side) {
+    Ball first;
+    bool any = false;
+    for (const int32_t side : tree_.kids(item.id)) {
+      if (contains(tree_, side, Kind::symbol)) continue;
       const Ball value = ball_of(scalar_of(tree_, side, sign_of(item), budget_));
-      return value.is_finite() && last.is_finite() &&
-             std::abs(value.at - last.at) <= 0.01L * std::abs(last.at);
-    });
+      if (!value.is_finite()) continue;
+      if (any && std::abs(value.at - first.at) > 0.01L * std::abs(first.at)) return false;
+      if (!any) first = value;
+      any = true;
+    }
+    return true;
   }
 
   bool names_a_value(Item item) const {
     if (!is_equation(item)) return false;
     const int32_t left = tree_.kid(item.id, 0);
-    return is_name(left) || !contains(tree_, left, Kind::symbol);
+    return is_name(tree_, left) || !contains(tree_, left, Kind::symbol);
   }
 
   bool answers_with_value(Item item) {
     if (!is_equation(item)) return false;
     const auto sides = tree_.kids(item.id);
-    if (asks_for_value(sides.front()) || is_name(sides.back())) return true;
-    return !contains(tree_, item.id, Kind::symbol) && holds_about(item);
+    const bool named = asks_for_value(tree_, sides.front()) || is_name(tree_, sides.back()) ||
+                       !contains(tree_, item.id, Kind::symbol);
+    return named && holds_about(item);
   }
 
-  // The side with the value: the last one, or the first of "5 = x".
+  // The side with the value: the last one that is exact, or the first of "5 = x".
   int32_t value_side(Item item) const {
-    const int32_t first = tree_.kid(item.id, 0), last = tree_.kids(item.id).back();
-    return is_name(last) && !is_name(first) ? first : last;
+    const auto sides = tree_.kids(item.id);
+    const int32_t last = sides.back();
+    if (is_name(tree_, last) && !is_name(tree_, sides.front())) return sides.front();
+    const auto relations = tree_.relations(item.id);
+    const auto about = std::ranges::find(relations, Relation::about) - relations.begin();
+    const int32_t exact = sides[static_cast<size_t>(about)];
+    return about > 0 || !is_name(tree_, exact) ? exact : last;
   }
 
   void unwrap(Item& gold, Item& answer) {
@@ -175,6 +150,15 @@ class Comparison {
       answer.id = value_side(answer);
     else if (names_a_value(gold) && !answer_equation)
       gold.id = value_side(gold);
+  }
+
+  // "9/19 ≈ 0.474" answers 0.474 too.
+  std::optional<int32_t> rounded_side(Item gold, Item answer) {
+    if (!is_equation(answer) || is_equation(gold) ||
+        tree_.relations(answer.id).back() != Relation::about)
+      return std::nullopt;
+    if (!answers_with_value(answer)) return std::nullopt;
+    return tree_.kids(answer.id).back();
   }
 
   // x = 1, y = 2, or (x, y) = (1, 2): values by their names. Empty where it is something else.
@@ -200,12 +184,24 @@ class Comparison {
       }
     }
     for (size_t i = 0; i < out.size(); ++i) {
-      if (!is_name(out[i].name)) return {};
+      if (!is_name(tree_, out[i].name)) return {};
       // x = 1 or x = 2 are values of one name.
       for (size_t j = 0; j < i; ++j)
         if (same_tree(tree_, out[i].name, out[j].name)) return {};
     }
     return out.size() > 1 ? out : std::vector<Named>();
+  }
+
+  // x_1, x_2: one name with subscripts.
+  bool are_indexed(const std::vector<Named>& named) const {
+    const auto base = [&](const Named& one) -> std::string_view {
+      if (tree_[one.name].kind != Kind::symbol) return "";
+      const std::string_view name = tree_.name(one.name);
+      return name.substr(0, name.find('_') == std::string_view::npos ? 0 : name.find('_'));
+    };
+    return std::ranges::all_of(named, [&](const Named& one) {
+      return !base(one).empty() && base(one) == base(named.front());
+    });
   }
 
   // By their names where both sides name the values, in order where one does.
@@ -223,8 +219,9 @@ class Comparison {
     const Item bare = a.empty() ? gold : answer;
     if (!is_collection(kind(bare))) return std::nullopt;
     const std::vector<Named>& named = a.empty() ? b : a;
-    const auto kids = tree_.kids(bare.id);
-    if (kids.size() != named.size()) return false;
+    if (are_indexed(named) && kind(bare) != Kind::tuple)
+      return std::nullopt;  // as roots: any order
+    if (tree_.kids(bare.id).size() != named.size()) return false;
     for (size_t i = 0; i < named.size(); ++i) {
       const Item value = named[i].value;
       // equal() may add nodes, and so move kids.
@@ -269,7 +266,8 @@ class Comparison {
     if (turned_up(relation)) std::swap(left, right);
     if (turned_up(other)) std::swap(other_left, other_right);
     if (relation != other) return false;
-    const bool up_to_sign = relation == Relation::equal || relation == Relation::unequal;
+    const bool up_to_sign =
+        relation == Relation::equal || relation == Relation::unequal || relation == Relation::about;
     return proportional(tree_, left, right, other_left, other_right, !up_to_sign, budget_);
   }
 
@@ -297,7 +295,8 @@ class Comparison {
     if (!a) return std::nullopt;
     const std::optional<Solved> b = real_set_of(tree_, answer.id, budget_);
     if (!b) return std::nullopt;
-    if (a->symbol != kNone && b->symbol != kNone && a->symbol != b->symbol) return false;
+    const auto unnamed = [&](const Solved& one) { return one.symbol == kNone || one.is_unnamed; };
+    if (!unnamed(*a) && !unnamed(*b) && a->symbol != b->symbol) return false;
     return same_set(a->set, b->set);
   }
 
@@ -308,7 +307,7 @@ class Comparison {
     const bool finite = a == Kind::list || a == Kind::set,
                other_finite = b == Kind::list || b == Kind::set;
     if (finite && other_finite) {
-      if (match(items(gold), items(answer))) return true;
+      if (!differ_in_joining(gold, answer) && match(items(gold), items(answer))) return true;
       return a == Kind::list && b == Kind::list && same_reals(gold, answer);
     }
     if (a == Kind::tuple && b == Kind::tuple) return in_order(items(gold), items(answer));
@@ -328,6 +327,19 @@ class Comparison {
     collect(gold, parts);
     collect(answer, others);
     return match(parts, others);
+  }
+
+  // "x > 3 and x < 5" is not "x > 3 or x < 5".
+  bool differ_in_joining(Item gold, Item answer) const {
+    const auto joined = [&](Item item) {
+      return kind(item) == Kind::list ? static_cast<Joined>(tree_[item.id].detail) : Joined::comma;
+    };
+    const bool both = joined(gold) == Joined::both || joined(answer) == Joined::both;
+    const bool either = joined(gold) == Joined::either || joined(answer) == Joined::either;
+    const auto is_inequality = [&](int32_t kid) {
+      return tree_[kid].kind == Kind::relation && !is_equation({kid});
+    };
+    return both && either && std::ranges::any_of(tree_.kids(gold.id), is_inequality);
   }
 
   void collect(Item item, std::vector<Item>& parts) const {
@@ -350,6 +362,19 @@ class Comparison {
     const Scalar a = scalar_of(tree_, gold.id, sign_of(gold), budget_);
     if (a.state == Scalar::State::none) return false;
     return same_number(a, scalar_of(tree_, answer.id, sign_of(answer), budget_));
+  }
+
+  // a : b : c up to a factor.
+  bool same_ratio(Item gold, Item answer) {
+    if (kind(gold) != kind(answer) || tree_[gold.id].count != tree_[answer.id].count) return false;
+    for (size_t i = 1; i < static_cast<size_t>(tree_[gold.id].count); ++i) {
+      if (tree_.full()) return false;
+      const std::array<int32_t, 2> one = {tree_.kid(gold.id, 0), tree_.kid(answer.id, i)},
+                                   other = {tree_.kid(gold.id, i), tree_.kid(answer.id, 0)};
+      const int32_t left = tree_.add(Kind::product, one), right = tree_.add(Kind::product, other);
+      if (!same_scalar({left, gold.sign}, {right, gold.sign})) return false;
+    }
+    return true;
   }
 
   // 13_7 is 10; a gold in that base asks for the digits. An answer may leave out the base (see
@@ -405,6 +430,7 @@ bool has_value(const Tree& tree, int32_t id, Budget& budget) {
     case Kind::list:
     case Kind::set:
     case Kind::tuple:
+    case Kind::ratio:
     case Kind::interval:
     case Kind::set_union:
     case Kind::intersection:

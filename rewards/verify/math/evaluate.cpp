@@ -43,16 +43,16 @@ Ball symbol_value(int32_t index, const Point& point) {
   const uint64_t real = mixed(point.seed * 1024 + static_cast<uint64_t>(index));
   const long double value = within(real, 0.3L, 2.7L);
   // All signs of the first three symbols come up in eight points.
-  const bool below = ((point.seed >> (index % 3)) & 1) != 0;
+  const bool below = !point.is_positive && ((point.seed >> (index % 3)) & 1) != 0;
   switch (point.where) {
     case Where::positive:
       return {{value, 0}, 0};
     case Where::negative:
-      return {{real % 3 != 0 ? -value : value, 0}, 0};
+      return {{real % 3 != 0 && !point.is_positive ? -value : value, 0}, 0};
     case Where::complex:
       return {{value, within(mixed(real), 0.2L, 0.9L)}, 0};
     case Where::far: {
-      const long double size = 3 * std::pow(100.0L, within(real, 0, 1));
+      const long double size = 3 * std::pow(1000.0L, within(real, 0, 1));
       return {{below ? -size : size, 0}, 0};
     }
     case Where::near: {
@@ -265,24 +265,27 @@ Ball Evaluator::raised(int32_t id, const Point& point) {
   const Ball exponent = approximate(tree_.kid(id, 1), point);
   if (point.seed == 0 || base.at.imag() != 0 || base.at.real() >= 0) return pow(base, exponent);
   Rational fraction;
-  if (exact(tree_.kid(id, 1), point.sign, fraction) != Exactness::exact || is_integer(fraction) ||
-      denominator(fraction) % 2 == 0)
-    return pow(base, exponent);
+  const bool rational = exact(tree_.kid(id, 1), point.sign, fraction) == Exactness::exact;
+  if (rational && is_integer(fraction)) return pow(base, exponent);
+  if (!rational || denominator(fraction) % 2 == 0)
+    return point.is_real ? undefined() : pow(base, exponent);
   const Ball size = pow(-base, exponent);
   return numerator(fraction) % 2 == 0 ? size : -size;
 }
 
 Ball Evaluator::root(int32_t id, const Point& point) {
   const Ball inside = approximate(tree_.kid(id, 0), point);
-  if (tree_[id].count == 1) return pow(inside, Ball{{0.5L, 0}, 0});
+  const bool negative = inside.at.imag() == 0 && inside.at.real() < 0;
+  if (tree_[id].count == 1)
+    return negative && point.is_real ? undefined() : pow(inside, Ball{{0.5L, 0}, 0});
   const Ball degree = approximate(tree_.kid(id, 1), point);
   const Ball inverse = Ball{{1, 0}, 0} / degree;
   // The cube root of a negative number is the real one.
   const long double whole = std::round(degree.at.real());
   const bool odd = degree.at.imag() == 0 && degree.off == 0 && degree.at.real() == whole &&
                    std::fmod(std::abs(whole), 2.0L) == 1;
-  if (odd && inside.at.imag() == 0 && inside.at.real() < 0) return -pow(-inside, inverse);
-  return pow(inside, inverse);
+  if (odd && negative) return -pow(-inside, inverse);
+  return negative && point.is_real ? undefined() : pow(inside, inverse);
 }
 
 Ball Evaluator::function(int32_t id, const Point& point) {
@@ -298,6 +301,8 @@ Ball Evaluator::function(int32_t id, const Point& point) {
   std::array<Ball, kMostArguments> of;
   for (size_t i = 0; i < kids.size(); ++i) of[i] = approximate(kids[i], point);
   const Ball& a = of[0];
+  const bool is_log = which == Function::ln || which == Function::log;
+  if (is_log && point.is_real && a.at.imag() == 0 && a.at.real() < 0) return undefined();
   switch (which) {
     case Function::exp:
       return exp(a);

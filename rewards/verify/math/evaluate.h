@@ -9,7 +9,7 @@
 
 namespace vernier::math {
 
-/// Where the values of symbols lie: in (0.3, 2.7); some of them negative; complex; 3 to 300 with
+/// Where the values of symbols lie: in (0.3, 2.7); some of them negative; complex; 3 to 3000 with
 /// either sign; in (-0.95, 0.95).
 enum class Where : uint8_t { positive, negative, complex, far, near };
 
@@ -17,7 +17,9 @@ enum class Where : uint8_t { positive, negative, complex, far, near };
 struct Point {
   uint64_t seed = 0;  // 0: symbols have no value
   Where where = Where::positive;
-  int sign = 1;  // of ±
+  int sign = 1;              // of ±
+  bool is_positive = false;  // no symbol is negative, whatever `where` says
+  bool is_real = false;      // no value where a root or a logarithm leaves the real numbers
 };
 
 enum class Exactness : uint8_t {

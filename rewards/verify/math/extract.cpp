@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
+#include "core/base/text.h"
 #include "rewards/verify/math/limits.h"
 #include "rewards/verify/scan.h"
 
@@ -285,11 +287,13 @@ std::string last_number(std::string_view text) {
   return std::string(last);
 }
 
-// What stands behind the last answer phrase of a text; empty where there is none.
-std::string_view behind_phrase(std::string_view text) {
+// What stands behind the last answer phrase of a text before `end`; empty where there is none.
+// `end` is set to where the phrase begins.
+std::string_view behind_phrase(std::string_view text, size_t& end) {
   const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
   constexpr std::string_view kWord = "answer";
-  for (size_t at = text.size(); at-- > 0;) {
+  for (size_t at = end; at-- > 0;) {
+    end = at;
     if (text.substr(at).starts_with("####")) return text.substr(at + 4);
     if (lower(text[at]) != 'a' || text.size() - at < kWord.size()) continue;
     if (!std::ranges::equal(text.substr(at, kWord.size()), kWord,
@@ -307,7 +311,34 @@ std::string_view behind_phrase(std::string_view text) {
     const size_t begin = std::min(verb, colon == kNowhere ? kNowhere : colon + 1);
     if (begin != kNowhere) return behind.substr(begin);
   }
+  end = 0;
   return {};
+}
+
+// What an answer phrase names: its first LaTeX, its short sentence, its first number.
+std::vector<std::string> named_answers(std::string_view behind) {
+  constexpr size_t kReach = 50, kMostWords = 5;
+  std::vector<std::string> out;
+  const auto add = [&](std::string answer) {
+    if (!answer.empty()) out.push_back(std::move(answer));
+  };
+  add(first_latex(behind, kReach));
+  std::string_view rest = without_marks(behind);
+  rest = without_marks(sentence(rest));
+  const auto words = std::ranges::count(rest, ' ');
+  const bool plain = rest.find_first_of("$\\") == kNowhere || rest.starts_with("\\text");
+  // "18 dollars", "x = 5", "B": the whole of a short sentence says more than its first number.
+  if (plain && words < static_cast<int64_t>(kMostWords)) add(std::string(rest));
+  add(first_number(behind, kReach));
+  if (plain && rest.starts_with('$')) add(first_number(rest.substr(1), kReach));
+  return out;
+}
+
+// "I hope the answer is correct" names none.
+bool is_verdict(std::string_view text) {
+  for (const std::string_view word : {"correct", "right", "wrong", "yes", "verified", "consistent"})
+    if (text == word) return true;
+  return false;
 }
 
 }  // namespace
@@ -319,7 +350,7 @@ std::string_view behind_thinking(std::string_view response) {
   return response.find(kOpen) == kNowhere ? response : std::string_view();
 }
 
-std::string boxed_answer(std::string_view text, bool& any_box) {
+std::vector<std::string> boxed_answers(std::string_view text, bool& any_box) {
   std::vector<Box> boxes;  // the last one first
   MacrosFromEnd macros(text);
   any_box = false;
@@ -337,14 +368,10 @@ std::string boxed_answer(std::string_view text, bool& any_box) {
     }
     boxes.push_back(box);
   }
-  std::string out;
-  std::string_view before;
+  std::vector<std::string> out;
   for (size_t i = boxes.size(); i-- > 0;) {
     const std::string_view inside = boxes[i].inside;
-    if (inside == before) continue;  // said again
-    if (!out.empty()) out += ", ";
-    out += inside;
-    before = inside;
+    if (out.empty() || inside != out.back()) out.emplace_back(inside);  // else said again
   }
   return out;
 }
@@ -382,31 +409,27 @@ std::vector<size_t> box_ends(std::string_view text, size_t most) {
 }
 
 std::vector<std::string> loose_answers(std::string_view text) {
-  constexpr size_t kReach = 50, kMostWords = 5;
-  std::vector<std::string> out;
-  const auto add = [&](std::string answer) {
-    if (!answer.empty()) out.push_back(std::move(answer));
-  };
-  if (const std::string_view behind = behind_phrase(text); !behind.empty()) {
-    add(first_latex(behind, kReach));
-    std::string_view rest = without_marks(behind);
-    rest = without_marks(sentence(rest));
-    const auto words = std::ranges::count(rest, ' ');
-    const bool plain = rest.find_first_of("$\\") == kNowhere;
-    // "18 dollars", "x = 5", "B": the whole of a short sentence says more than its first number.
-    if (plain && words < static_cast<int64_t>(kMostWords)) add(std::string(rest));
-    add(first_number(behind, kReach));
-    if (plain && rest.starts_with('$')) add(first_number(rest.substr(1), kReach));
+  constexpr int kMostPhrases = 3;
+  std::vector<std::string> out, verdicts;
+  size_t end = text.size();
+  for (int i = 0; i < kMostPhrases && out.empty(); ++i) {
+    const std::string_view behind = behind_phrase(text, end);
+    if (behind.empty()) break;
+    std::vector<std::string>& found = out;
+    found = named_answers(behind);
+    if (i + 1 < kMostPhrases && found.size() == 1 && is_verdict(found[0]))
+      verdicts.push_back(std::exchange(found, {})[0]);
   }
-  add(last_latex(text));
-  add(last_number(text));
+  if (out.empty()) out = std::move(verdicts);
+  for (std::string last : {last_latex(text), last_number(text)})
+    if (!last.empty()) out.push_back(std::move(last));
   return out;
 }
 
 std::string plain_gold(std::string_view gold) {
   bool any_box = false;
-  std::string boxed = boxed_answer(gold, any_box);
-  if (!boxed.empty()) return boxed;
+  const std::vector<std::string> boxes = boxed_answers(gold, any_box);
+  if (!boxes.empty()) return join(boxes);
   if (const size_t hashes = gold.rfind("####"); hashes != kNowhere) gold.remove_prefix(hashes + 4);
   gold = trimmed(gold);
   for (const auto& [open, close] :

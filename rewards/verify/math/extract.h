@@ -18,8 +18,9 @@ namespace vernier::math {
 /// The text behind the thinking; "" where thinking does not end.
 std::string_view behind_thinking(std::string_view response);
 
-/// The boxed answer; "" where there is none. `any_box` is set where a box is, closed or not.
-std::string boxed_answer(std::string_view text, bool& any_box);
+/// The boxes that are the answer, in their order; empty where there is none. `any_box` is set where
+/// a box is, closed or not.
+std::vector<std::string> boxed_answers(std::string_view text, bool& any_box);
 
 /// Where boxes end, at most `most` from the front.
 std::vector<size_t> box_ends(std::string_view text, size_t most);

@@ -65,6 +65,9 @@ class Trial {
     if (is_analytic(tree_, a_.id) && is_analytic(tree_, b_.id)) return analytic();
     // |x| says that x may be negative: ln|x| has values where ln x has none.
     one_absolute_ = has_absolute(a_.id) != has_absolute(b_.id);
+    // Who takes a root of symbols on either side takes them for positive: sqrt(h / g) is
+    // sqrt(g h) / g.
+    positive_ = has_root(a_.id) && has_root(b_.id);
     const bool imaginary =
         contains(tree_, a_.id, Kind::imaginary) || contains(tree_, b_.id, Kind::imaginary);
     constexpr int kRest = kPoints + kFar + kNear;
@@ -91,15 +94,35 @@ class Trial {
     return std::ranges::any_of(tree_.kids(id), [&](int32_t kid) { return has_absolute(kid); });
   }
 
-  // False where a place tells them apart. `real`: only real values decide, for where a root of a
-  // negative number has a branch to choose they say nothing.
+  // An even root or a logarithm of something with symbols.
+  bool has_root(int32_t id) const {
+    const Node& node = tree_[id];
+    const auto kids = tree_.kids(id);
+    const auto which = static_cast<Function>(node.detail);
+    const bool root =
+        (node.kind == Kind::function && ((which == Function::sqrt && kids.size() == 1) ||
+                                         which == Function::ln || which == Function::log)) ||
+        (node.kind == Kind::power && contains(tree_, kids[1], Kind::quotient));
+    if (root && contains(tree_, kids[0], Kind::symbol)) return true;
+    return std::ranges::any_of(kids, [&](int32_t kid) { return has_root(kid); });
+  }
+
+  Point at(int place, int sign, bool real) const {
+    Point point = point_of(place, sign);
+    point.is_real = real;
+    point.is_positive = positive_ && !one_absolute_;
+    return point;
+  }
+
+  // False where a place tells them apart. `real`: where a root of a negative number would have a
+  // branch to choose, as that of a b where both are negative, nothing is decided.
   bool tried(int from, int to, bool real) {
     for (int place = from; place < to; ++place) {
-      const Ball one = evaluator_.approximate(a_.id, point_of(place, a_.sign));
-      const Ball other = evaluator_.approximate(b_.id, point_of(place, b_.sign));
+      const Ball one = evaluator_.approximate(a_.id, at(place, a_.sign, real));
+      const Ball other = evaluator_.approximate(b_.id, at(place, b_.sign, real));
       if (budget_.spent()) return false;
+      if (one_absolute_ && real && one.is_finite() != other.is_finite()) return false;
       if (!one.is_finite() || !other.is_finite()) continue;
-      if (real && one.is_real() != other.is_real() && one_absolute_) return false;
       if (real && !(one.is_real() && other.is_real())) continue;
       const std::optional<bool> same = equal(one, other);
       if (!same) continue;
@@ -113,7 +136,7 @@ class Trial {
   Item a_, b_;
   Budget& budget_;
   Evaluator evaluator_;
-  bool one_absolute_ = false;
+  bool one_absolute_ = false, positive_ = false;
   int decided_ = 0;
 };
 

@@ -9,6 +9,7 @@
 #include "rewards/verify/math/extract.h"
 #include "rewards/verify/math/parser.h"
 #include "rewards/verify/math/units.h"
+#include "rewards/verify/math/verbal.h"
 #include "rewards/verify/scan.h"
 
 namespace vernier {
@@ -90,6 +91,7 @@ std::optional<bool> same_plain(std::string_view gold, std::string_view answer) {
 
 bool same_tokens(const Tokens& a, const Tokens& b) {
   if (!a.problem.empty() || !b.problem.empty()) return false;
+  if (!a.currency.empty() && !b.currency.empty() && a.currency != b.currency) return false;
   return std::ranges::equal(a.list, b.list, [](const Token& x, const Token& y) {
     // White space tells 1 2/3 from 12/3.
     return x.kind == y.kind && x.id == y.id && x.text == y.text &&
@@ -97,104 +99,65 @@ bool same_tokens(const Tokens& a, const Tokens& b) {
   });
 }
 
-// Of an answer in words: its letters, and how many words they are.
-struct Words {
-  std::string letters;
-  int count = 0;
-};
-
-// None where there is anything but words, brackets around them, and commas and marks between them.
-std::optional<Words> words_of(const Tokens& tokens) {
-  Words out;
-  bool upright = false;
-  size_t longest = 0;
-  for (const Token& token : tokens.list) {
-    const bool word = token.kind == Tok::word || token.kind == Tok::run;
-    const bool between = token.kind == Tok::comma || token.kind == Tok::both ||
-                         token.kind == Tok::either || token.kind == Tok::prime ||
-                         token.kind == Tok::minus || token.kind == Tok::element_of ||
-                         ((token.kind == Tok::open || token.kind == Tok::close) &&
-                          (token.text == "(" || token.text == "{"));
-    if (!word && !between) return std::nullopt;
-    if (token.kind == Tok::comma) out.letters += ',';
-    if (token.kind == Tok::minus) out.letters += '-';
-    if (token.kind == Tok::both) out.letters += "and";
-    if (token.kind == Tok::either) out.letters += "or";
-    if (!word) continue;
-    upright = upright || token.kind == Tok::word || token.roman;
-    longest = std::max(longest, token.text.size());
-    ++out.count;
-    for (size_t i = 0; i < token.text.size(); ++i) {
-      const char c = token.text[i];
-      if (is_space(c)) ++out.count;
-      if (!is_space(c) && c != '.' && c != '\'' && c != '-' && c != '~') out.letters += c;
-    }
-  }
-  // Letters side by side that nobody set as text are more likely a product, and so are consonants.
-  const bool vowel = out.letters.find_first_of("aeiouAEIOU") != std::string::npos;
-  if (out.count == 0 || (!upright && (longest < 3 || !vowel))) return std::nullopt;
-  if (out.letters.size() > 1)
-    for (char& c : out.letters)
-      if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
-  return out;
-}
-
-// "(B) 5" names a choice and what it says.
-struct Choice {
-  char letter = '\0';  // of A to J; 0 where there is none
-  size_t size = 0;     // tokens of the name
-};
-
-Choice choice_of(const std::vector<Token>& list) {
-  const auto letter = [&](size_t at) {
-    const bool is_letter =
-        at < list.size() && (list[at].kind == Tok::run || list[at].kind == Tok::word) &&
-        list[at].text.size() == 1 && list[at].text[0] >= 'A' && list[at].text[0] <= 'J';
-    return is_letter ? list[at].text[0] : '\0';
-  };
-  const auto is = [&](size_t at, Tok kind, std::string_view text) {
-    return at < list.size() && list[at].kind == kind && list[at].text == text;
-  };
-  if (list.size() == 1) return {letter(0), 1};
-  if (!is(0, Tok::open, "(") || letter(1) == '\0' || !is(2, Tok::close, "(")) return {};
-  if (list.size() == 3) return {letter(1), 3};
-  // "(B) 5" and not the product (B)(5), nor (B) + 5.
-  const Token& next = list[3];
-  const bool operand = next.kind == Tok::number || next.kind == Tok::run ||
-                       next.kind == Tok::word || next.kind == Tok::name || next.kind == Tok::frac ||
-                       next.kind == Tok::sqrt || next.kind == Tok::pi || next.kind == Tok::open ||
-                       next.kind == Tok::minus;
-  if (!operand || !(next.spaced || list[1].roman)) return {};
-  return {letter(1), 3};
-}
-
-// Whether one names a choice and the other adds what that choice says, "(B) 5" and "B", or "(B) 5"
-// and "5"; none where this is no matter of choices.
-std::optional<bool> same_choice(Tokens& gold, Tokens& answer) {
-  const Choice want = choice_of(gold.list), have = choice_of(answer.list);
-  if (want.letter == '\0' && have.letter == '\0') return std::nullopt;
-  const bool gold_says = want.size < gold.list.size(), answer_says = have.size < answer.list.size();
-  const auto drop = [](Tokens& tokens, size_t count) {
-    tokens.list.erase(tokens.list.begin(), tokens.list.begin() + static_cast<int64_t>(count));
-  };
-  if (want.letter != '\0' && have.letter != '\0') {
-    if (gold_says == answer_says) return std::nullopt;
-    // "(A) (B)" names too many.
-    Tokens& longer = gold_says ? gold : answer;
-    drop(longer, gold_says ? want.size : have.size);
-    if (choice_of(longer.list).letter == '\0') return want.letter == have.letter;
+// Whether 1/2 x stands at a place: by the rules 1/(2x), and who writes it may mean x/2.
+bool is_slash_coefficient(const std::vector<Token>& list, size_t at) {
+  if (at + 3 >= list.size() || list[at].kind != Tok::number || list[at + 1].kind != Tok::divide ||
+      list[at + 2].kind != Tok::number)
     return false;
+  const Tok next = list[at + 3].kind;
+  return next == Tok::run || next == Tok::name || next == Tok::pi || next == Tok::sqrt;
+}
+
+bool has_slash_coefficient(const std::vector<Token>& list) {
+  for (size_t at = 0; at < list.size(); ++at)
+    if (is_slash_coefficient(list, at)) return true;
+  return false;
+}
+
+void bracket_slashes(std::vector<Token>& list) {
+  std::vector<Token> out;
+  for (size_t at = 0; at < list.size(); ++at) {
+    const bool coefficient = is_slash_coefficient(list, at);
+    if (coefficient) out.push_back({.kind = Tok::open, .text = "{"});
+    out.push_back(list[at]);
+    if (!coefficient) continue;
+    out.push_back(list[++at]);
+    out.push_back(list[++at]);
+    out.push_back({.kind = Tok::close, .text = "{"});
   }
-  // "(B) 5" and "5"
-  if (want.letter != '\0' && gold_says) drop(gold, want.size);
-  if (have.letter != '\0' && answer_says) drop(answer, have.size);
-  return std::nullopt;
+  list = std::move(out);
+}
+
+// "P(A | B) = 10": what stands behind a label that need not be an expression. None where there is
+// no such label.
+std::optional<Tokens> behind_label(const Tokens& tokens) {
+  const std::vector<Token>& list = tokens.list;
+  if (list.size() < 4 || !tokens.problem.empty()) return std::nullopt;
+  const Tok first = list[0].kind;
+  if (first != Tok::run && first != Tok::name && first != Tok::word && first != Tok::number_set)
+    return std::nullopt;
+  if (list[1].kind != Tok::open) return std::nullopt;
+  size_t equals = 0;
+  int depth = 0;
+  for (size_t at = 0; at < list.size(); ++at) {
+    if (list[at].kind == Tok::open) ++depth;
+    if (list[at].kind == Tok::close) --depth;
+    if (list[at].kind != Tok::relation || depth != 0) continue;
+    if (equals != 0 || list[at].id != static_cast<uint8_t>(Relation::equal)) return std::nullopt;
+    equals = at;
+  }
+  if (equals == 0 || equals + 1 == list.size()) return std::nullopt;
+  Tokens out;
+  out.list.assign(list.begin() + static_cast<int64_t>(equals) + 1, list.end());
+  return out;
 }
 
 // How the two texts are read, where there is more than one way.
 struct Reading {
   bool thousands = true;  // 1,234 is a number
   bool doubtful = false;  // the m of "5 m" is a unit
+  bool units = true;      // the km of "2km" is a unit
+  bool slash = false;     // 1/2x is half of x
 };
 
 class Judge {
@@ -205,9 +168,10 @@ class Judge {
     Judged out = read({});
     if (out.outcome != Outcome::wrong || !may_differ_) return out;
     // Another way to read the same characters may make them equal.
-    for (const Reading reading :
-         {Reading{true, true}, Reading{false, false}, Reading{false, true}}) {
+    for (const Reading reading : {Reading{true, true}, Reading{false, false}, Reading{false, true},
+                                  Reading{true, false, false}, Reading{true, false, true, true}}) {
       if ((reading.doubtful && !doubtful_) || (!reading.thousands && !grouped_)) continue;
+      if ((!reading.units && !letters_) || (reading.slash && !slashed_)) continue;
       Judged other = read(reading);
       if (other.outcome == Outcome::correct) return other;
     }
@@ -238,16 +202,28 @@ class Judge {
     if (same_tokens(gold, answer)) return {Outcome::correct, "the same tokens"};
     if (const std::optional<bool> same = same_choice(gold, answer))
       return {*same ? Outcome::correct : Outcome::wrong, *same ? "the same choice" : "not equal"};
+    if (const std::optional<bool> same = same_time(gold, answer))
+      return {*same ? Outcome::correct : Outcome::wrong, *same ? "the same time" : "not equal"};
     const std::optional<Words> words = words_of(gold);
     if (words) {
       const std::optional<Words> other = words_of(answer);
       if (other && other->letters == words->letters) return {Outcome::correct, "the same words"};
       if (words->count > kMostWords) return {Outcome::unverifiable, "the gold is a sentence"};
     }
-    const Units unit = take_units(gold, reading.doubtful);
-    const Units other_unit = take_units(answer, reading.doubtful);
-    doubtful_ = unit.doubtful || other_unit.doubtful;
-    may_differ_ = grouped_ || doubtful_;
+    Units unit, other_unit;
+    if (reading.units) {
+      unit = take_units(gold, reading.doubtful);
+      other_unit = take_units(answer, reading.doubtful);
+      doubtful_ = unit.doubtful || other_unit.doubtful;
+      letters_ = unit.letters || other_unit.letters;
+    }
+    const bool slashed = has_slash_coefficient(gold.list) || has_slash_coefficient(answer.list);
+    if (reading.slash) {
+      bracket_slashes(gold.list);
+      bracket_slashes(answer.list);
+    }
+    slashed_ = slashed;
+    may_differ_ = grouped_ || doubtful_ || letters_ || slashed_;
     if (same_tokens(gold, answer) && units_agree(unit, other_unit))
       return {Outcome::correct, "the same tokens"};
     Judged out = compare(std::move(gold), std::move(answer));
@@ -261,7 +237,9 @@ class Judge {
     const Parsed want = parse(std::move(gold), tree);
     if (want.root == kNone)
       return {Outcome::unverifiable, cat("the gold does not parse: ", want.problem)};
-    const Parsed have = parse(std::move(answer), tree);
+    const std::optional<Tokens> value = behind_label(answer);
+    Parsed have = parse(std::move(answer), tree);
+    if (have.root == kNone && value) have = parse(Tokens(*value), tree);
     Budget budget;
     if (have.root != kNone && same_answer(tree, want.root, have.root, budget))
       return {Outcome::correct, "equal"};
@@ -276,7 +254,8 @@ class Judge {
   }
 
   std::string_view gold_, answer_;
-  bool grouped_ = false, doubtful_ = false, may_differ_ = false;
+  bool grouped_ = false, doubtful_ = false, letters_ = false, slashed_ = false;
+  bool may_differ_ = false;
 };
 
 Judged judge(std::string_view gold, std::string_view answer) {
@@ -302,15 +281,29 @@ bool reads_as_answer(std::string_view text) {
   return parse(std::move(tokens), tree).root != kNone;
 }
 
-std::string extracted_answer(std::string_view response, Extract extract) {
+// The parts of the answer: the boxes that belong together, or one text.
+std::vector<std::string> extracted_parts(std::string_view response, Extract extract) {
   const std::string_view text = behind_thinking(response);
   bool any_box = false;
-  std::string boxed = boxed_answer(text, any_box);
-  if (any_box || extract == Extract::boxed) return boxed;
+  std::vector<std::string> boxes = boxed_answers(text, any_box);
+  if (any_box || extract == Extract::boxed) return boxes;
   std::vector<std::string> candidates = loose_answers(text);
   for (std::string& candidate : candidates)
-    if (reads_as_answer(candidate)) return std::move(candidate);
-  return candidates.empty() ? "" : std::move(candidates.front());
+    if (reads_as_answer(candidate)) return {std::move(candidate)};
+  if (candidates.size() > 1) candidates.resize(1);
+  return candidates;
+}
+
+// The verdict on an answer of several boxes: a list, or one thing in several spellings.
+Judged judge_parts(std::string_view gold, std::string_view whole,
+                   const std::vector<std::string>& parts) {
+  Judged out = judge(gold, whole);
+  constexpr size_t kMostSpellings = 4;
+  if (out.outcome != Outcome::wrong || parts.size() < 2 || parts.size() > kMostSpellings)
+    return out;
+  for (size_t i = 1; i < parts.size(); ++i)
+    if (judge(parts[0], parts[i]).outcome != Outcome::correct) return out;
+  return judge(gold, parts[0]);
 }
 
 }  // namespace
@@ -320,7 +313,8 @@ MathVerdict verify_math(std::string_view gold, std::string_view response, Extrac
   using Outcome = MathVerdict::Outcome;
   MathVerdict out;
   const std::string want = math::plain_gold(gold);
-  out.extracted = math::extracted_answer(response, extract);
+  const std::vector<std::string> parts = math::extracted_parts(response, extract);
+  out.extracted = join(parts);
   if (want.empty()) {
     out.outcome = Outcome::unverifiable;
     out.reason = "the gold is empty";
@@ -332,7 +326,7 @@ MathVerdict verify_math(std::string_view gold, std::string_view response, Extrac
     out.reason = problem.empty() ? "no answer" : problem;
     return out;
   }
-  math::Judged judged = math::judge(want, trimmed(out.extracted));
+  math::Judged judged = math::judge_parts(want, trimmed(out.extracted), parts);
   out.outcome = judged.outcome;
   out.reason = std::move(judged.reason);
   return out;

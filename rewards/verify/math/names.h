@@ -10,8 +10,9 @@ namespace vernier::math {
 
 /// What the lexer does with a command.
 enum class Act : uint8_t {
-  token,  // one token: kind, id, text
-  skip,   // nothing: fonts, sizes
+  token,     // one token: kind, id, text
+  skip,      // nothing: fonts, sizes
+  currency,  // nothing but a unit: \$
   space,
   style,  // its braced argument is read as if it stood there
   words,  // its braced argument is text

@@ -1,16 +1,27 @@
 #include "rewards/verify/math/parser.h"
 
+#include <array>
+
 #include "rewards/verify/math/parser_state.h"
 
 namespace vernier::math {
 
 int32_t Parser::whole() {
-  // "= 5", "≈ 5": what it is equal to is elsewhere.
-  if (at(Tok::relation) && peek().id == static_cast<uint8_t>(Relation::equal)) ++at_;
-  const int32_t root = list("");
+  const int32_t root = at(Tok::relation) ? without_left_side() : list("");
   if (!problem.empty()) return kNone;
   if (at_ != list_.size()) return refuse("it does not end where an expression would");
   return root;
+}
+
+// "= 5", "≈ 5": what it is equal to is elsewhere. "> 5" is said of a symbol without a name.
+int32_t Parser::without_left_side() {
+  const auto relation = static_cast<Relation>(peek().id);
+  ++at_;
+  if (relation == Relation::equal || relation == Relation::about) return list("");
+  const int32_t right = expression(0);
+  if (right == kNone || tree_.full()) return refuse("a relation has no right side");
+  const std::array<int32_t, 2> sides = {tree_.add_symbol(kUnnamed), right};
+  return tree_.add_relation(sides, std::array{relation});
 }
 
 int32_t Parser::list(std::string_view closing) {
@@ -103,9 +114,37 @@ bool Parser::starts_atom(const Token& token) const {
 int32_t Parser::sum_like(int32_t left, Tok kind) {
   ++at_;
   const int32_t right = expression(kBindSum + 1);
+  if (kind == Tok::minus && right != kNone && (is_set(left) || is_set(right)))
+    return node(Kind::difference, {left, right});
   if (kind == Tok::minus) return node(Kind::sum, {left, node(Kind::negate, {right})});
   if (kind == Tok::plus) return node(Kind::sum, {left, right});
   return node(Kind::plus_minus, {left, right}, kind == Tok::minus_plus ? 1 : 0);
+}
+
+// R - {0} is a difference of sets.
+bool Parser::is_set(int32_t id) const {
+  switch (tree_[id].kind) {
+    case Kind::number_set:
+    case Kind::set:
+    case Kind::interval:
+    case Kind::set_union:
+    case Kind::difference:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// a : b is a quotient, a : b : c is not.
+int32_t Parser::ratio(int32_t left) {
+  std::vector<int32_t> parts = {left};
+  while (take(Tok::colon)) {
+    parts.push_back(expression(kBindProduct + 1));
+    if (parts.back() == kNone) return kNone;
+  }
+  if (parts.size() == 2) return node(Kind::quotient, {parts[0], parts[1]});
+  if (tree_.full()) return refuse(cat("it has more than ", kMaxNodes, " parts"));
+  return tree_.add(Kind::ratio, parts);
 }
 
 int32_t Parser::infix(int32_t left, int binding) {
@@ -130,8 +169,15 @@ int32_t Parser::infix(int32_t left, int binding) {
     case Tok::times:
       return binary(Kind::product, kBindProduct);
     case Tok::colon:
-      if (colon_parts_) return kNone;
-      [[fallthrough]];
+      return colon_parts_ || kBindProduct < binding ? kNone : ratio(left);
+    case Tok::over:
+      return binary(Kind::quotient, kBindSets);
+    case Tok::choose: {
+      if (kBindSets < binding) return kNone;
+      ++at_;
+      const int32_t below = expression(kBindSets + 1);
+      return call(Function::binomial, {left, below});
+    }
     case Tok::divide:
       return binary(Kind::quotient, kBindProduct);
     case Tok::bang:

@@ -267,7 +267,8 @@ int32_t Parser::function_atom(Function function) {
   const int32_t inside = argument();
   if (inside == kNone) return kNone;
   int32_t out = kNone;
-  if (tree_[inside].kind == Kind::list || tree_[inside].kind == Kind::tuple) {
+  if (tree_[inside].kind == Kind::list || tree_[inside].kind == Kind::tuple ||
+      (tree_[inside].kind == Kind::set && tree_[inside].detail == 0)) {
     if (tree_.full()) return refuse("it has too many parts");
     const std::vector<int32_t> kids(tree_.kids(inside).begin(), tree_.kids(inside).end());
     out = tree_.add(Kind::function, kids, static_cast<uint8_t>(function));
@@ -278,7 +279,8 @@ int32_t Parser::function_atom(Function function) {
 }
 
 int32_t Parser::argument() {
-  if (at(Tok::open) && (peek().text == "(" || peek().text == "{" || peek().text == "[")) {
+  if (at(Tok::open) &&
+      (peek().text == "(" || peek().text == "{" || peek().text == "[" || peek().text == "S")) {
     const std::string_view kind = peek().text;
     ++at_;
     return group(kind);

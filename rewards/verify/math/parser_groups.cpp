@@ -129,11 +129,38 @@ int32_t Parser::bar_group(bool marked) {
   return call(Function::abs, {inside});
 }
 
+// Of lines that are aligned, as a calculation is set: what the last one says.
+int32_t Parser::last_line() {
+  std::vector<Token> line;
+  size_t end = at_;
+  bool next = false;  // a row has ended, and something is to come
+  for (int open = 0; end < list_.size() && (open > 0 || list_[end].kind != Tok::finish); ++end) {
+    const Token& token = list_[end];
+    if (token.kind == Tok::begin) ++open;
+    if (token.kind == Tok::finish) --open;
+    if (open == 0 && token.kind == Tok::row) {
+      next = true;
+    } else if (open > 0 || token.kind != Tok::cell) {
+      if (std::exchange(next, false)) line.clear();
+      line.push_back(token);
+    }
+  }
+  std::copy(list_.begin() + static_cast<int64_t>(end), list_.end(), std::back_inserter(line));
+  list_ = std::move(line);
+  at_ = 0;
+  if (at(Tok::relation) && peek().id == static_cast<uint8_t>(Relation::equal)) ++at_;
+  const int32_t out = list("");
+  if (out != kNone && !take(Tok::finish)) return refuse("a line does not end where it would");
+  return out;
+}
+
 int32_t Parser::environment() {
   const Nested nested(*this);
   if (nested.too_deep()) return refuse("it nests too deeply");
   const std::string_view name = peek().text;
   ++at_;
+  for (const std::string_view lines : {"align", "gather", "split", "equation"})
+    if (name.starts_with(lines)) return last_line();
   const bool outer = std::exchange(bare_argument_, false);
   const int bars = std::exchange(bars_, 0);
   std::vector<int32_t> cells;
@@ -156,6 +183,7 @@ int32_t Parser::environment() {
   bars_ = bars;
   if (cells.empty() || row != 0 || columns > 255) return refuse("a matrix has no cells");
   if (tree_.full()) return refuse("it has too many parts");
+  if (name == "array" && cells.size() == 1) return cells[0];
   if (name == "cases" && columns == 1)
     return tree_.add(Kind::list, cells, static_cast<uint8_t>(Joined::both));
   return tree_.add(Kind::matrix, cells, static_cast<uint8_t>(columns));

@@ -23,11 +23,14 @@ class Parser {
 
  private:
   // Operators.
+  int32_t without_left_side();
   int32_t list(std::string_view closing);  // up to a close, a finish, a cell, a row or the end
   int32_t element();
   int32_t expression(int binding);
   int32_t infix(int32_t left, int binding);  // kNone where nothing binds as tightly
   int32_t sum_like(int32_t left, Tok kind);
+  int32_t ratio(int32_t left);
+  bool is_set(int32_t id) const;
   int32_t postfix(int32_t left);
   bool starts_atom(const Token& token) const;
 
@@ -59,6 +62,7 @@ class Parser {
   int32_t set_group();
   int32_t bar_group(bool marked);
   int32_t environment();
+  int32_t last_line();
   bool elements(std::vector<int32_t>& items, std::string_view closing);
 
   const Token& peek(size_t ahead = 0) const {

@@ -276,6 +276,7 @@ class Builder {
     const RealSet point = {{{value, false}, {value, false}}};
     switch (relation) {
       case Relation::equal:
+      case Relation::about:
         return is_infinite ? std::nullopt : std::optional(point);
       case Relation::unequal:
         return complement(is_infinite ? RealSet{} : point);
@@ -304,7 +305,8 @@ std::optional<Solved> real_set_of(const Tree& tree, int32_t id, Budget& budget) 
   Builder builder(tree, budget);
   std::optional<RealSet> set = builder.build(id);
   if (!set) return std::nullopt;
-  return Solved{*std::move(set), builder.symbol()};
+  return Solved{*std::move(set), builder.symbol(),
+                builder.symbol() != kNone && builder.symbol() == tree.index_of(kUnnamed)};
 }
 
 bool same_set(const RealSet& a, const RealSet& b) {

@@ -22,7 +22,8 @@ using RealSet = std::vector<Span>;
 
 struct Solved {
   RealSet set;
-  int32_t symbol = kNone;  // whose inequality it was; kNone for intervals
+  int32_t symbol = kNone;   // whose inequality it was; kNone for intervals
+  bool is_unnamed = false;  // "> 5": any symbol's
 };
 
 /// The set that a tree stands for: intervals and (a, b), finite sets, ∪ ∩ \, R, ∅, inequalities

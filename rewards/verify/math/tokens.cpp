@@ -112,7 +112,8 @@ class Lexer {
       for (size_t skip = separator(end); skip > 0; skip = separator(end)) end += skip + 3;
     if (end + 1 < rest_.size() && rest_[end] == '.' && is_digit(rest_[end + 1]))
       end = digits(end + 1);
-    else if (rest_.substr(end).starts_with(".\\overline"))
+    else if (const std::string_view behind = rest_.substr(end);
+             behind.starts_with(".\\overline") || behind.starts_with(".\\bar"))
       ++end;  // 0.\overline{3}
     // 1e-1; but 2e is twice Euler's number.
     if (end + 1 < rest_.size() && (rest_[end] == 'e' || rest_[end] == 'E')) {
@@ -146,9 +147,11 @@ class Lexer {
   // "5 million" is 5 times a number.
   bool large_number(std::string_view word) {
     if (out_.list.empty() || out_.list.back().kind != Tok::number) return false;
-    constexpr std::array<std::pair<std::string_view, std::string_view>, 6> kLarge = {
+    constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kLarge = {
         {{"dozen", "12"},
          {"hundred", "100"},
+         {"lakh", "1e5"},
+         {"crore", "1e7"},
          {"thousand", "1e3"},
          {"million", "1e6"},
          {"billion", "1e9"},
@@ -343,6 +346,9 @@ class Lexer {
         add(meaning);
         break;
       case Act::skip:
+        break;
+      case Act::currency:
+        out_.currency = meaning.text;
         break;
       case Act::space:
         spaced_ = true;

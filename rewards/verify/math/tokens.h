@@ -20,6 +20,8 @@ enum class Tok : uint8_t {
   decorated,  // text: a mark over or before what follows, as "vec"
   function,   // id: Function
   frac,
+  over,    // of {1 \over 2}
+  choose,  // of {5 \choose 2}
   sqrt,
   binomial,
   log,    // id: Function
@@ -71,6 +73,7 @@ struct Token {
 struct Tokens {
   std::vector<Token> list;     // without an end token
   bool grouped_comma = false;  // a comma with three digits behind it was read as thousands
+  std::string_view currency;   // of a sign of currency, as "dollar"; "" where there is none
   std::string problem;         // why the text is no mathematics; "" where it may be
 };
 

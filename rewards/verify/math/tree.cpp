@@ -31,6 +31,11 @@ int32_t Tree::add_symbol(std::string_view name) {
   return id;
 }
 
+int32_t Tree::index_of(std::string_view name) const {
+  const auto known = std::find(names_.begin(), names_.end(), name);
+  return known == names_.end() ? kNone : static_cast<int32_t>(known - names_.begin());
+}
+
 int32_t Tree::add_relation(std::span<const int32_t> sides, std::span<const Relation> relations) {
   const int32_t id = add(Kind::relation, sides);
   nodes_.back().index = static_cast<int32_t>(relations_.size());

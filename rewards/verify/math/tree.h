@@ -25,6 +25,7 @@ enum class Kind : uint8_t {
   product,
   quotient,
   power,
+  ratio,       // a : b : c, three kids or more
   plus_minus,  // one kid or two; detail 1: the lower sign first
   function,    // detail: Function
   percent,
@@ -74,11 +75,14 @@ enum class Function : uint8_t {
 
 enum class Joined : uint8_t { comma, both, either };  // "1, 2", "1 and 2", "1 or 2"
 
-enum class Relation : uint8_t { equal, unequal, less, less_equal, greater, greater_equal };
+enum class Relation : uint8_t { equal, unequal, less, less_equal, greater, greater_equal, about };
 
 constexpr uint8_t kLowOpen = 1, kHighOpen = 2;
 
 constexpr int32_t kNone = -1;
+
+/// The name of the symbol that "> 5" is said of.
+constexpr std::string_view kUnnamed = "?";
 
 struct Node {
   Kind kind = Kind::number;
@@ -121,6 +125,8 @@ class Tree {
         .subspan(static_cast<size_t>(node.index), static_cast<size_t>(node.count - 1));
   }
   size_t num_symbols() const { return names_.size(); }
+  /// The index of a symbol's name; kNone where no node has it.
+  int32_t index_of(std::string_view name) const;
 
  private:
   std::vector<Node> nodes_;

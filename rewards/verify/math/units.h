@@ -10,6 +10,7 @@ namespace vernier::math {
 struct Units {
   std::string name;       // one spelling for all of a unit, as "m/s^2"; "" where there is none
   bool known = true;      // false where a word of it is not in the table
+  bool letters = false;   // some of them may be a product of symbols: "2km"
   bool doubtful = false;  // something is left that reads as a unit or as letters: "5 m"
 };
 
