@@ -7,6 +7,7 @@
 
 #include <thread>
 
+#include "rewards/outside/program_copy.h"
 #include "tests/outside_cases.h"
 #include "tests/socket_client.h"
 
@@ -136,6 +137,39 @@ TEST_CASE("what a program has written is read to the answer after it has ended")
     CHECK(scores_of(*reward, outside_group({"abc"}, step))[0].value == 3);
 }
 
+TEST_CASE("a program that has ended is read to its answer, though a turn ends before it") {
+  ProgramLog log("reward.r");
+  const ChildSpec spec{
+      .command = {"python3", cat(VERNIER_TEST_CASES, "/outside/reward.py"), "behind"},
+      .library = "",
+      .config = "",
+      .limits = {}};
+  AskedResponse response;
+  response.text = "abc";
+  const auto question = std::make_shared<Question>(
+      Asked{.id = "1", .prompt = "", .answer = "", .row = "{}", .responses = {response}}, 20,
+      nullptr);
+  ProgramCopy copy({.spec = spec,
+                    .greets = false,
+                    .log = log,
+                    .greeted = nullptr,
+                    .late = nullptr,
+                    .give_back = [](const QuestionPtr&) { FAIL("it has answered"); }});
+  copy.start();
+  copy.give(question, 20);
+  CHECK(comes_true([] { return testing::spawned().empty(); }));
+  for (int turn = 0; turn < 4 && copy.running(); ++turn) copy.serve();
+  REQUIRE(question->answered());
+  CHECK(question->outcomes()[0].score.value == 3);
+}
+
+TEST_CASE("what a program writes behind an answer is not taken for the next one") {
+  const auto reward = program("debug", "deadline_s = 20");
+  for (const Score& score :
+       scores_of(*reward, outside_group({"a", "a", "a", "a", "a", "a", "a", "a"})))
+    CHECK(score.abstain == "");
+}
+
 TEST_CASE("a question that waits too long for a copy says so; late answers are counted") {
   const auto reward = program("late", "deadline_s = 0.6\ncall_s = 5", "1");
   const auto scores = scores_of(*reward, outside_group({"a", "b", "c"}));
@@ -210,11 +244,10 @@ TEST_CASE("a limit of processor time that the machine does not let be set is ref
 }
 
 TEST_CASE("where a limit of processor time cannot be moved on, the program is started again") {
-  const auto reward = outside_reward(
-      "program", cat("command = [\"bash\", \"-c\", \"ulimit -t 3; exec python3 ",
-                     VERNIER_TEST_CASES, "/outside/reward.py good\"]\nlimits = { cpu_s = 5 }\n"));
-  for (int64_t step = 0; step < 2; ++step) scores_of(*reward, outside_group({"a"}, step));
-  CHECK(reward->counters()["restarts"] >= 1);
+  const auto reward = program("frugal", "limits = { cpu_s = 5 }");
+  for (int64_t step = 0; step < 2; ++step)
+    CHECK(scores_of(*reward, outside_group({"a"}, step))[0].value == 1);
+  CHECK(reward->counters()["restarts"] == 1);
 }
 
 TEST_CASE("what a program leaves behind is ended, and nothing is left after the reward") {
@@ -330,7 +363,9 @@ TEST_CASE("reward functions of other toolkits run as they are") {
   CHECK(scores[2].components ==
         std::vector<std::pair<std::string, double>>{{"twice", 10}, {"score", 5}});
   // The file has the name of a standard module, and imports that and its neighbour.
-  CHECK(scores_of(*adapted("trl_named", "trl", "named/json.py"), group)[2].value == 5);
+  CHECK(scores_of(*adapted("trl_named", "trl", "named/statistics.py"), group)[2].value == 5);
+  // It works in a process of its own, which imports it by its name.
+  CHECK(scores_of(*adapted("trl_pooled", "trl", "named/pooled.py"), group)[2].value == 5);
   const auto none = adapted("nothing", "trl");
   CHECK(begins(scores_of(*none, group)[0].abstain, "died: "));
 }

@@ -20,6 +20,7 @@ failure. With needs_group = true a call holds the responses of a group, else one
 
 import argparse
 import asyncio
+import contextlib
 import importlib
 import importlib.util
 import inspect
@@ -41,10 +42,16 @@ def load(place):
         path = pathlib.Path(name)
         if not path.is_file():
             sys.exit(f"reward_adapter: {path}: no such file")
-        # As if the file were run: what lies beside it can be imported.
+        name = path.stem
+        # A file statistics.py may import the standard module of that name, as may what it imports: that goes first.
+        if name in getattr(sys, "stdlib_module_names", ()):  # Python 3.10
+            with contextlib.suppress(ImportError):  # of another system
+                importlib.import_module(name)
+        # As if the file were run: what lies beside it can be imported, and processes that it starts find it by its name.
         sys.path.insert(0, str(path.resolve().parent))
-        # A name of our own: a file json.py would take the place of the standard module.
-        spec = importlib.util.spec_from_file_location(f"vernier_reward_of_{path.stem}", path)
+        if name in sys.modules:
+            name = f"vernier_reward_of_{name}"
+        spec = importlib.util.spec_from_file_location(name, path)
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)

@@ -22,6 +22,7 @@ constexpr size_t kMaxLine = 16 << 20;
 // Of a stream at a turn, so that one who never stops does not keep the others waiting.
 constexpr int kMaxReads = 64;
 constexpr int64_t kMaxLines = 256;
+constexpr int kMaxSkips = 16;  // turns of a stream before a question
 constexpr size_t kMaxLogLine = 500;
 constexpr int64_t kLogLines = 20;  // in kLogS seconds
 constexpr double kLogS = 10;
@@ -58,7 +59,8 @@ void ProgramCopy::start() {
 
 // The limit is of the whole process, so it moves on by what has been used so far. Why it cannot be
 // had; "" where it can, or where the process has ended, which is told elsewhere. `set`: else it is
-// only tried, for what a program does before its first question is not limited.
+// only read, for what a program does before its first question is not limited, and limits that it
+// sets itself in the meantime are its own.
 std::string ProgramCopy::limit_cpu(bool set) const {
   const int64_t cpu_s = host_.spec.limits.cpu_s;
   if (cpu_s == 0) return "";
@@ -74,8 +76,8 @@ std::string ProgramCopy::limit_cpu(bool set) const {
   if (error == 0 && wanted > limit.rlim_max)
     return cat(begin, "a process may use ", limit.rlim_max, " s in all (ulimit -Ht), of which ",
                used.tv_sec, " are used");
-  if (set) limit.rlim_cur = wanted;
-  if (error == 0 && ::prlimit(pid, RLIMIT_CPU, &limit, nullptr) != 0) error = errno;
+  limit.rlim_cur = wanted;
+  if (set && error == 0 && ::prlimit(pid, RLIMIT_CPU, &limit, nullptr) != 0) error = errno;
   // Of a process that is gone each call says something else.
   const bool gone = ::kill(pid, 0) != 0 && errno == ESRCH;
   return error == 0 || gone ? "" : cat(begin, std::strerror(error));
@@ -84,17 +86,33 @@ std::string ProgramCopy::limit_cpu(bool set) const {
 void ProgramCopy::give(const QuestionPtr& question, double call_s) {
   const auto asked = question->asked();
   if (!asked) return;  // failed in the meantime
+  skip_written();
   question_ = question;
   ++question->times_given;
   id_ = asked->id;
   kill_at_ = std::chrono::steady_clock::now() + as_duration(call_s);
   killed_for_ = cat("no answer within call_s = ", call_s, " s; the program was killed");
+  if (killed_ || out_.at_end) return kill_unread();
   to_send_ += request_text(*asked) + "\n";
   if (const std::string problem = limit_cpu(true); !problem.empty()) {
     host_.log.line(cat(problem, "; it is started again"));
     return kill_unread();
   }
   write();
+}
+
+// Takes off what came before a question: it does not answer it.
+void ProgramCopy::skip_written() {
+  int64_t skipped = 0;
+  for (int i = 0; i < kMaxSkips && !killed_ && (i == 0 || out_.more); ++i) {
+    read(child_->out(), out_);
+    const auto end = out_.bytes.begin() + static_cast<std::ptrdiff_t>(out_.bytes.rfind('\n') + 1);
+    skipped += std::count(out_.bytes.begin(), end, '\n');
+    out_.bytes.erase(out_.bytes.begin(), end);
+  }
+  out_.more = false;
+  if (skipped > 0)
+    host_.log.line(cat("wrote ", skipped, " more lines to its standard output behind an answer"));
 }
 
 void ProgramCopy::check_time(Time now) {
@@ -184,7 +202,8 @@ void ProgramCopy::take_lines(Stream& stream, int64_t& lines) {
   }
   buffer.erase(0, begin);
   if (is_out && killed_) buffer.clear();
-  stream.more = lines == 0 && !buffer.empty();
+  // Even where the buffer is empty: the rest may be on its way yet.
+  stream.more = lines == 0 && !(stream.at_end && buffer.empty()) && !(is_out && killed_);
   if (stream.more) return;
   if (!is_out && buffer.size() > kMaxLogLine * 8) buffer.resize(kMaxLogLine * 8);
   if (!is_out || buffer.size() <= kMaxLine) return;

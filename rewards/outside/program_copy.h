@@ -78,6 +78,7 @@ class ProgramCopy {
     bool more = false;  // there may be whole lines left
   };
 
+  void skip_written();
   void read(int file, Stream& stream);
   void take_lines(Stream& stream, int64_t& lines);
   void on_line(const std::string& line);

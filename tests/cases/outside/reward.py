@@ -2,7 +2,9 @@
 
 import json
 import mmap
+import fcntl
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -69,6 +71,17 @@ for number, line in enumerate(sys.stdin):
         sys.stdout.write("\n" * 5000)
         write(reply)
         sys.exit(0)
+    elif kind == "behind":  # ends behind a reading of nothing, in a pipe that holds both
+        fcntl.fcntl(1, 1031, 1 << 20)  # F_SETPIPE_SZ
+        os.write(1, (b" " * 255 + b"\n") * 256)
+        write(reply)
+        sys.exit(0)
+    elif kind == "debug":  # says more behind its answer than is read at a time
+        sys.stdout.write(json.dumps(reply) + "\n" + "".join(f"debug {i}\n" for i in range(1000)))
+        sys.stdout.flush()
+        continue
+    elif kind == "frugal":  # from its first question on
+        resource.setrlimit(resource.RLIMIT_CPU, (3, 3))
     elif kind == "loud":
         for i in range(1000):
             print("line", i, file=sys.stderr)
