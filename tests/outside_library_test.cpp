@@ -57,7 +57,7 @@ TEST_CASE("a library that misbehaves abstains with its cause, and is started aga
       if (!hosted && !one.in_ours) continue;
       CAPTURE(one.mode);
       CAPTURE(hosted);
-      const auto reward = library(one.mode, hosted ? "deadline_s = 3" : "hosted = false");
+      const auto reward = library(one.mode, hosted ? "deadline_s = 2" : "hosted = false");
       for (int64_t again = 0; again < 2; ++again) {
         const std::string why = scores_of(*reward, outside_group({"a"}, again))[0].abstain;
         CAPTURE(why);

@@ -1,30 +1,50 @@
 // Rewards behind a URL, against servers that are slow, down, and wrong.
 #include <dlfcn.h>
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <netdb.h>
-#include <poll.h>
-#include <sys/socket.h>
+#include <sys/resource.h>
 
-#include <cstring>
+#include <cstdio>
 #include <future>
+#include <string_view>
 
-#include "core/base/log.h"
 #include "rewards/outside/http_client.h"
 #include "rewards/outside/question.h"
 #include "rewards/outside/spawner.h"
 #include "tests/outside_cases.h"
+#include "tests/raw_server.h"
 #include "tests/reward_server.h"
 #include "tests/socket_client.h"
 
-// In place of the system's, for this program: looks one host up as slowly as a resolver whose
-// servers do not answer.
+namespace {
+
+// Of lookups of stuck.invalid.
+std::atomic<int> stuck_begun = 0, stuck_alive = 0;
+std::atomic<int> stuck_first = 0;  // as many do not end before they are let go
+std::atomic<bool> stuck_let_go = false;
+
+}  // namespace
+
+// In place of the system's, for this program: hosts as they are where the resolver's servers do not
+// answer in time, or not at all. None is looked for in the network.
 extern "C" int getaddrinfo(const char* host, const char* service, const addrinfo* hints,
                            addrinfo** found) {
   static const auto system =
       reinterpret_cast<decltype(&::getaddrinfo)>(::dlsym(RTLD_NEXT, "getaddrinfo"));
-  if (host != nullptr && std::strcmp(host, "slow.invalid") == 0)
+  const std::string_view name = host == nullptr ? "" : host;
+  if (name == "slow.invalid") {
     std::this_thread::sleep_for(std::chrono::seconds(3));
-  return system(host, service, hints, found);
+    return EAI_AGAIN;
+  }
+  if (name == "stuck.invalid") {
+    ++stuck_alive;
+    const bool stays = stuck_begun++ < stuck_first;
+    while (stays && !stuck_let_go) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    --stuck_alive;
+    return stays ? EAI_AGAIN : system("127.0.0.1", service, hints, found);
+  }
+  return name.ends_with(".invalid") ? EAI_NONAME : system(host, service, hints, found);
 }
 
 namespace vernier {
@@ -35,6 +55,7 @@ using testing::comes_true;
 using testing::lengths;
 using testing::outside_group;
 using testing::outside_reward;
+using testing::RawServer;
 using testing::RewardServer;
 using testing::scores_of;
 using testing::TimedReply;
@@ -152,10 +173,10 @@ TEST_CASE("what may pass is tried again, and nothing else is") {
   for (const int passing : {500, 502, 503, 429}) {
     CAPTURE(passing);
     status = passing;
-    good_after = 2;
+    good_after = passing == 500 ? 2 : 1;
     const auto reward = asking(server.url());
     CHECK(scores_of(*reward, outside_group({"a"}))[0].value == 1);
-    CHECK(reward->counters()["retries"] == 2);
+    CHECK(reward->counters()["retries"] == (passing == 500 ? 2 : 1));
   }
   for (const int final : {301, 400, 401, 404, 413, 422}) {
     CAPTURE(final);
@@ -204,10 +225,16 @@ TEST_CASE("Retry-After holds a server back, and not another one") {
       "url", cat("urls = [\"", full.url(), "\", \"", server.url(), "\"]\nin_flight = 1\n"));
   for (const Score& score : scores_of(*either, outside_group(texts))) CHECK(score.value == 2);
   CHECK(full.requests == 1);
-  const auto waits = asking(full.url(), "in_flight = 1\ndeadline_s = 0.5");
-  const auto scores = scores_of(*waits, outside_group(texts));
+  // Who would wait for that in vain is told at once.
+  const auto waits = asking(full.url(), "in_flight = 1\ndeadline_s = 30");
+  const Clock waiting;
+  const std::string vain = "http 429: busy (not sent: its Retry-After ends behind the deadline)";
+  auto scores = scores_of(*waits, outside_group(texts));
   CHECK(scores[0].abstain == "http 429: busy (1 try)");
-  CHECK(scores[1].abstain == "timeout: waited 0.5 s for its turn; the server said Retry-After");
+  for (size_t i = 1; i < texts.size(); ++i) CHECK(scores[i].abstain == vain);
+  CHECK(scores_of(*waits, outside_group(texts, 1))[0].abstain == vain);
+  CHECK(waiting.seconds() < 15);
+  CHECK(waits->counters()["failed/http 429"] == 8);
   CHECK(full.requests == 2);
 }
 
@@ -250,51 +277,9 @@ TEST_CASE("replies that cannot be used abstain with their cause") {
   CHECK(begins(scores[1].abstain, "timeout: "));
 }
 
-// A server that says `bytes` to every connection, and closes it.
-class RawServer {
- public:
-  explicit RawServer(std::string bytes, bool waits = false)
-      : bytes_(std::move(bytes)), waits_(waits) {
-    listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address = {};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    auto* plain = reinterpret_cast<sockaddr*>(&address);
-    if (::bind(listener_, plain, size) != 0 || ::listen(listener_, 64) != 0)
-      fail_run("no port for a server");
-    ::getsockname(listener_, plain, &size);
-    port = ntohs(address.sin_port);
-    thread_ = std::thread([this] { run(); });
-  }
-  ~RawServer() {
-    ::shutdown(listener_, SHUT_RDWR);
-    thread_.join();
-    ::close(listener_);
-  }
-  int port = 0;
-  std::atomic<int> left = 0;  // connections that the other side closed while this one waited
-
- private:
-  void run() {
-    for (int one; (one = ::accept(listener_, nullptr, nullptr)) >= 0;) {
-      std::array<char, 4096> ignored;
-      ::recv(one, ignored.data(), ignored.size(), 0);
-      ::send(one, bytes_.data(), bytes_.size(), MSG_NOSIGNAL);
-      pollfd wait = {.fd = one, .events = POLLRDHUP, .revents = 0};
-      if (waits_ && ::poll(&wait, 1, 3000) > 0) ++left;
-      ::close(one);
-    }
-  }
-  std::string bytes_;
-  bool waits_;
-  int listener_ = -1;
-  std::thread thread_;
-};
-
 TEST_CASE("a server that is none, breaks off or is not there is a failed connection") {
   const auto why = [](int port, const std::string& keys = "") {
-    return scores_of(*asking(cat("http://127.0.0.1:", port), cat("retries = 1\n", keys)),
+    return scores_of(*asking(cat("http://127.0.0.1:", port), cat("retries = 0\n", keys)),
                      outside_group({"a"}))[0]
         .abstain;
   };
@@ -308,7 +293,7 @@ TEST_CASE("a server that is none, breaks off or is not there is a failed connect
     const std::string found = why(server.port);
     CAPTURE(found);
     CHECK(begins(found, "connection: "));
-    CHECK(found.find("(2 tries)") != std::string::npos);
+    CHECK(found.find("(1 try)") != std::string::npos);
   }
   {
     const RawServer server(
@@ -324,7 +309,7 @@ TEST_CASE("a server that is none, breaks off or is not there is a failed connect
     const RawServer server("");
     closed = server.port;
   }
-  CHECK(begins(why(closed), "connection: no connection: Connection refused (2 tries)"));
+  CHECK(begins(why(closed), "connection: no connection: Connection refused (1 try)"));
   CHECK(begins(
       scores_of(*asking("http://no-such-host.invalid", "retries = 0"), outside_group({"a"}))[0]
           .abstain,
@@ -342,6 +327,9 @@ TEST_CASE("a server that closes kept connections, or starts again, costs nothing
   CHECK(scores_of(*reward, outside_group({"a"}, 1))[0].value == 1);
   CHECK(reward->counters()["retries"] == 0);  // the old connection was not even a try
 }
+
+// An answer for those who look at no body.
+TimedReply empty(const HttpRequest&) { return says(200, "{}"); }
 
 // Posts to a client's URLs, one after the other; what came of each.
 std::vector<HttpResult> post_all(HttpClient& client,
@@ -362,7 +350,7 @@ std::vector<HttpResult> post_all(HttpClient& client,
 }
 
 TEST_CASE("a host that takes long to be looked up holds up nobody") {
-  RewardServer server([](const HttpRequest&) { return says(200, "{}"); });
+  RewardServer server(empty);
   HttpClientConfig config;
   config.urls = {parse_url("http://slow.invalid"),
                  parse_url(cat("http://localhost:", server.port))};
@@ -376,6 +364,56 @@ TEST_CASE("a host that takes long to be looked up holds up nobody") {
     CHECK(results[2].status == 200);
   }
   CHECK(clock.seconds() < 2);
+}
+
+TEST_CASE("a host whose lookup never ends is looked up again, a few times at once") {
+  RewardServer server(empty);
+  HttpClientConfig config;
+  config.urls = {parse_url(cat("http://stuck.invalid:", server.port))};
+  const auto begin = [](int first) {
+    stuck_begun = 0;
+    stuck_first = first;
+    stuck_let_go = false;
+  };
+  const auto end = [] {
+    stuck_let_go = true;
+    CHECK(comes_true([] { return stuck_alive == 0; }));
+  };
+  begin(1);
+  config.lookup_s = 0.05;
+  {
+    HttpClient client(config);
+    auto early = std::async(std::launch::async, [&] { return post_all(client, {{0, 60}}); });
+    CHECK(comes_true([] { return stuck_begun == 1; }));
+    std::this_thread::sleep_for(as_duration(0.1));
+    CHECK(post_all(client, {{0, 60}})[0].status == 200);
+    CHECK(early.get()[0].status == 200);  // by the second lookup too
+  }
+  end();
+  config.connect_s = 0.1;
+  for (const auto& [lookup_s, posts, begun] : {std::tuple(30.0, 2, 1), std::tuple(0.05, 6, 4)}) {
+    begin(100);
+    config.lookup_s = lookup_s;
+    HttpClient client(config);
+    for (int i = 0; i < posts; ++i)
+      CHECK(begins(post_all(client, {{0, 60}})[0].problem, "the host is not found: "));
+    CHECK(stuck_begun == begun);
+    end();
+  }
+}
+
+TEST_CASE("connections that nobody uses make room for those that are needed") {
+  const std::string reply = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+  const RawServer first(reply, true), second(reply, true);
+  HttpClientConfig config;
+  for (const int port : {first.port, second.port})
+    config.urls.push_back(parse_url(cat("http://127.0.0.1:", port)));
+  config.connections = 1;
+  HttpClient client(config);
+  CHECK(post_all(client, {{0, 10}})[0].status == 200);
+  CHECK(post_all(client, {{1, 10}})[0].status == 200);
+  CHECK(comes_true([&] { return first.left == 1; }));
+  CHECK(second.left == 0);
 }
 
 TEST_CASE("a connection that nobody uses is closed after a while") {
@@ -438,15 +476,36 @@ TEST_CASE("TLS: who the server is has to be proved, unless it need not") {
       "connection: no reply"));
 }
 
+// What is written to the standard error, as long as it lives, goes to a file.
+class CaughtErrors {
+ public:
+  explicit CaughtErrors(const std::string& path) : before_(::dup(STDERR_FILENO)) {
+    const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (before_ < 0 || file < 0 || ::dup2(file, STDERR_FILENO) < 0) fail_run(path, ": no file");
+    ::close(file);
+  }
+  ~CaughtErrors() {
+    std::fflush(stderr);
+    ::dup2(before_, STDERR_FILENO);
+    ::close(before_);
+  }
+  CaughtErrors(const CaughtErrors&) = delete;
+  CaughtErrors& operator=(const CaughtErrors&) = delete;
+
+ private:
+  int before_;
+};
+
 TEST_CASE("a token that others may read is warned of") {
   testing::TemporaryFolder folder;
   const std::string path = (folder.path() / "log").string();
-  log::open_file(path);
   ::setenv("VERNIER_TEST_TOKEN", "abc", 1);
   const auto warnings = [&](const std::string& url, const std::string& keys) {
-    const size_t before = read_file(path).size();
-    asking(url, keys);
-    return read_file(path).substr(before);
+    {
+      const CaughtErrors errors(path);
+      asking(url, keys);
+    }
+    return read_file(path);
   };
   const std::string token = "token_env = \"VERNIER_TEST_TOKEN\"\n";
   const auto has = [](const std::string& text, const std::string& part) {
@@ -505,6 +564,32 @@ TEST_CASE("mistakes in the configuration of a URL") {
   has("url = \"http://a\"\ntoken_env = \"VERNIER_NO_TOKEN\"",
       "the environment has no VERNIER_NO_TOKEN");
   has("url = \"https://a\"\nca_file = \"nothing.pem\"", "nothing.pem: no certificates");
+}
+
+TEST_CASE("a URL that is only read wants no token, and asks for no files") {
+  const auto read = [](const std::string& keys) {
+    ScoringContext context;
+    context.only_read = true;
+    std::unique_ptr<Reward> reward;
+    ConfigFile::parse(keys, "t.toml").bind([&](Binder& root) {
+      root.rename("reward.r");
+      reward = RewardRegistry::all().at("url").make(root, context);
+    });
+    return reward;
+  };
+  const std::string url = "url = \"https://a\"\n";
+  const auto reward = read(url + "token_env = \"VERNIER_NO_TOKEN\"\nca_file = \"nothing.pem\"\n");
+  REQUIRE(reward != nullptr);
+  CHECK_THROWS_AS(reward->expect(outside_group({"a"}), 0), BugError);
+  CHECK_THROWS_AS(reward->counters(), BugError);
+  rlimit before = {}, after = {};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  read(url + "in_flight = 65536\n");
+  ::getrlimit(RLIMIT_NOFILE, &after);
+  CHECK(after.rlim_cur == before.rlim_cur);
+  CHECK(usage_error([&] {
+          read(url + "token_file = \"a\"\ntoken_env = \"b\"\n");
+        }).find("beside token_file") != std::string::npos);
 }
 
 }  // namespace

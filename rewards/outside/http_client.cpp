@@ -62,7 +62,8 @@ HttpUrl parse_url(const std::string& text) {
 }
 
 struct HttpClient::State {
-  explicit State(HttpClientConfig with) : config(std::move(with)), idle(config.urls.size()) {}
+  explicit State(HttpClientConfig with)
+      : config(std::move(with)), lookup(io, config.lookup_s), idle(config.urls.size()) {}
 
   struct Idle {
     std::shared_ptr<HttpConnection> connection;  // of what is under way on it, when it is used
@@ -72,14 +73,16 @@ struct HttpClient::State {
   void post(size_t url, const std::shared_ptr<const std::string>& body, Time deadline,
             std::function<void(HttpResult)> done, bool fresh);
   void keep(size_t url, std::shared_ptr<HttpConnection> connection);
+  void make_room();
   void drop_idle();
 
   const HttpClientConfig config;
   asio::io_context io{1};
   asio::executor_work_guard<asio::io_context::executor_type> work{io.get_executor()};
   asio::ssl::context tls{asio::ssl::context::tls_client};
-  HttpLookup lookup{io};
+  HttpLookup lookup;
   std::vector<std::deque<Idle>> idle;  // by url, the last used last
+  int64_t in_use = 0;                  // connections
   asio::steady_timer next_drop{io};
   bool drops = false;  // the timer runs
   std::thread thread;
@@ -115,6 +118,7 @@ void HttpClient::call_at(Time when, std::function<void()> what) {
 
 void HttpClient::post(size_t url, std::string body, Time deadline,
                       std::function<void(HttpResult)> done) {
+  ++state_->in_use;
   state_->post(url, std::make_shared<const std::string>(std::move(body)), deadline, std::move(done),
                false);
 }
@@ -127,12 +131,14 @@ void HttpClient::State::post(size_t url, const std::shared_ptr<const std::string
     connection = std::move(kept.back().connection);
     kept.pop_back();
   } else {
+    make_room();
     connection = std::make_shared<HttpConnection>(io, tls, lookup, config.urls[url], config);
   }
   connection->post(*body, deadline,
                    [this, url, body, deadline, connection = std::weak_ptr(connection),
                     done = std::move(done)](HttpResult result, bool stale) {
                      if (stale) return post(url, body, deadline, done, true);
+                     --in_use;
                      if (const auto open = connection.lock(); open && open->stays_open())
                        keep(url, open);
                      done(std::move(result));
@@ -142,6 +148,20 @@ void HttpClient::State::post(size_t url, const std::shared_ptr<const std::string
 void HttpClient::State::keep(size_t url, std::shared_ptr<HttpConnection> connection) {
   idle[url].push_back({std::move(connection), std::chrono::steady_clock::now()});
   if (!drops) drop_idle();
+}
+
+// For a connection, which is in use already.
+void HttpClient::State::make_room() {
+  int64_t open = in_use;
+  for (const auto& kept : idle) open += std::ssize(kept);
+  for (; open > config.connections; --open) {
+    const auto last_used = [](const std::deque<Idle>& kept) {
+      return kept.empty() ? Time::max() : kept.front().since;
+    };
+    const auto oldest = std::ranges::min_element(idle, {}, last_used);
+    if (oldest->empty()) return;
+    oldest->pop_front();
+  }
 }
 
 void HttpClient::State::drop_idle() {

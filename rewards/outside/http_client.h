@@ -26,7 +26,10 @@ struct HttpClientConfig {
   std::string ca_file;  // that signed the server's certificate; "": those of the system
   bool verify_tls = true;
   double connect_s = 10;  // that the lookup of the host may take, and then the connection
-  double idle_s = 60;     // after which a connection that nobody uses is closed
+  double lookup_s = 30;  // after which a host is looked up again beside a lookup that has not ended
+  double idle_s = 60;    // after which a connection that nobody uses is closed
+  // Kept open at a time, to all URLs together: beyond it those that nobody uses are closed.
+  int64_t connections = 256;
   size_t header_bytes = 64 << 10, body_bytes = 64 << 20;  // of a reply
 };
 

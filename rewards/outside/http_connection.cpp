@@ -105,7 +105,7 @@ void HttpConnection::look_up() {
     self->give_up("the host is not found", beast::error::timeout);
   });
   // Kept alive by the timer alone: a lookup may never end.
-  lookup_.ask(url_.host, url_.port,
+  lookup_.ask(url_.host, url_.port, weak_from_this(),
               [weak = weak_from_this()](ErrorCode error, const Results& places) {
                 const auto self = weak.lock();
                 if (!self || !std::exchange(self->looking_up_, false)) return;

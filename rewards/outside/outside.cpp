@@ -93,6 +93,7 @@ void OutsideReward::expect(const Group& group, size_t response) const {
 // answer.
 QuestionPtr OutsideReward::question_of(const Group& group, size_t first, size_t count,
                                        bool take) const {
+  ensure(service_ != nullptr, "a reward that was only read is not asked");
   Asked asked{.id = "",
               .prompt = group.prompt.text,
               .answer = group.prompt.answer,
@@ -174,6 +175,7 @@ void OutsideReward::score(const Group& group, std::span<Score> scores) const {
 }
 
 std::map<std::string, int64_t> OutsideReward::counters() const {
+  ensure(service_ != nullptr, "a reward that was only read has counted nothing");
   std::map<std::string, int64_t> out = service_->counters();
   for (const auto& [name, count] : ledger_->counters()) out[name] += count;
   return out;

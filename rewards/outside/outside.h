@@ -28,6 +28,7 @@ struct OutsideConfig {
 
 class OutsideReward final : public Reward {
  public:
+  /// `service`: null where nothing will be scored (ScoringContext::only_read).
   OutsideReward(OutsideConfig config, std::unique_ptr<Answerer> service);
 
   bool needs_group() const override { return config_.needs_group; }

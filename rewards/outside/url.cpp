@@ -74,7 +74,8 @@ std::string clean_token(Binder& config, const char* key, std::string token) {
   return token;
 }
 
-std::string bind_token(Binder& config) {
+// `wanted`: else its keys are read, and no token.
+std::string bind_token(Binder& config, bool wanted) {
   std::string file, variable;
   config.text("token_file", file, "file with a token, sent as Authorization: Bearer");
   config.text("token_env", variable, "environment variable with the token, instead of a file");
@@ -82,6 +83,7 @@ std::string bind_token(Binder& config) {
     config.error("token_env", "beside token_file; give one of them");
     return "";
   }
+  if (!wanted) return "";
   try {
     if (!file.empty()) return clean_token(config, "token_file", read_file(file));
   } catch (const UsageError& problem) {
@@ -124,7 +126,7 @@ void allow_connections(Binder& config, int64_t in_flight) {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-std::unique_ptr<Reward> make_url(Binder& config, const ScoringContext&) {
+std::unique_ptr<Reward> make_url(Binder& config, const ScoringContext& context) {
   OutsideConfig outside;
   UrlConfig url;
   bind_urls(config, url.client.urls);
@@ -133,12 +135,13 @@ std::unique_ptr<Reward> make_url(Binder& config, const ScoringContext&) {
   config.number("in_flight", url.in_flight, 1, 65536, "requests at a time");
   config.number("retries", url.retries, 0, 100,
                 "of a request that got no connection, 429 or 5xx, before it fails");
-  url.client.token = bind_token(config);
+  url.client.token = bind_token(config, !context.only_read);
   config.text("ca_file", url.client.ca_file,
               "certificates (PEM) of who signed the server's; by default the system's");
   config.flag("verify_tls", url.client.verify_tls, "whether the server has to prove who it is");
-  allow_connections(config, url.in_flight);
+  if (!context.only_read) allow_connections(config, url.in_flight);
   if (url.client.urls.empty()) return nullptr;
+  if (context.only_read) return std::make_unique<OutsideReward>(outside, nullptr);
   warn_of_token(outside.name, url.client);
   try {
     return std::make_unique<OutsideReward>(outside, std::make_unique<UrlService>(url));

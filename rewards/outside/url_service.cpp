@@ -38,8 +38,9 @@ using BatchPtr = std::shared_ptr<Batch>;  // of the request, then of the delay b
 struct Place {
   int64_t active = 0;  // requests
   int64_t refusals = 0;
-  Time up_at = {};       // after it took no connection; asked before where no other is better
-  Time held_until = {};  // it has said Retry-After: not asked before
+  Time up_at = {};          // after it took no connection; asked before where no other is better
+  Time held_until = {};     // it has said Retry-After: not asked before
+  std::string cause, said;  // when it did
 
   Time next() const { return std::max(up_at, held_until); }
 };
@@ -62,7 +63,7 @@ struct UrlService::State {
   BatchPtr next_batch();
   size_t choose() const;
   void hold_until(Time when);
-  std::string why_waiting(const Question& question) const;
+  void fail_before(Time when, const Place& place);
   void send(const BatchPtr& batch, size_t place);
   void on_result(const BatchPtr& batch, size_t place, const HttpResult& result);
   void deliver(const Batch& batch, const std::string& body);
@@ -83,7 +84,11 @@ struct UrlService::State {
   HttpClient client;  // goes first: its thread uses the rest
 };
 
-UrlService::UrlService(UrlConfig config) : state_(std::make_unique<State>(std::move(config))) {}
+UrlService::UrlService(UrlConfig config) {
+  config.client.connections = config.in_flight;
+  state_ = std::make_unique<State>(std::move(config));
+}
+
 UrlService::~UrlService() = default;
 
 void UrlService::ask(const QuestionPtr& question) {
@@ -111,8 +116,11 @@ void UrlService::State::watch_deadlines() {
     const Open& open = *first->second;
     if (open.question->answered()) continue;
     if (first->first > now) break;
-    open.question->fail(open.cause,
-                        open.detail.empty() ? why_waiting(*open.question) : open.detail);
+    open.question->fail(open.cause, open.detail.empty()
+                                        ? cat("waited ", open.question->deadline_s(),
+                                              " s for its turn; in_flight = ", config.in_flight,
+                                              " requests are under way")
+                                        : open.detail);
   }
   if (deadlines.empty() || watching <= deadlines.begin()->first) return;
   watching = deadlines.begin()->first;
@@ -123,22 +131,30 @@ void UrlService::State::watch_deadlines() {
   });
 }
 
-std::string UrlService::State::why_waiting(const Question& question) const {
-  const bool held = places[choose()].held_until > std::chrono::steady_clock::now();
-  return cat("waited ", question.deadline_s(), " s for its turn; ",
-             held ? "the server said Retry-After"
-                  : cat("in_flight = ", config.in_flight, " requests are under way"));
-}
-
 void UrlService::State::pump() {
   while (active < config.in_flight) {
     const size_t place = choose();
-    if (const Time held = places[place].held_until; held > std::chrono::steady_clock::now())
+    if (const Time held = places[place].held_until; held > std::chrono::steady_clock::now()) {
+      fail_before(held, places[place]);
       return hold_until(held);
+    }
     const BatchPtr batch = next_batch();
     if (!batch) return;
     send(batch, place);
   }
+}
+
+// Those that would wait in vain, as no place is asked before.
+void UrlService::State::fail_before(Time when, const Place& place) {
+  std::erase_if(again, [when](const BatchPtr& batch) {
+    if (batch->deadline > when) return false;
+    for (const OpenPtr& open : batch->open) open->question->fail(open->cause, open->detail);
+    return true;
+  });
+  // In the order of their deadlines, or nearly so: one that is missed fails at its own.
+  for (; !waiting.empty() && waiting.front()->question->deadline() <= when; waiting.pop_front())
+    waiting.front()->question->fail(
+        place.cause, cat(place.said, " (not sent: its Retry-After ends behind the deadline)"));
 }
 
 // Goes on then.
@@ -219,9 +235,12 @@ void UrlService::State::on_result(const BatchPtr& batch, size_t place, const Htt
         kMaxRestS, kFirstRestS * static_cast<double>(1 << std::min<int64_t>(at.refusals++, 6)));
     at.up_at = std::chrono::steady_clock::now() + as_duration(rest);
   }
-  if (is_passing(result) && result.retry_after_s > 0)
-    at.held_until = std::max(at.held_until,
-                             std::chrono::steady_clock::now() + as_duration(result.retry_after_s));
+  const Time held = std::chrono::steady_clock::now() + as_duration(result.retry_after_s);
+  if (is_passing(result) && result.retry_after_s > 0 && held > at.held_until) {
+    at.held_until = held;
+    at.cause = cat("http ", result.status);
+    at.said = excerpt(result.body);
+  }
   if (result.problem == "timeout")
     watch_deadlines();  // says it
   else if (is_passing(result))
