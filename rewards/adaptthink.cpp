@@ -8,9 +8,9 @@
 // response does not think where there is only white space before its closing tag. Half of each
 // group is forced to begin with that tag (`forced_share`), so that the policy sees both ways; its
 // first token then counts with log-probability ln 1/2 in either half. The advantage is r itself: a
-// run insists on algo.advantage = "naive". Correctness is part of the value; length has no part in
-// it. A wrong short answer of a prompt that is never solved gains delta. Dynamic sampling has to
-// look at accuracy.
+// run insists on algo.advantage = "naive", and on no normalize. Correctness is part of the value;
+// length has no part in it. A wrong short answer of a prompt that is never solved gains delta.
+// Dynamic sampling has to look at accuracy.
 // Source: AdaptThink, arXiv:2505.13417, and THU-KEG/AdaptThink (delta 0.05, 16 references, K 16).
 #include <memory>
 
@@ -47,18 +47,16 @@ class AdaptThink final : public Reward {
   }
   bool lacks_reference(const Prompt& prompt) const override {
     return reference_generations_ > 0 &&
-           !memory_.of_prompt("reference_accuracy", prompt.id).has_value() &&
            !memory_.of_prompt("reference_tried", prompt.id).has_value() &&
-           !row_number(prompt, "reference_accuracy");
+           !known(memory_, prompt, "reference_accuracy");
   }
   std::string abstains_on(const Prompt& prompt) const override {
-    if (row_number(prompt, "reference_accuracy") || reference_generations_ > 0) return "";
+    if (known(memory_, prompt, "reference_accuracy") || reference_generations_ > 0) return "";
     return "no column reference_accuracy, and reference_generations = 0";
   }
 
   void score(const Group& group, std::span<Score> scores) const override {
-    std::optional<double> reference = memory_.of_prompt("reference_accuracy", group.prompt.id);
-    if (!reference) reference = row_number(group.prompt, "reference_accuracy");
+    const auto reference = known(memory_, group.prompt, "reference_accuracy");
     for (const auto& [i, length, correct] : judged(group, scores)) {
       if (!reference) {
         scores[i].abstain = "no reference_accuracy of the prompt";

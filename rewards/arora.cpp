@@ -1,7 +1,6 @@
 // Right answers that are longer than their right siblings are worth less.
 //
-//   z_i = (L_i - mean) / (std + 1e-7)     over the group's right ones that ended by themselves, std
-//                                         over n
+//   z_i = (L_i - mean) / (std + 1e-7)     over the right ones of the group, std over n
 //   r_i = 1 - alpha sigma(z_i)            right and ended by itself
 //   r_i = 0                               wrong, or cut at the limit
 //
@@ -11,9 +10,8 @@
 // Dynamic sampling has to look at accuracy.
 // Source: "Training language models to reason efficiently", arXiv:2502.04463, and its code (alpha
 // 0.1 in the script; 0, .05, .1, .2, .4 in the paper). Mean and deviation are of the correct
-// responses, the others being worth 0 (the paper's page, figure 4). The code gives 0 to a response
-// without its end token, as to a wrong one, so one that was cut is none of the correct ones here.
-// Whether the code's mean leaves it out too was not read.
+// responses (the paper's page, figure 4), one without its end token among them: the code gives that
+// one the value 0, as a wrong one; whether its mean leaves it out was not read.
 #include <cmath>
 #include <memory>
 
@@ -36,14 +34,10 @@ class Arora final : public Reward {
 
   void score(const Group& group, std::span<Score> scores) const override {
     const std::vector<Judged> all = judged(group, scores);
-    std::vector<Judged> paid;
-    for (const Judged& one : all) {
-      scores[one.place].explain = one.correct ? "right, but cut at the limit" : "wrong";
-      if (one.correct && group.responses[one.place].finish_reason == FinishReason::stop)
-        paid.push_back(one);
-    }
-    const Lengths right = lengths_of(paid);
-    for (const auto& [i, length, correct] : paid) {
+    const Lengths right = right_lengths_of(all);
+    for (const auto& [i, length, correct] : all) {
+      scores[i].explain = correct ? "right, but cut at the limit" : "wrong";
+      if (!correct || group.responses[i].finish_reason != FinishReason::stop) continue;
       const double z = (length - right.mean) / (right.std() + kEps);
       scores[i].value = 1 - alpha_ / (1 + std::exp(-z));
       scores[i].explain =

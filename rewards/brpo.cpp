@@ -11,11 +11,11 @@
 //   tokens of an answer:                   c_i - mean of its siblings
 //
 // r_i = c_i; the credits are bonuses that make its tokens' advantages what stands above, with
-// algo.advantage = "naive", which a run insists on. The run draws num_generations thoughts a
-// prompt, `siblings` answers at each budget; a thought that ends before a budget is cut where it
-// ends. A thought's tokens are learned from once. Correctness is part of the value; length has a
-// part in it through the budgets; a guard turns the entry's weight. Dynamic sampling has to look at
-// accuracy.
+// algo.advantage = "naive", which a run insists on, and without normalize and gates. The run draws
+// num_generations thoughts a prompt, `siblings` answers at each budget; a thought that ends before
+// a budget is cut where it ends. A thought's tokens are learned from once. Correctness is part of
+// the value; length has a part in it through the budgets; a guard turns the entry's weight. Dynamic
+// sampling has to look at accuracy.
 // Source: AnytimeReasoner (BRPO), arXiv:2505.13438, and sail-sg/AnytimeReasoner (4 budgets, 4
 // answers, 8,000 tokens).
 #include <algorithm>
@@ -55,6 +55,7 @@ class Brpo final : public Reward {
 
   bool depends_on_length() const override { return true; }
   bool is_advantage() const override { return true; }
+  bool may_be_gated() const override { return false; }
 
   SamplingPlan plan() const override {
     SamplingPlan plan;

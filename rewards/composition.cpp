@@ -53,6 +53,13 @@ double Composition::factor(int64_t step) const {
   return schedule_factors[k - 1] + share * (schedule_factors[k] - schedule_factors[k - 1]);
 }
 
+bool Composition::pauses() const {
+  const auto rises = [](double factor) { return factor > 0; };
+  const auto falls = [](double factor) { return factor < 0; };
+  return !std::ranges::all_of(schedule_factors, rises) &&
+         !std::ranges::all_of(schedule_factors, falls);
+}
+
 Gate gate_of(const Composition& composition, const Group& group, const Response& response) {
   Gate gate;
   if (!composition.only_if.empty()) {

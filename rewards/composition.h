@@ -33,6 +33,9 @@ struct Composition {
 
   /// f of the step that a group was drawn in, from 1 on.
   double factor(int64_t step) const;
+  /// Whether f may be 0 in a step.
+  bool pauses() const;
+  bool is_gated() const { return !only_if.empty() || min_solve_rate > 0; }
 };
 
 /// Why a part of a response is 0, or abstains: what only_if and min_solve_rate say. `open`:

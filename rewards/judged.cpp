@@ -94,6 +94,12 @@ std::optional<double> row_number(const Prompt& prompt, const std::string& key) {
   return found->get<double>();
 }
 
+std::optional<double> known(const RewardMemory& memory, const Prompt& prompt,
+                            const std::string& key) {
+  const auto own = memory.of_prompt(key, prompt.id);
+  return own ? own : row_number(prompt, key);
+}
+
 Pressure growing(const char* key, double value, double low, double high) {
   return {
       .key = key, .value = value, .low = low, .high = high, .smaller_is_more = false, .none = 0};

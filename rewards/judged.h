@@ -52,6 +52,10 @@ double next_multiplier(double lambda, const std::vector<Note>& notes, double rat
 /// something else or not finite.
 std::optional<double> row_number(const Prompt& prompt, const std::string& key);
 
+/// What the memory has of the prompt under `key`, else row_number().
+std::optional<double> known(const RewardMemory& memory, const Prompt& prompt,
+                            const std::string& key);
+
 /// A key that makes a reward press harder the larger it is.
 Pressure growing(const char* key, double value, double low, double high);
 /// A number of tokens that responses are held to: it presses harder the smaller it is.

@@ -32,7 +32,8 @@ class LcR1 final : public Reward {
     config.number("bonus_weight", bonus_weight_, 0.0, 1e6, "of the closing tag's bonus");
     config.text("think_end", think_end_,
                 "tag that closes thinking; empty: no format term, no bonus");
-    if (bonus_weight_ > 0 && !think_end_.empty() && context.think_end && context.think_end->empty())
+    if (context.counts && bonus_weight_ > 0 && !think_end_.empty() && context.think_end &&
+        context.think_end->empty())
       config.error("bonus_weight",
                    cat(bonus_weight_,
                        " is of a bonus for the length of the thinking, and rollout.think_end, "

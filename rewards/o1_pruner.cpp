@@ -40,14 +40,10 @@ class O1Pruner final : public Reward {
   }
   bool lacks_reference(const Prompt& prompt) const override {
     return reference_generations_ > 0 &&
-           !memory_.of_prompt("reference_accuracy", prompt.id).has_value() &&
-           !memory_.of_prompt("reference_tried", prompt.id).has_value() &&
-           !(row_number(prompt, "reference_accuracy") && row_number(prompt, "reference_length"));
+           !memory_.of_prompt("reference_tried", prompt.id).has_value() && !knows(prompt);
   }
   std::string abstains_on(const Prompt& prompt) const override {
-    const auto length = row_number(prompt, "reference_length");
-    const auto accuracy = row_number(prompt, "reference_accuracy");
-    if ((length && accuracy) || reference_generations_ > 0) return "";
+    if (knows(prompt) || reference_generations_ > 0) return "";
     return "no columns reference_length and reference_accuracy, and reference_generations = 0";
   }
   bool depends_on_length() const override { return true; }
@@ -62,11 +58,8 @@ class O1Pruner final : public Reward {
   void set_pressure(double value) override { lambda_ = value; }
 
   void score(const Group& group, std::span<Score> scores) const override {
-    const auto known = [&](const char* column) {
-      const auto own = memory_.of_prompt(column, group.prompt.id);
-      return own ? own : row_number(group.prompt, column);
-    };
-    const auto length = known("reference_length"), accuracy = known("reference_accuracy");
+    const auto length = known(memory_, group.prompt, "reference_length");
+    const auto accuracy = known(memory_, group.prompt, "reference_accuracy");
     for (const auto& [i, tokens, correct] : judged(group, scores)) {
       if (!length || !accuracy)
         scores[i].abstain = "no reference_length and reference_accuracy of the prompt";
@@ -93,6 +86,13 @@ class O1Pruner final : public Reward {
   }
 
  private:
+  // Looks at both, so that a column that is no number is named.
+  bool knows(const Prompt& prompt) const {
+    const auto length = known(memory_, prompt, "reference_length");
+    const auto accuracy = known(memory_, prompt, "reference_accuracy");
+    return length && accuracy;
+  }
+
   RewardMemory& memory_;
   int64_t reference_generations_ = 12;
   double lambda_ = 2;

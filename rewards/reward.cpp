@@ -220,15 +220,17 @@ void ScoringChain::bind(Binder& root, const ScoringContext& context) {
   root.tables("reward", [&](Binder& b) {
     const EntryKeys keys = bind_entry(b, Reward::kKind, RewardRegistry::names(), reward_names);
     NamedReward named{.name = keys.name, .type = keys.type};
-    b.number(
-        "weight", named.weight, -kMaxWeight, kMaxWeight,
-        "factor of its value in the sum; what a guard turns where the reward has no other knob");
+    b.number("weight", named.weight, -kMaxWeight, kMaxWeight,
+             "factor of its value in the sum; 0: it is only logged, and asks nothing of the draw; "
+             "what a guard turns where the reward has no other knob");
+    named.counts = named.weight != 0;
     const std::vector<std::string> earlier(
         reward_names.begin(), std::find(reward_names.begin(), reward_names.end(), keys.name));
     named.composition.bind(b, earlier);
     named.memory = std::make_unique<RewardMemory>();
     ScoringContext own = context;
     own.memory = named.memory.get();
+    own.counts = named.counts;
     named.reward = make<RewardRegistry, Reward>(b, keys.type, own);
     if (named.reward == nullptr) return;
     check_composition(b, named);
@@ -258,14 +260,23 @@ void ScoringChain::check_composition(Binder& b, const NamedReward& named) const 
       b.error("only_if", cat("reward.", one.name, " depends on the whole step and gates nothing"));
   if (named.reward->spans_step() && named.composition.normalize != "none")
     b.error("normalize", cat("reward.", named.name, " depends on the whole step already"));
+  if (!named.counts) return;
+  if (named.reward->is_advantage() && named.composition.normalize != "none")
+    b.error("normalize", "the values are advantages already, which this would change");
+  if (named.reward->may_be_gated()) return;
+  const char* unfair = "what one answer gets stands against what others get; it cannot be 0 alone";
+  if (!named.composition.only_if.empty()) b.error("only_if", unfair);
+  if (named.composition.min_solve_rate > 0) b.error("min_solve_rate", unfair);
 }
 
 void ScoringChain::check_plan(Binder& b, const NamedReward& named) const {
+  if (!named.counts) return;
   const SamplingPlan own = named.reward->plan();
   const auto groups = [](const SamplingPlan& plan) {
     return plan.forced_share > 0 || plan.branches != SamplingPlan::Branches::none;
   };
   for (const NamedReward& other : rewards_) {
+    if (!other.counts) continue;
     const SamplingPlan before = other.reward->plan();
     if ((groups(own) && groups(before)) || (own.monitor_every > 0 && before.monitor_every > 0) ||
         (own.reference_generations > 0 && before.reference_generations > 0))
@@ -277,6 +288,7 @@ void ScoringChain::check_plan(Binder& b, const NamedReward& named) const {
 SamplingPlan ScoringChain::plan() const {
   SamplingPlan out;
   for (const NamedReward& named : rewards_) {
+    if (!named.counts) continue;
     const SamplingPlan own = named.reward->plan();
     if (own.monitor_every > 0) {
       out.monitor_every = own.monitor_every;
@@ -298,17 +310,24 @@ SamplingPlan ScoringChain::plan() const {
 }
 
 bool ScoringChain::lacks_reference(const Prompt& prompt) const {
-  return std::ranges::any_of(
-      rewards_, [&](const NamedReward& one) { return one.reward->lacks_reference(prompt); });
+  return std::ranges::any_of(rewards_, [&](const NamedReward& one) {
+    return one.counts && one.reward->lacks_reference(prompt);
+  });
 }
 
-std::string ScoringChain::abstains_on(const Prompt& prompt) const {
-  std::string first;
+std::vector<Abstention> ScoringChain::abstains_on(const Prompt& prompt) const {
+  std::vector<Abstention> found;
   for (const NamedReward& named : rewards_)
     if (std::string why = named.reward->abstains_on(prompt);
-        !why.empty() && named.weight != 0 && first.empty())
-      first = cat("reward.", named.name, ": ", why);
-  return first;
+        !why.empty() && named.counts && !named.composition.is_gated())
+      found.push_back({named.name, std::move(why), !named.composition.pauses()});
+  return found;
+}
+
+bool ScoringChain::is_mute(const std::vector<Abstention>& found, bool by_channel) const {
+  if (!by_channel) return std::ranges::any_of(found, &Abstention::in_every_step);
+  return !found.empty() &&
+         std::ssize(found) == std::ranges::count_if(rewards_, &NamedReward::counts);
 }
 
 std::vector<std::string> ScoringChain::advantages() const {

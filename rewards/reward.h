@@ -41,7 +41,9 @@ struct ScoringContext {
   int64_t num_generations = 0;        // responses of a group as configured; 0 where not known
   int64_t max_completion_length = 0;  // tokens; 0 where not known
   RewardMemory* memory = nullptr;     // of the reward that is made; it stays where it is
-  /// rollout.think_end, which marks the thinking of what is drawn; none where nothing is.
+  bool counts = true;                 // false: its value is only logged
+  /// rollout.think_end, which marks the thinking of what is drawn to be scored; none where nothing
+  /// is drawn.
   std::optional<std::string> think_end;
   /// Nothing will be scored: who asks somebody else may bind its keys and start nobody.
   bool only_read = false;
@@ -97,6 +99,9 @@ class Reward {
 
   /// Whether its values are advantages already, which no estimator may change.
   virtual bool is_advantage() const { return false; }
+  /// Whether only_if and min_solve_rate may make it 0: not where what one response gets stands
+  /// against what others get.
+  virtual bool may_be_gated() const { return true; }
 
   /// Whether the length of a response has a part in its value, for `vernier score --explain`.
   virtual bool depends_on_length() const { return false; }
@@ -148,6 +153,12 @@ void add_explanation(Response& response, std::string_view step);
 using RewardRegistry = Registry<Reward, Binder&, const ScoringContext&>;
 using TransformRegistry = Registry<Transform, Binder&, const ScoringContext&>;
 
+/// That a reward has no value for any response to a prompt, and why.
+struct Abstention {
+  std::string reward, why;
+  bool in_every_step = true;  // false: a schedule has steps in which its part does not count
+};
+
 /// The rewards and transforms of one configuration, in its order.
 class ScoringChain {
  public:
@@ -187,13 +198,18 @@ class ScoringChain {
   /// Sets the verdicts of a group that is only measured; it gets no reward.
   void measure(Group& group) const;
 
-  /// What the rewards ask of the draw together. bind() has refused two that ask for the same.
+  /// What the rewards ask of the draw together. bind() has refused two that ask for the same. One
+  /// of weight 0 in the file is only logged and asks for nothing; one whose weight a guard turns
+  /// asks all the time.
   SamplingPlan plan() const;
   bool lacks_reference(const Prompt& prompt) const;
 
-  /// Reward::abstains_on() of the first reward that counts and does, with its name. Throws where
-  /// one of all refuses the row.
-  std::string abstains_on(const Prompt& prompt) const;
+  /// Reward::abstains_on() of the rewards that count. Nothing of a gated one, which a closed gate
+  /// makes 0 instead. Throws where one of all refuses the row.
+  std::vector<Abstention> abstains_on(const Prompt& prompt) const;
+  /// Whether these leave no response to the prompt a reward, in whatever step; `by_channel`
+  /// (Algorithm::uses_channels): nor a part of one.
+  bool is_mute(const std::vector<Abstention>& found, bool by_channel) const;
 
   /// Adds to `notes` what the scored group teaches the rewards. Groups of any role.
   void observe(const Group& group, StepNotes& notes) const;
@@ -241,6 +257,7 @@ class ScoringChain {
   struct NamedReward {
     std::string name, type;
     double weight = 1;
+    bool counts = true;  // its weight in the file is not 0; a guard may hold it at 0 for a while
     Composition composition = {};
     std::unique_ptr<RewardMemory> memory = nullptr;
     std::unique_ptr<Reward> reward = nullptr;

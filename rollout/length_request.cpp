@@ -98,6 +98,33 @@ void LengthRequest::apply(Prompt& prompt) const {
   if (mode != "token") add_text(prompt, text_of(prompt));
 }
 
+std::vector<int64_t> LengthRequest::possible_targets() const {
+  std::vector<int64_t> out;
+  if (mode == "none") return out;
+  std::vector<int64_t> lengths = targets;
+  if (lengths.empty()) lengths = {low, std::min(low + 1, high), high};
+  for (const int64_t length : lengths) {
+    if (at_most_share < 1) out.push_back(length);
+    if (at_most_share > 0) out.push_back(-length);
+  }
+  return out;
+}
+
+bool LengthRequest::set_longest(Prompt& prompt) const {
+  if (mode == "none" || !prompt.target_length.empty()) return false;
+  std::string longest;
+  size_t bytes = 0;
+  for (const int64_t target : possible_targets()) {
+    prompt.target_length = cat(target);
+    const size_t own = text_of(prompt).size();
+    if (own < bytes) continue;
+    bytes = own;
+    longest = prompt.target_length;
+  }
+  prompt.target_length = longest;
+  return true;
+}
+
 std::string LengthRequest::opening(const Prompt& prompt) const {
   return mode == "token" ? text_of(prompt) : "";
 }

@@ -34,6 +34,12 @@ struct LengthRequest {
 
   /// Sets the target of a prompt that has none, and adds the text of modes suffix and priming.
   void apply(Prompt& prompt) const;
+  /// Targets that apply() may set, below 0 where they are the most: each of `targets`; of a range
+  /// the two least, since some rewards know single lengths alone, and the largest.
+  std::vector<int64_t> possible_targets() const;
+  /// Gives a prompt that apply() would draw a target for the one of possible_targets() with the
+  /// longest text. False where it would not.
+  bool set_longest(Prompt& prompt) const;
   /// What opens the response to a prompt that apply() has seen; "" where nothing does.
   std::string opening(const Prompt& prompt) const;
 

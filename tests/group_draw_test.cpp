@@ -256,4 +256,30 @@ TEST_CASE("a prompt asks for a length") {
   CHECK_THROWS_AS(rendered("mode = \"suffix\"\ntext = \"short\"", 0), UsageError);
 }
 
+TEST_CASE("what a prompt may be asked for is known before one is drawn") {
+  LengthRequest request;
+  request.mode = "suffix";
+  request.text = "{budget}";
+  request.text_at_most = "at most {budget}";
+  using Targets = std::vector<int64_t>;
+  request.low = 7;
+  request.high = 900;
+  CHECK(request.possible_targets() == Targets{7, 8, 900});
+  request.targets = {5, 300};
+  CHECK(request.possible_targets() == Targets{5, 300});
+  const auto longest = [&](const std::string& own = "") {
+    Prompt prompt;
+    prompt.target_length = own;
+    CHECK(request.set_longest(prompt) == own.empty());
+    return prompt.target_length;
+  };
+  CHECK(longest() == "300");
+  request.at_most_share = 0.5;
+  CHECK(request.possible_targets() == Targets{5, -5, 300, -300});
+  CHECK(longest() == "-300");
+  CHECK(longest("4") == "4");
+  request.at_most_share = 1;
+  CHECK(request.possible_targets() == Targets{-5, -300});
+}
+
 }  // namespace vernier

@@ -217,6 +217,37 @@ TEST_CASE("a plan holds the start policy that rewards ask, and what goes on from
   CHECK(exits.largest(1 << 20).head_rows == 4 * (30 + 16 + 26));
 }
 
+TEST_CASE(
+    "a plan takes the rows that a run takes, and asks the start policy what it would be asked") {
+  const testing::TemporaryFolder folder;
+  const std::string path = (folder.path() / "rows.jsonl").string();
+  const auto planned = [&](const std::string& rows, const std::string& reward,
+                           const std::vector<std::string>& overrides = {}) {
+    write_file(path, rows);
+    std::string job = kJob;
+    job.replace(job.find("task = \"chain_sum\""), std::string("task = \"chain_sum\"").size(),
+                cat("train = \"", path, "\"\nshuffle = false"));
+    ConfigFile file = ConfigFile::parse(cat(job, "[[reward]]\n", reward), "c.toml", overrides);
+    return RunConfig::load(file);
+  };
+  const std::string pruner = "type = \"o1_pruner\"\nreference_generations = 5\n";
+  const std::string bare = "{\"prompt\":\"1+1=\",\"answer\":\"2\"}\n";
+  const std::string known =
+      "{\"prompt\":\"1+2=\",\"answer\":\"3\",\"reference_length\":4,\"reference_accuracy\":1}\n";
+  const auto some = planned(known + known + bare, pruner);  // 4 prompts of the first step
+  CHECK(PlannedJob(*some, 0).reference()->sequences == 5);
+  const auto none = planned(known + known, pruner);
+  CHECK(!PlannedJob(*none, 0).reference());
+
+  const std::string bad = "{\"prompt\":\"1+3=\",\"answer\":\"4\",\"target_length\":\"long\"}\n";
+  const std::string interval = "type = \"l1_exact\"\ntarget = 9\n";
+  const auto strict = planned(bare + bad, interval);
+  CHECK(usage_error([&] { PlannedJob(*strict, 0); }).find("rows.jsonl:2: prompt 1: ") !=
+        std::string::npos);
+  const auto lenient = planned(bare + bad, interval, {"data.on_bad_row=skip"});
+  CHECK(PlannedJob(*lenient, 0).rollout()->sequences == 4 * 3);
+}
+
 TEST_CASE("the largest micro-batch fits, and a larger one does not") {
   const auto config = config_of();
   const PlannedJob job(*config, 0);
@@ -296,6 +327,17 @@ TEST_CASE("the time of a step is added up from its parts") {
   const StepTime small = step_time(job, PlanSettings(*config), rates, 0.5);
   CHECK(small.decoding.low == doctest::Approx(40 * (1 + 3 * 3.0 / 9)));
   CHECK(step_time(job, PlanSettings(*config), rates, 0.001).passes == 12 * 20 + 10);
+
+  CHECK(time.reference.high == 0);
+
+  // 20 responses of the start policy are drawn first: 20 passes of 20 rows at least.
+  const auto pruner = config_of(
+      "[[reward]]\ntype = \"o1_pruner\"\nreference_generations = 5\n"
+      "[trainer]\nsamples_per_update = 6\n");
+  const StepTime asked = step_time(PlannedJob(*pruner, 20), PlanSettings(*pruner), rates, 1);
+  CHECK(asked.reference.low == doctest::Approx(20 * (1 + 3 * 17.0 / 9)));
+  CHECK(asked.decoding.middle == doctest::Approx(time.decoding.middle));
+  CHECK(asked.all().middle == doctest::Approx(time.all().middle + asked.reference.middle));
 
   MemoryPlan memory;
   memory.cache_pages = 30;

@@ -248,16 +248,20 @@ TEST_CASE("the guard of a run that goes on in another folder begins anew there")
 }
 
 TEST_CASE("what a reward needs of other sections is asked for before the run") {
-  const auto problem = [](const std::string& reward, const std::string& more = "") {
+  const auto load = [](const std::string& reward, const std::string& more,
+                       const std::vector<std::string>& overrides) {
     std::string text = kJob;
     const size_t at = text.find("[[reward]]");
     text.replace(at, text.find("[algo]") - at, reward);
     text.insert(text.find("[trainer]"), more);
-    return usage_error([&] {
-      ConfigFile file = ConfigFile::parse(text, "c.toml");
-      RunConfig::load(file);
-    });
+    ConfigFile file = ConfigFile::parse(text, "c.toml", overrides);
+    return RunConfig::load(file);
   };
+  const auto problem = [&](const std::string& reward, const std::string& more = "",
+                           const std::vector<std::string>& overrides = {}) {
+    return usage_error([&] { load(reward, more, overrides); });
+  };
+  const std::vector<std::string> warm_start_alone = {"run.steps=0", "sft.steps=2"};
   const std::string tag = "think_end = \"#\"\n", naive = "advantage = \"naive\"\n";
   const std::string adaptthink = "[[reward]]\ntype = \"adaptthink\"\n";
   const std::string brpo = tag + "[[reward]]\ntype = \"brpo\"\nbudgets = [4]\nexit_tokens = 2\n";
@@ -265,25 +269,30 @@ TEST_CASE("what a reward needs of other sections is asked for before the run") {
   for (const std::string& reward : {adaptthink, brpo}) {
     CHECK(problem(reward).find("algo.advantage = \"naive\"") != std::string::npos);
     CHECK(problem(reward, naive).empty());
-    CHECK(problem(reward + logged).empty());
+    CHECK(problem(reward, "", warm_start_alone).empty());
+    const SamplingPlan plan = load(reward + logged, "", {})->chain.plan();
+    CHECK(plan.forced_share == 0);
+    CHECK(plan.reference_generations == 0);
+    CHECK(plan.branches == SamplingPlan::Branches::none);
   }
   CHECK(problem("[[reward]]\ntype = \"lc_r1\"\n").find("rollout.think_end") != std::string::npos);
   CHECK(problem(tag + "[[reward]]\ntype = \"lc_r1\"\n").empty());
+  CHECK(problem("[[reward]]\ntype = \"lc_r1\"\n", "", warm_start_alone).empty());
   CHECK(problem(adaptthink + "forced_share = 0.2\n", naive)
             .find("forced_share = 0.2 make 0 responses") != std::string::npos);
 }
 
 TEST_CASE("a row that a reward cannot be scored with ends the run before it begins") {
   const Job job;
-  auto problem = [&, count = 0](const std::string& rows,
-                                const std::vector<std::string>& more = {}) mutable {
+  auto problem = [&, count = 0](const std::string& rows, const std::vector<std::string>& more = {},
+                                const std::string& reward = "length_interval") mutable {
     write_file(job.path("rows.jsonl"), rows);
     std::string text = kJob;
     const auto replace = [&](const std::string& old, const std::string& now) {
       text.replace(text.find(old), old.size(), now);
     };
     replace("task = \"chain_sum\"", cat("train = \"", job.path("rows.jsonl").string(), "\""));
-    replace("type = \"overlong\"\ncache = 1", "type = \"length_interval\"");
+    replace("type = \"overlong\"\ncache = 1", cat("type = \"", reward, "\""));
     write_file(job.path("c.toml"), text);
     return usage_error([&] { job.run(cat("r", count++), more); });
   };
@@ -302,9 +311,29 @@ TEST_CASE("a row that a reward cannot be scored with ends the run before it begi
   CHECK(mute.find("rows.jsonl:1: reward.length_interval: no target_length; every response "
                   "abstains, to all 2 "
                   "rows") != std::string::npos);
-  CHECK(problem(none, {"data.length_request.mode=suffix", "data.length_request.text=?{budget}",
-                       "data.length_request.text_at_most=~{budget}"})
-            .empty());
+  // A row that is left out is none that can be learned from.
+  CHECK(problem(bad + none, {"data.on_bad_row=skip"}).find("to all 1 rows") != std::string::npos);
+  // With channels the other rewards still teach; a gate that is closed makes it 0.
+  const std::string accuracy = "length_interval\"\n[[reward]]\ntype = \"accuracy";
+  CHECK(problem(none, {"algo.type=gdpo"}).find("to all 1 rows") != std::string::npos);
+  CHECK(problem(none, {}, accuracy).find("to all 1 rows") != std::string::npos);
+  CHECK(problem(none, {"algo.type=gdpo"}, accuracy).empty());
+  CHECK(problem(none, {"reward.length_interval.min_solve_rate=0.5"}, accuracy).empty());
+
+  // Whatever length a prompt may be asked for is looked at, and not that which is drawn first.
+  std::vector<std::string> asks = {"data.length_request.mode=suffix",
+                                   "data.length_request.text=?{budget}",
+                                   "data.length_request.text_at_most=~{budget}"};
+  CHECK(problem(none, asks).empty());
+  asks.emplace_back("data.length_request.at_most_share=0.01");
+  CHECK(problem(none, asks, "l1_max").empty());
+  for (const char* on_bad_row : {"data.on_bad_row=error", "data.on_bad_row=skip"}) {
+    asks.emplace_back(on_bad_row);
+    const std::string most = problem(none, asks, "l1_exact");
+    CHECK(most.find("data.length_request: prompt 0: target_length: -100 asks for a most") !=
+          std::string::npos);
+  }
+  CHECK(problem(good, asks, "l1_exact").empty());  // it has its own
 }
 
 TEST_CASE("a step that leaves out all its groups changes nothing, whatever the algorithm") {

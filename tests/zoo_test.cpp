@@ -332,12 +332,12 @@ TEST_CASE("brpo credits the stretches of thoughts and their answers: golden valu
   check_near(credits("weights = \"base\""), {0, 0.25, 0.5, 0.321429, 0, 0.25, 0.333333, 0.428571});
 }
 
-TEST_CASE("arora counts a right answer that was cut as a wrong one") {
+TEST_CASE("arora pays nothing for a right answer that was cut, whose length counts in the mean") {
   const ScoringChain chain = chain_of(lines({"[[reward]]", "type = \"arora\""}));
   Group group = group_of({100, 200, 900, 40}, {1, 1, 1, 0});
   group.responses[2].finish_reason = FinishReason::length;
   chain.score(group, false);
-  check_near(rewards_of(group), {0.973106, 0.926894, 0, 0});  // mean 150, deviation 50
+  check_near(rewards_of(group), {0.969908, 0.963690, 0, 0});  // mean 400, deviation 355.903
 }
 
 TEST_CASE("reference responses without a verdict are asked for once") {
@@ -369,7 +369,8 @@ TEST_CASE("a row that a reward cannot be scored with is known before the run") {
     if (row.contains("target_length")) prompt.target_length = dump_json(row["target_length"]);
     if (row.contains("baseline")) prompt.baseline = dump_json(row["baseline"]);
     try {
-      return chain.abstains_on(prompt);
+      const std::vector<Abstention> found = chain.abstains_on(prompt);
+      return found.empty() ? "" : cat("reward.", found[0].reward, ": ", found[0].why);
     } catch (const UsageError& problem) {
       return problem.what();
     }
@@ -405,6 +406,80 @@ TEST_CASE("a row that a reward cannot be scored with is known before the run") {
         std::string::npos);
 }
 
+TEST_CASE("what is known of a prompt is in the memory or in its row") {
+  const Json numbers = {{"reference_length", {{"p1", 8}}}, {"reference_accuracy", {{"p1", 0.5}}}};
+  for (const char* name : {"o1_pruner", "adaptthink"}) {
+    CAPTURE(name);
+    const std::string type = cat("type = \"", name, "\"");
+    ScoringChain chain = chain_of(lines({"[[reward]]", type.c_str(), "reference_generations = 0"}));
+    Group group = group_of({10}, {1}), other = group_of({10}, {1}, "p2");
+    CHECK(chain.abstains_on(group.prompt).size() == 1);
+    chain.restore({{name, {{"numbers", Json::object()}, {"prompts", numbers}}}});
+    CHECK(chain.abstains_on(group.prompt).empty());
+    CHECK(chain.abstains_on(other.prompt).size() == 1);
+    chain.score(group, false);
+    CHECK(group.responses[0].reward.has_value());
+  }
+}
+
+TEST_CASE("a value that is only logged asks nothing of the draw") {
+  const auto chain = [](const char* weight) {
+    return chain_of(lines({"[[reward]]", "type = \"adaptthink\"", "[[reward]]", "type = \"brpo\"",
+                           "budgets = [4]", weight}));
+  };
+  const SamplingPlan plan = chain("weight = 0").plan();
+  CHECK(plan.branches == SamplingPlan::Branches::none);
+  CHECK(plan.forced_share == 0.5);
+  CHECK_THROWS_AS(chain("weight = 1"), UsageError);  // two plans for one group
+  const ScoringChain logged = chain_of(lines({"[[reward]]", "type = \"o1_pruner\"", "weight = 0"}));
+  CHECK(!logged.plan().measures());
+  CHECK(!logged.lacks_reference(group_of({10}, {1}).prompt));
+  CHECK(logged.abstains_on(group_of({10}, {1}).prompt).empty());
+}
+
+TEST_CASE(
+    "values that are advantages are neither normalized nor, where they depend on others, gated") {
+  const auto refused = [](const char* type, const char* key, const char* weight = "") {
+    try {
+      chain_of(lines(
+          {"[[reward]]", "type = \"accuracy\"", "[[reward]]", type, "budgets = [4]", key, weight}));
+    } catch (const UsageError& found) {
+      return std::string(found.what()).find("unknown key") == std::string::npos;
+    }
+    return false;
+  };
+  for (const char* key :
+       {"normalize = \"group\"", "only_if = \"accuracy\"", "min_solve_rate = 0.5"}) {
+    CAPTURE(key);
+    CHECK(refused("type = \"brpo\"", key));
+    CHECK(!refused("type = \"brpo\"", key, "weight = 0"));
+  }
+  const auto adaptthink = [](const char* key) {
+    chain_of(
+        lines({"[[reward]]", "type = \"accuracy\"", "[[reward]]", "type = \"adaptthink\"", key}));
+  };
+  CHECK_THROWS_AS(adaptthink("normalize = \"group\""), UsageError);
+  adaptthink("min_solve_rate = 0.5");
+}
+
+TEST_CASE("what abstentions leave of a response's reward") {
+  const auto mute = [](const char* key, const char* beside, bool by_channel) {
+    const ScoringChain chain =
+        chain_of(lines({"[[reward]]", beside, "[[reward]]", "type = \"l1_exact\"", key}));
+    return chain.is_mute(chain.abstains_on(Prompt()), by_channel);
+  };
+  const char *accuracy = "type = \"accuracy\"", *column = "type = \"column\"\nkey = \"score\"";
+  CHECK(mute("", accuracy, false));
+  CHECK(!mute("", accuracy, true));  // its channel alone is without a value
+  CHECK(mute("", column, true));
+  CHECK(mute("", "type = \"accuracy\"\nweight = 0", true));
+  CHECK(!mute("only_if = \"accuracy\"", accuracy, false));  // 0 where the gate is closed
+  CHECK(!mute("min_solve_rate = 0.5", accuracy, false));
+  CHECK(!mute("schedule_steps = [0, 9]\nschedule_factors = [0.0, 1.0]", accuracy, false));
+  CHECK(mute("schedule_steps = [0, 9]\nschedule_factors = [0.5, 1.0]", accuracy, false));
+  CHECK(!mute("weight = 0", accuracy, false));
+}
+
 TEST_CASE("lc_r1's bonus needs to know where the thinking ends") {
   const auto problem = [](const char* key, const std::optional<std::string>& think_end) {
     try {
@@ -414,6 +489,7 @@ TEST_CASE("lc_r1's bonus needs to know where the thinking ends") {
     }
     return std::string();
   };
+  CHECK(problem("weight = 0", "").empty());
   CHECK(problem("", "").find("rollout.think_end") != std::string::npos);
   CHECK(problem("", "#").empty());
   CHECK(problem("", std::nullopt).empty());  // of stored rollouts

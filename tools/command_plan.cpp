@@ -105,7 +105,8 @@ Json memory_json(const Plan& plan) {
 
 Json time_json(const Plan& plan) {
   const StepTime& time = plan.time;
-  return {{"prompts_s", seconds_json(time.prompts)},
+  return {{"reference_s", seconds_json(time.reference)},
+          {"prompts_s", seconds_json(time.prompts)},
           {"decoding_s", seconds_json(time.decoding)},
           {"forward_s", seconds_json(time.forward)},
           {"backward_s", seconds_json(time.backward)},
@@ -183,6 +184,7 @@ void print_time(const Plan& plan) {
   const auto row = [](const char* name, const Seconds& seconds) {
     std::printf("  %-30s%11.3f   %.3f to %.3f\n", name, seconds.middle, seconds.low, seconds.high);
   };
+  if (plan.job.reference()) row("start policy, first epoch", time.reference);
   row("prompts", time.prompts);
   row("decoding", time.decoding);
   row("forward", time.forward);

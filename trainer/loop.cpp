@@ -17,6 +17,7 @@
 #include "trainer/evaluate.h"
 #include "trainer/learner.h"
 #include "trainer/run_folder.h"
+#include "trainer/run_prompts.h"
 #include "trainer/warm_start.h"
 
 namespace vernier {
@@ -41,31 +42,6 @@ void install_signal_handlers() {
   action.sa_handler = on_signal;
   for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) sigaction(signal, &action, nullptr);
 }
-
-// Rows whose every response a reward would abstain on: some are worth a word, all are a mistake.
-class MuteRows {
- public:
-  /// Throws UsageError on a row that a reward refuses.
-  void look(const ScoringChain& chain, const Prompt& prompt, const std::string& where) {
-    ++rows_;
-    const std::string why = placed(where, [&] { return chain.abstains_on(prompt); });
-    if (why.empty()) return;
-    if (++mute_ == 1) first_ = cat(where, ": ", why);
-  }
-
-  void report() const {
-    if (mute_ == 0) return;
-    if (mute_ == rows_)
-      fail(first_, "; every response abstains, to all ", rows_,
-           " rows alike, and there is nothing to learn from");
-    log::warn(cat(first_, "; every response abstains, and so it is with ", mute_, " of ", rows_,
-                  " rows: nothing is learned from them"));
-  }
-
- private:
-  int64_t rows_ = 0, mute_ = 0;
-  std::string first_;
-};
 
 class Run {
  public:
@@ -97,34 +73,11 @@ class Run {
     return start_ && fs::equivalent(fs::absolute(*start_).parent_path(), folder_.path());
   }
 
-  /// Opens the prompts and checks that they fit the model, every row of a file and the first of a
-  /// task: before the warm start, and not hours later when the long one is drawn.
+  /// Before the warm start.
   void open_prompts() {
-    const SamplingPlan plan = config_.chain.plan();
-    const int64_t longest =
-        plan.branches == SamplingPlan::Branches::none
-            ? 0
-            : longest_response(plan, config_.rollout, *trainee_.model.tokenizer);
-    const auto check = [this, longest](Prompt& prompt, const std::string& where) {
-      placed(where, [&] { render(prompt); });
-      check_fits(prompt, where, config_.rollout, trainee_.model.decoder->spec());
-      if (const int64_t all = std::ssize(prompt.ids) + longest;
-          all > trainee_.model.decoder->spec().longest())
-        fail(where, ": its ", prompt.ids.size(), " tokens and ", longest,
-             " that the rewards' sampling plan puts behind them do not fit the model's ",
-             trainee_.model.decoder->spec().longest(), " positions");
-    };
-    MuteRows mute;
-    if (config_.run.steps > 0)
-      prompts_ = training_prompts(config_.data, static_cast<uint64_t>(config_.run.seed),
-                                  [&](Prompt&& prompt, const std::string& where) {
-                                    check(prompt, where);
-                                    mute.look(config_.chain, prompt, where);
-                                  });
-    mute.report();
-    if (config_.run.eval_every > 0)
-      eval_prompts_ = evaluation_prompts(
-          config_.data, [&](Prompt&& prompt, const std::string& where) { check(prompt, where); });
+    const Model& model = trainee_.model;
+    prompts_ = vernier::open_prompts(config_, trainee_.chat_format, *model.tokenizer,
+                                     model.decoder->spec());
     if (guard_)  // a file may have fewer than it may take
       if (const auto problem = config_.guard_problem(num_eval_prompts()); !problem.empty())
         fail("guard.max_accuracy_loss: ", problem);
@@ -291,7 +244,7 @@ class Run {
   }
 
   int64_t num_eval_prompts() const {
-    return std::min(eval_prompts_->size(), config_.data.eval_prompts);
+    return std::min(prompts_.evaluation->size(), config_.data.eval_prompts);
   }
 
   struct Measured {
@@ -306,7 +259,7 @@ class Run {
     drawing.num_generations = config_.eval.n;
     drawing.sampling = {.temperature = config_.eval.temperature};
     drawing.record_logprobs.clear();  // its rows have none
-    std::vector<Prompt> prompts = eval_prompts_->take(0, num_eval_prompts());
+    std::vector<Prompt> prompts = prompts_.evaluation->take(0, num_eval_prompts());
     for (Prompt& prompt : prompts) render(prompt);
     std::vector<Group> groups =
         draw_evaluation(engine(), std::move(prompts), drawing,
@@ -397,7 +350,7 @@ class Run {
       metrics.set_finite("guard/pressure", guard_->pressing() ? guard_->pressure() : std::nan(""));
     }
     const Collector collector(
-        config_, trainee_, *prompts_, [this]() -> Engine& { return reference_engine(); },
+        config_, trainee_, *prompts_.training, [this]() -> Engine& { return reference_engine(); },
         &stop_requested);
     Collected step;
     phase("memory/rollout_peak_mb", metrics, [&] { step = collector.collect(engine(), metrics); });
@@ -443,8 +396,8 @@ class Run {
   std::optional<Guard> guard_;
   std::map<std::string, double> peaks_;  // MB, of all steps
   std::unique_ptr<Engine> reference_engine_;
-  std::unique_ptr<Engine> engine_;                        // of the trainee's model
-  std::unique_ptr<PromptSource> prompts_, eval_prompts_;  // null where the run has no use for them
+  std::unique_ptr<Engine> engine_;  // of the trainee's model
+  RunPrompts prompts_;
 };
 
 }  // namespace

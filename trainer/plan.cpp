@@ -9,6 +9,7 @@
 #include "core/model/model.h"
 #include "rollout/response_draw.h"
 #include "trainer/adamw.h"
+#include "trainer/run_prompts.h"
 
 namespace vernier {
 
@@ -129,28 +130,25 @@ std::vector<int64_t> PlannedJob::lengths_of_group(const Prompt& prompt) const {
 }
 
 void PlannedJob::read_rollouts() {
-  const auto rendered = [&](std::vector<Prompt> prompts, const char* where) {
-    for (Prompt& prompt : prompts) {
-      placed(where, [&] { render_prompt(prompt, config_.data, chat_format_, *tokenizer_); });
-      check_fits(prompt, where, config_.rollout, model_->spec());
-    }
+  const RunPrompts sources = open_prompts(config_, chat_format_, *tokenizer_, model_->spec());
+  const auto rendered = [&](const PromptSource& source, int64_t count) {
+    std::vector<Prompt> prompts = source.take(0, count);
+    for (Prompt& prompt : prompts) render_prompt(prompt, config_.data, chat_format_, *tokenizer_);
     return prompts;
   };
   if (config_.run.eval_every > 0) {
-    const auto source = evaluation_prompts(config_.data);
-    const int64_t count = std::min(source->size(), config_.data.eval_prompts);
-    evaluation_ = draw_of(rendered(source->take(0, count), "an evaluation prompt"), config_.eval.n);
+    const int64_t count = std::min(sources.evaluation->size(), config_.data.eval_prompts);
+    evaluation_ = draw_of(rendered(*sources.evaluation, count), config_.eval.n);
   }
   if (config_.run.steps == 0) return;
   const int64_t target = config_.rollout.prompts_per_step;
   const int64_t first = config_.filter.next_batch(target, 0, 0, {});
-  prompts_ = rendered(
-      training_prompts(config_.data, static_cast<uint64_t>(config_.run.seed))->take(0, first),
-      "a prompt");
-  for (const Prompt& prompt : prompts_)
-    placed("a prompt", [&] { config_.chain.abstains_on(prompt); });
+  prompts_ = rendered(*sources.training, first);
   rollout_ = draw_of_step(prompts_);
-  if (plan_.reference_generations > 0) reference_ = draw_of(prompts_, plan_.reference_generations);
+  std::vector<Prompt> unknown;
+  for (const Prompt& prompt : prompts_)
+    if (config_.chain.lacks_reference(prompt)) unknown.push_back(prompt);
+  if (!unknown.empty()) reference_ = draw_of(unknown, plan_.reference_generations);
   const int64_t groups = config_.samples_per_update == 0
                              ? target
                              : std::min(target, config_.samples_per_update / group_size());

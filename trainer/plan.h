@@ -50,8 +50,8 @@ class PlannedJob {
   /// Of a step and of an evaluation; nothing where the job has none.
   const std::optional<PlannedDraw>& rollout() const { return rollout_; }
   const std::optional<PlannedDraw>& evaluation() const { return evaluation_; }
-  /// Of the start policy before a step, as far as a reward asks for it: for each prompt of the
-  /// step.
+  /// Of the start policy before a step, to those of its prompts that a reward asks it for; nothing
+  /// where there are none in the first step.
   const std::optional<PlannedDraw>& reference() const { return reference_; }
   double mean_length() const { return mean_length_; }
   int64_t threads() const { return threads_; }

@@ -171,12 +171,13 @@ void check_rewards(Binder& root, const RunConfig& config) {
   if (config.algorithm == nullptr) return;
   if (config.run.steps > 0 && !config.chain.has_rewards())
     root.error("reward", "no [[reward]] is given; there is nothing to learn from");
-  if (config.needs_model && config.algorithm->uses_reward() && !config.algorithm->keeps_reward())
+  if (config.needs_model && config.run.steps > 0 && config.algorithm->uses_reward() &&
+      !config.algorithm->keeps_reward())
     for (const std::string& name : config.chain.advantages())
       root.error("algo", cat("advantage: the values of reward.", name,
                              " are advantages already, which this estimator would change; set "
                              "algo.advantage = \"naive\", or reward.",
-                             name, ".weight = 0 to only log them"));
+                             name, ".weight = 0 to only log them, without its sampling plan"));
   if (config.algorithm->uses_reward()) return;
   for (const std::string& name : config.chain.shaping_rewards())
     root.error("reward", cat("algo.type = \"", config.algorithm_name,
@@ -262,7 +263,7 @@ void RunConfig::bind(Binder& root) {
     if (needs_model || b.has("num_generations")) scoring.num_generations = rollout.num_generations;
     if (needs_model || b.has("max_completion_length"))
       scoring.max_completion_length = rollout.max_completion_length;
-    if (needs_model) scoring.think_end = rollout.think_end;
+    if (needs_model && run.steps > 0) scoring.think_end = rollout.think_end;
     if (run.device == "cuda") check_on_device(b, rollout);
     if (run.steps > 0 && rollout.sampling.temperature == 0)
       b.error("temperature",

@@ -15,25 +15,33 @@ Seconds pass_time(const DrawRates& rates, double rows, double seen) {
          rates.token_seen * (rows * std::max(0.0, seen - rates.seen));
 }
 
-// Responses that all have the mean length take the fewest passes. Where it is below the limit some
+struct Decoding {
+  Seconds time;
+  int64_t passes = 0;
+};
+
+// Responses that all have the mean length take the fewest passes. Where it is below `limit` some
 // will reach that, and the last passes have few rows.
-void add_decoding(const PlannedJob& job, const PlanSettings& settings, const StepRates& rates,
-                  double cache_room, StepTime& out) {
-  const PlannedDraw& rollout = *job.rollout();
-  const auto sequences = static_cast<double>(rollout.sequences);
-  const auto wanted = static_cast<double>(std::min(settings.max_running, rollout.sequences));
+Decoding decoding_of(const PlannedDraw& draw, const PlanSettings& settings, const DrawRates& rates,
+                     double cache_room, double limit) {
+  const auto sequences = static_cast<double>(draw.sequences);
+  const auto wanted = static_cast<double>(std::min(settings.max_running, draw.sequences));
   const double running = std::max(1.0, wanted * cache_room);  // the others wait for pages
-  const auto limit = static_cast<double>(job.config().rollout.max_completion_length);
-  const double drawn = sequences * rollout.mean_drawn;
+  const double drawn = sequences * draw.mean_drawn;
   const double even = drawn / running;
-  const double long_tail = even + limit - rollout.mean_drawn;
-  const double seen = rollout.mean_prompt + rollout.mean_length / 2;
-  const auto time = [&](double passes) {
-    return pass_time(rates.draw, drawn / passes, seen) * passes;
-  };
-  out.passes = std::llround(long_tail);
-  out.decoding = time(long_tail);
-  out.decoding.low = time(even).low;
+  const double long_tail = even + limit - draw.mean_drawn;
+  const double seen = draw.mean_prompt + draw.mean_length / 2;
+  const auto time = [&](double passes) { return pass_time(rates, drawn / passes, seen) * passes; };
+  Decoding out{.time = time(long_tail), .passes = std::llround(long_tail)};
+  out.time.low = time(even).low;
+  return out;
+}
+
+// A prompt is computed once for all responses to it.
+Seconds prompts_of(const PlannedDraw& draw, const DrawRates& rates) {
+  const auto prompts =
+      static_cast<double>(draw.sequences) / static_cast<double>(draw.num_generations);
+  return rates.prompt_token * (prompts * draw.mean_prompt);
 }
 
 }  // namespace
@@ -43,10 +51,14 @@ StepTime step_time(const PlannedJob& job, const PlanSettings& settings, const St
   StepTime out;
   if (!job.rollout()) return out;
   const RunConfig& config = job.config();
-  add_decoding(job, settings, rates, cache_room, out);
-  const auto prompts = static_cast<double>(job.rollout()->sequences) /
-                       static_cast<double>(job.rollout()->num_generations);
-  out.prompts = rates.draw.prompt_token * (prompts * job.rollout()->mean_prompt) + rates.draw.pack;
+  const auto limit = static_cast<double>(config.rollout.max_completion_length);
+  const Decoding own = decoding_of(*job.rollout(), settings, rates.draw, cache_room, limit);
+  out.decoding = own.time;
+  out.passes = own.passes;
+  out.prompts = prompts_of(*job.rollout(), rates.draw) + rates.draw.pack;
+  if (const auto& reference = job.reference())
+    out.reference = prompts_of(*reference, rates.draw) +
+                    decoding_of(*reference, settings, rates.draw, cache_room, limit).time;
   TrainingWork work;
   const std::vector<PackedBatch> batches = job.microbatches(settings.max_tokens);
   for (const PackedBatch& batch : batches) work.add(batch.tokens, std::ssize(batch.rows));

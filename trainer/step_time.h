@@ -7,14 +7,17 @@
 
 namespace vernier {
 
-/// Of one step once memory has been written to for the first time; scoring and saving not counted.
+/// Of one step once memory has been written to for the first time. Scoring, saving, evaluations and
+/// the rewards' monitoring set are not counted.
 struct StepTime {
   Seconds prompts, decoding, forward, backward, optimizer;
+  Seconds reference;  // drawing the start policy's responses, as long as prompts are new
   int64_t passes = 0, microbatches = 0;  // of decoding, and of an update
 
-  Seconds all() const { return prompts + decoding + forward + backward + optimizer; }
+  Seconds all() const { return reference + prompts + decoding + forward + backward + optimizer; }
 };
-/// `cache_room`: MemoryPlan::cache_room() of the same settings.
+/// `cache_room`: MemoryPlan::cache_room() of the same settings; the start policy's cache is taken
+/// to have as much.
 StepTime step_time(const PlannedJob& job, const PlanSettings& settings, const StepRates& rates,
                    double cache_room);
 
