@@ -87,21 +87,21 @@ TEST_CASE("a program that misbehaves abstains, with its cause, in time") {
                           Case{"flood", "garbage: a line of more than 16777216 bytes", "garbage"},
                           Case{"spin", "timeout: no answer within call_s", "timeout"}}) {
     CAPTURE(one.mode);
-    // What floods is read for a while.
-    const bool floods = std::string(one.mode) == "flood";
-    const auto reward = program(one.mode, floods ? "deadline_s = 20" : "deadline_s = 2", "5");
+    // On a busy machine the interpreter alone may take a second, which counts.
+    const bool waits = begins(one.reason, "timeout");
+    const auto reward = program(one.mode, waits ? "deadline_s = 2" : "deadline_s = 40", "5");
     const Clock clock;
     const std::vector<Score> scores = scores_of(*reward, group);
     CAPTURE(scores[0].abstain);
     CHECK(begins(scores[0].abstain, one.reason));
-    CHECK(clock.seconds() < (floods ? 20.0 : 3.5));
+    CHECK(clock.seconds() < (waits ? 3.5 : 40.0));
     CHECK(reward->counters()[cat("failed/", one.counted)] == 1);
   }
   CHECK(comes_true([] { return testing::spawned().empty(); }));
 }
 
 TEST_CASE("a program goes on after a failure, restarted where it has died") {
-  const auto reward = program("mixed", "deadline_s = 10\ncall_s = 0.5");
+  const auto reward = program("mixed", "deadline_s = 60\ncall_s = 3");
   const Group group =
       outside_group({"good", "die", "good", "chatty", "good", "garbage", "sleep", "good", "few",
                      "nan", "twice", "good", "good", "crash", "good", "deaf", "good"});
