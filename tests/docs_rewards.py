@@ -84,7 +84,12 @@ def score(vernier, folder, toml):
     rows = [{"group": 0, "sample": i, "prompt": "What is 6 times 7?", "answer": "42", "response": text,
              "finish_reason": "stop", "num_tokens": 4 * (1 + 2 * i)} for i, text in enumerate(texts)]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    out = run([vernier, "score", "c.toml", "--rollouts", "rows.jsonl", "--out", "-"], folder)
+    scoring = [vernier, "score", "c.toml", "--rollouts", "rows.jsonl", "--out", "-"]
+    done = subprocess.run(scoring, cwd=folder, capture_output=True, text=True, timeout=120)
+    if "limits.network = false cannot be had" in done.stderr:  # as within many containers
+        print("network = false is refused by this machine, and was not tried", file=sys.stderr)
+        (folder / "c.toml").write_text('[model]\npath = "none"\n' + toml.replace(", network = false", ""))
+    out = run(scoring, folder)
     name = re.search(r'^name = "(.*)"', toml, re.M) or re.search(r'^type = "(.*)"', toml, re.M)
     name = name.group(1)
     return name, [json.loads(line)["rewards"].get(name) for line in out.strip().split("\n")]

@@ -67,19 +67,21 @@ const Unit* unit_of(std::string_view word) {
 }
 
 // Words that change the number before them or take it back: none of them is a unit. Sorted.
-constexpr std::array<std::string_view, 83> kNoUnits = {
-    "billion",  "billions",  "but",       "crore",     "crores",     "cubed",       "doubled",
-    "dozen",    "dozens",    "eight",     "eighteen",  "eighth",     "eighths",     "eighty",
-    "eleven",   "except",    "factorial", "fifteen",   "fifth",      "fifths",      "fifty",
-    "five",     "forty",     "four",      "fourteen",  "fourth",     "fourths",     "half",
-    "halved",   "halves",    "hundred",   "hundreds",  "hundredth",  "hundredths",  "isn't",
-    "lakh",     "lakhs",     "maybe",     "million",   "millions",   "minus",       "negative",
-    "nine",     "nineteen",  "ninety",    "ninth",     "ninths",     "no",          "not",
-    "one",      "or",        "otherwise", "perhaps",   "possibly",   "seven",       "seventeen",
-    "seventh",  "sevenths",  "seventy",   "six",       "sixteen",    "sixth",       "sixths",
-    "sixty",    "squared",   "ten",       "tenth",     "tenths",     "third",       "thirds",
-    "thirteen", "thirty",    "thousand",  "thousands", "thousandth", "thousandths", "three",
-    "trillion", "trillions", "twelve",    "twenty",    "two",        "wrong",
+constexpr std::array<std::string_view, 95> kNoUnits = {
+    "billion",   "billions",  "but",        "crore",     "crores",    "cubed",      "double",
+    "doubled",   "dozen",     "dozens",     "eight",     "eighteen",  "eighth",     "eighths",
+    "eighty",    "eleven",    "except",     "factorial", "false",     "fewer",      "fifteen",
+    "fifth",     "fifths",    "fifty",      "five",      "forty",     "four",       "fourteen",
+    "fourth",    "fourths",   "gross",      "half",      "halved",    "halves",     "hundred",
+    "hundreds",  "hundredth", "hundredths", "if",        "incorrect", "isn't",      "lakh",
+    "lakhs",     "less",      "maybe",      "million",   "millions",  "minus",      "negative",
+    "never",     "nine",      "nineteen",   "ninety",    "ninth",     "ninths",     "no",
+    "not",       "one",       "or",         "otherwise", "perhaps",   "possibly",   "seven",
+    "seventeen", "seventh",   "sevenths",   "seventy",   "six",       "sixteen",    "sixth",
+    "sixths",    "sixty",     "squared",    "ten",       "tenth",     "tenths",     "third",
+    "thirds",    "thirteen",  "thirty",     "thousand",  "thousands", "thousandth", "thousandths",
+    "three",     "thrice",    "trillion",   "trillions", "triple",    "twelve",     "twenty",
+    "twice",     "two",       "wrong",      "zero",
 };
 static_assert(std::ranges::is_sorted(kNoUnits));
 
