@@ -6,7 +6,10 @@
 #include <cmath>
 
 #include "algos/explain.h"
+#include "core/base/files.h"
+#include "rewards/reward.h"
 #include "tests/algos_cases.h"
+#include "trainer/step.h"
 
 namespace vernier {
 namespace {
@@ -155,6 +158,39 @@ TEST_CASE("advantages that weigh difficulty or length: golden values of grpo_lea
                       -1.779745},
               1) < 4 * kSixDigits);
   CHECK(credit("advantage = \"naive\"", table) == rewards);
+}
+
+// Rewards and advantages of tests/cases/rewards/zoo.json, whose rewards alone zoo_test.cpp checks.
+TEST_CASE("advantages of length rewards and of what gfpo keeps: golden values") {
+  const std::string path = cat(VERNIER_TEST_CASES, "/rewards/zoo.json");
+  const Json file = parse_json(read_file(path), path);
+  int found = 0;
+  for (const Json& row : file["cases"]) {
+    if (!row.contains("advantages")) continue;
+    ++found;
+    CAPTURE(row["name"].get<std::string>());
+    std::string text;
+    for (const Json& line : row["config"]) text += cat(line.get<std::string>(), "\n");
+    ScoringChain chain;
+    ConfigFile::parse(text, "t.toml").bind([&](Binder& root) {
+      chain.bind(root, ScoringContext{.num_generations = 8, .think_end = {}, .decode = {}});
+    });
+    const Json lengths = row.value("lengths", file["lengths"]),
+               correct = row.value("correct", file["correct"]);
+    Group group;
+    for (size_t i = 0; i < lengths.size(); ++i) {
+      Response response;
+      response.num_tokens = response.raw_num_tokens = lengths[i].get<int32_t>();
+      response.correct = correct[i].get<int>() != 0;
+      if (row.contains("texts")) response.text = row["texts"][i].get<std::string>();
+      group.responses.push_back(std::move(response));
+    }
+    chain.score(group, false);
+    const GroupTable table = make_table(std::span(&group, 1));
+    CHECK(worst(credit(row["algo"].get<std::string>(), table), row["advantages"].get<Doubles>(),
+                1) < kSixDigits);
+  }
+  CHECK(found == 6);
 }
 
 TEST_CASE("whitening over tokens: golden values of verl and OpenRLHF") {
