@@ -211,10 +211,11 @@ void Collector::draw(Engine& engine, int64_t count, Collected& step, Numbers& nu
   hold_to(drawing.max_completion_length, prompts);
   std::vector<Prompt> again;
   if (config_.algorithm->needs_greedy()) again = prompts;
-  GroupScorer scorer(config_.chain, [&](Group&& group, GroupScorer::Numbers found) {
+  const auto scored = [&](Group&& group, GroupScorer::Numbers found) {
     numbers[group.id] = std::move(found);
     step.groups.push_back(std::move(group));
-  });
+  };
+  GroupScorer scorer(config_.chain, scored, stop_);
   std::function<void(const Group&, size_t)> ended;
   if (config_.chain.asks_outside())
     ended = [&scorer](const Group& group, size_t response) { scorer.ended(group, response); };

@@ -1,11 +1,21 @@
 #include "trainer/group_scorer.h"
 
+#include <chrono>
+
 #include "core/base/clock.h"
+#include "core/base/errors.h"
+#include "core/base/log.h"
 
 namespace vernier {
+namespace {
 
-GroupScorer::GroupScorer(const ScoringChain& chain, std::function<void(Group&&, Numbers)> done)
-    : chain_(chain), done_(std::move(done)) {
+constexpr std::chrono::milliseconds kLookEvery{100};  // for a stop, which wakes nobody
+
+}  // namespace
+
+GroupScorer::GroupScorer(const ScoringChain& chain, std::function<void(Group&&, Numbers)> done,
+                         const std::atomic<bool>* stop)
+    : chain_(chain), done_(std::move(done)), stop_(stop) {
   if (chain.asks_outside()) thread_ = std::thread([this] { work(); });
 }
 
@@ -15,6 +25,10 @@ GroupScorer::~GroupScorer() {
     const std::lock_guard hold(lock_);
     waiting_.clear();
     over_ = true;
+    if (busy_ && stopped())
+      log::info(
+          "stopping: waits for the rewards of one group, until the deadline of what they asked "
+          "outside; a second signal ends the run without saving");
   }
   changed_.notify_all();
   thread_.join();
@@ -34,8 +48,14 @@ void GroupScorer::take(Group&& group) {
 void GroupScorer::finish() {
   if (!thread_.joinable()) return;
   std::unique_lock hold(lock_);
-  changed_.wait(hold, [this] { return failure_ || (waiting_.empty() && !busy_); });
+  const auto done = [this] { return failure_ || (waiting_.empty() && !busy_); };
+  while (!changed_.wait_for(hold, kLookEvery, done))
+    if (stopped()) throw Interrupted();
   check();
+}
+
+bool GroupScorer::stopped() const {
+  return stop_ != nullptr && stop_->load(std::memory_order_relaxed);
 }
 
 void GroupScorer::check() {
