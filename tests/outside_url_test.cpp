@@ -345,6 +345,22 @@ std::vector<HttpResult> post_all(HttpClient& client,
   return out;
 }
 
+TEST_CASE("what a server says before its reply is no reply") {
+  const std::string before =
+      "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
+  const RawServer good(before + "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"), cut(before),
+      other("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n");
+  HttpClientConfig config;
+  for (const int port : {good.port, cut.port, other.port})
+    config.urls.push_back(parse_url(cat("http://127.0.0.1:", port)));
+  HttpClient client(config);
+  const auto results = post_all(client, {{0, 10}, {1, 10}, {2, 10}});
+  CHECK(results[0].status == 200);
+  CHECK(results[0].body == "{}");
+  CHECK(begins(results[1].problem, "no reply: "));
+  CHECK(results[2].status == 101);
+}
+
 TEST_CASE("a host that takes long to be looked up holds up nobody") {
   RewardServer server(empty);
   HttpClientConfig config;

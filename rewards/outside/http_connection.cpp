@@ -158,7 +158,11 @@ void HttpConnection::read() {
     http::async_read(stream, buffer_, *parser_,
                      [self = shared_from_this()](ErrorCode error, size_t) {
                        if (error) return self->give_up("no reply", error);
-                       self->finish();
+                       const unsigned status = self->parser_->get().result_int();
+                       // 100 and 103 come before the reply; 101 would be another protocol.
+                       if (status >= 200 || status == 101) return self->finish();
+                       self->kept_ = false;  // the request has been seen
+                       self->read();
                      });
   });
 }
