@@ -366,6 +366,9 @@ TEST_CASE("reward functions of other toolkits run as they are") {
   CHECK(scores_of(*adapted("trl_named", "trl", "named/statistics.py"), group)[2].value == 5);
   // It works in a process of its own, which imports it by its name.
   CHECK(scores_of(*adapted("trl_pooled", "trl", "named/pooled.py"), group)[2].value == 5);
+  scores = scores_of(*adapted("verl_surrogate", "verl"), group);
+  CHECK(scores[0].abstain == "threw: ValueError: caf\u00e9 ?.");
+  CHECK(scores[1].components == std::vector<std::pair<std::string, double>>{{"part?", 2}});
   const auto none = adapted("nothing", "trl");
   CHECK(begins(scores_of(*none, group)[0].abstain, "died: "));
 }

@@ -166,7 +166,8 @@ def main():
     options = parser.parse_args()
     # Questions and answers go over files of their own: what the function reads or prints is not in their way.
     questions = os.fdopen(os.dup(0), "r", encoding="utf-8")
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    # Texts of exceptions may hold lone surrogates, which are no JSON: they become question marks.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.dup2(2, 1)
@@ -180,7 +181,7 @@ def main():
             cause = problem.cause if isinstance(problem, Wrong) else "threw"
             why = str(problem) if isinstance(problem, Wrong) else f"{type(problem).__name__}: {problem}"
             rewards = [{"abstain": why, "failed": cause}] * len(request["responses"])
-        answers.write(json.dumps({"id": request["id"], "rewards": rewards}) + "\n")
+        answers.write(json.dumps({"id": request["id"], "rewards": rewards}, ensure_ascii=False) + "\n")
         answers.flush()
 
 

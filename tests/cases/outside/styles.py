@@ -39,3 +39,9 @@ def openrlhf_lengths(queries, prompts, labels):
 
 def not_finite(completions, **kwargs):
     return [float("nan")] * len(completions)
+
+
+def verl_surrogate(solution_str, **kwargs):
+    if solution_str == "none":
+        return {"score": 1.0, "part\ud83d": 2.0}
+    raise ValueError("caf\u00e9 \ud800.")
