@@ -14,12 +14,19 @@ using testing::outside_chain;
 using testing::outside_group;
 using testing::python_command;
 
-constexpr double kDeadlineS = 3, kGraceS = 1;
+// Of those that let it pass; the others answer or end before theirs, however busy the machine.
+constexpr double kDeadlineS = 3, kLongDeadlineS = 60;
+// Above it: one second for saying so, the rest for a machine that starts a dozen programs at once.
+constexpr double kGraceS = 12;
+
+bool waits(const std::string& name) {
+  return name == "sleep" || name == "late" || name == "url-slow" || name == "library-loop";
+}
 
 std::string entry(const std::string& name, const std::string& type, const std::string& keys) {
   return cat("[[reward]]\nname = \"", name, "\"\ntype = \"", type,
-             "\"\nweight = ", name == "good" ? 1 : 0, "\ndeadline_s = ", kDeadlineS, "\n", keys,
-             "\n");
+             "\"\nweight = ", name == "good" ? 1 : 0,
+             "\ndeadline_s = ", waits(name) ? kDeadlineS : kLongDeadlineS, "\n", keys, "\n");
 }
 
 std::string failing_program(const std::string& mode, const std::string& argument = "") {
@@ -73,9 +80,6 @@ TEST_CASE("the fault drill: a step ends in time, others are not touched, causes 
           CAPTURE(part.abstained);
           if (part.name == "good")
             CHECK(part.abstained == "");
-          else if (part.name == "die" || part.name == "library-crash")
-            // On a slow machine starting it again takes longer than the deadline.
-            CHECK((begins(part.abstained, "died: ") || begins(part.abstained, "timeout: ")));
           else
             CHECK(begins(part.abstained, causes.at(part.name) + ": "));
         }
