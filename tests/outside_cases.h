@@ -2,9 +2,12 @@
 #pragma once
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -92,6 +95,26 @@ inline pid_t spawner_pid() {
 
 /// The processes that it has started, and theirs.
 inline std::vector<pid_t> spawned() { return descendants(spawner_pid()); }
+
+/// What is written to the standard error, as long as it lives, goes to a file.
+class CaughtErrors {
+ public:
+  explicit CaughtErrors(const std::string& path) : before_(::dup(STDERR_FILENO)) {
+    const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (before_ < 0 || file < 0 || ::dup2(file, STDERR_FILENO) < 0) fail_run(path, ": no file");
+    ::close(file);
+  }
+  ~CaughtErrors() {
+    std::fflush(stderr);
+    ::dup2(before_, STDERR_FILENO);
+    ::close(before_);
+  }
+  CaughtErrors(const CaughtErrors&) = delete;
+  CaughtErrors& operator=(const CaughtErrors&) = delete;
+
+ private:
+  int before_;
+};
 
 inline bool begins(const std::string& text, const std::string& part) {
   return text.starts_with(part);

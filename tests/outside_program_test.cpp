@@ -179,6 +179,21 @@ TEST_CASE("a question that waits too long for a copy says so; late answers are c
   CHECK(scores_of(*program("good"), outside_group({"a"}))[0].value == 1);
 }
 
+TEST_CASE("a call_s above deadline_s is warned of") {
+  testing::TemporaryFolder folder;
+  const std::string path = (folder.path() / "log").string();
+  const auto warnings = [&](const std::string& keys) {
+    {
+      const testing::CaughtErrors errors(path);
+      program("good", keys);
+    }
+    return read_file(path);
+  };
+  CHECK(warnings("deadline_s = 20\ncall_s = 30")
+            .find("reward.r: call_s = 30 is above deadline_s = 20") != std::string::npos);
+  CHECK(warnings("deadline_s = 20\ncall_s = 20").find("call_s") == std::string::npos);
+}
+
 TEST_CASE("too many failures end the run and name their causes") {
   const auto reward = program("mixed", "max_failed_share = 0.25\nfailure_window = 8");
   CHECK_NOTHROW(scores_of(*reward, outside_group({"good", "few", "nan", "good"})));

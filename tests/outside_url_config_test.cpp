@@ -1,10 +1,6 @@
 // The configuration of rewards behind a URL: what is refused, and what is warned of.
 #include <doctest/doctest.h>
-#include <fcntl.h>
 #include <sys/resource.h>
-#include <unistd.h>
-
-#include <cstdio>
 
 #include "rewards/outside/http_client.h"
 #include "tests/outside_cases.h"
@@ -12,29 +8,10 @@
 namespace vernier {
 namespace {
 
+using testing::CaughtErrors;
 using testing::outside_group;
 using testing::outside_reward;
 using testing::usage_error;
-
-// What is written to the standard error, as long as it lives, goes to a file.
-class CaughtErrors {
- public:
-  explicit CaughtErrors(const std::string& path) : before_(::dup(STDERR_FILENO)) {
-    const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (before_ < 0 || file < 0 || ::dup2(file, STDERR_FILENO) < 0) fail_run(path, ": no file");
-    ::close(file);
-  }
-  ~CaughtErrors() {
-    std::fflush(stderr);
-    ::dup2(before_, STDERR_FILENO);
-    ::close(before_);
-  }
-  CaughtErrors(const CaughtErrors&) = delete;
-  CaughtErrors& operator=(const CaughtErrors&) = delete;
-
- private:
-  int before_;
-};
 
 TEST_CASE("a token that others may read is warned of") {
   testing::TemporaryFolder folder;

@@ -30,7 +30,8 @@ constexpr double kEndS = 1;  // that a program has to end when nothing more is a
 
 }  // namespace
 
-void PoolConfig::bind(Binder& config, double deadline_s) {
+void PoolConfig::bind(Binder& config, double question_deadline_s) {
+  deadline_s = question_deadline_s;
   config.number("copies", copies, 1, 1024,
                 "that work side by side, each at one question at a time");
   double seconds = 0;
@@ -81,6 +82,10 @@ ProgramPool::State::State(PoolConfig with) : config(std::move(with)), program_lo
 }
 
 ProgramPool::ProgramPool(PoolConfig config) : state_(std::make_unique<State>(std::move(config))) {
+  const PoolConfig& with = state_->config;
+  if (with.call_s > with.deadline_s)
+    log::warn(cat(with.name, ": call_s = ", with.call_s, " is above deadline_s = ", with.deadline_s,
+                  ": a copy that hangs is killed only after its question has failed"));
   for (ProgramCopy& copy : state_->copies) copy.start();
   std::future<std::string> greeting = state_->greeting.get_future();
   state_->thread = std::thread([state = state_.get()] { state->run(); });

@@ -14,11 +14,12 @@ struct PoolConfig {
   std::string name;  // for messages
   ChildSpec spec;
   int64_t copies = 1;
-  double call_s = 30;   // a copy that is at one question for longer is killed
-  bool greets = false;  // its first line says {"ready":true} or {"refused":"why"}
+  double deadline_s = 60;  // of its questions
+  double call_s = 30;      // a copy that is at one question for longer is killed
+  bool greets = false;     // its first line says {"ready":true} or {"refused":"why"}
 
   /// Reads copies and call_s.
-  void bind(Binder& config, double deadline_s);
+  void bind(Binder& config, double question_deadline_s);
 };
 
 class ProgramPool final : public Answerer {
