@@ -73,23 +73,27 @@ TEST_CASE("a program that misbehaves abstains, with its cause, in time") {
   struct Case {
     const char *mode, *reason, *counted;
   };
-  for (const Case& one : {Case{"sleep", "timeout: no answer within call_s = 1 s", "timeout"},
+  for (const Case& one : {Case{"sleep",
+                               "timeout: no answer within start_s = 1 s; the program has not "
+                               "answered since it was started",
+                               "timeout"},
                           Case{"die", "died: the program ended with exit code 3", "died"},
                           Case{"crash", "died: the program ended with signal 11", "died"},
                           Case{"garbage", "garbage: reply: not JSON", "garbage"},
                           Case{"chatty", "garbage: reply: not JSON", "garbage"},
-                          Case{"late", "timeout: no answer within call_s", "timeout"},
+                          Case{"late", "timeout: no answer within start_s", "timeout"},
                           Case{"nan", "nan: the score is not a finite number", "nan"},
                           Case{"few", "count: 0 rewards for 1 responses", "count"},
                           Case{"version", "version: the reply is of version 2", "version"},
                           Case{"other", "garbage: the reply is to \"another\"", "garbage"},
                           Case{"threw", "threw: ValueError: 7", "threw"},
                           Case{"flood", "garbage: a line of more than 16777216 bytes", "garbage"},
-                          Case{"spin", "timeout: no answer within call_s", "timeout"}}) {
+                          Case{"spin", "timeout: no answer within start_s", "timeout"}}) {
     CAPTURE(one.mode);
     // On a busy machine the interpreter alone may take a second, which counts.
     const bool waits = begins(one.reason, "timeout");
-    const auto reward = program(one.mode, waits ? "deadline_s = 2" : "deadline_s = 40", "5");
+    const auto reward =
+        program(one.mode, waits ? "deadline_s = 2\nstart_s = 1" : "deadline_s = 40", "5");
     const Clock clock;
     const std::vector<Score> scores = scores_of(*reward, group);
     CAPTURE(scores[0].abstain);
@@ -115,6 +119,7 @@ TEST_CASE("a program goes on after a failure, restarted where it has died") {
     CHECK(begins(scores[i].abstain, expected[i]));
     CHECK(scores[i].abstain.empty() == expected[i].empty());
   }
+  CHECK(scores[6].abstain == "timeout: no answer within call_s = 3 s; the program was killed");
   const auto counters = reward->counters();
   CHECK(counters.at("asked") == std::ssize(scores));
   CHECK(counters.at("failed/died") == 2);
@@ -152,6 +157,7 @@ TEST_CASE("a program that has ended is read to its answer, though a turn ends be
   ProgramCopy copy({.spec = spec,
                     .greets = false,
                     .log = log,
+                    .start_s = 20,
                     .greeted = nullptr,
                     .late = nullptr,
                     .give_back = [](const QuestionPtr&) { FAIL("it has answered"); }});
@@ -174,9 +180,34 @@ TEST_CASE("a question that waits too long for a copy says so; late answers are c
   const auto reward = program("late", "deadline_s = 0.6\ncall_s = 5", "1");
   const auto scores = scores_of(*reward, outside_group({"a", "b", "c"}));
   CHECK(begins(scores[0].abstain, "timeout: no answer within 0.6 s"));
-  CHECK(scores[2].abstain == "timeout: waited 0.6 s for a free copy of the program; copies = 1");
+  CHECK(begins(scores[2].abstain,
+               "timeout: waited 0.6 s for a free copy of the program; copies = 1; the program has "
+               "not answered since it was started "));
   CHECK(comes_true([&] { return reward->counters()["late"] == 1; }));
   CHECK(scores_of(*program("good"), outside_group({"a"}))[0].value == 1);
+}
+
+TEST_CASE("a program may load for longer than a question may take") {
+  const auto reward = program("loading", "deadline_s = 1.2\ncall_s = 1\nstart_s = 40", "3");
+  CHECK(begins(
+      scores_of(*reward, outside_group({"a"}))[0].abstain,
+      "timeout: no answer within 1.2 s; the program has not answered since it was started "));
+  CHECK(comes_true([&] { return reward->counters()["late"] == 1; }));
+  CHECK(scores_of(*reward, outside_group({"abc"}, 1))[0].value == 3);
+  CHECK(reward->counters()["restarts"] == 0);
+  // From then on it is at work.
+  CHECK(begins(scores_of(*reward, outside_group({"stay"}, 2))[0].abstain,
+               "timeout: no answer within call_s = 1 s"));
+}
+
+TEST_CASE("a program that has loaded for too long is given up after a few starts") {
+  const auto reward = program("loading", "deadline_s = 20\ncall_s = 0.2\nstart_s = 0.3", "3600");
+  const std::vector<Score> scores = scores_of(*reward, outside_group({"a", "b", "c", "d", "e"}));
+  CHECK(
+      begins(scores[0].abstain, "timeout: no answer within start_s = 0.3 s; the program has not"));
+  CHECK(scores[4].abstain ==
+        "died: the program ended 3 times without an answer, the last time with signal 9, Killed, "
+        "as it had not answered within start_s = 0.3 s");
 }
 
 TEST_CASE("a call_s above deadline_s is warned of") {
@@ -384,8 +415,9 @@ TEST_CASE("reward functions of other toolkits run as they are") {
   scores = scores_of(*adapted("verl_surrogate", "verl"), group);
   CHECK(scores[0].abstain == "threw: ValueError: caf\u00e9 ?.");
   CHECK(scores[1].components == std::vector<std::pair<std::string, double>>{{"part?", 2}});
-  const auto none = adapted("nothing", "trl");
-  CHECK(begins(scores_of(*none, group)[0].abstain, "died: "));
+  for (const auto& [function, code] : {std::pair("nothing", 1), {"trl_leaves", 4}, {"trl_ends", 0}})
+    CHECK(scores_of(*adapted(function, "trl"), group)[0].abstain ==
+          cat("died: the program ended with exit code ", code));
 }
 
 TEST_CASE("a program that writes a thousand lines to its log is heard in part") {

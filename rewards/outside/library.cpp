@@ -121,7 +121,8 @@ std::unique_ptr<Reward> make_library(Binder& config, const ScoringContext& conte
               "whether it runs in a process of its own, which may crash and hang");
   outside.bind(config);
   pool.bind(config, outside.deadline_s);
-  for (const char* key : {"copies", "call_s"}) config.only_if(key, hosted, "hosted = false");
+  for (const char* key : {"copies", "call_s", "start_s"})
+    config.only_if(key, hosted, "hosted = false");
   if (path.empty()) {
     config.error(config.has("path") ? "path" : "",
                  "needs path, a library made with rewards/plugin.h");

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 
 #include "core/base/errors.h"
@@ -27,6 +28,8 @@ constexpr size_t kMaxLogLine = 500;
 constexpr int64_t kLogLines = 20;  // in kLogS seconds
 constexpr double kLogS = 10;
 constexpr size_t kPastIds = 64;
+// That a program has to end when it has closed an end: what it ends with says why.
+constexpr double kEndS = 1;
 constexpr int kMaxGiven = 3;  // times that a question is given to a copy
 constexpr double kFirstBackOffS = 0.1, kMaxBackOffS = 10;
 
@@ -51,8 +54,12 @@ void ProgramCopy::start() {
   out_ = err_ = {};
   to_send_.clear();
   past_.clear();
-  killed_ = at_work_ = answers_ = unread_ = false;
+  over_ = at_work_ = answers_ = unread_ = false;
+  killed_for_.clear();
   ready_ = !host_.greets;
+  started_at_ = std::chrono::steady_clock::now();
+  loaded_by_ = Time::max();
+  kill_at_ = ready_ ? Time::max() : started_at_ + as_duration(host_.start_s);
   child_ = std::make_unique<Child>(host_.spec);
   if (const std::string problem = limit_cpu(false); !problem.empty()) fail_run(problem);
 }
@@ -90,13 +97,20 @@ void ProgramCopy::give(const QuestionPtr& question, double call_s) {
   question_ = question;
   ++question->times_given;
   id_ = asked->id;
-  kill_at_ = std::chrono::steady_clock::now() + as_duration(call_s);
-  killed_for_ = cat("no answer within call_s = ", call_s, " s; the program was killed");
-  if (killed_ || out_.at_end) return kill_unread();
+  call_s_ = call_s;
+  const Time now = std::chrono::steady_clock::now();
+  kill_at_ = now + as_duration(call_s);
+  if (!answers_ && !host_.greets) {
+    // It may be loading yet: were it killed for that, it would do so for ever.
+    if (loaded_by_ == Time::max()) loaded_by_ = now + as_duration(host_.start_s);
+    kill_at_ = std::max(kill_at_, loaded_by_);
+  }
+  if (over_ || out_.at_end) return let_end_unread();
   to_send_ += request_text(*asked) + "\n";
   if (const std::string problem = limit_cpu(true); !problem.empty()) {
     host_.log.line(cat(problem, "; it is started again"));
-    return kill_unread();
+    unread_ = true;
+    return kill();
   }
   write();
 }
@@ -104,7 +118,7 @@ void ProgramCopy::give(const QuestionPtr& question, double call_s) {
 // Takes off what came before a question: it does not answer it.
 void ProgramCopy::skip_written() {
   int64_t skipped = 0;
-  for (int i = 0; i < kMaxSkips && !killed_ && (i == 0 || out_.more); ++i) {
+  for (int i = 0; i < kMaxSkips && !over_ && (i == 0 || out_.more); ++i) {
     read(child_->out(), out_);
     const auto end = out_.bytes.begin() + static_cast<std::ptrdiff_t>(out_.bytes.rfind('\n') + 1);
     skipped += std::count(out_.bytes.begin(), end, '\n');
@@ -117,18 +131,48 @@ void ProgramCopy::skip_written() {
 
 void ProgramCopy::check_time(Time now) {
   if (question_ && now >= question_->deadline())
-    question_->fail("timeout", cat("no answer within ", question_->deadline_s(), " s"));
-  if (!question_ || now < kill_at_ || killed_) return;
-  question_->fail("timeout", killed_for_);
-  killed_ = at_work_ = true;
+    question_->fail("timeout",
+                    cat("no answer within ", question_->deadline_s(), " s", unanswered()));
+  if (!running() || now < kill_at_) return;
+  if (over_) {
+    killed_for_ = cat(", as it had closed its standard ", out_.at_end ? "output" : "input");
+  } else if (!ready_) {
+    killed_for_ = cat(", as it did not say within ", host_.start_s, " s that it is ready");
+  } else if (const std::string why = unanswered(); !why.empty()) {
+    killed_for_ = cat(", as it had not answered within start_s = ", host_.start_s, " s");
+    question_->fail(
+        "timeout", cat("no answer within start_s = ", host_.start_s, " s", why, "; it was killed"));
+  } else {
+    at_work_ = true;
+    question_->fail("timeout",
+                    cat("no answer within call_s = ", call_s_, " s; the program was killed"));
+  }
+  kill();
+}
+
+void ProgramCopy::kill() {
+  over_ = true;
+  kill_at_ = Time::max();
   child_->kill();
+}
+
+// What it writes from now on counts no more.
+void ProgramCopy::let_end() {
+  over_ = true;
+  kill_at_ = std::chrono::steady_clock::now() + as_duration(kEndS);
+}
+
+std::string ProgramCopy::unanswered() const {
+  if (!running() || answers_ || host_.greets) return "";
+  const std::chrono::duration<double> since = std::chrono::steady_clock::now() - started_at_;
+  return cat("; the program has not answered since it was started ", std::lround(since.count()),
+             " s ago");
 }
 
 ProgramCopy::Time ProgramCopy::next_time() const {
   if (!running()) return restart_at_;
   if (out_.more || err_.more) return {};
-  if (!question_ || killed_) return Time::max();
-  return question_->answered() ? kill_at_ : std::min(kill_at_, question_->deadline());
+  return !question_ || question_->answered() ? kill_at_ : std::min(kill_at_, question_->deadline());
 }
 
 void ProgramCopy::add_files(std::vector<pollfd>& files) const {
@@ -148,10 +192,7 @@ void ProgramCopy::serve() {
   read(child_->err(), err_);
   const bool awaited = question_ != nullptr || !ready_;
   if (!how.empty() && !(awaited && out_.more)) return on_end(how);
-  if (out_.at_end && !out_.more && !killed_) {
-    killed_ = true;  // it can answer no more
-    child_->kill();
-  }
+  if (out_.at_end && !out_.more && !over_) let_end();  // it can answer no more
 }
 
 void ProgramCopy::write() {
@@ -160,13 +201,13 @@ void ProgramCopy::write() {
   if (count > 0) to_send_.erase(0, static_cast<size_t>(count));
   if (count >= 0 || errno == EAGAIN || errno == EINTR) return;
   // It has not read the question, and reads no other.
-  kill_unread();
+  let_end_unread();
 }
 
-void ProgramCopy::kill_unread() {
+void ProgramCopy::let_end_unread() {
   child_->close_in();
-  unread_ = killed_ = true;
-  child_->kill();
+  unread_ = true;
+  if (!over_) let_end();
 }
 
 void ProgramCopy::read(int file, Stream& stream) {
@@ -189,8 +230,7 @@ void ProgramCopy::take_lines(Stream& stream, int64_t& lines) {
   const bool is_out = &stream == &out_;
   std::string& buffer = stream.bytes;
   size_t begin = 0, end = 0;
-  while (!(is_out && killed_) && lines > 0 &&
-         (end = buffer.find('\n', begin)) != std::string::npos) {
+  while (!(is_out && over_) && lines > 0 && (end = buffer.find('\n', begin)) != std::string::npos) {
     const std::string line = buffer.substr(begin, end - begin);
     begin = end + 1;
     --lines;
@@ -201,9 +241,9 @@ void ProgramCopy::take_lines(Stream& stream, int64_t& lines) {
       host_.log.line(line);
   }
   buffer.erase(0, begin);
-  if (is_out && killed_) buffer.clear();
+  if (is_out && over_) buffer.clear();
   // Even where the buffer is empty: the rest may be on its way yet.
-  stream.more = lines == 0 && !(stream.at_end && buffer.empty()) && !(is_out && killed_);
+  stream.more = lines == 0 && !(stream.at_end && buffer.empty()) && !(is_out && over_);
   if (stream.more) return;
   if (!is_out && buffer.size() > kMaxLogLine * 8) buffer.resize(kMaxLogLine * 8);
   if (!is_out || buffer.size() <= kMaxLine) return;
@@ -211,8 +251,7 @@ void ProgramCopy::take_lines(Stream& stream, int64_t& lines) {
     question_->fail("garbage", cat("a line of more than ", kMaxLine, " bytes: ", excerpt(buffer)));
   at_work_ = question_ != nullptr;
   buffer.clear();
-  killed_ = true;
-  child_->kill();
+  kill();
 }
 
 void ProgramCopy::on_greeting(const std::string& line) {
@@ -226,11 +265,12 @@ void ProgramCopy::on_greeting(const std::string& line) {
     // It says so in the words above.
   }
   ready_ = refused.empty();
+  kill_at_ = Time::max();
   host_.greeted(refused);
 }
 
 void ProgramCopy::on_line(const std::string& line) {
-  if (killed_) return;
+  if (over_) return;
   if (!ready_) return on_greeting(line);
   const auto asked = question_ ? question_->asked() : nullptr;
   try {
@@ -238,10 +278,12 @@ void ProgramCopy::on_line(const std::string& line) {
     const std::string id = reply_id(reply);
     if (std::find(past_.begin(), past_.end(), id) != past_.end()) return host_.late();
     if (!question_) return host_.log.line(cat("an answer to no question: ", excerpt(line)));
-    if (!asked && id == id_)
-      host_.late();
-    else if (asked && question_->answer(read_reply(reply, *asked)))
+    if (!asked && id == id_) {
       answers_ = true;
+      host_.late();
+    } else if (asked && question_->answer(read_reply(reply, *asked))) {
+      answers_ = true;
+    }
   } catch (const BadReply& problem) {
     if (!question_) return host_.log.line(cat("wrote to its standard output: ", excerpt(line)));
     question_->fail(problem.cause(), problem.what());
@@ -250,6 +292,7 @@ void ProgramCopy::on_line(const std::string& line) {
   past_.push_back(id_);
   if (past_.size() > kPastIds) past_.pop_front();
   question_.reset();
+  kill_at_ = Time::max();
 }
 
 void ProgramCopy::close_in() {
@@ -257,16 +300,16 @@ void ProgramCopy::close_in() {
 }
 
 void ProgramCopy::on_end(const std::string& how) {
+  ended_ = how + killed_for_;
   // One that ends in order after an answer may have been given the next question before it was
   // gone.
   if (question_ && (unread_ || how == "exit code 0") && question_->times_given < kMaxGiven)
     host_.give_back(question_);
   else if (question_)
-    question_->fail("died", cat("the program ended with ", how));
-  if (!ready_ && host_.greets) host_.greeted(cat("it ended with ", how));
+    question_->fail("died", cat("the program ended with ", ended_));
+  if (!ready_ && host_.greets) host_.greeted(cat("it ended with ", ended_));
   question_.reset();
   child_.reset();
-  ended_ = how;
   lost_starts_ = answers_ || at_work_ ? 0 : lost_starts_ + 1;
   const double back_off_s = std::min(
       kMaxBackOffS, kFirstBackOffS * static_cast<double>(1 << std::min<int64_t>(lost_starts_, 10)));

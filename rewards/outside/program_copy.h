@@ -37,6 +37,8 @@ class ProgramCopy {
     const ChildSpec& spec;
     bool greets;  // its first line says {"ready":true} or {"refused":"why"}
     ProgramLog& log;
+    double start_s = 60;  // that it may take from its first question to its first answer, or to
+                          // its greeting
     std::function<void(const std::string& refused)> greeted;  // "": ready
     std::function<void()> late;                               // an answer came to nobody
     std::function<void(const QuestionPtr&)> give_back;        // for another copy
@@ -47,7 +49,9 @@ class ProgramCopy {
   /// Throws RunError where it cannot be started.
   void start();
   bool running() const { return child_ != nullptr; }
-  bool idle() const { return running() && ready_ && !killed_ && question_ == nullptr; }
+  bool idle() const { return running() && ready_ && !over_ && question_ == nullptr; }
+  /// "; the program has not answered since it was started 9 s ago"; "" where it has.
+  std::string unanswered() const;
   /// When it may be started again.
   Time restart_at() const { return restart_at_; }
 
@@ -85,13 +89,16 @@ class ProgramCopy {
   void on_greeting(const std::string& line);
   void write();
   std::string limit_cpu(bool set) const;
-  void kill_unread();
+  void kill();
+  void let_end();
+  void let_end_unread();
   void on_end(const std::string& how);
 
   Host host_;
   std::unique_ptr<Child> child_;
   bool ready_ = false, answers_ = false;  // it has answered since its start
-  bool killed_ = false, unread_ = false;
+  bool over_ = false;    // it is killed, or ends by itself: what it writes counts no more
+  bool unread_ = false;  // it has not seen its question
   bool at_work_ =
       false;  // when it was killed: it had a question that it took too long or too much for
   Stream out_, err_;
@@ -99,8 +106,11 @@ class ProgramCopy {
   QuestionPtr question_;
   std::string id_;                // of the question
   std::deque<std::string> past_;  // ids of those before
+  Time started_at_ = {};
+  Time loaded_by_ = Time::max();  // its first answer; known from its first question on
   Time kill_at_ = Time::max();
-  std::string killed_for_;
+  double call_s_ = 0;       // of the question
+  std::string killed_for_;  // of its end: ", as it ..."
   Time restart_at_ = {};
   int64_t lost_starts_ = 0;
   std::string ended_;

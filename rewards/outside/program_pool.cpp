@@ -22,7 +22,7 @@
 namespace vernier {
 namespace {
 
-constexpr double kGreetingS = 60;  // that a library may take to load
+constexpr double kGraceS = 5;  // that the end of one which does not greet may take
 // Starts in a row without an answer, after which questions are failed rather than kept, but for the
 // first after each pause.
 constexpr int64_t kLostStarts = 3;
@@ -38,6 +38,11 @@ void PoolConfig::bind(Binder& config, double question_deadline_s) {
   config.number("call_s", seconds, 0.0, 86400.0,
                 "seconds after which one that is at one question is killed; 0: half of deadline_s");
   call_s = seconds > 0 ? seconds : deadline_s / 2;
+  config.number(
+      "start_s", start_s, 0.01, 86400.0,
+      "the same for a copy that has not answered since its start, as it may be loading: "
+      "its questions fail at their deadline_s, and it goes on; call_s where that is more");
+  start_s = std::max(start_s, call_s);
 }
 
 struct ProgramPool::State {
@@ -76,6 +81,7 @@ ProgramPool::State::State(PoolConfig with) : config(std::move(with)), program_lo
         .spec = config.spec,
         .greets = config.greets,
         .log = program_log,
+        .start_s = config.start_s,
         .greeted = [this](const std::string& refused) { greeted(refused); },
         .late = [this] { ++late; },
         .give_back = [this](const QuestionPtr& question) { waiting.push_front(question); }});
@@ -90,8 +96,8 @@ ProgramPool::ProgramPool(PoolConfig config) : state_(std::make_unique<State>(std
   std::future<std::string> greeting = state_->greeting.get_future();
   state_->thread = std::thread([state = state_.get()] { state->run(); });
   if (!state_->config.greets) return;
-  std::string refused = cat("did not say within ", kGreetingS, " s that it is ready");
-  if (greeting.wait_for(as_duration(kGreetingS)) == std::future_status::ready)
+  std::string refused = cat("did not say within ", state_->config.start_s, " s that it is ready");
+  if (greeting.wait_for(as_duration(state_->config.start_s + kGraceS)) == std::future_status::ready)
     refused = greeting.get();
   if (refused.empty()) return;
   state_->stopping = true;
@@ -169,9 +175,9 @@ void ProgramPool::State::expire() {
         "died", cat("the program ended ", copies.front().lost_starts(),
                     " times without an answer, the last time with ", copies.front().ended()));
   for (; !waiting.empty() && waiting.front()->deadline() <= now; waiting.pop_front())
-    waiting.front()->fail("timeout",
-                          cat("waited ", waiting.front()->deadline_s(),
-                              " s for a free copy of the program; copies = ", config.copies));
+    waiting.front()->fail("timeout", cat("waited ", waiting.front()->deadline_s(),
+                                         " s for a free copy of the program; copies = ",
+                                         config.copies, copies.front().unanswered()));
 }
 
 void ProgramPool::State::restart() {

@@ -16,9 +16,10 @@ struct PoolConfig {
   int64_t copies = 1;
   double deadline_s = 60;  // of its questions
   double call_s = 30;      // a copy that is at one question for longer is killed
+  double start_s = 60;     // the same from a start's first question to its first answer
   bool greets = false;     // its first line says {"ready":true} or {"refused":"why"}
 
-  /// Reads copies and call_s.
+  /// Reads copies, call_s and start_s.
   void bind(Binder& config, double question_deadline_s);
 };
 

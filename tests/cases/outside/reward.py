@@ -18,6 +18,9 @@ def write(value):
     print(value if isinstance(value, str) else json.dumps(value), flush=True)
 
 
+if mode == "loading":
+    time.sleep(float(argument))
+
 for number, line in enumerate(sys.stdin):
     request = json.loads(line)
     rewards = [{"score": float(len(response["text"])), "components": {"tokens": response["num_tokens"]}}
@@ -29,6 +32,8 @@ for number, line in enumerate(sys.stdin):
     else:
         kind = mode
     if kind == "sleep":
+        time.sleep(3600)
+    elif kind == "loading" and text == "stay":
         time.sleep(3600)
     elif kind == "die":
         sys.exit(3)

@@ -45,3 +45,11 @@ def verl_surrogate(solution_str, **kwargs):
     if solution_str == "none":
         return {"score": 1.0, "part\ud83d": 2.0}
     raise ValueError("caf\u00e9 \ud800.")
+
+
+def trl_leaves(completions, **kwargs):
+    sys.exit(4)
+
+
+def trl_ends(completions, **kwargs):
+    sys.exit(0)
