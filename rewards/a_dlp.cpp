@@ -26,7 +26,7 @@ class ADlp final : public Reward {
     config.number("eta", eta_, 0.0, 1e3, "of the step's accuracy over the reference");
     config.number("reference_accuracy", reference_, 0.0, 1.0, "that is to be kept");
     if (!config.has("reference_accuracy"))
-      config.error("", "needs reference_accuracy, the accuracy that is to be kept");
+      config.error("reference_accuracy", "is needed: the accuracy that is to be kept");
   }
 
   bool needs_group() const override { return false; }

@@ -43,7 +43,7 @@ class Brpo final : public Reward {
     config.number("exit_tokens", exit_tokens_, 0, 1 << 20,
                   "most of an answer; 0: the run's max_completion_length");
     if (exit_text_.empty()) config.error("exit_text", "is empty; it closes the thinking");
-    if (budgets_.empty()) config.error(config.has("budgets") ? "budgets" : "", "needs budgets");
+    if (budgets_.empty()) config.error("budgets", "are needed: thinking tokens, rising");
     for (size_t k = 1; k < budgets_.size(); ++k)
       if (budgets_[k] <= budgets_[k - 1]) config.error("budgets", "has to rise");
     const int64_t most = context.max_completion_length;

@@ -20,8 +20,7 @@ class Column final : public Reward {
     config.text("key", key_, "name of the column");
     config.flag("depends_on_length", depends_on_length_,
                 "whether whoever wrote the column looked at lengths, for score --explain");
-    if (key_.empty())
-      config.error(config.has("key") ? "key" : "", "needs key, a column of the data");
+    if (key_.empty()) config.error("key", "is needed: a column of the data");
   }
 
   bool needs_group() const override { return false; }

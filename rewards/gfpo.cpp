@@ -30,7 +30,7 @@ class Gfpo final : public Transform {
     config.choice("metric", metric_, {"shortest", "efficiency"}, "what makes a response good");
     config.flag("keep_in_batch", keep_in_batch_,
                 "those left out stay in the loss's normalisers, with advantage 0");
-    if (!config.has("k")) config.error("", "needs k, the responses of a group that are kept");
+    if (!config.has("k")) config.error("k", "is needed: the responses of a group that are kept");
     if (context.num_generations > 0 && k_ >= context.num_generations)
       config.error("k",
                    cat(k_, " keeps all of rollout.num_generations = ", context.num_generations));

@@ -30,7 +30,7 @@ class Laconic final : public Reward {
     config.number("lambda_max", high_, 0.0, 1e6, "largest lambda");
     config.number("penalty_cap", penalty_cap_, 0.0, 1e6, "most that a response loses; 0: no cap");
     config.number("hit_cap", hit_cap_, 0.0, 1e6, "cost of a response that was cut at its limit");
-    if (!config.has("budget")) config.error("", "needs budget, in tokens");
+    if (!config.has("budget")) config.error("budget", "is needed, in tokens");
     if (low_ > high_) config.error("lambda_floor", cat(low_, " is more than lambda_max = ", high_));
   }
 

@@ -24,7 +24,7 @@ class Laser final : public Reward {
     config.choice("mode", mode_, {"reward", "penalty", "hybrid"}, "which side of the target pays");
     config.number("bonus", bonus_, 0.0, 1e3, "height of the step");
     bind_format(config, format_, "form without which a response is worth -1");
-    if (!config.has("target")) config.error("", "needs target, in tokens");
+    if (!config.has("target")) config.error("target", "is needed, in tokens");
   }
 
   bool needs_group() const override { return false; }

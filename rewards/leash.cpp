@@ -25,7 +25,7 @@ class Leash final : public Reward {
     config.number("eta", eta_, 0.0, 1e6, "of the step's excess over the target");
     config.number("lambda_min", low_, 0.0, 1e6, "least lambda");
     config.number("lambda_max", high_, 0.0, 1e6, "largest lambda");
-    if (!config.has("target")) config.error("", "needs target, in tokens");
+    if (!config.has("target")) config.error("target", "is needed, in tokens");
     if (low_ > high_) config.error("lambda_min", cat(low_, " is more than lambda_max = ", high_));
   }
 

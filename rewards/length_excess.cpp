@@ -31,7 +31,7 @@ class LengthExcess final : public Reward {
                   "columns baseline_len or baseline of the row, or the prompt's shortest right "
                   "answer so far");
     config.number("scale", scale_, 1e-6, 1e9, "excess that leaves 1/e of the value");
-    if (!config.has("scale")) config.error("", "needs scale, in the unit of the lengths");
+    if (!config.has("scale")) config.error("scale", "is needed, in the unit of the lengths");
   }
 
   bool needs_group() const override { return false; }

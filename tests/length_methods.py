@@ -413,6 +413,49 @@ def scored_again(config):
     return test
 
 
+class Reference(unittest.TestCase):
+    # What has to be given. Rewards from outside have tests of their own.
+    NEEDED = {"a_dlp": {"reference_accuracy": 0.6}, "brpo": {"budgets": [16, 32]}, "column": {"key": '"score"'},
+              "gfpo": {"k": 1}, "laconic": {"budget": 40}, "laser": {"target": 40}, "leash": {"target": 40},
+              "length_excess": {"scale": 10}}
+    OUTSIDE = ("library", "program", "url")
+
+    def mistakes(self, entries):
+        row = {"group": 0, "num_tokens": 9, "response": "a", "correct": True, "score": 1}
+        with tempfile.TemporaryDirectory(prefix="vernier-reference-") as folder:
+            config, rows = pathlib.Path(folder, "c.toml"), pathlib.Path(folder, "rows.jsonl")
+            rows.write_text("".join(json.dumps({**row, "sample": i}) + "\n" for i in range(2)))
+            config.write_text("[rollout]\nmax_completion_length = 64\n" + "".join(entries))
+            done = run("score", config, "--rollouts", rows, "--out", pathlib.Path(folder, "out.jsonl"))
+        return done.stderr.splitlines() if done.returncode else []
+
+    def test_keys_with_a_default_can_be_left_out(self):
+        """The keys that are printed as needed, and no others, have to be given, and the message names them."""
+        found = json.loads(run("reference", "--json").stdout)
+        # What each entry has beside: rewards that are only logged go with each other; there is no tokenizer here.
+        for topic, kind, first, beside in (
+                ("rewards", "reward", "", lambda name: "weight = 0\n"),
+                ("transforms", "transform", '[[reward]]\ntype = "accuracy"\n',
+                 lambda name: 'on_cut = "force_zero"\n' if name == "dot" else "")):
+            bare, given, needed = [first], [first], []
+            for entry in found[topic]:
+                name, keys = entry["name"], entry["keys"]
+                self.assertEqual([key["key"] for key in keys if key["needed"] and key["default"]], [], name)
+                if name.startswith("[[") or name in self.OUTSIDE:
+                    continue
+                wanted = self.NEEDED.get(name, {})
+                self.assertEqual([key["key"] for key in keys if key["needed"]], list(wanted), name)
+                bare.append(f'[[{kind}]]\ntype = "{name}"\n{beside(name)}')
+                given.append(bare[-1] + "".join(f"{key} = {value}\n" for key, value in wanted.items()))
+                needed += [f"{kind}.{name}.{key}: " for key in wanted]
+            self.assertEqual(self.mistakes(given), [])
+            lines = self.mistakes(bare)
+            self.assertEqual(len(lines), len(needed), lines)
+            for place in needed:
+                self.assertTrue(any(place in line for line in lines), (place, lines))
+        self.assertRegex(run("reference", "rewards").stdout, r"reference_accuracy +\(needed\) ")
+
+
 for one in CONFIGS:
     setattr(Methods, f"test_score_{one.stem}", scored_again(one))
 

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <functional>
+#include <span>
+#include <utility>
 
 #include "core/base/errors.h"
 #include "core/base/json.h"
@@ -17,59 +20,74 @@ namespace {
 constexpr std::string_view kTopics[] = {"config", "rewards", "transforms",  "algos",
                                         "tasks",  "metrics", "chat_formats"};
 
-// The keys that a plug-in reads, by binding it to an empty table.
-template <class T, class... Args>
-std::vector<KeyRecord> keys_of(const typename Registry<T, Binder&, Args...>::Row& row,
-                               const Args&... context) {
-  ConfigFile file = ConfigFile::parse("", "reference");
+struct Key : KeyRecord {
+  bool needed = false;  // it is a mistake to leave it out, so what its field holds is no default
+};
+
+// The keys that `bind` reads. Nothing is given, so a mistake at a key says that it is needed.
+std::vector<Key> keys_of(ConfigFile file, const std::function<void(Binder&)>& bind) {
+  std::string mistakes;
   try {
-    file.bind([&](Binder& root) { row.make(root, context...); });
-  } catch (const UsageError&) {
-    // An empty table lacks what must be given; its keys are recorded all the same.
+    file.bind(bind);
+  } catch (const UsageError& found) {
+    mistakes = found.what();
   }
-  return file.keys();
+  std::vector<Key> out;
+  for (const KeyRecord& record : file.keys()) {
+    Key key{record, false};
+    const std::string place = key.section.empty() ? key.key : cat(key.section, ".", key.key);
+    key.needed = mistakes.find(cat(": ", place, ": ")) != std::string::npos;
+    if (key.needed) key.value.clear();
+    out.push_back(std::move(key));
+  }
+  return out;
 }
 
-// The same of an entry of [[reward]] or [[transform]], with the keys that every entry has.
-std::vector<KeyRecord> entry_keys(const std::string& list, const std::string& type,
-                                  const ScoringContext& context) {
-  ConfigFile file = ConfigFile::parse(cat("[[", list, "]]\ntype = \"", type, "\"\n"), "reference");
+// Those that a plug-in reads, of an empty table.
+template <class T, class... Args>
+std::vector<Key> plugin_keys(const typename Registry<T, Binder&, Args...>::Row& row,
+                             const Args&... context) {
+  return keys_of(ConfigFile::parse("", "reference"),
+                 [&](Binder& root) { row.make(root, context...); });
+}
+
+// Those of an entry of [[reward]] or [[transform]], with the keys that every entry has.
+std::vector<Key> entry_keys(const std::string& list, const std::string& type,
+                            const ScoringContext& context) {
   ScoringChain chain;
-  try {
-    file.bind([&](Binder& root) { chain.bind(root, context); });
-  } catch (const UsageError&) {
-    // As above.
-  }
-  return file.keys();
+  return keys_of(ConfigFile::parse(cat("[[", list, "]]\ntype = \"", type, "\"\n"), "reference"),
+                 [&](Binder& root) { chain.bind(root, context); });
 }
 
 struct Entry {
   std::string name;
   Doc doc;
-  std::vector<KeyRecord> keys;
+  std::vector<Key> keys;
 };
 
 // Entries of a list of tables have keys in common: they are told once, in an entry of their own.
 void share_keys(const std::string& name, std::vector<Entry>& entries) {
   Entry common{name, "the keys of every entry", {}};
-  const auto has = [](const Entry& entry, const KeyRecord& key) {
-    return std::ranges::any_of(entry.keys,
-                               [&](const KeyRecord& own) { return own.key == key.key; });
+  const auto has = [](const Entry& entry, const Key& key) {
+    return std::ranges::any_of(entry.keys, [&](const Key& own) { return own.key == key.key; });
   };
   if (entries.size() < 2) return;
-  for (KeyRecord key : entries.front().keys) {
+  for (Key key : entries.front().keys) {
     if (!std::ranges::all_of(entries, [&](const Entry& one) { return has(one, key); })) continue;
     if (key.key == "type" || key.key == "name") key.value.clear();
     common.keys.push_back(std::move(key));
   }
   for (Entry& entry : entries)
-    std::erase_if(entry.keys, [&](const KeyRecord& key) { return has(common, key); });
+    std::erase_if(entry.keys, [&](const Key& key) { return has(common, key); });
   entries.insert(entries.begin(), std::move(common));
 }
 
 std::vector<Entry> entries_of(std::string_view topic) {
-  const ScoringContext scoring{
-      .num_generations = 8, .max_completion_length = 1024, .think_end = {}, .decode = {}};
+  // A run where every default holds: groups large enough for dot's alpha, a tokenizer.
+  const ScoringContext scoring{.num_generations = 16,
+                               .max_completion_length = 1024,
+                               .think_end = {},
+                               .decode = [](std::span<const int32_t>) { return std::string(); }};
   const AlgorithmContext algorithm{.num_generations = 8, .max_completion_length = 1024};
   std::vector<Entry> out;
   if (topic == "rewards")
@@ -82,21 +100,18 @@ std::vector<Entry> entries_of(std::string_view topic) {
   if (topic == "transforms") share_keys("[[transform]]", out);
   if (topic == "algos")
     for (const auto& [name, row] : AlgorithmRegistry::all())
-      out.push_back({name, row.doc, keys_of<Algorithm, const AlgorithmContext&>(row, algorithm)});
+      out.push_back(
+          {name, row.doc, plugin_keys<Algorithm, const AlgorithmContext&>(row, algorithm)});
   if (topic == "tasks")
     for (const auto& [name, row] : TaskRegistry::all())
-      out.push_back({name, row.doc, keys_of<Task>(row)});
+      out.push_back({name, row.doc, plugin_keys<Task>(row)});
   if (topic == "chat_formats")
     for (const auto& [name, doc] : chat_format_docs()) out.push_back({name, doc.c_str(), {}});
   if (topic == "config") {
-    ConfigFile file = ConfigFile::parse("", "reference");
     RunConfig config;
-    try {
-      file.bind([&](Binder& root) { config.bind(root); });
-    } catch (const UsageError&) {
-      // As above: nothing is given here.
-    }
-    for (const KeyRecord& key : file.keys()) {
+    for (Key key :
+         keys_of(ConfigFile::parse("", "reference"), [&](Binder& root) { config.bind(root); })) {
+      key.needed = false;  // another table may stand for it: [model.new] for model.path
       if (out.empty() || out.back().name != key.section) out.push_back({key.section, "", {}});
       out.back().keys.push_back(key);
     }
@@ -111,8 +126,8 @@ void print_entry(const Entry& entry, bool section) {
        {std::pair("formula", &entry.doc.formula), std::pair("units", &entry.doc.units),
         std::pair("source", &entry.doc.source)})
     if (!text->empty()) std::printf("  %-26s %s\n", label, text->c_str());
-  for (const KeyRecord& key : entry.keys) {
-    const std::string value = key.value.empty() ? "(not set)" : key.value;
+  for (const Key& key : entry.keys) {
+    const std::string value = key.needed ? "(needed)" : key.value.empty() ? "(not set)" : key.value;
     std::printf("  %-26s %-22s %s\n", key.key.c_str(), value.c_str(), key.doc.c_str());
     std::printf("  %-26s %s\n", "", key.allowed.c_str());
   }
@@ -121,9 +136,12 @@ void print_entry(const Entry& entry, bool section) {
 
 Json entry_json(const Entry& entry) {
   Json keys = Json::array();
-  for (const KeyRecord& key : entry.keys)
-    keys.push_back(
-        {{"key", key.key}, {"default", key.value}, {"allowed", key.allowed}, {"doc", key.doc}});
+  for (const Key& key : entry.keys)
+    keys.push_back({{"key", key.key},
+                    {"default", key.value},
+                    {"needed", key.needed},
+                    {"allowed", key.allowed},
+                    {"doc", key.doc}});
   return {{"name", entry.name},           {"summary", entry.doc.summary},
           {"formula", entry.doc.formula}, {"units", entry.doc.units},
           {"source", entry.doc.source},   {"keys", keys}};
