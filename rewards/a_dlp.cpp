@@ -27,6 +27,7 @@ class ADlp final : public Reward {
     config.number("reference_accuracy", reference_, 0.0, 1.0, "that is to be kept");
     if (!config.has("reference_accuracy"))
       config.error("reference_accuracy", "is needed: the accuracy that is to be kept");
+    memory_.set("lambda", lambda_);  // for the metrics of the first step
   }
 
   bool needs_group() const override { return false; }

@@ -32,6 +32,7 @@ class Laconic final : public Reward {
     config.number("hit_cap", hit_cap_, 0.0, 1e6, "cost of a response that was cut at its limit");
     if (!config.has("budget")) config.error("budget", "is needed, in tokens");
     if (low_ > high_) config.error("lambda_floor", cat(low_, " is more than lambda_max = ", high_));
+    memory_.set("lambda", lambda_);  // for the metrics of the first step
   }
 
   bool needs_group() const override { return false; }

@@ -27,6 +27,7 @@ class Leash final : public Reward {
     config.number("lambda_max", high_, 0.0, 1e6, "largest lambda");
     if (!config.has("target")) config.error("target", "is needed, in tokens");
     if (low_ > high_) config.error("lambda_min", cat(low_, " is more than lambda_max = ", high_));
+    memory_.set("lambda", lambda_);  // for the metrics of the first step
   }
 
   bool needs_group() const override { return false; }

@@ -86,9 +86,7 @@ class Methods(unittest.TestCase):
         """The lambda of a step's metrics is what the steps before have led to."""
         ledger, value = self.ledger(name), start
         for step in range(1, STEPS + 1):
-            logged = ledger.metrics[step].get(f"rewards/{name}/lambda")
-            if step > 1:
-                self.assertAlmostEqual(logged, value, places=12)
+            self.assertAlmostEqual(ledger.metrics[step][f"rewards/{name}/lambda"], value, places=12)
             rows = [row for row in ledger.steps[step] if row["correct"] is not None]
             value = follow(value, sum(row["num_tokens"] for row in rows) / len(rows),
                            sum(row["correct"] for row in rows) / len(rows))

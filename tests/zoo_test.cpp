@@ -268,10 +268,14 @@ TEST_CASE("what a broken-off step has taught is forgotten") {
     Group group = group_of({17, 31}, {1, 1}, prompt);
     run_step(chain, group);
   };
+  const Json start = chain.state();
+  CHECK(start["a_dlp"]["numbers"]["lambda"] == 1e-3);
+  CHECK(!start.contains("hapo"));
   chain.mark();
   step("p0");
+  CHECK(chain.state() != start);
   chain.roll_back();
-  CHECK(chain.state().is_null());
+  CHECK(chain.state() == start);
   step("p1");
   const Json before = chain.state();
   chain.mark();
