@@ -134,6 +134,13 @@ TEST_CASE("a library that does not fit is refused by its name") {
   CHECK(comes_true([] { return testing::spawned().empty(); }));
 }
 
+TEST_CASE("a library that loads for too long is refused") {
+  const std::string said = usage_error([] { library("load", "deadline_s = 0.4\nstart_s = 0.3"); });
+  CAPTURE(said);
+  CHECK(said.find("as it did not say within 0.3 s that it is ready") != std::string::npos);
+  CHECK(comes_true([] { return testing::spawned().empty(); }));
+}
+
 TEST_CASE("the table of a library's configuration is part of the effective one") {
   ConfigFile file = ConfigFile::parse("config = { a = 1, b = { c = [\"x\", 2.5] } }\n", "t.toml");
   std::string json;
