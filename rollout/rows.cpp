@@ -60,6 +60,21 @@ T field(const Json& row, const char* key, T fallback, const std::string& where) 
   }
 }
 
+// Weight versions, each with the tokens that were drawn with it.
+std::vector<std::pair<int64_t, int32_t>> versions_field(const Json& row, const std::string& where) {
+  std::vector<std::pair<int64_t, int32_t>> out;
+  const auto found = row.find("versions");
+  if (found == row.end() || found->is_null()) return out;
+  const std::string what = cat(where, ": versions");
+  if (!found->is_array()) fail(what, ": ", shown(*found), " is not a list");
+  for (const Json& part : *found) {
+    if (!part.is_array() || part.size() != 2)
+      fail(what, ": ", shown(part), " is not [version, tokens]");
+    out.emplace_back(integer_of<int64_t>(part[0], what), integer_of<int32_t>(part[1], what));
+  }
+  return out;
+}
+
 TokenSpan span_field(const Json& row, const char* key, const std::string& where) {
   const auto pair = integers_field(row, key, where);
   if (pair.empty()) return {};
@@ -196,6 +211,7 @@ Response response_of(const Json& row, const std::string& where) {
   response.sampled_correct = response.correct;
   if (row.contains("sampled_correct") && !row["sampled_correct"].is_null())
     response.sampled_correct = field<bool>(row, "sampled_correct", false, where);
+  response.versions = versions_field(row, where);
   read_rewards(row, where, response);
   return response;
 }

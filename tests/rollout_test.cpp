@@ -473,6 +473,7 @@ TEST_CASE("rollout rows: written, read back, indexed; bad rows are named") {
       CHECK(read[g].responses[i].ids == groups[g].responses[i].ids);
       CHECK(read[g].responses[i].logprobs == groups[g].responses[i].logprobs);
       CHECK(read[g].responses[i].correct == groups[g].responses[i].correct);
+      CHECK(read[g].responses[i].versions == groups[g].responses[i].versions);
       CHECK(read[g].prompt.ids == groups[g].prompt.ids);
       CHECK(read[g].prompt.answer == groups[g].prompt.answer);
     }
@@ -499,6 +500,9 @@ TEST_CASE("rollout rows: written, read back, indexed; bad rows are named") {
       std::string::npos);
   CHECK(message("{\"group\":0,\"num_tokens\":2.7}").find("2.7 is not an integer of") !=
         std::string::npos);
+  for (const std::string bad : {"7", "[7]", "[[7]]", "[[7,2,1]]", "[[7,2.5]]"})
+    CHECK(message(cat("{\"group\":0,\"num_tokens\":2,\"versions\":", bad, "}"))
+              .find(":1: versions: ") != std::string::npos);
   CHECK(message("{\"num_tokens\":2}").find("has no group") != std::string::npos);
   for (const std::string bad : {"5.0", "1e39", "-1e39"})
     CHECK(message(cat("{\"group\":0,\"response_ids\":[1],\"logprobs\":[", bad, "]}"))
