@@ -415,10 +415,9 @@ std::vector<std::string> loose_answers(std::string_view text) {
   for (int i = 0; i < kMostPhrases && out.empty(); ++i) {
     const std::string_view behind = behind_phrase(text, end);
     if (behind.empty()) break;
-    std::vector<std::string>& found = out;
-    found = named_answers(behind);
-    if (i + 1 < kMostPhrases && found.size() == 1 && is_verdict(found[0]))
-      verdicts.push_back(std::exchange(found, {})[0]);
+    out = named_answers(behind);
+    if (i + 1 < kMostPhrases && out.size() == 1 && is_verdict(out[0]))
+      verdicts.push_back(std::exchange(out, {})[0]);
   }
   if (out.empty()) out = std::move(verdicts);
   for (std::string last : {last_latex(text), last_number(text)})

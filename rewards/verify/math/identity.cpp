@@ -7,7 +7,7 @@ namespace vernier::math {
 namespace {
 
 constexpr int kPositive = 6, kNegative = 3, kComplex = 2, kFar = 8, kNear = 8, kNeeded = 4;
-constexpr int kPoints = kPositive + kNegative + kComplex;
+constexpr int kPoints = kPositive + kNegative + kComplex, kAll = kPoints + kFar + kNear;
 
 Point point_of(int place, int sign) {
   Point point;
@@ -70,9 +70,8 @@ class Trial {
     positive_ = has_root(a_.id) && has_root(b_.id);
     const bool imaginary =
         contains(tree_, a_.id, Kind::imaginary) || contains(tree_, b_.id, Kind::imaginary);
-    constexpr int kRest = kPoints + kFar + kNear;
     if (!imaginary) {
-      if (!tried(0, kPositive + kNegative, true) || !tried(kPoints, kRest, true)) return false;
+      if (!tried(0, kPositive + kNegative, true) || !tried(kPoints, kAll, true)) return false;
       if (decided_ >= kNeeded) return true;
     }
     // Real nowhere near, as the root of x - 1000.
@@ -83,8 +82,7 @@ class Trial {
   bool analytic() {
     return tried(0, kPositive, false) && tried(kPositive, kPositive + kNegative, true) &&
            tried(kPositive + kNegative, kPoints, false) &&
-           (decided_ >= kNeeded || tried(kPoints + kFar, kPoints + kFar + kNear, false)) &&
-           decided_ >= kNeeded;
+           (decided_ >= kNeeded || tried(kPoints + kFar, kAll, false)) && decided_ >= kNeeded;
   }
 
   bool has_absolute(int32_t id) const {
@@ -180,7 +178,7 @@ bool proportional(const Tree& tree, Item left, Item right, Item other_left, Item
 bool is_defined(const Tree& tree, Item item, Budget& budget) {
   Evaluator evaluator(tree, budget);
   int decided = 0;
-  for (int place = 0; place < kPoints + kFar + kNear; ++place)
+  for (int place = 0; place < kAll; ++place)
     if (evaluator.approximate(item.id, point_of(place, item.sign)).is_finite()) ++decided;
   return decided >= kNeeded;
 }

@@ -217,12 +217,11 @@ class Judge {
       doubtful_ = unit.doubtful || other_unit.doubtful;
       letters_ = unit.letters || other_unit.letters;
     }
-    const bool slashed = has_slash_coefficient(gold.list) || has_slash_coefficient(answer.list);
+    slashed_ = has_slash_coefficient(gold.list) || has_slash_coefficient(answer.list);
     if (reading.slash) {
       bracket_slashes(gold.list);
       bracket_slashes(answer.list);
     }
-    slashed_ = slashed;
     may_differ_ = grouped_ || doubtful_ || letters_ || slashed_;
     if (same_tokens(gold, answer) && units_agree(unit, other_unit))
       return {Outcome::correct, "the same tokens"};

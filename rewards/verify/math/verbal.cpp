@@ -20,16 +20,15 @@ bool is_choice_letter(std::string_view text) {
   return text.size() == 1 && text[0] >= 'A' && text[0] <= 'J';
 }
 
-// The letter of "Option B".
-char after_option(std::string_view text) {
-  for (const std::string_view name : {"Option ", "option ", "Choice ", "choice "})
-    if (text.starts_with(name) && is_choice_letter(trimmed(text.substr(name.size()))))
-      return trimmed(text.substr(name.size()))[0];
-  return '\0';
-}
-
 bool is_option(std::string_view text) {
   return text == "Option" || text == "option" || text == "Choice" || text == "choice";
+}
+
+// The letter of "Option B".
+char after_option(std::string_view text) {
+  const size_t end = std::min(text.find(' '), text.size());
+  const std::string_view letter = trimmed(text.substr(end));
+  return is_option(text.substr(0, end)) && is_choice_letter(letter) ? letter[0] : '\0';
 }
 
 // "B", "(B)", "B)", "B:", "Option B", and what stands behind.
@@ -66,11 +65,10 @@ Choice choice_of(const std::vector<Token>& list) {
 bool hedges(const Token& token) {
   if (token.kind == Tok::either || token.kind == Tok::both) return true;
   if (token.kind != Tok::run && token.kind != Tok::word) return false;
-  const bool letter = token.text.size() == 1 && token.text[0] >= 'A' && token.text[0] <= 'J';
   const auto has = [&](std::string_view word) {
     return token.text.find(word) != std::string_view::npos;
   };
-  return letter || has("not") || has("wrong") || has("or ") || has("no ");
+  return is_choice_letter(token.text) || has("not") || has("wrong") || has("or ") || has("no ");
 }
 
 // A time of day: 3:30, 8 pm.
