@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "core/base/errors.h"
 
@@ -22,6 +23,21 @@ int32_t drawn_tokens(const Response& response) {
   const auto& forced = response.forced;
   const auto past = std::lower_bound(forced.begin(), forced.end(), response.num_tokens);
   return response.num_tokens - static_cast<int32_t>(past - forced.begin());
+}
+
+double mean_logprob(const Response& response) {
+  if (response.elsewhere) return response.mean_logprob_there;
+  const int32_t drawn = drawn_tokens(response);
+  if (response.logprobs.empty() || drawn == 0) return std::numeric_limits<double>::quiet_NaN();
+  double sum = 0;
+  auto forced = response.forced.begin();
+  for (int32_t t = 0; t < response.num_tokens; ++t) {
+    if (forced != response.forced.end() && *forced == t)
+      ++forced;
+    else
+      sum += response.logprobs[static_cast<size_t>(t)];
+  }
+  return sum / drawn;
 }
 
 void keep_tokens(Response& response, int32_t tokens) {

@@ -97,6 +97,10 @@ struct Response {
   // Left out by a transform: advantage 0, and no part in a statistic of rewards or verdicts; with
   // left_out_in_batch its tokens still count in the loss's normalisers.
   bool left_out = false, left_out_in_batch = false;
+  // Where several ranks share a step: only the numbers of it are here, its text and all that is
+  // listed token by token are on the rank that drew it; with the mean of its log-probabilities.
+  bool elsewhere = false;
+  double mean_logprob_there = 0;
   std::string explain;  // steps of the sum as a JSON list; filled on request
   std::string row;      // the stored row that it was read from; "" for a new one
 };
@@ -112,6 +116,9 @@ inline bool policy_ended(const Response& response) {
 /// Tokens of the first num_tokens that the policy drew: those that a loss may hold.
 int32_t drawn_tokens(const Response& response);
 
+/// Mean log-probability of these tokens as the engine recorded them; NaN where it recorded none.
+double mean_logprob(const Response& response);
+
 /// Keeps the first `tokens` of everything that is listed token by token.
 void keep_tokens(Response& response, int32_t tokens);
 
@@ -126,6 +133,7 @@ struct Group {
   std::string role;
   // Reward of the greedy response to the prompt, where one was drawn; NaN where it has none.
   std::optional<double> greedy_reward;
+  int64_t rank = 0;  // that drew it
 };
 
 }  // namespace vernier

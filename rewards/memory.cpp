@@ -4,9 +4,16 @@
 #include <cmath>
 #include <limits>
 
+#include "core/base/bytes.h"
 #include "core/base/errors.h"
 
 namespace vernier {
+
+template <class Archive, FieldsOf<Note> T>
+void fields(Archive& archive, T& note) {
+  archive(note.name, note.value, note.prompt);
+}
+
 namespace {
 
 constexpr double kNothing = std::numeric_limits<double>::quiet_NaN();  // was there before
@@ -104,6 +111,14 @@ void StepNotes::add(const std::string& reward, int64_t group, std::vector<Note> 
 void StepNotes::merge(const StepNotes& other) {
   for (const auto& [reward, groups] : other.groups_)
     for (const auto& [group, notes] : groups) add(reward, group, notes);
+}
+
+std::string StepNotes::to_bytes() const { return bytes_of(groups_); }
+
+StepNotes StepNotes::from_bytes(std::string_view bytes, const std::string& what) {
+  StepNotes out;
+  out.groups_ = vernier::from_bytes<decltype(out.groups_)>(bytes, what);
+  return out;
 }
 
 std::vector<Note> StepNotes::of(const std::string& reward) const {

@@ -10,6 +10,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/base/json.h"
@@ -64,6 +65,9 @@ class StepNotes {
   void add(const std::string& reward, int64_t group, std::vector<Note> notes);
   /// Takes in those of another rank. No group may be on both.
   void merge(const StepNotes& other);
+  /// For another rank, and back. Throws RunError, opened by `what`, on bytes that are none.
+  std::string to_bytes() const;
+  static StepNotes from_bytes(std::string_view bytes, const std::string& what);
   /// In order of the groups' ids.
   std::vector<Note> of(const std::string& reward) const;
 

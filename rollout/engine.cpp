@@ -5,6 +5,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/pool.h"
+#include "core/base/pulse.h"
 #include "core/base/rng.h"
 #include "rollout/device_steps.h"
 
@@ -129,6 +130,7 @@ void Engine::cancel(int64_t ticket) {
 }
 
 void Engine::step() {
+  pulse::beat();
   try {
     pass();
   } catch (...) {
@@ -260,9 +262,14 @@ EngineStats Engine::stats() const {
   return out;
 }
 
+int64_t PromptShare::most_open(int64_t responses, int64_t max_running) const {
+  if (!next) return responses;
+  return std::min(max_running, (responses + ranks - 1) / ranks);
+}
+
 EngineStats Engine::generate(std::vector<Prompt> prompts, const RolloutConfig& config, DrawKey key,
                              int64_t weight_version, const std::atomic<bool>* stop,
-                             const std::function<void(Group&&)>& done) {
+                             const std::function<void(Group&&)>& done, const PromptShare& share) {
   if (prompts.empty()) return {};
   const auto rules = std::make_shared<const DrawRules>(config, tokenizer_, decoder_.spec());
   int64_t longest = 0;
@@ -270,20 +277,29 @@ EngineStats Engine::generate(std::vector<Prompt> prompts, const RolloutConfig& c
     check_fits(prompt, cat("prompt ", prompt.id), config, decoder_.spec());
     longest = std::max<int64_t>(longest, std::ssize(prompt.ids));
   }
-  open(config, std::ssize(prompts) * config.num_generations, longest);
+  const auto count = std::ssize(prompts);
+  open(config, count * config.num_generations, longest);
   const EngineStats before = stats();
+  const int64_t most = share.most_open(count * config.num_generations, config.max_running);
   std::vector<int64_t> tickets;
-  try {
-    for (size_t i = 0; i < prompts.size(); ++i)
-      tickets.push_back(submit({.prompt = std::move(prompts[i]),
+  int64_t next = 0;
+  const auto take = [&] {
+    while (next < count && open_responses() < most) {
+      const int64_t place = share.next ? share.next() : next;
+      next = place + 1;
+      if (place >= count) return;
+      tickets.push_back(submit({.prompt = std::move(prompts[static_cast<size_t>(place)]),
                                 .rules = rules,
                                 .key = key,
                                 .weight_version = weight_version,
-                                .group_id = static_cast<int64_t>(i),
+                                .group_id = place,
                                 .grown = {},
                                 .ended = {},
                                 .done = done}));
-    while (!idle()) {
+    }
+  };
+  try {
+    for (take(); !idle(); take()) {
       if (stop != nullptr && stop->load(std::memory_order_relaxed)) throw Interrupted();
       step();
     }

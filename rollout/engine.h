@@ -30,6 +30,18 @@ struct DrawKey {
   uint64_t first_sample = 0;  // number of the first response; the others follow
 };
 
+/// Which prompts of a draw this process draws, where several share them.
+struct PromptShare {
+  /// The place of a prompt that is drawn here from now on; past the last one: none is left. Empty:
+  /// all of them are drawn here.
+  std::function<int64_t()> next = {};
+  int64_t ranks = 1;  // that share them
+
+  /// Responses that one of them has open at most, of so many: what is not begun is there for who
+  /// is faster.
+  int64_t most_open(int64_t responses, int64_t max_running) const;
+};
+
 struct EngineStats {
   int64_t new_tokens = 0;
   int64_t passes = 0;
@@ -74,7 +86,7 @@ class Engine {
   /// UsageError where a prompt with its response may not fit the model's positions.
   EngineStats generate(std::vector<Prompt> prompts, const RolloutConfig& config, DrawKey key,
                        int64_t weight_version, const std::atomic<bool>* stop,
-                       const std::function<void(Group&&)>& done);
+                       const std::function<void(Group&&)>& done, const PromptShare& share = {});
 
   /// The parts of generate(), for who has requests that come and go. All of them belong to one
   /// thread.
@@ -92,6 +104,7 @@ class Engine {
 
   /// Of all time.
   EngineStats stats() const;
+  int64_t open_responses() const { return std::ssize(drawings_); }
   int64_t running() const { return scheduler_ ? scheduler_->running() : 0; }
   int64_t waiting() const { return scheduler_ ? scheduler_->waiting() : 0; }
   /// Of the cache: all, and those that a response holds.

@@ -94,10 +94,19 @@ class Drawer {
     if (branches() != Branches::none)
       longest += draw_.config.max_completion_length + std::ssize(exit_ids_);
     draw_.engine.open(draw_.config, count * most, longest + std::ssize(forced_ids_));
-    for (int64_t i = 0; i < count; ++i)
-      begin(draw_.first_id + i, std::move(prompts[static_cast<size_t>(i)]));
+    const int64_t open_at_most = draw_.share.most_open(count * most, draw_.config.max_running);
+    int64_t next = 0;
+    // Of a group in parts only those are open that are drawn now: it counts as a whole.
+    const auto take = [&] {
+      while (next < count && std::ssize(open_) * most < open_at_most) {
+        const int64_t place = draw_.share.next ? draw_.share.next() : next;
+        next = place + 1;
+        if (place < count)
+          begin(draw_.first_id + place, std::move(prompts[static_cast<size_t>(place)]));
+      }
+    };
     try {
-      while (!waiting_.empty() || !draw_.engine.idle()) {
+      for (take(); !waiting_.empty() || !draw_.engine.idle(); take()) {
         if (draw_.stop != nullptr && draw_.stop->load(std::memory_order_relaxed))
           throw Interrupted();
         for (; !waiting_.empty(); waiting_.pop_front())

@@ -27,6 +27,7 @@ struct GroupDraw {
   const std::atomic<bool>* stop = nullptr;
   /// When a response has ended, where its group is drawn at once. May be empty.
   std::function<void(const Group&, size_t)> ended = {};
+  PromptShare share = {};
 };
 
 /// Draws the responses to every prompt and hands each group over when its last one ends. What is

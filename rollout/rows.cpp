@@ -403,32 +403,79 @@ std::vector<std::string> rollout_files(const std::string& path) {
   return out;
 }
 
+// One zstd frame.
+struct RolloutWriter::Stream {
+  DurableFile file;
+  ZSTD_CCtx* context = ZSTD_createCCtx();
+  std::string buffer = std::string(ZSTD_CStreamOutSize(), '\0');
+  uint64_t taken = 0;  // bytes of rows
+
+  explicit Stream(fs::path path) : file(std::move(path)) {
+    ensure(context != nullptr, "memory for compression");
+    ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, 3);
+  }
+  ~Stream() { ZSTD_freeCCtx(context); }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  void write(std::string_view text, ZSTD_EndDirective how) {
+    ZSTD_inBuffer input{text.data(), text.size(), 0};
+    for (size_t left = 1; left > 0;) {
+      ZSTD_outBuffer output{buffer.data(), buffer.size(), 0};
+      left = ZSTD_compressStream2(context, &output, &input, how);
+      ensure(ZSTD_isError(left) == 0, "compression of the rollouts");
+      file.write(buffer.data(), output.pos);
+      if (how == ZSTD_e_continue) left = input.size - input.pos;
+    }
+    taken += text.size();
+  }
+};
+
+RolloutWriter::RolloutWriter(const fs::path& folder, int64_t step)
+    : folder_(folder), step_(step), index_("length\tcorrect\treward\tgroup\toffset\n") {
+  fs::create_directories(folder);
+  stream_ = std::make_unique<Stream>(folder / cat("step_", step, ".jsonl.zst"));
+}
+
+RolloutWriter::~RolloutWriter() = default;
+
+void RolloutWriter::add(const Group& group, const std::vector<std::string>& rows) {
+  ensure(rows.size() == group.responses.size(), "a row a response");
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const Response& response = group.responses[i];
+    if (group.role.empty()) {  // the index is of what is trained on
+      // As sampled: a cut is the trainer's doing, and its tokens were paid for.
+      const std::optional<bool>& correct = response.sampled_correct;
+      index_ += cat(response.raw_num_tokens, "\t", !correct ? "-" : *correct ? "1" : "0", "\t");
+      index_ += response.reward ? cat(*response.reward) : std::string("-");
+      index_ += cat("\t", group.id, "\t", stream_->taken, "\n");
+    }
+    stream_->write(rows[i] + "\n", ZSTD_e_continue);
+  }
+}
+
+void RolloutWriter::commit() {
+  stream_->write("", ZSTD_e_end);
+  stream_->file.commit();
+  write_file(folder_ / cat("step_", step_, ".idx"), index_);
+}
+
+std::vector<std::string> row_texts(const Group& group, bool token_fields,
+                                   const std::string& logprobs_kind) {
+  std::vector<std::string> out;
+  for (const Json& row : rollout_rows(group, token_fields, logprobs_kind))
+    out.push_back(dump_json(row));
+  return out;
+}
+
 void write_rollout_files(const fs::path& folder, int64_t step, const std::vector<Group>& groups,
                          bool token_fields, const std::string& logprobs_kind,
                          std::span<const Group> measured) {
-  fs::create_directories(folder);
-  std::string rows, index = "length\tcorrect\treward\tgroup\toffset\n";
-  for (const Group& group : measured)  // the index is of what is trained on
-    for (const Json& row : rollout_rows(group, token_fields, logprobs_kind))
-      rows += dump_json(row) + "\n";
-  for (const Group& group : groups) {
-    const std::vector<Json> own = rollout_rows(group, token_fields, logprobs_kind);
-    for (size_t i = 0; i < own.size(); ++i) {
-      const Response& response = group.responses[i];
-      // As sampled: a cut is the trainer's doing, and its tokens were paid for.
-      const std::optional<bool>& correct = response.sampled_correct;
-      index += cat(response.raw_num_tokens, "\t", !correct ? "-" : *correct ? "1" : "0", "\t");
-      index += response.reward ? cat(*response.reward) : std::string("-");
-      index += cat("\t", group.id, "\t", rows.size(), "\n");
-      rows += dump_json(own[i]) + "\n";
-    }
-  }
-  std::string packed(ZSTD_compressBound(rows.size()), '\0');
-  const size_t size = ZSTD_compress(packed.data(), packed.size(), rows.data(), rows.size(), 3);
-  ensure(ZSTD_isError(size) == 0, "compression of the rollouts");
-  packed.resize(size);
-  write_file(folder / cat("step_", step, ".jsonl.zst"), packed);
-  write_file(folder / cat("step_", step, ".idx"), index);
+  RolloutWriter writer(folder, step);
+  for (const std::span<const Group> part : {measured, std::span<const Group>(groups)})
+    for (const Group& group : part)
+      writer.add(group, row_texts(group, token_fields, logprobs_kind));
+  writer.commit();
 }
 
 }  // namespace vernier

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -36,9 +37,35 @@ void read_rollouts(const std::string& path, const std::function<void(Group&&)>& 
 /// where the folder has none.
 std::vector<std::string> rollout_files(const std::string& path);
 
-/// rollouts/step_N.jsonl.zst and step_N.idx of one step, written whole and durably. The index holds
-/// length and verdict as sampled, before any transform; the rows hold both lengths. Groups that
-/// were only `measured` come first, and are not in the index.
+/// rollouts/step_N.jsonl.zst and step_N.idx of one step, compressed row by row and there, whole and
+/// durable, after commit(). The index holds length and verdict as sampled, before any transform;
+/// the rows hold both lengths.
+class RolloutWriter {
+ public:
+  RolloutWriter(const fs::path& folder, int64_t step);
+  ~RolloutWriter();
+  RolloutWriter(const RolloutWriter&) = delete;
+  RolloutWriter& operator=(const RolloutWriter&) = delete;
+
+  /// The group's rows, one a response, without their line ends. One that was only measured (with a
+  /// role) is not in the index, and comes before all others.
+  void add(const Group& group, const std::vector<std::string>& rows);
+  void commit();
+
+ private:
+  struct Stream;
+
+  fs::path folder_;
+  int64_t step_;
+  std::unique_ptr<Stream> stream_;
+  std::string index_;
+};
+
+/// The rows of a group as a writer takes them.
+std::vector<std::string> row_texts(const Group& group, bool token_fields,
+                                   const std::string& logprobs_kind);
+
+/// All of it at once; the `measured` groups first.
 void write_rollout_files(const fs::path& folder, int64_t step, const std::vector<Group>& groups,
                          bool token_fields, const std::string& logprobs_kind,
                          std::span<const Group> measured = {});

@@ -9,7 +9,7 @@
 #include "core/base/files.h"
 #include "rewards/reward.h"
 #include "tests/algos_cases.h"
-#include "trainer/step.h"
+#include "trainer/update.h"
 
 namespace vernier {
 namespace {

@@ -7,11 +7,12 @@
 #include "rollout/rows.h"
 #include "tests/testing.h"
 #include "tests/tiny_model.h"
+#include "trainer/adamw.h"
+#include "trainer/credit.h"
 #include "trainer/loop.h"
 #include "trainer/packing.h"
 #include "trainer/replay.h"
 #include "trainer/run_config.h"
-#include "trainer/step.h"
 
 namespace vernier {
 namespace {

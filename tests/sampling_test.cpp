@@ -11,6 +11,7 @@
 #include "rollout/rows.h"
 #include "tests/testing.h"
 #include "tests/tiny_model.h"
+#include "trainer/credit.h"
 #include "trainer/evaluate.h"
 #include "trainer/run_config.h"
 #include "trainer/step.h"

@@ -5,6 +5,7 @@
 #include "core/weights/weights.h"
 #include "rollout/rows.h"
 #include "tests/testing.h"
+#include "trainer/credit.h"
 #include "trainer/packing.h"
 #include "trainer/replay.h"
 #include "trainer/step.h"

@@ -4,17 +4,30 @@ import ctypes
 import json
 
 
+class Buffer(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_void_p), ("size", ctypes.c_size_t), ("position", ctypes.c_size_t)]
+
+
 def unpacked(path):
-    """The text of a file that zstd packed in one frame."""
+    """The text of a file that zstd packed."""
     zstd = ctypes.CDLL("libzstd.so.1")
-    zstd.ZSTD_getFrameContentSize.restype = ctypes.c_ulonglong
-    zstd.ZSTD_decompress.restype = ctypes.c_size_t
+    zstd.ZSTD_createDStream.restype = ctypes.c_void_p
+    zstd.ZSTD_decompressStream.restype = ctypes.c_size_t
+    stream = ctypes.c_void_p(zstd.ZSTD_createDStream())
     data = path.read_bytes()
-    size = zstd.ZSTD_getFrameContentSize(data, ctypes.c_size_t(len(data)))
-    out = ctypes.create_string_buffer(size)
-    done = zstd.ZSTD_decompress(out, ctypes.c_size_t(size), data, ctypes.c_size_t(len(data)))
-    assert done == size, path
-    return out.raw.decode()
+    source = ctypes.create_string_buffer(data, len(data))
+    room = ctypes.create_string_buffer(1 << 20)
+    taken = Buffer(ctypes.addressof(source), len(data), 0)
+    out = bytearray()
+    left = 1
+    while taken.position < taken.size or left > 0:
+        given = Buffer(ctypes.addressof(room), len(room), 0)
+        left = zstd.ZSTD_decompressStream(stream, ctypes.byref(given), ctypes.byref(taken))
+        assert not zstd.ZSTD_isError(ctypes.c_size_t(left)), path
+        assert given.position > 0 or taken.position < taken.size or left == 0, f"{path} is cut short"
+        out += room.raw[: given.position]
+    zstd.ZSTD_freeDStream(stream)
+    return out.decode()
 
 
 def rows_of(text):

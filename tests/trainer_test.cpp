@@ -4,6 +4,7 @@
 #include "tests/testing.h"
 #include "tests/tiny_model.h"
 #include "trainer/checkpoint.h"
+#include "trainer/credit.h"
 #include "trainer/run_config.h"
 #include "trainer/run_folder.h"
 #include "trainer/step.h"

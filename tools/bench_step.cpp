@@ -4,6 +4,7 @@
 #include "core/model/model.h"
 #include "rollout/engine.h"
 #include "tools/bench_parts.h"
+#include "trainer/credit.h"
 #include "trainer/step.h"
 
 namespace vernier {

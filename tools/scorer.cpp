@@ -6,7 +6,7 @@
 #include "core/base/errors.h"
 #include "core/base/log.h"
 #include "rollout/rows.h"
-#include "trainer/step.h"
+#include "trainer/update.h"
 
 namespace vernier {
 

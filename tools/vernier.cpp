@@ -8,6 +8,8 @@
 
 #include "core/base/errors.h"
 #include "core/base/log.h"
+#include "core/comm/identity.h"
+#include "core/comm/local_ranks.h"
 #include "core/text/chat_format.h"
 #include "rewards/outside/spawner.h"
 #include "rewards/verify/rules.h"
@@ -45,13 +47,62 @@ void add_configuration(CLI::App* command, std::vector<std::string>& paths,
       ->allow_extra_args(false);
 }
 
-void add_train(CLI::App& app, TrainOptions& options) {
+// Options of all commands; they must live as long as the parser.
+struct Options {
+  TrainOptions train;
+  int64_t nproc = 0;
+  int code = kDone;
+  ReplayOptions replay;
+  PlanOptions plan;
+  DrawOptions generate, eval;
+  ModelOptions logprobs;
+  ConvertOptions convert;
+  EndpointOptions endpoint;
+  double logprobs_temperature = 1.0;
+  std::string logprobs_device = "cpu";
+  std::string tokenize_model;
+  bool decode = false, add_special = false;
+  std::string extract = "lenient";
+  ScoreOptions score;
+  ReportOptions report;
+  std::string topic, doctor_model;
+  bool reference_json = false, doctor_json = false;
+};
+
+// The command line without --nproc.
+std::vector<std::string> rank_arguments(int argc, char** argv) {
+  std::vector<std::string> out;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = argv[i];
+    if (word == "--nproc")
+      ++i;
+    else if (!word.starts_with("--nproc="))
+      out.emplace_back(word);
+  }
+  return out;
+}
+
+void add_train(CLI::App& app, Options& all, int argc, char** argv) {
+  TrainOptions& options = all.train;
   CLI::App* command = app.add_subcommand("train", "run a job: optional warm start, then RL");
   add_configuration(command, options.config_paths, options.overrides);
   command->add_option("--run", options.run_dir, "folder of the run, in place of run.dir");
   command->add_option("--resume", options.resume, "auto, never, or the folder of a checkpoint")
       ->default_str("auto");
-  command->callback([&options] { train(options); });
+  command
+      ->add_option("--nproc", all.nproc,
+                   "ranks on this machine that share the job; under torchrun, srun or mpirun every "
+                   "process is a rank already")
+      ->check(CLI::Range(1, 1024));
+  command->callback([&all, argc, argv] {
+    const Identity identity = identity_from(process_environment());
+    if (all.nproc > 0 && identity.launcher != "alone")
+      fail("--nproc: this process is ", description_of(identity), " already");
+    if (all.nproc > 1)
+      all.code = run_local_ranks(all.nproc, rank_arguments(argc, argv));
+    else
+      train(all.train);
+  });
 }
 
 void add_plan(CLI::App& app, PlanOptions& options) {
@@ -256,26 +307,6 @@ void add_convert(CLI::App& app, ConvertOptions& options) {
   command->callback([&options] { convert_command(options); });
 }
 
-// Options of all commands; they must live as long as the parser.
-struct Options {
-  TrainOptions train;
-  ReplayOptions replay;
-  PlanOptions plan;
-  DrawOptions generate, eval;
-  ModelOptions logprobs;
-  ConvertOptions convert;
-  EndpointOptions endpoint;
-  double logprobs_temperature = 1.0;
-  std::string logprobs_device = "cpu";
-  std::string tokenize_model;
-  bool decode = false, add_special = false;
-  std::string extract = "lenient";
-  ScoreOptions score;
-  ReportOptions report;
-  std::string topic, doctor_model;
-  bool reference_json = false, doctor_json = false;
-};
-
 void add_text(CLI::App& app, Options& options) {
   CLI::App* command =
       app.add_subcommand("tokenize", "JSON Lines of {\"text\"} to {\"ids\"}, and back");
@@ -391,7 +422,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", VERNIER_VERSION);
   Options options;
-  add_train(app, options.train);
+  add_train(app, options, argc, argv);
   add_plan(app, options.plan);
   add_replay(app, options.replay);
   add_drawers(app, options);
@@ -407,7 +438,7 @@ int run(int argc, char** argv) {
     app.parse(argc, argv);
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
       fail_run("standard output cannot be written");
-    return kDone;
+    return options.code;
   } catch (const CLI::ParseError& problem) {
     return app.exit(problem) == 0 ? kDone : kUsage;
   } catch (const Interrupted&) {

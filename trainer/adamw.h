@@ -1,22 +1,32 @@
 // AdamW over one flat buffer.
 #pragma once
 
+#include "core/comm/ranks.h"
 #include "core/model/decoder.h"
 #include "trainer/run_config.h"
 
 namespace vernier {
 
-/// Moments and step count of what is trained of a model. Plain state: checkpoints store it as it
-/// is.
+/// Moments and step count of what is trained of a model, or of the slice of a rank (core/comm/
+/// slices.h). Plain state: checkpoints store it as it is.
 struct OptimizerState {
-  at::Tensor moment1, moment2;  // like Decoder::trained_weights(), fp32 or codes of a byte
+  at::Tensor moment1, moment2;  // of weights [begin, end), fp32 or codes of a byte
   at::Tensor scales1, scales2;  // of the codes of a block (core/kernels/adam8.h); undefined in fp32
   int64_t step = 0;             // updates made
+  int64_t begin = 0, end = 0;   // in Decoder::trained_weights()
+  int64_t weights = 0;          // of those
+  int64_t slice = 0, slices = 1;
 
   explicit OptimizerState(Decoder& decoder, bool in_bytes = false);
+  /// Of the slice of this rank; of nothing where it is not a member.
+  OptimizerState(Decoder& decoder, bool in_bytes, const Ranks& ranks);
   bool in_bytes() const { return scales1.defined(); }
+  bool is_slice() const { return end - begin != weights; }
   /// Bytes for a buffer of so many weights.
   static int64_t bytes(int64_t weights, bool in_bytes);
+
+ private:
+  void allocate(Decoder& decoder, bool in_bytes);
 };
 
 /// What one update did.
@@ -27,6 +37,10 @@ struct UpdateResult {
 };
 
 /// Clips the gradient to the configured norm and steps. The gradient buffer is zeroed either way.
+/// Where the state is of a slice, so is the gradient; norm and weights are those of all `ranks`,
+/// the same bits as of one.
+UpdateResult apply_update(Decoder& decoder, OptimizerState& state, const OptimizerConfig& config,
+                          double learning_rate, Ranks& ranks);
 UpdateResult apply_update(Decoder& decoder, OptimizerState& state, const OptimizerConfig& config,
                           double learning_rate);
 

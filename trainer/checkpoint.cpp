@@ -8,6 +8,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/log.h"
+#include "core/kernels/adam8.h"
 #include "core/model/adapters.h"
 #include "core/weights/weights.h"
 
@@ -15,6 +16,8 @@ namespace vernier {
 namespace {
 
 constexpr int kManifestVersion = 1;
+// Metadata of a slice of the optimizer's state: where in so many weights it begins.
+constexpr const char *kBegin = "begin", *kWeights = "weights";
 
 // Order of a checkpoint's folder by its name, or nothing where it is another thing.
 std::optional<std::pair<int, int64_t>> order_of(const std::string& name) {
@@ -53,7 +56,10 @@ void write_optimizer(const fs::path& path, const OptimizerState& optimizer) {
   std::vector<SafetensorsWriter::Planned> plan;
   for (const auto& [name, tensor] : tensors_of(optimizer))
     plan.push_back({name, {tensor.numel()}, dtype_of(tensor)});
-  SafetensorsWriter writer(path, plan, {});
+  std::map<std::string, std::string> metadata;
+  if (optimizer.is_slice())
+    metadata = {{kBegin, cat(optimizer.begin)}, {kWeights, cat(optimizer.weights)}};
+  SafetensorsWriter writer(path, plan, metadata);
   for (const auto& [name, tensor] : tensors_of(optimizer)) {
     const at::Tensor here = tensor.cpu();
     if (dtype_of(tensor) == DType::u8)
@@ -64,6 +70,13 @@ void write_optimizer(const fs::path& path, const OptimizerState& optimizer) {
   writer.commit();
 }
 
+// Of this rank; "" where it has nothing to write.
+std::string optimizer_file(const OptimizerState& optimizer, const Ranks& ranks) {
+  if (!optimizer.is_slice()) return ranks.first() ? "optimizer.safetensors" : "";
+  if (optimizer.begin == optimizer.end) return "";
+  return cat("optimizer-", optimizer.slice + 1, "-of-", optimizer.slices, ".safetensors");
+}
+
 // The one text that a manifest has: with a hash of itself, so that no byte of it can change unseen.
 std::string manifest_text(Json manifest) {
   const std::string body = manifest.dump();
@@ -71,26 +84,79 @@ std::string manifest_text(Json manifest) {
   return manifest.dump(1) + "\n";
 }
 
-void write_manifest(const fs::path& folder) {
+Json entry_of(const fs::path& file) {
+  return {{"size", fs::file_size(file)}, {"xxh3", hash_file(file)}};
+}
+
+// `known`: entries of files that others have hashed.
+void write_manifest(const fs::path& folder, const Json& known) {
   Json files = Json::object();
   for (const std::string& name : files_of(folder))
-    files[name] = {{"size", fs::file_size(folder / name)}, {"xxh3", hash_file(folder / name)}};
+    files[name] = known.contains(name) ? known.at(name) : entry_of(folder / name);
   write_file(folder / "trainer" / "manifest.json",
              manifest_text({{"version", kManifestVersion}, {"files", files}}));
 }
 
-void read_moment(const SafetensorsFile& file, const char* name, const at::Tensor& out) {
+int64_t number_in(const SafetensorsFile& file, const char* key, int64_t otherwise) {
+  const auto found = file.metadata().find(key);
+  if (found == file.metadata().end()) return otherwise;
+  int64_t value = -1;
+  const std::string& text = found->second;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || value < 0)
+    fail(file.path(), ": metadata '", key, "' is '", text, "', not a number");
+  return value;
+}
+
+// What of a tensor of the state a file has: of a number for every `per` weights. Returns how many
+// weights that was.
+int64_t read_moment(const SafetensorsFile& file, const char* name, const OptimizerState& state,
+                    const at::Tensor& out, int64_t per) {
   const TensorInfo* tensor = file.find(name);
   if (tensor == nullptr || tensor->dtype != dtype_of(out))
     fail(file.path(), ": tensor '", name, "' is ",
          tensor == nullptr ? "not there" : name_of(tensor->dtype), ", the optimizer's is ",
          name_of(dtype_of(out)), ": the run was made with another trainer.optimizer");
-  if (tensor->numel() != out.numel())
-    fail(file.path(), ": tensor '", name, "' does not fit this model");
-  if (out.is_cpu()) return file.read_bytes(*tensor, out.data_ptr());
-  const at::Tensor here = at::empty(out.sizes(), out.options().device(at::kCPU));
-  file.read_bytes(*tensor, here.data_ptr());
-  out.copy_(here);
+  const int64_t begin = number_in(file, kBegin, 0);
+  const bool whole = number_in(file, kWeights, state.weights) == state.weights &&
+                     begin % per == 0 && begin <= state.weights &&
+                     tensor->numel() <= (state.weights - begin + per - 1) / per;
+  if (!whole) fail(file.path(), ": tensor '", name, "' does not fit this model");
+  const int64_t first = std::max(begin, state.begin),
+                last = std::min({begin + tensor->numel() * per, state.end, state.weights});
+  if (first >= last) return 0;
+  const int64_t size = tensor->dtype == DType::u8 ? 1 : 4, count = (last - first + per - 1) / per;
+  const at::Tensor here = at::empty({count}, out.options().device(at::kCPU));
+  file.read_bytes(*tensor, static_cast<uint64_t>((first - begin) / per * size),
+                  static_cast<uint64_t>(count * size), here.data_ptr());
+  out.narrow(0, (first - state.begin) / per, count).copy_(here);
+  return last - first;
+}
+
+std::vector<fs::path> optimizer_files(const fs::path& checkpoint) {
+  std::vector<fs::path> out;
+  for (const auto& entry : fs::directory_iterator(checkpoint / "trainer"))
+    if (entry.path().filename().string().starts_with("optimizer") &&
+        entry.path().extension() == ".safetensors")
+      out.push_back(entry.path());
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+void read_optimizer(const fs::path& checkpoint, OptimizerState& state) {
+  int64_t found = 0;
+  for (const fs::path& path : optimizer_files(checkpoint)) {
+    const SafetensorsFile file(path, true);
+    for (const auto& [name, tensor] : tensors_of(state)) {
+      const bool scales = std::string_view(name).starts_with("scales");
+      const int64_t some =
+          read_moment(file, name, state, tensor, scales ? kernels::kMomentBlock : 1);
+      if (std::string_view(name) == "moment1") found += some;
+    }
+  }
+  if (found != state.end - state.begin)
+    fail(checkpoint.string(), ": the optimizer's files have ", found, " of the weights ",
+         state.begin, " to ", state.end);
 }
 
 }  // namespace
@@ -127,6 +193,38 @@ std::string checkpoint_name(const Progress& progress) {
 
 void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tokenizer,
                      const OptimizerState& optimizer, const Progress& progress) {
+  Ranks alone;
+  save_checkpoint(run, decoder, tokenizer, optimizer, progress, alone);
+}
+
+namespace {
+
+// What every rank has: the model and where the run stands.
+void write_common(const fs::path& draft, Decoder& decoder, const Tokenizer& tokenizer,
+                  const Json& state) {
+  save_model(decoder, tokenizer, draft);
+  if (const Adapters* adapters = decoder.adapters()) {
+    fs::create_directories(draft / kAdapterFolder);
+    adapters->save(draft / kAdapterFolder);
+    sync_folder(draft / kAdapterFolder);
+  }
+  write_file(draft / "trainer" / "state.json", state.dump(1) + "\n");
+}
+
+// The draft is whole: gives it its name.
+void commit(const fs::path& run, const fs::path& draft, const fs::path& target) {
+  sync_folder(draft / "trainer");
+  sync_folder(draft);
+  put_in_place(draft, target);
+  sync_folder(run);
+  fs::remove_all(draft);
+  fs::remove_all(grave_of(target));
+}
+
+}  // namespace
+
+void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tokenizer,
+                     const OptimizerState& optimizer, const Progress& progress, Ranks& ranks) {
   const fs::path target = run / checkpoint_name(progress);
   const Json state = {{"version", kManifestVersion},
                       {"phase", progress.phase},
@@ -139,25 +237,26 @@ void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tok
                       {"rewards", progress.rewards},
                       {"guard", progress.guard},
                       {"optimizer_step", optimizer.step}};
-  if (check_checkpoint(target).empty() && state_of(target) == state) return;
   const fs::path draft = run / (checkpoint_name(progress) + ".tmp");
-  fs::remove_all(draft);
-  fs::create_directories(draft / "trainer");
-  save_model(decoder, tokenizer, draft);
-  if (const Adapters* adapters = decoder.adapters()) {
-    fs::create_directories(draft / kAdapterFolder);
-    adapters->save(draft / kAdapterFolder);
-    sync_folder(draft / kAdapterFolder);
+  const bool there = ranks.first() && check_checkpoint(target).empty() && state_of(target) == state;
+  if (ranks.first() && !there) {
+    fs::remove_all(draft);
+    fs::create_directories(draft / "trainer");
   }
-  write_optimizer(draft / "trainer" / "optimizer.safetensors", optimizer);
-  write_file(draft / "trainer" / "state.json", state.dump(1) + "\n");
-  write_manifest(draft);
-  sync_folder(draft / "trainer");
-  sync_folder(draft);
-  put_in_place(draft, target);
-  sync_folder(run);
-  fs::remove_all(draft);
-  fs::remove_all(grave_of(target));
+  if (ranks.any(there, "checkpoint")) return;
+  if (ranks.first()) write_common(draft, decoder, tokenizer, state);
+  Json own = Json::object();
+  if (const std::string name = optimizer_file(optimizer, ranks); !name.empty()) {
+    const fs::path path = draft / "trainer" / name;
+    write_optimizer(path, optimizer);
+    own["trainer/" + name] = entry_of(path);
+  }
+  Json known = Json::object();
+  for (const std::string& one : ranks.gather_to_first(own.dump(), "files of a checkpoint"))
+    if (!one.empty()) known.update(Json::parse(one));
+  if (!ranks.first()) return;
+  write_manifest(draft, known);
+  commit(run, draft, target);
 }
 
 std::vector<fs::path> list_checkpoints(const fs::path& run) {
@@ -193,10 +292,15 @@ std::string check_checkpoint(const fs::path& checkpoint) {
       if (hash_file(file) != entry.at("xxh3").get<std::string>())
         return cat(name, " does not have the hash of the manifest");
     }
-    for (const char* needed : {"model.safetensors", "config.json", "trainer/state.json",
-                               "trainer/optimizer.safetensors"})
-      if (!manifest.at("files").contains(needed)) return cat("its manifest lacks ", needed);
-    return "";
+    const Json& files = manifest.at("files");
+    for (const char* needed : {"model.safetensors", "config.json", "trainer/state.json"})
+      if (!files.contains(needed)) return cat("its manifest lacks ", needed);
+    const auto has_optimizer = [](const auto& file) {
+      return file.key().starts_with("trainer/optimizer");
+    };
+    for (auto file = files.begin(); file != files.end(); ++file)
+      if (has_optimizer(file)) return "";
+    return "its manifest lacks trainer/optimizer.safetensors";
   } catch (const Error& problem) {
     return problem.what();
   } catch (const std::exception& problem) {  // damaged JSON, files that cannot be read
@@ -262,8 +366,7 @@ void clear_after(const fs::path& run, const fs::path* start) {
 
 Progress load_trainer_state(const fs::path& checkpoint, int64_t prompts_per_step,
                             OptimizerState& optimizer) {
-  const SafetensorsFile file(checkpoint / "trainer" / "optimizer.safetensors", true);
-  for (const auto& [name, tensor] : tensors_of(optimizer)) read_moment(file, name, tensor);
+  read_optimizer(checkpoint, optimizer);
   const fs::path path = checkpoint / "trainer" / "state.json";
   const Json state = parse_json(read_file(path), path.string());
   try {

@@ -4,6 +4,9 @@
 //     adapter/         with LoRA: what PEFT opens; the weights above are merged with it
 //     trainer/         optimizer.safetensors, state.json, manifest.json (sizes and hashes)
 //
+// Where ranks share the optimizer state, each writes its slice, optimizer-R-of-W.safetensors, which
+// says where in the weights it begins; any other number of ranks can read them.
+//
 // Committed means durable: every file is flushed, the manifest last, then the folder gets its name
 // and its parent is flushed. A folder without a valid manifest does not count; the newest is found
 // by looking, never from a pointer file.
@@ -46,6 +49,9 @@ std::string checkpoint_name(const Progress& progress);
 /// state: then its weights are the same too.
 void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tokenizer,
                      const OptimizerState& optimizer, const Progress& progress);
+/// The same by all `ranks` together: the first one writes what all have.
+void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tokenizer,
+                     const OptimizerState& optimizer, const Progress& progress, Ranks& ranks);
 
 /// Folders of checkpoints, oldest first; valid or not.
 std::vector<fs::path> list_checkpoints(const fs::path& run);
@@ -56,8 +62,8 @@ std::string check_checkpoint(const fs::path& checkpoint);
 /// The newest checkpoint that is whole. Warns of each that is passed over.
 std::optional<fs::path> find_checkpoint(const fs::path& run);
 
-/// Reads optimizer state and progress of a checkpoint of this model. An older one that does not say
-/// which prompt is next has drawn `prompts_per_step` in every step.
+/// Reads optimizer state, or the slice that it is of, and progress of a checkpoint of this model.
+/// An older one that does not say which prompt is next has drawn `prompts_per_step` in every step.
 Progress load_trainer_state(const fs::path& checkpoint, int64_t prompts_per_step,
                             OptimizerState& optimizer);
 

@@ -8,6 +8,7 @@
 #include "core/base/log.h"
 #include "core/metrics/statistics.h"
 #include "trainer/group_scorer.h"
+#include "trainer/sharing.h"
 
 namespace vernier {
 namespace {
@@ -115,10 +116,11 @@ Collected Collector::collect(Engine& engine, Metrics& metrics) const {
                     step.groups.size(), " groups through, after ", batches,
                     " generation batches; the step wants ", target));
   }
-  for (const Group& group : step.groups) config_.chain.observe(group, step.notes);
-  config_.chain.finish_step(step.groups, step.notes);
+  finish_step(step);
   for (const auto& [name, value] : config_.chain.memory_numbers()) metrics.set(name, value);
-  for (const auto& [name, count] : config_.chain.take_counters()) metrics.set(name, Json(count));
+  const auto counted = config_.chain.take_counters();
+  for (const auto& [name, count] : sum_counts(ranks_, {counted.begin(), counted.end()}))
+    metrics.set(name, Json(count));
   if (plan_.measures() || plan_.forced_share > 0 || plan_.branches != SamplingPlan::Branches::none)
     add_plan_metrics(step, metrics);
   apply_filter(filter, by_channel, target, step, metrics);
@@ -130,6 +132,7 @@ Collected Collector::collect(Engine& engine, Metrics& metrics) const {
     metrics.set("filter/predicted_factor", filter.predicted_factor(progress.pass_rates));
   add_completion_metrics(step.groups, metrics);
   if (config_.algorithm->needs_greedy()) add_greedy(step.groups, metrics);
+  share_map(ranks_, numbers, "numbers of transforms");
   std::map<std::string, double> sums;
   for (const auto& [group, found] : numbers)
     for (const auto& [name, value] : found) sums[name] += value;
@@ -138,6 +141,18 @@ Collected Collector::collect(Engine& engine, Metrics& metrics) const {
   metrics.set("time/score", scoring_s);
   add_engine_metrics(engine.stats() - before, clock.seconds(), metrics);
   return step;
+}
+
+// What the rewards learn of the groups, and the values of those that span the step.
+void Collector::finish_step(Collected& step) const {
+  const auto others =
+      std::stable_partition(step.groups.begin(), step.groups.end(),
+                            [&](const Group& group) { return group.rank == ranks_.rank(); });
+  const std::span here(step.groups.begin(), others);
+  for (const Group& group : here) config_.chain.observe(group, step.notes);
+  share_notes(ranks_, step.notes);
+  config_.chain.finish_step(here, step.notes);
+  if (config_.chain.spans_step()) share_groups(ranks_, step.groups);
 }
 
 RolloutConfig Collector::drawing_of_step() const {
@@ -162,23 +177,32 @@ void Collector::measure(Engine& engine, std::vector<Prompt> prompts, const std::
   RolloutConfig drawing = role == "monitor" ? drawing_of_step() : config_.rollout;
   drawing.num_generations = num_generations;
   hold_to(drawing.max_completion_length, prompts);
-  engine.generate(std::move(prompts), drawing,
-                  {.seed = static_cast<uint64_t>(config_.run.seed),
-                   .step = static_cast<uint64_t>(done + 1),
-                   .first_sample = kMeasuredSamples},
-                  role == "reference" ? 0 : done, stop_, [&](Group&& group) {
-                    group.id = -1 - before - group.id;
-                    group.step = done + 1;
-                    group.role = role;
-                    config_.chain.measure(group);
-                    step.measured.push_back(std::move(group));
-                  });
-  std::sort(step.measured.begin() + before, step.measured.end(),
-            [](const Group& a, const Group& b) { return a.id > b.id; });
+  std::vector<Group> groups;
   StepNotes notes;
-  for (int64_t i = before; i < std::ssize(step.measured); ++i)
-    config_.chain.observe(step.measured[static_cast<size_t>(i)], notes);
+  draw_together(team_, [&](const PromptShare& share) {
+    engine.generate(
+        std::move(prompts), drawing,
+        {.seed = static_cast<uint64_t>(config_.run.seed),
+         .step = static_cast<uint64_t>(done + 1),
+         .first_sample = kMeasuredSamples},
+        role == "reference" ? 0 : done, stop_,
+        [&](Group&& group) {
+          group.id = -1 - before - group.id;
+          group.step = done + 1;
+          group.role = role;
+          group.rank = ranks_.rank();
+          config_.chain.measure(group);
+          config_.chain.observe(group, notes);
+          groups.push_back(std::move(group));
+        },
+        share);
+  });
+  share_notes(ranks_, notes);
   config_.chain.learn(notes);
+  share_groups(ranks_, groups);
+  // Ids fall from -1.
+  for (auto group = groups.rbegin(); group != groups.rend(); ++group)
+    step.measured.push_back(std::move(*group));
 }
 
 void Collector::add_plan_metrics(const Collected& step, Metrics& metrics) const {
@@ -213,27 +237,32 @@ void Collector::draw(Engine& engine, int64_t count, Collected& step, Numbers& nu
   if (config_.algorithm->needs_greedy()) again = prompts;
   const auto scored = [&](Group&& group, GroupScorer::Numbers found) {
     numbers[group.id] = std::move(found);
+    group.rank = ranks_.rank();
     step.groups.push_back(std::move(group));
   };
   GroupScorer scorer(config_.chain, scored, stop_);
   std::function<void(const Group&, size_t)> ended;
   if (config_.chain.asks_outside())
     ended = [&scorer](const Group& group, size_t response) { scorer.ended(group, response); };
-  draw_groups({.engine = engine,
-               .tokenizer = *trainee_.model.tokenizer,
-               .spec = trainee_.model.decoder->spec(),
-               .config = drawing,
-               .plan = plan_,
-               .key = {.seed = static_cast<uint64_t>(config_.run.seed),
-                       .step = static_cast<uint64_t>(done + 1)},
-               .weight_version = done,
-               .first_id = first_id,
-               .stop = stop_,
-               .ended = ended},
-              std::move(prompts), [&](Group&& group) { scorer.take(std::move(group)); });
-  const Clock clock;
-  scorer.finish();
-  scoring_s += config_.chain.asks_outside() ? clock.seconds() : scorer.seconds();
+  draw_together(team_, [&](const PromptShare& share) {
+    draw_groups({.engine = engine,
+                 .tokenizer = *trainee_.model.tokenizer,
+                 .spec = trainee_.model.decoder->spec(),
+                 .config = drawing,
+                 .plan = plan_,
+                 .key = {.seed = static_cast<uint64_t>(config_.run.seed),
+                         .step = static_cast<uint64_t>(done + 1)},
+                 .weight_version = done,
+                 .first_id = first_id,
+                 .stop = stop_,
+                 .ended = ended,
+                 .share = share},
+                std::move(prompts), [&](Group&& group) { scorer.take(std::move(group)); });
+    const Clock clock;
+    scorer.finish();
+    scoring_s += config_.chain.asks_outside() ? clock.seconds() : scorer.seconds();
+  });
+  share_groups(ranks_, step.groups);
   step.next_prompt += count;
   if (!again.empty()) draw_greedy(engine, std::move(again), step, scoring_s);
 }
@@ -247,14 +276,19 @@ void Collector::draw_greedy(Engine& engine, std::vector<Prompt> prompts, Collect
   drawing.record_logprobs.clear();
   const int64_t first_id = std::ssize(step.groups) - std::ssize(prompts);
   std::map<int64_t, double> rewards;
-  engine.generate(
-      std::move(prompts), drawing, {}, trainee_.progress.step, stop_, [&](Group&& group) {
-        const Clock clock;
-        group.step = trainee_.progress.step + 1;
-        config_.chain.score(group, false);
-        rewards[first_id + group.id] = group.responses.front().reward.value_or(std::nan(""));
-        scoring_s += clock.seconds();
-      });
+  draw_together(team_, [&](const PromptShare& share) {
+    engine.generate(
+        std::move(prompts), drawing, {}, trainee_.progress.step, stop_,
+        [&](Group&& group) {
+          const Clock clock;
+          group.step = trainee_.progress.step + 1;
+          config_.chain.score(group, false);
+          rewards[first_id + group.id] = group.responses.front().reward.value_or(std::nan(""));
+          scoring_s += clock.seconds();
+        },
+        share);
+  });
+  share_map(ranks_, rewards, "greedy rewards");
   for (Group& group : step.groups)
     if (const auto found = rewards.find(group.id); found != rewards.end())
       group.greedy_reward = found->second;
@@ -262,18 +296,24 @@ void Collector::draw_greedy(Engine& engine, std::vector<Prompt> prompts, Collect
 
 void Collector::add_engine_metrics(const EngineStats& stats, double seconds,
                                    Metrics& metrics) const {
-  const auto tokens = static_cast<double>(stats.new_tokens);
-  metrics.set("num_tokens", Json(stats.new_tokens));
-  metrics.set("perf/rollout_tokens_per_s", tokens / seconds);
-  metrics.set("perf/rollout_passes", Json(stats.passes));
-  metrics.set("perf/rollout_computed_tokens", Json(stats.scheduler.computed_tokens));
-  metrics.set("perf/rollout_shared_tokens", Json(stats.scheduler.shared_tokens));
-  metrics.set("perf/rollout_preemptions", Json(stats.scheduler.preemptions));
+  const auto sums = sum_counts(ranks_, {{"new", stats.new_tokens},
+                                        {"passes", stats.passes},
+                                        {"computed", stats.scheduler.computed_tokens},
+                                        {"shared", stats.scheduler.shared_tokens},
+                                        {"preemptions", stats.scheduler.preemptions},
+                                        {"drafted", stats.drafted_tokens},
+                                        {"accepted", stats.accepted_tokens}});
+  metrics.set("num_tokens", Json(sums.at("new")));
+  metrics.set("perf/rollout_tokens_per_s", static_cast<double>(sums.at("new")) / seconds);
+  metrics.set("perf/rollout_passes", Json(sums.at("passes")));
+  metrics.set("perf/rollout_computed_tokens", Json(sums.at("computed")));
+  metrics.set("perf/rollout_shared_tokens", Json(sums.at("shared")));
+  metrics.set("perf/rollout_preemptions", Json(sums.at("preemptions")));
   if (config_.rollout.draft_tokens == 0) return;
-  const auto drafted = static_cast<double>(stats.drafted_tokens);
+  const auto drafted = static_cast<double>(sums.at("drafted"));
   if (drafted > 0)
     metrics.set("perf/rollout_draft_acceptance",
-                static_cast<double>(stats.accepted_tokens) / drafted);
+                static_cast<double>(sums.at("accepted")) / drafted);
   else
     metrics.set_undefined("perf/rollout_draft_acceptance");
 }

@@ -8,8 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "core/comm/ranks.h"
 #include "core/metrics/metrics.h"
 #include "rollout/engine.h"
+#include "trainer/gradient_sum.h"
 #include "trainer/trainee.h"
 
 namespace vernier {
@@ -37,17 +39,21 @@ class Collector {
  public:
   /// `reference`: the engine of the start policy, asked for when responses of it are needed.
   Collector(RunConfig& config, const Trainee& trainee, const PromptSource& prompts,
-            std::function<Engine&()> reference, const std::atomic<bool>* stop)
+            const Team& team, std::function<Engine&()> reference, const std::atomic<bool>* stop)
       : config_(config),
         trainee_(trainee),
         prompts_(prompts),
+        team_(team),
+        ranks_(team.ranks),
         reference_(std::move(reference)),
         plan_(config.chain.plan()),
         stop_(stop) {}
 
   /// Draws and scores the groups of the trainee's next step, without their advantages. What is
   /// drawn depends on seed, step and the places of the prompts. What the rewards' plan measures is
-  /// drawn and learned from before. Throws Interrupted soon after `stop` becomes true.
+  /// drawn and learned from before. Of several ranks each draws and scores its share; the groups of
+  /// the others are there by their numbers, and Interrupted is thrown on all. Throws Interrupted
+  /// soon after `stop` becomes true.
   Collected collect(Engine& engine, Metrics& metrics) const;
 
  private:
@@ -61,6 +67,7 @@ class Collector {
   void add_plan_metrics(const Collected& step, Metrics& metrics) const;
   void draw(Engine& engine, int64_t count, Collected& step, Numbers& numbers,
             double& scoring_s) const;
+  void finish_step(Collected& step) const;
   void draw_greedy(Engine& engine, std::vector<Prompt> prompts, Collected& step,
                    double& scoring_s) const;
   void add_engine_metrics(const EngineStats& stats, double seconds, Metrics& metrics) const;
@@ -68,6 +75,8 @@ class Collector {
   RunConfig& config_;
   const Trainee& trainee_;
   const PromptSource& prompts_;
+  const Team& team_;
+  Ranks& ranks_;
   std::function<Engine&()> reference_;
   SamplingPlan plan_;
   const std::atomic<bool>* stop_;

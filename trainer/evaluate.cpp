@@ -63,38 +63,43 @@ void judge_group(Group& group) {
   }
 }
 
-Evaluation summarize(const std::vector<Group>& groups) {
-  Evaluation out;
-  std::vector<std::vector<Tally>> prompts;  // accuracy, length, right length, wrong length
-  double clipped = 0, counted = 0, judged_prompts = 0;
-  for (const Group& group : groups) {
-    std::vector<Tally> row(4);
-    bool judged = false, passed = false;
-    for (const Response& response : group.responses) {
-      if (!policy_ended(response)) continue;
-      const double length = response.num_tokens;
-      counted += 1;
-      clipped += response.finish_reason == FinishReason::length ? 1 : 0;
-      row[1].sum += length;
-      row[1].count += 1;
-      if (!response.correct) continue;
-      judged = true;
-      passed = passed || *response.correct;
-      row[0].sum += *response.correct ? 1 : 0;
-      row[0].count += 1;
-      Tally& side = row[*response.correct ? 2 : 3];
-      side.sum += length;
-      side.count += 1;
-    }
-    ++out.num_prompts;
-    out.num_samples += static_cast<int64_t>(group.responses.size());
-    prompts.push_back(std::move(row));
-    if (!judged) continue;
-    judged_prompts += 1;
-    out.pass_at_n += passed ? 1 : 0;
-    out.majority_at_n += majority(group);
+PromptSummary summary_of(const Group& group) {
+  PromptSummary out;
+  out.samples = std::ssize(group.responses);
+  for (const Response& response : group.responses) {
+    if (!policy_ended(response)) continue;
+    const double length = response.num_tokens;
+    out.clipped += response.finish_reason == FinishReason::length ? 1 : 0;
+    out.length.sum += length;
+    out.length.count += 1;
+    if (!response.correct) continue;
+    out.passed = out.passed || *response.correct;
+    out.accuracy.sum += *response.correct ? 1 : 0;
+    out.accuracy.count += 1;
+    Tally& side = *response.correct ? out.correct_length : out.wrong_length;
+    side.sum += length;
+    side.count += 1;
   }
-  const std::vector<Estimate> means = bootstrap_means(prompts, {});
+  if (out.accuracy.count > 0) out.majority = majority(group);
+  return out;
+}
+
+Evaluation summarize(const std::vector<PromptSummary>& prompts) {
+  Evaluation out;
+  std::vector<std::vector<Tally>> rows;
+  double clipped = 0, counted = 0, judged_prompts = 0;
+  for (const PromptSummary& one : prompts) {
+    rows.push_back({one.accuracy, one.length, one.correct_length, one.wrong_length});
+    clipped += one.clipped;
+    counted += one.length.count;
+    ++out.num_prompts;
+    out.num_samples += one.samples;
+    if (one.accuracy.count == 0) continue;
+    judged_prompts += 1;
+    out.pass_at_n += one.passed ? 1 : 0;
+    out.majority_at_n += one.majority;
+  }
+  const std::vector<Estimate> means = bootstrap_means(rows, {});
   if (!means.empty()) {
     out.accuracy = means[0];
     out.mean_length = means[1];
@@ -105,6 +110,12 @@ Evaluation summarize(const std::vector<Group>& groups) {
   out.majority_at_n = judged_prompts > 0 ? out.majority_at_n / judged_prompts : kUndefined;
   out.clipped = counted > 0 ? clipped / counted : kUndefined;
   return out;
+}
+
+Evaluation summarize(const std::vector<Group>& groups) {
+  std::vector<PromptSummary> prompts;
+  for (const Group& group : groups) prompts.push_back(summary_of(group));
+  return summarize(prompts);
 }
 
 std::vector<Group> cut_groups(const std::vector<Group>& groups, int64_t budget,
@@ -130,14 +141,16 @@ std::vector<Group> cut_groups(const std::vector<Group>& groups, int64_t budget,
 
 std::vector<Group> draw_evaluation(Engine& engine, std::vector<Prompt> prompts,
                                    const RolloutConfig& config, uint64_t seed,
-                                   const std::atomic<bool>* stop, EngineStats* stats) {
+                                   const std::atomic<bool>* stop, EngineStats* stats,
+                                   const PromptShare& share) {
   std::vector<Group> groups;
-  const EngineStats drawn =
-      engine.generate(std::move(prompts), config, {.seed = seed, .step = kEvaluationStep}, 0, stop,
-                      [&](Group&& group) {
-                        judge_group(group);
-                        groups.push_back(std::move(group));
-                      });
+  const EngineStats drawn = engine.generate(
+      std::move(prompts), config, {.seed = seed, .step = kEvaluationStep}, 0, stop,
+      [&](Group&& group) {
+        judge_group(group);
+        groups.push_back(std::move(group));
+      },
+      share);
   if (stats != nullptr) *stats = drawn;
   std::sort(groups.begin(), groups.end(),
             [](const Group& a, const Group& b) { return a.id < b.id; });

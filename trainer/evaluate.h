@@ -25,7 +25,19 @@ struct Evaluation {
 /// Verdicts of one group's responses by its prompt's rule.
 void judge_group(Group& group);
 
-/// Summary of judged groups. Responses that the policy did not end are left out.
+/// What one prompt's judged responses add to the summary. Responses that the policy did not end are
+/// left out.
+struct PromptSummary {
+  Tally accuracy, length, correct_length, wrong_length;
+  double clipped = 0;  // responses
+  int64_t samples = 0;
+  bool passed = false;
+  double majority = 0;  // share of the most frequent answers that are right
+};
+PromptSummary summary_of(const Group& group);
+
+/// Summary of prompts, in their order.
+Evaluation summarize(const std::vector<PromptSummary>& prompts);
 Evaluation summarize(const std::vector<Group>& groups);
 
 /// The same responses cut to `budget` tokens and judged again: equal, sample by sample, to a run
@@ -37,7 +49,8 @@ std::vector<Group> cut_groups(const std::vector<Group>& groups, int64_t budget,
 /// only, so that two checkpoints are compared on common random numbers.
 std::vector<Group> draw_evaluation(Engine& engine, std::vector<Prompt> prompts,
                                    const RolloutConfig& config, uint64_t seed,
-                                   const std::atomic<bool>* stop, EngineStats* stats = nullptr);
+                                   const std::atomic<bool>* stop, EngineStats* stats = nullptr,
+                                   const PromptShare& share = {});
 
 /// Adds the summary under eval/ names.
 void add_evaluation(const Evaluation& evaluation, Metrics& metrics);

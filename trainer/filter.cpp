@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "core/metrics/statistics.h"
-#include "trainer/step.h"
+#include "trainer/update.h"
 
 namespace vernier {
 

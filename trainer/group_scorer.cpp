@@ -5,6 +5,7 @@
 #include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/log.h"
+#include "core/base/pulse.h"
 
 namespace vernier {
 namespace {
@@ -49,8 +50,10 @@ void GroupScorer::finish() {
   if (!thread_.joinable()) return;
   std::unique_lock hold(lock_);
   const auto done = [this] { return failure_ || (waiting_.empty() && !busy_); };
-  while (!changed_.wait_for(hold, kLookEvery, done))
+  while (!changed_.wait_for(hold, kLookEvery, done)) {
+    pulse::beat();  // those who are asked have deadlines of their own
     if (stopped()) throw Interrupted();
+  }
   check();
 }
 
@@ -63,6 +66,7 @@ void GroupScorer::check() {
 }
 
 void GroupScorer::score(Group&& group) {
+  pulse::beat();
   const Clock clock;
   Numbers numbers = chain_.score(group, false);
   seconds_ += clock.seconds();

@@ -53,21 +53,6 @@ double ratio(const std::vector<PromptScore>& prompts, double PromptScore::*sum,
   return bottom > 0 ? top / bottom : kUndefined;
 }
 
-PromptScore score_of(const Group& group) {
-  PromptScore out{.prompt = group.id};
-  const std::string content = group.prompt.text + '\0' + group.prompt.answer;
-  out.content = hash_bytes(content.data(), content.size()).substr(0, kHashDigits);
-  for (const Response& response : group.responses) {
-    if (!policy_ended(response)) continue;
-    out.tokens += response.num_tokens;
-    out.counted += 1;
-    if (!response.correct) continue;
-    out.judged += 1;
-    out.right += *response.correct ? 1 : 0;
-  }
-  return out;
-}
-
 Json json_of(const Scores& scores) {
   Json prompts = Json::array();
   for (const PromptScore& p : scores.prompts)
@@ -208,9 +193,23 @@ double Scores::mean_length() const {
   return ratio(prompts, &PromptScore::tokens, &PromptScore::counted);
 }
 
-Scores scores_of(const std::vector<Group>& groups, int64_t step) {
-  Scores out{.step = step, .prompts = {}};
-  for (const Group& group : groups) out.prompts.push_back(score_of(group));
+PromptScore score_of(const Group& group) {
+  PromptScore out{.prompt = group.id};
+  const std::string content = group.prompt.text + '\0' + group.prompt.answer;
+  out.content = hash_bytes(content.data(), content.size()).substr(0, kHashDigits);
+  for (const Response& response : group.responses) {
+    if (!policy_ended(response)) continue;
+    out.tokens += response.num_tokens;
+    out.counted += 1;
+    if (!response.correct) continue;
+    out.judged += 1;
+    out.right += *response.correct ? 1 : 0;
+  }
+  return out;
+}
+
+Scores scores_of(std::vector<PromptScore> prompts, int64_t step) {
+  Scores out{.step = step, .prompts = std::move(prompts)};
   std::sort(out.prompts.begin(), out.prompts.end(),
             [](const PromptScore& a, const PromptScore& b) { return a.prompt < b.prompt; });
   return out;
@@ -221,10 +220,10 @@ Scores newest_scores(const fs::path& folder) {
   const std::map<int64_t, fs::path> files = step_files(folder / "eval", kSuffixes);
   if (files.empty())
     fail("guard.reference: ", folder.string(), " has no evaluation (eval/step_N.jsonl)");
-  std::vector<Group> groups;
+  std::vector<PromptScore> prompts;
   read_rollouts(files.rbegin()->second.string(),
-                [&](Group&& group) { groups.push_back(std::move(group)); });
-  return scores_of(groups, files.rbegin()->first);
+                [&](Group&& group) { prompts.push_back(score_of(group)); });
+  return scores_of(std::move(prompts), files.rbegin()->first);
 }
 
 Guard::Guard(const GuardConfig& config, Knob knob, int64_t evaluations)

@@ -79,7 +79,8 @@ struct Scores {
   double mean_length() const;
 };
 
-Scores scores_of(const std::vector<Group>& groups, int64_t step);
+PromptScore score_of(const Group& group);
+Scores scores_of(std::vector<PromptScore> prompts, int64_t step);
 /// Those of the newest evaluation of the run in `folder`. UsageError where it has none.
 Scores newest_scores(const fs::path& folder);
 

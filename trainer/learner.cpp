@@ -6,7 +6,10 @@
 #include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/log.h"
+#include "trainer/credit.h"
 #include "trainer/packing.h"
+#include "trainer/sharing.h"
+#include "trainer/step.h"
 
 namespace vernier {
 namespace {
@@ -64,7 +67,7 @@ void Learner::credit(std::span<Group> groups, Metrics& metrics) {
                  .reference = reference(),
                  .temperature = config_.rollout.sampling.temperature,
                  .max_tokens = config_.max_tokens_per_microbatch},
-                metrics);
+                metrics, team_);
   metrics.set("time/credit", clock.seconds());
 }
 
@@ -96,6 +99,7 @@ void Learner::update(const std::vector<Group>& groups, size_t count, Metrics& me
                                   config_.algorithm->uses_channels()));
   int64_t trained = 0;
   for (const Update& one : updates) trained += one.totals.sequences;
+  share_samples(team_, groups, updates);
   fill_old(updates);
   metrics.set("samples/trained", Json(trained));
   if (trained == 0 && count > 0)
@@ -107,12 +111,12 @@ void Learner::update(const std::vector<Group>& groups, size_t count, Metrics& me
   const std::atomic<bool>* stop = stop_;
   std::vector<Metrics> found;
   for (Update& one : updates) {
-    if (one.samples.empty()) continue;
+    if (one.totals.sequences == 0) continue;
     const UpdateResult result = optimizer_step(
         *trainee_.model.decoder, *trainee_.optimizer, *config_.algorithm, one,
         config_.rollout.sampling.temperature, config_.max_tokens_per_microbatch, config_.optimizer,
         config_.optimizer.rate(trainee_.progress.step, config_.run.steps), stop,
-        found.emplace_back(), on_gradient);
+        found.emplace_back(), on_gradient, team_);
     count_update(result, config_, trainee_.progress);
     stop = nullptr;
   }

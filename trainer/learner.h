@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
-#include "trainer/step.h"
 #include "trainer/trainee.h"
+#include "trainer/update.h"
 
 namespace vernier {
 
@@ -15,8 +15,9 @@ namespace vernier {
 class Learner {
  public:
   /// `stop` (may be null) ends a step as long as none of its updates is in the weights.
-  Learner(const RunConfig& config, Trainee& trainee, const std::atomic<bool>* stop)
-      : config_(config), trainee_(trainee), stop_(stop) {}
+  Learner(const RunConfig& config, Trainee& trainee, const Team& team,
+          const std::atomic<bool>* stop)
+      : config_(config), trainee_(trainee), team_(team), stop_(stop) {}
 
   /// Holds a frozen copy of the trainee's weights, or the model of `checkpoint`, where the run
   /// needs its start policy; with adapters that begin with RL the trainee itself has it.
@@ -45,6 +46,7 @@ class Learner {
 
   const RunConfig& config_;
   Trainee& trainee_;
+  const Team& team_;
   const std::atomic<bool>* stop_;
   std::unique_ptr<Decoder> reference_;
 };

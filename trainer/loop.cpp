@@ -6,11 +6,14 @@
 #include <cmath>
 #include <csignal>
 #include <map>
+#include <numeric>
+#include <thread>
 
 #include "core/base/buffer.h"
 #include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/log.h"
+#include "core/base/pulse.h"
 #include "core/kernels/threads.h"
 #include "rollout/rows.h"
 #include "trainer/collector.h"
@@ -18,6 +21,8 @@
 #include "trainer/learner.h"
 #include "trainer/run_folder.h"
 #include "trainer/run_prompts.h"
+#include "trainer/sharing.h"
+#include "trainer/step.h"
 #include "trainer/warm_start.h"
 
 namespace vernier {
@@ -27,8 +32,9 @@ const MetricDocs docs{{"step", "", "the step, from 1; of an evaluation the steps
                       {"phase", "", "sft, rl or eval: what the row is of"},
                       {"time/step", "s", "of the whole step"},
                       {"time/eval", "s", "of the evaluation"},
-                      {"memory/rollout_peak_mb", "MB", "most that the process held while sampling"},
-                      {"memory/update_peak_mb", "MB", "most that it held while learning"}};
+                      {"memory/rollout_peak_mb", "MB",
+                       "most that a process held while sampling; of ranks the largest"},
+                      {"memory/update_peak_mb", "MB", "most that one held while learning"}};
 
 std::atomic<bool> stop_requested{false};
 
@@ -43,15 +49,37 @@ void install_signal_handlers() {
   for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) sigaction(signal, &action, nullptr);
 }
 
+// What an evaluation found for one prompt.
+struct EvaluatedPrompt {
+  PromptSummary summary;
+  PromptScore score;
+};
+
+}  // namespace
+
+template <class Archive, FieldsOf<EvaluatedPrompt> T>
+void fields(Archive& archive, T& one) {
+  auto& [summary, score] = one;
+  for (auto* tally :
+       {&summary.accuracy, &summary.length, &summary.correct_length, &summary.wrong_length})
+    archive(tally->sum, tally->count);
+  archive(summary.clipped, summary.samples, summary.passed, summary.majority);
+  archive(score.prompt, score.content, score.right, score.judged, score.tokens, score.counted);
+}
+
+namespace {
+
 class Run {
  public:
-  Run(RunConfig& config, RunFolder& folder, const TrainOptions& options)
+  Run(RunConfig& config, RunFolder& folder, const Team& team, const TrainOptions& options)
       : config_(config),
         folder_(folder),
-        start_(start_point(options)),
-        trainee_(load_trainee(config, start_)),
-        warm_start_(config, trainee_),
-        learner_(config, trainee_, &stop_requested) {
+        team_(team),
+        ranks_(team.ranks),
+        start_(shared_start(options)),
+        trainee_(load_trainee(config, start_, team)),
+        warm_start_(config, trainee_, team),
+        learner_(config, trainee_, team, &stop_requested) {
     if (!start_) {
       if (config.sft.steps == 0) progress_.phase = "rl";
       progress_.algorithm = config.algorithm->state();
@@ -63,9 +91,11 @@ class Run {
   }
 
   bool finished() const {
-    return progress_.phase == "rl" && over() &&
-           fs::exists(folder_.path() / checkpoint_name(progress_)) &&
-           (!eval_due() || !look_is_due());
+    const bool here = progress_.phase == "rl" && over() &&
+                      fs::exists(folder_.path() / checkpoint_name(progress_)) &&
+                      (!eval_due() || !look_is_due());
+    // Nobody writes to the folder before all have read it.
+    return ranks_.any(ranks_.first() && here, "start");
   }
 
   /// True where it goes on from a checkpoint of its own folder.
@@ -85,16 +115,19 @@ class Run {
   }
 
   void go() {
-    clear_after(folder_.path(), start_ ? &*start_ : nullptr);
+    if (ranks_.first()) clear_after(folder_.path(), start_ ? &*start_ : nullptr);
+    folder_.mark_requeue(false);
     folder_.open_metrics(progress_);
     try {
       if (progress_.phase == "sft") {
         warm_start_.run(folder_, stop_requested, [this] { save(); });
         progress_.algorithm = config_.algorithm->state();
+        published_ = false;
       }
       learn();
     } catch (const Interrupted&) {
       save();
+      folder_.mark_requeue(true);
       log::info(cat("saved ", checkpoint_name(progress_),
                     " on a signal; run the same command to go on",
                     rewinds_ ? ", without --resume: with it the run starts there again" : ""));
@@ -103,6 +136,15 @@ class Run {
   }
 
  private:
+  // Where rank 0 finds that the run goes on from: the others may see the folder later than it does.
+  std::optional<fs::path> shared_start(const TrainOptions& options) {
+    pulse::enter("loading", true);
+    std::string found;
+    if (ranks_.first()) found = start_point(options).value_or(fs::path()).string();
+    found = ranks_.from_first(std::move(found), "checkpoint to start from");
+    return found.empty() ? std::nullopt : std::optional<fs::path>(found);
+  }
+
   std::optional<fs::path> start_point(const TrainOptions& options) {
     if (options.resume == "auto") return find_checkpoint(folder_.path());
     if (options.resume == "never") {
@@ -158,14 +200,16 @@ class Run {
   bool guard_given() const { return config_.knob.has_value() && config_.run.steps > 0; }
 
   void check_stop() const {
-    if (stop_requested.load()) throw Interrupted();
+    if (ranks_.any(stop_requested.load(), "stop of the run")) throw Interrupted();
   }
 
   void save() {
-    folder_.sync_metrics();
     progress_.rewards = config_.chain.state();
+    pulse::enter("saving", true);
+    folder_.sync_metrics();
     save_checkpoint(folder_.path(), *trainee_.model.decoder, *trainee_.model.tokenizer,
-                    *trainee_.optimizer, progress_);
+                    *trainee_.optimizer, progress_, ranks_);
+    if (!ranks_.first()) return;
     std::vector<int64_t> kept = {config_.run.steps};
     if (guard_) {
       for (const int64_t step : guard_->kept()) kept.push_back(step);
@@ -252,6 +296,20 @@ class Run {
     Metrics metrics;
   };
 
+  // The ranks that only sample get the weights of those that train.
+  void publish_weights() {
+    if (std::exchange(published_, true) || !team_.separate()) return;
+    if (!receivers_) {
+      std::vector<int64_t> members = {0};
+      for (int64_t r = team_.trainers.size(); r < ranks_.size(); ++r) members.push_back(r);
+      receivers_.emplace(ranks_, "weights", members);
+    }
+    if (!receivers_->member()) return;
+    Decoder& decoder = *trainee_.model.decoder;
+    receivers_->copy_from_first(decoder.trained_weights(), "weights to the ranks that sample");
+    if (!receivers_->first()) decoder.trained_weights_changed();
+  }
+
   // Draws and judges the answers to the evaluation's prompts and stores them.
   Measured measure() {
     const Clock clock;
@@ -259,18 +317,32 @@ class Run {
     drawing.num_generations = config_.eval.n;
     drawing.sampling = {.temperature = config_.eval.temperature};
     drawing.record_logprobs.clear();  // its rows have none
+    pulse::enter("evaluating");
     std::vector<Prompt> prompts = prompts_.evaluation->take(0, num_eval_prompts());
     for (Prompt& prompt : prompts) render(prompt);
-    std::vector<Group> groups =
-        draw_evaluation(engine(), std::move(prompts), drawing,
-                        static_cast<uint64_t>(config_.data.eval_seed), &stop_requested);
-    for (Group& group : groups) group.step = progress_.step;
-    const Evaluation found = summarize(groups);
-    std::string rows;
-    for (const Group& group : groups)
-      for (const Json& row : rollout_rows(group, false, "tempered")) rows += dump_json(row) + "\n";
-    fs::create_directories(folder_.path() / "eval");
-    write_file(folder_.path() / "eval" / cat("step_", progress_.step, ".jsonl"), rows);
+    std::vector<Group> groups;
+    publish_weights();
+    draw_together(team_, [&](const PromptShare& share) {
+      groups = draw_evaluation(engine(), std::move(prompts), drawing,
+                               static_cast<uint64_t>(config_.data.eval_seed), &stop_requested,
+                               nullptr, share);
+    });
+    std::map<int64_t, EvaluatedPrompt> by_prompt;
+    for (Group& group : groups) {
+      group.step = progress_.step;
+      group.rank = ranks_.rank();
+      by_prompt[group.id] = {summary_of(group), score_of(group)};
+    }
+    share_map(ranks_, by_prompt, "prompts of an evaluation");
+    share_groups(ranks_, groups);
+    store_evaluation(groups);
+    std::vector<PromptSummary> summaries;
+    std::vector<PromptScore> scores;
+    for (const auto& [id, one] : by_prompt) {
+      summaries.push_back(one.summary);
+      scores.push_back(one.score);
+    }
+    const Evaluation found = summarize(summaries);
     Metrics metrics;
     metrics.set("step", Json(progress_.step));
     metrics.set("phase", Json("eval"));
@@ -282,7 +354,19 @@ class Run {
                   "], length ", fixed(found.mean_length.value, 1), " [",
                   fixed(found.mean_length.low, 1), ", ", fixed(found.mean_length.high, 1),
                   "] tokens, ", found.num_samples, " samples"));
-    return {scores_of(groups, progress_.step), std::move(metrics)};
+    return {scores_of(std::move(scores), progress_.step), std::move(metrics)};
+  }
+
+  void store_evaluation(std::span<const Group> groups) const {
+    std::string rows;
+    collect_rows(
+        ranks_, groups, [](const Group& group) { return row_texts(group, false, "tempered"); },
+        [&](const Group&, const std::vector<std::string>& own) {
+          for (const std::string& row : own) rows += row + "\n";
+        });
+    if (!ranks_.first()) return;
+    fs::create_directories(folder_.path() / "eval");
+    write_file(folder_.path() / "eval" / cat("step_", progress_.step, ".jsonl"), rows);
   }
 
   // Evaluates, and does what the guard makes of it; true where it wants the policy to be kept.
@@ -322,7 +406,17 @@ class Run {
     const int64_t step = progress_.step + 1;
     const fs::path folder = folder_.path() / "rollouts";
     if (log.rollouts_every == 0 || step % log.rollouts_every != 0) return;
-    write_rollout_files(folder, step, done.groups, log.token_fields, "tempered", done.measured);
+    std::optional<RolloutWriter> writer;
+    if (ranks_.first()) writer.emplace(folder, step);
+    for (const std::vector<Group>* groups : {&done.measured, &done.groups})
+      collect_rows(
+          ranks_, *groups,
+          [&](const Group& group) { return row_texts(group, log.token_fields, "tempered"); },
+          [&](const Group& group, const std::vector<std::string>& rows) {
+            writer->add(group, rows);
+          });
+    if (!writer) return;
+    writer->commit();
     const int64_t old = step - log.rollouts_keep * log.rollouts_every;
     if (log.rollouts_keep == 0 || old < 1) return;
     fs::remove(folder / cat("step_", old, ".jsonl.zst"));
@@ -334,8 +428,11 @@ class Run {
   void phase(const std::string& name, Metrics& metrics, const Body& body) {
     const bool knows = reset_peak_memory();
     body();
+    const std::vector<int64_t> peaks =
+        ranks_.gather_numbers(knows ? static_cast<int64_t>(peak_memory()) : 0, "peak memory");
     if (!knows) return metrics.set_undefined(name);
-    const double mb = static_cast<double>(peak_memory()) / (1 << 20);
+    const double mb =
+        static_cast<double>(*std::max_element(peaks.begin(), peaks.end())) / (1 << 20);
     metrics.set(name, mb);
     peaks_[name] = std::max(peaks_[name], mb);
   }
@@ -350,14 +447,18 @@ class Run {
       metrics.set_finite("guard/pressure", guard_->pressing() ? guard_->pressure() : std::nan(""));
     }
     const Collector collector(
-        config_, trainee_, *prompts_.training, [this]() -> Engine& { return reference_engine(); },
-        &stop_requested);
+        config_, trainee_, *prompts_.training, team_,
+        [this]() -> Engine& { return reference_engine(); }, &stop_requested);
     Collected step;
+    pulse::enter("sampling");
+    publish_weights();
     phase("memory/rollout_peak_mb", metrics, [&] { step = collector.collect(engine(), metrics); });
+    pulse::enter("learning");
     phase("memory/update_peak_mb", metrics, [&] {
       learner_.credit(std::span(step.groups).first(step.kept), metrics);
       store_rollouts(step);
       learner_.update(step.groups, step.kept, metrics);
+      published_ = false;
     });
     config_.chain.learn(step.notes);
     metrics.set("time/step", step_clock.seconds());
@@ -387,6 +488,8 @@ class Run {
 
   RunConfig& config_;
   RunFolder& folder_;
+  const Team& team_;
+  Ranks& ranks_;
   bool rewinds_ = false;           // --resume names a checkpoint of this run's own folder
   std::optional<fs::path> start_;  // the checkpoint it goes on from
   Trainee trainee_;
@@ -398,28 +501,93 @@ class Run {
   std::unique_ptr<Engine> reference_engine_;
   std::unique_ptr<Engine> engine_;  // of the trainee's model
   RunPrompts prompts_;
+  std::optional<Ranks> receivers_;  // of weights, and rank 0 that has them
+  bool published_ = true;           // all ranks have the policy's weights
 };
 
 }  // namespace
 
-void train(const TrainOptions& options) {
-  ConfigFile file = ConfigFile::load(options.config_paths, options.overrides);
-  const std::unique_ptr<RunConfig> config = RunConfig::load(file);
-  const std::string dir = config->folder(file, options.run_dir);
-  set_threads(config->run.threads);
-  RunFolder folder(dir);
+namespace {
+
+// What this job of several ranks cannot do, before anything is loaded.
+void check_ranks(const RunConfig& config, const std::string& effective, Ranks& ranks) {
+  if (config.rollout_ranks >= ranks.size())
+    fail("rollout.ranks: ", config.rollout_ranks, " of ", ranks.size(),
+         " ranks cannot only sample: at least one has to train");
+  const int64_t trainers = ranks.size() - config.rollout_ranks;
+  if (config.run.deterministic && Team::kVirtualShards % trainers != 0)
+    fail("run.deterministic: ", trainers, " ranks cannot share ", Team::kVirtualShards,
+         " parts of an update evenly; let 1, 2, 4 or 8 train");
+  if (ranks.alone()) return;
+  if (config.run.device == "cuda")
+    fail("run.device: \"cuda\" is for one rank so far; ranks train on CPUs");
+  const std::string own = hash_bytes(effective.data(), effective.size());
+  const std::vector<std::string> all = ranks.gather(own, "configuration");
+  for (size_t r = 0; r < all.size(); ++r)
+    if (all[r] != all.front())
+      fail("the configuration of rank ", r,
+           " is another than that of rank 0: every rank is to be "
+           "started with the same files and options");
+}
+
+// All ranks, or the first ones where the last only sample.
+std::optional<Ranks> trainers_of(const RunConfig& config, Ranks& ranks) {
+  if (config.rollout_ranks == 0) return std::nullopt;
+  std::vector<int64_t> members(static_cast<size_t>(ranks.size() - config.rollout_ranks));
+  std::iota(members.begin(), members.end(), int64_t{0});
+  return std::optional<Ranks>(std::in_place, ranks, "trainers", members);
+}
+
+int64_t threads_of(const RunConfig& config, const Identity& identity) {
+  if (config.run.threads > 0 || identity.local_world_size == 1) return config.run.threads;
+  const auto cores = static_cast<int64_t>(std::max(1U, std::thread::hardware_concurrency()));
+  return std::max<int64_t>(1, cores / identity.local_world_size);
+}
+
+void run_job(RunConfig& config, const std::string& effective, const std::string& dir, Ranks& ranks,
+             const TrainOptions& options) {
+  check_ranks(config, effective, ranks);
+  set_threads(threads_of(config, ranks.identity()));
+  RunFolder folder(dir, ranks.first());
   fs::create_directories(folder.path() / "logs");
-  log::open_file((folder.path() / "logs" / "rank_0.log").string());
-  install_signal_handlers();
-  Run run(*config, folder, options);
-  folder.compare_config(file.effective(), run.resumes());
+  log::open_file((folder.path() / "logs" / cat("rank_", ranks.rank(), ".log")).string());
+  if (!ranks.alone()) log::info(description_of(ranks.identity()));
+  std::optional<Ranks> some = trainers_of(config, ranks);
+  const Team team{
+      .ranks = ranks, .trainers = some ? *some : ranks, .deterministic = config.run.deterministic};
+  if (team.separate())
+    log::info(cat(team.trainers.size(), " ranks train, ", team.drawing_ranks(), " sample"));
+  Run run(config, folder, team, options);
+  folder.compare_config(effective, run.resumes());
   if (run.finished()) {
     log::info(cat(dir, ": the run is finished; nothing to do"));
     return;
   }
   run.open_prompts();
-  folder.write_config(file.effective());
+  folder.write_config(effective);
   run.go();
+}
+
+}  // namespace
+
+void train(const TrainOptions& options) {
+  const Identity identity = identity_from(process_environment());
+  if (identity.rank > 0) log::quiet();
+  ConfigFile file = ConfigFile::load(options.config_paths, options.overrides);
+  const std::unique_ptr<RunConfig> config = RunConfig::load(file);
+  const std::string dir = config->folder(file, options.run_dir);
+  install_signal_handlers();
+  Ranks ranks(identity, config->cluster, &stop_requested);
+  try {
+    run_job(*config, file.effective(), dir, ranks, options);
+    ranks.leave();
+  } catch (const Interrupted&) {
+    ranks.leave();
+    throw;
+  } catch (const std::exception& problem) {
+    ranks.fail(problem.what());
+    throw;
+  }
 }
 
 }  // namespace vernier

@@ -43,8 +43,8 @@ class Replay {
         effective_(effective),
         folder_(folder),
         options_(options),
-        trainee_(load_trainee(config, std::nullopt)),
-        learner_(config, trainee_, nullptr) {
+        trainee_(load_trainee(config, std::nullopt, team_)),
+        learner_(config, trainee_, team_, nullptr) {
     trainee_.progress.phase = "rl";
     if (config.algorithm->reference_kl() > 0) learner_.freeze_reference();  // it draws nothing
     if (config.guard.on())
@@ -168,6 +168,8 @@ class Replay {
   const std::string& effective_;
   RunFolder& folder_;
   const ReplayOptions& options_;
+  Ranks ranks_;
+  const Team team_{.ranks = ranks_, .trainers = ranks_, .deterministic = config_.run.deterministic};
   Trainee trainee_;
   Learner learner_;
   StepNotes measured_;  // of the step that is being read, from before its groups

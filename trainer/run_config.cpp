@@ -67,9 +67,18 @@ void RunSection::bind(Binder& config) {
                 "steps between checkpoints; 0: only at the start and the end");
   config.number("keep_checkpoints", keep_checkpoints, 1, 1 << 20,
                 "newest checkpoints that stay, besides the start and the end");
-  config.number("threads", threads, 0, 4096, "CPU threads; 0: one a core");
+  config.number("threads", threads, 0, 4096,
+                "CPU threads of a rank; 0: one a core, shared out among the ranks of a machine");
+  config.flag(
+      "deterministic", deterministic,
+      "the same bits on 1, 2, 4 and 8 ranks: every update is computed in 8 parts, which are "
+      "summed in one fixed order");
   config.choice("device", device, {"cpu", "cuda"},
                 "where the policy trains and draws; cuda: one GPU, in a build of the cuda preset");
+  if (deterministic && device == "cuda")
+    config.error("deterministic",
+                 "not with run.device = \"cuda\": its attention adds gradients in "
+                 "no fixed order");
 }
 
 namespace {
@@ -116,6 +125,10 @@ void bind_trainer(Binder& config, RunConfig& out) {
                 "of the warm start too; adamw_8bit: moments of a byte each, by blocks of 256 "
                 "(arXiv:2110.02861)");
   out.moments_in_bytes = optimizer == "adamw_8bit";
+  config.choice(
+      "shard", out.shard, {"none", "optimizer"},
+      "what ranks share out among them: nothing but the work; the optimizer's moments and "
+      "its step too (ZeRO-1, arXiv:1910.02054)");
   if (out.moments_in_bytes && out.run.device == "cuda")
     config.error("optimizer",
                  "\"adamw_8bit\" is not built for run.device = \"cuda\"; use \"adamw\"");
@@ -258,6 +271,15 @@ void RunConfig::bind(Binder& root) {
   root.table("sft", [&](Binder& b) { sft.bind(b); });
   root.table("rollout", [&](Binder& b) {
     rollout.bind(b);
+    std::string mode = "colocated";
+    b.choice("mode", mode, {"colocated", "disaggregated"},
+             "colocated: every rank samples and trains; disaggregated: some only sample");
+    b.number("ranks", rollout_ranks, 0, 1 << 20,
+             "disaggregated: the last so many ranks sample, the others train");
+    const bool apart = mode == "disaggregated";
+    b.only_if("ranks", apart, "mode = \"colocated\"");
+    if (apart && rollout_ranks == 0)
+      b.error("ranks", "mode = \"disaggregated\" needs the number of ranks that only sample");
     b.table("filter", [&](Binder& table) { filter.bind(table); });
     // Stored rollouts have sizes of their own: what the file does not say of them is not known.
     if (needs_model || b.has("num_generations")) scoring.num_generations = rollout.num_generations;
@@ -285,6 +307,7 @@ void RunConfig::bind(Binder& root) {
       b.error("temperature", problem);
   });
   root.table("log", [&](Binder& b) { bind_log(b, *this); });
+  root.table("cluster", [&](Binder& b) { cluster.bind(b); });
   if (!rollout.record_logprobs.empty() && (log.rollouts_every == 0 || !log.token_fields))
     root.error("rollout",
                "record_logprobs: has no effect without log.rollouts.every and "

@@ -8,6 +8,7 @@
 
 #include "algos/algorithm.h"
 #include "core/base/config.h"
+#include "core/comm/ranks.h"
 #include "core/model/adapters.h"
 #include "core/model/decoder.h"
 #include "core/model/spec.h"
@@ -52,6 +53,7 @@ struct RunSection {
   std::string name, dir;
   int64_t seed = 1, steps = 0, eval_every = 0, save_every = 0, keep_checkpoints = 2;
   int64_t threads = 0;
+  bool deterministic = false;
   std::string device = "cpu";  // or "cuda"
 
   void bind(Binder& config);
@@ -77,6 +79,7 @@ struct RunConfig {
   DataConfig data;
   SftConfig sft;
   RolloutConfig rollout;
+  int64_t rollout_ranks = 0;  // the last ones of a job, that only sample
   FilterConfig filter;
   ScoringContext scoring;  // its decode calls `decode` below; empty where no tokenizer will come
   ScoringChain chain;
@@ -86,6 +89,7 @@ struct RunConfig {
   int64_t samples_per_update = 0, max_tokens_per_microbatch = 8192;
   std::string old_logprobs = "recompute";  // or "rollout"
   TrainingOptions training;                // of the policy and of the reference policy
+  std::string shard = "none";              // or "optimizer"
   bool moments_in_bytes = false;           // trainer.optimizer = "adamw_8bit"
   std::optional<LoraConfig> lora;          // [trainer.lora], unless its rank is 0
   int64_t max_nonfinite_updates = 3;
@@ -94,6 +98,7 @@ struct RunConfig {
   std::vector<std::string> other_knobs;  // that keep their value
   EvalConfig eval;
   LogConfig log;
+  ClusterConfig cluster;
 
   /// Text of token ids once a tokenizer is there; the transforms and rewards hold a reference to
   /// it.

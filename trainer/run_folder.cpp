@@ -47,7 +47,9 @@ std::map<std::string, std::string> keys_of(const std::string& effective) {
 
 }  // namespace
 
-RunFolder::RunFolder(fs::path path) : path_(created(std::move(path))), lock_(path_) {}
+RunFolder::RunFolder(fs::path path, bool owner) : path_(created(std::move(path))) {
+  if (owner) lock_.emplace(path_);
+}
 
 int64_t RunFolder::last_evaluation(const Progress& progress) const {
   int64_t last = progress.last_eval;
@@ -70,10 +72,11 @@ std::string RunFolder::origin() const {
 }
 
 void RunFolder::set_origin(const std::string& checkpoint) const {
-  write_file(path_ / "origin", checkpoint);
+  if (lock_) write_file(path_ / "origin", checkpoint);
 }
 
 void RunFolder::open_metrics(const Progress& progress) {
+  if (!lock_) return;
   const fs::path path = path_ / "metrics.jsonl";
   metrics_ = std::make_unique<LineAppender>(path);  // repairs a torn last line
   std::string kept, dropped, line;
@@ -92,11 +95,24 @@ void RunFolder::open_metrics(const Progress& progress) {
   metrics_ = std::make_unique<LineAppender>(path);
 }
 
-void RunFolder::write_metrics(const Metrics& metrics) { metrics_->line(dump_json(metrics.row())); }
+void RunFolder::write_metrics(const Metrics& metrics) {
+  if (lock_) metrics_->line(dump_json(metrics.row()));
+}
 
-void RunFolder::sync_metrics() { metrics_->sync(); }
+void RunFolder::sync_metrics() {
+  if (lock_) metrics_->sync();
+}
+
+void RunFolder::mark_requeue(bool on) const {
+  if (!lock_) return;
+  if (on)
+    write_file(path_ / "REQUEUE", "");
+  else
+    fs::remove(path_ / "REQUEUE");
+}
 
 void RunFolder::compare_config(const std::string& effective, bool resumes) const {
+  if (!lock_) return;
   const fs::path path = path_ / "config.toml";
   if (!fs::exists(path)) return;
   const auto before = keys_of(read_file(path)), now = keys_of(effective);
@@ -123,7 +139,7 @@ void RunFolder::compare_config(const std::string& effective, bool resumes) const
 }
 
 void RunFolder::write_config(const std::string& effective) {
-  write_file(path_ / "config.toml", effective);
+  if (lock_) write_file(path_ / "config.toml", effective);
 }
 
 }  // namespace vernier

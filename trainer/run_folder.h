@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/base/files.h"
@@ -10,11 +11,12 @@
 
 namespace vernier {
 
-/// A run folder that this process owns: lock, metrics rows, effective configuration.
+/// The folder of a run: lock, metrics rows, effective configuration. Of several ranks the first one
+/// owns it; the others read, and what they are asked to write is written by that one.
 class RunFolder {
  public:
   /// Creates the folder and takes its lock. Throws UsageError where another process holds it.
-  explicit RunFolder(fs::path path);
+  explicit RunFolder(fs::path path, bool owner = true);
 
   const fs::path& path() const { return path_; }
 
@@ -33,6 +35,10 @@ class RunFolder {
   void write_metrics(const Metrics& metrics);
   void sync_metrics();
 
+  /// REQUEUE says that the run was saved on a signal and is to be started again: for launchers that
+  /// lose the exit code.
+  void mark_requeue(bool on) const;
+
   /// Warns of the keys that have another value than in the folder's config.toml. Where the run goes
   /// on (`resumes`), another model is a UsageError: it would be read and not used.
   void compare_config(const std::string& effective, bool resumes) const;
@@ -40,7 +46,7 @@ class RunFolder {
 
  private:
   fs::path path_;
-  FolderLock lock_;
+  std::optional<FolderLock> lock_;  // of the owner
   std::unique_ptr<LineAppender> metrics_;
 };
 

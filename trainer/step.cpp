@@ -4,15 +4,19 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <numeric>
 #include <optional>
 
 #include "algos/parts.h"
+#include "core/base/bytes.h"
 #include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/log.h"
+#include "core/base/pulse.h"
 #include "core/model/adapters.h"
 #include "core/model/flops.h"
 #include "trainer/packing.h"
+#include "trainer/sharing.h"
 
 namespace vernier {
 namespace {
@@ -54,7 +58,8 @@ struct StepTimes {
   double forward = 0, backward = 0, optimizer = 0;  // s
   TrainingWork work;
 
-  void write(Decoder& decoder, Metrics& metrics) const {
+  // `ranks` of them did it together.
+  void write(Decoder& decoder, int64_t ranks, Metrics& metrics) const {
     metrics.set("time/forward", forward);
     metrics.set("time/backward", backward);
     metrics.set("time/optimizer", optimizer);
@@ -67,7 +72,7 @@ struct StepTimes {
     const double peak =
         training_peak_gflops(decoder.weights().device(), decoder.training.precision);
     if (peak > 0)
-      metrics.set("perf/train_mfu", gflop / seconds / peak);
+      metrics.set("perf/train_mfu", gflop / seconds / (peak * static_cast<double>(ranks)));
     else
       metrics.set_undefined("perf/train_mfu");
   }
@@ -148,13 +153,6 @@ TokenBatch make_batch(const Update& update, const std::vector<size_t>& which,
   return batch;
 }
 
-std::vector<Sequence> sequences_of(const Update& update) {
-  std::vector<Sequence> out;
-  for (const Sample& sample : update.samples)
-    out.push_back(sequence_of(*sample.response, sample.prompt_ids));
-  return out;
-}
-
 // How far the log-probabilities of the policy that the update starts from (of the step's first,
 // where there are more) are from those recorded while sampling.
 struct Mismatch {
@@ -181,6 +179,15 @@ struct Mismatch {
     }
   }
 
+  void add(const Mismatch& other) {
+    sum += other.sum;
+    divergence += other.divergence;
+    count += other.count;
+    outside += other.outside;
+    if (!(other.largest <= largest)) largest = other.largest;
+    if (!(other.smallest_weight >= smallest_weight)) smallest_weight = other.smallest_weight;
+  }
+
   void write(Metrics& metrics) const {
     if (count == 0) return;
     const auto tokens = static_cast<double>(count);
@@ -200,118 +207,134 @@ struct Mismatch {
 
 using Batches = std::vector<std::vector<size_t>>;
 
-// The tokens of the whole update in order of its table, in fp64, from those of its micro-batches.
-TokenBatch joined(const Update& update, const Batches& batches,
-                  const std::vector<TokenBatch>& parts) {
-  TokenBatch out;
-  const auto join = [&](at::Tensor TokenBatch::*field) {
-    std::vector<at::Tensor> pieces(update.samples.size());
-    for (size_t m = 0; m < parts.size(); ++m) {
-      if (!(parts[m].*field).defined()) return at::Tensor();
-      const auto rows = (parts[m].*field).detach().split_with_sizes(parts[m].lengths);
-      for (size_t k = 0; k < rows.size(); ++k) pieces[batches[m][k]] = rows[k];
-    }
-    return at::cat(pieces).to(at::kDouble);
-  };
-  out.logprob = join(&TokenBatch::logprob);
-  out.entropy = join(&TokenBatch::entropy);
-  out.old = join(&TokenBatch::old);
-  out.rollout = join(&TokenBatch::rollout);
-  out.advantage = join(&TokenBatch::advantage);
-  for (const Sample& sample : update.samples) {
-    out.lengths.push_back(drawn_tokens(*sample.response));
-    out.sequences.push_back(sample.place);
+// What a part of an update adds to its numbers.
+struct PartNumbers {
+  std::map<std::string, double> sums;
+  Mismatch mismatch;
+  double entropy = 0;
+  int64_t microbatches = 0;
+  TrainingWork work;
+
+  void add(const PartNumbers& other) {
+    for (const auto& [name, value] : other.sums) sums[name] += value;
+    mismatch.add(other.mismatch);
+    entropy += other.entropy;
+    microbatches += other.microbatches;
+    work.tokens += other.work.tokens;
+    work.head_tokens += other.work.head_tokens;
+    work.seen += other.work.seen;
   }
+};
+
+// The tokens of one response of an update.
+struct TokenRow {
+  int64_t place = 0;
+  std::vector<float> logprob, entropy, old, rollout, advantage;
+};
+
+template <class Archive, FieldsOf<Mismatch> T>
+void fields(Archive& archive, T& gap) {
+  archive(gap.sum, gap.largest, gap.divergence, gap.smallest_weight, gap.count, gap.outside);
+}
+
+template <class Archive, FieldsOf<PartNumbers> T>
+void fields(Archive& archive, T& part) {
+  archive(part.sums, part.mismatch, part.entropy, part.microbatches, part.work.tokens,
+          part.work.head_tokens, part.work.seen);
+}
+
+template <class Archive, FieldsOf<TokenRow> T>
+void fields(Archive& archive, T& row) {
+  archive(row.place, row.logprob, row.entropy, row.old, row.rollout, row.advantage);
+}
+
+// The lists of all ranks, one after the other; those of a rank that is alone as they are.
+template <class T>
+std::vector<T> gather_lists(const Team& team, std::vector<T> own, const char* what) {
+  if (team.ranks.alone()) return own;
+  std::vector<T> all;
+  for (const std::string& bytes : team.ranks.gather(bytes_of(own), what))
+    for (T& one : from_bytes<std::vector<T>>(bytes, what)) all.push_back(std::move(one));
+  return all;
+}
+
+// The numbers of the whole update: of its parts in their order, wherever they were computed.
+PartNumbers sum_of_parts(const Team& team, const std::vector<PartNumbers>& own) {
+  const std::vector<PartNumbers> by_rank = gather_lists(team, own, "numbers of an update");
+  PartNumbers out;
+  const auto rounds = static_cast<size_t>(team.rounds()),
+             trainers = static_cast<size_t>(team.trainers.size());
+  for (size_t round = 0; round < rounds; ++round)
+    for (size_t rank = 0; rank < trainers; ++rank) out.add(by_rank[rank * rounds + round]);
+  return out;
+}
+
+// The tokens of the whole update in order of its table, in fp64, from those of its micro-batches.
+TokenBatch joined(const Update& update, const std::vector<TokenBatch>& parts, const Team& team) {
+  std::vector<TokenRow> rows;
+  for (const TokenBatch& part : parts) {
+    int64_t first = 0;
+    for (size_t b = 0; b < part.lengths.size(); ++b) {
+      const auto cut = [&](const at::Tensor& column) {
+        if (!column.defined()) return std::vector<float>();
+        const float* begin = column.detach().const_data_ptr<float>() + first;
+        return std::vector<float>(begin, begin + part.lengths[b]);
+      };
+      rows.push_back({.place = part.sequences[b],
+                      .logprob = cut(part.logprob),
+                      .entropy = cut(part.entropy),
+                      .old = cut(part.old),
+                      .rollout = cut(part.rollout),
+                      .advantage = cut(part.advantage)});
+      first += part.lengths[b];
+    }
+  }
+  rows = gather_lists(team, std::move(rows), "tokens of an update");
+  std::sort(rows.begin(), rows.end(),
+            [](const TokenRow& a, const TokenRow& b) { return a.place < b.place; });
+  TokenBatch out;
+  for (const TokenRow& row : rows) {
+    out.lengths.push_back(std::ssize(row.logprob));
+    out.sequences.push_back(row.place);
+  }
+  const auto join = [&](std::vector<float> TokenRow::*field) {
+    std::vector<float> all;
+    for (const TokenRow& row : rows) {
+      if ((row.*field).size() != row.logprob.size()) return at::Tensor();
+      all.insert(all.end(), (row.*field).begin(), (row.*field).end());
+    }
+    return at::tensor(all).to(at::kDouble);
+  };
+  out.logprob = join(&TokenRow::logprob);
+  out.entropy = join(&TokenRow::entropy);
+  out.old = join(&TokenRow::old);
+  out.rollout = join(&TokenRow::rollout);
+  out.advantage = join(&TokenRow::advantage);
   const auto count = static_cast<int64_t>(out.lengths.size());
   out.sequence = at::repeat_interleave(at::arange(count), at::tensor(out.lengths));
   out.totals = update.totals;
   return out;
 }
 
-Coupling couple(const Algorithm& algorithm, const Update& update, const Batches& batches,
-                const std::vector<TokenBatch>& parts) {
+Coupling couple(const Algorithm& algorithm, const Update& update,
+                const std::vector<TokenBatch>& parts, const Team& team) {
   const at::NoGradGuard no_grad;
   if (algorithm.coupled() == Coupled::tokens)
-    return algorithm.couple_tokens(update.table, joined(update, batches, parts));
-  const std::vector<double> zeros(update.table.size(), 0.0);
-  SequenceScalars all{zeros, zeros};
+    return algorithm.couple_tokens(update.table, joined(update, parts, team));
+  using Scalars = std::pair<int64_t, std::pair<double, double>>;  // place, score, drift
+  std::vector<Scalars> own;
   for (const TokenBatch& part : parts) {
     const SequenceScalars some = algorithm.scalars(part);
-    for (size_t b = 0; b < part.sequences.size(); ++b) {
-      const auto place = static_cast<size_t>(part.sequences[b]);
-      all.score[place] = some.score[b];
-      all.drift[place] = some.drift[b];
-    }
+    for (size_t b = 0; b < part.sequences.size(); ++b)
+      own.push_back({part.sequences[b], {some.score[b], some.drift[b]}});
+  }
+  const std::vector<double> zeros(update.table.size(), 0.0);
+  SequenceScalars all{zeros, zeros};
+  for (const auto& [place, scalars] : gather_lists(team, std::move(own), "scalars of an update")) {
+    all.score.at(static_cast<size_t>(place)) = scalars.first;
+    all.drift.at(static_cast<size_t>(place)) = scalars.second;
   }
   return algorithm.couple(update.table, all);
-}
-
-// Calls `body` with every sample, the numbers of a forward pass without gradient that has it, and
-// the place of its first token among them.
-template <class Body>
-void for_each_sample(Decoder& decoder, Update& update, double temperature, int64_t max_tokens,
-                     bool square_mass, const Body& body) {
-  const at::NoGradGuard no_grad;
-  const std::vector<Sequence> sequences = sequences_of(update);
-  for (const auto& which : split_by_tokens(sequences, max_tokens)) {
-    const ops::TokenLogprobs forward =
-        packed_logprobs(decoder, pack(sequences, which), temperature, square_mass);
-    int64_t first = 0;
-    for (const size_t i : which) {
-      body(update.samples[i], forward, first);
-      first += drawn_tokens(*update.samples[i].response);
-    }
-  }
-}
-
-template <class Number>
-std::vector<Number> tokens_of(const at::Tensor& values, int64_t first, const Sample& sample) {
-  const float* begin = values.const_data_ptr<float>() + first;
-  return {begin, begin + drawn_tokens(*sample.response)};
-}
-
-void fill_columns(GroupTable& table, const CreditNeeds& needs, Update& update,
-                  const CreditModels& models) {
-  const auto pass = [&](Decoder& decoder, TokenColumn* logprob, TokenColumn* square_mass) {
-    if (logprob != nullptr) logprob->resize(table.size());
-    if (square_mass != nullptr) square_mass->resize(table.size());
-    for_each_sample(decoder, update, models.temperature, models.max_tokens, square_mass != nullptr,
-                    [&](Sample& sample, const ops::TokenLogprobs& forward, int64_t first) {
-                      const auto place = static_cast<size_t>(sample.place);
-                      if (logprob != nullptr)
-                        (*logprob)[place] = tokens_of<double>(forward.logprob, first, sample);
-                      if (square_mass != nullptr)
-                        (*square_mass)[place] =
-                            tokens_of<double>(forward.square_mass, first, sample);
-                    });
-  };
-  if (needs.old || needs.square_mass)
-    pass(*models.policy, needs.old ? &table.old : nullptr,
-         needs.square_mass ? &table.square_mass : nullptr);
-  if (!needs.reference) return;
-  const WithoutAdapters base(*models.reference);
-  pass(*models.reference, &table.reference, nullptr);
-}
-
-bool scored(const Response& response, bool by_channel) {
-  if (response.left_out) return response.left_out_in_batch;
-  if (response.reward) return true;
-  return by_channel && std::any_of(response.rewards.begin(), response.rewards.end(),
-                                   [](const RewardPart& part) { return part.abstained.empty(); });
-}
-
-// Adds the parts of a response's reward as its values in the channels, which are by name.
-void add_channels(const Response& response, GroupTable& table) {
-  const double none = std::numeric_limits<double>::quiet_NaN();
-  const size_t place = table.reward.size() - 1;
-  for (const RewardPart& part : response.rewards) {
-    auto channel = std::find_if(table.channels.begin(), table.channels.end(),
-                                [&](const RewardChannel& one) { return one.name == part.name; });
-    if (channel == table.channels.end())
-      channel = table.channels.insert(channel, {part.name, part.weight, {}});
-    channel->value.resize(place + 1, none);
-    if (part.abstained.empty() && !response.left_out) channel->value[place] = part.value;
-  }
 }
 
 }  // namespace
@@ -329,185 +352,114 @@ std::string training_speed(Decoder& decoder, const Metrics& metrics) {
                    " a token and attention)");
 }
 
-bool enters(const Response& response, bool by_channel) {
-  return scored(response, by_channel) && !response.masked && drawn_tokens(response) > 0 &&
-         policy_ended(response);
-}
-
-GroupTable make_table(std::span<const Group> groups, bool by_channel) {
-  GroupTable table;
-  if (!groups.empty()) table.step = groups.front().step;
-  for (const Group& group : groups) {
-    for (const Response& response : group.responses) {
-      const bool rewarded = response.reward && !response.left_out;
-      table.reward.push_back(rewarded ? *response.reward
-                                      : std::numeric_limits<double>::quiet_NaN());
-      const bool verdict = response.correct && !response.left_out;
-      table.correct.push_back(verdict ? (*response.correct ? 1 : 0) : -1);
-      table.length.push_back(response.num_tokens);
-      table.tokens.push_back(drawn_tokens(response));
-      double sum = std::numeric_limits<double>::quiet_NaN();
-      if (!response.logprobs.empty() && drawn_tokens(response) > 0) {
-        sum = 0;
-        sequence_of(response, nullptr).for_drawn([&](int64_t t) {
-          sum += response.logprobs[static_cast<size_t>(t)];
-        });
-        sum /= drawn_tokens(response);
-      }
-      table.mean_logprob.push_back(sum);
-      table.active.push_back(enters(response, by_channel) ? 1 : 0);
-      add_channels(response, table);
-    }
-    table.offsets.push_back(static_cast<int64_t>(table.reward.size()));
-    if (group.greedy_reward) table.greedy.push_back(*group.greedy_reward);
-  }
-  // Some of many would stand beside the wrong groups.
-  if (std::ssize(table.greedy) != table.groups()) table.greedy.clear();
-  for (RewardChannel& channel : table.channels)
-    channel.value.resize(table.size(), std::numeric_limits<double>::quiet_NaN());
-  return table;
-}
-
 namespace {
 
-Update update_of(std::span<const Group> groups, int64_t max_completion_length, bool by_channel) {
-  Update update;
-  update.table = make_table(groups, by_channel);
-  int64_t place = 0;
-  for (const Group& group : groups)
-    for (const Response& response : group.responses) {
-      const bool active = update.table.active[static_cast<size_t>(place++)] != 0;
-      if (active || (response.masked && scored(response, by_channel))) ++update.totals.responses;
-      if (!active) continue;
-      update.samples.push_back({.prompt_ids = &group.prompt.ids,
-                                .response = &response,
-                                .advantage = response.advantage,
-                                .place = place - 1,
-                                .old = {},
-                                .reference = {},
-                                .old_is_recorded = false});
-      update.totals.tokens += drawn_tokens(response);
-      ++update.totals.sequences;
-    }
-  update.totals.max_completion_length = max_completion_length;
-  return update;
+// Micro-batches of some of the sequences.
+Batches split_some(const std::vector<Sequence>& sequences, const std::vector<size_t>& some,
+                   int64_t max_tokens) {
+  std::vector<Sequence> own;
+  for (const size_t i : some) own.push_back(sequences[i]);
+  Batches batches = split_by_tokens(own, max_tokens);
+  for (auto& which : batches)
+    for (size_t& i : which) i = some[i];
+  return batches;
 }
 
-// Adds what the rewards give single tokens to the advantages of those that were drawn.
-void add_bonus(Response& response) {
-  if (response.token_bonus.empty()) return;
-  std::vector<float>& each = response.token_advantages;
-  if (each.empty())
-    each.assign(static_cast<size_t>(drawn_tokens(response)),
-                static_cast<float>(response.advantage));
-  size_t k = 0;
-  sequence_of(response, nullptr).for_drawn([&](int64_t t) {
-    each[k++] += response.token_bonus[static_cast<size_t>(t)];
-  });
+// On the ranks that train; the others hear what came of it.
+UpdateResult update_weights(Decoder& decoder, OptimizerState& state, const OptimizerConfig& config,
+                            double learning_rate, const Team& team) {
+  UpdateResult result;
+  if (team.trainers.member())
+    result = apply_update(decoder, state, config, learning_rate, team.trainers);
+  if (team.trainers.size() == team.ranks.size()) return result;
+  ByteWriter told;
+  told(result.applied, result.grad_norm, result.learning_rate);
+  const std::string bytes = team.ranks.from_first(told.take(), "what an update did");
+  ByteReader heard(bytes, "what an update did");
+  heard(result.applied, result.grad_norm, result.learning_rate);
+  return result;
+}
+
+// Before an update is in the weights; where several ranks share it, all of them leave.
+void check_stop(const std::atomic<bool>* stop, const Team& team) {
+  if (stop == nullptr) return;
+  if (team.ranks.any(stop->load(std::memory_order_relaxed), "stop of an update"))
+    throw Interrupted();
 }
 
 }  // namespace
-
-void assign_credit(Algorithm& algorithm, std::span<Group> groups, const CreditModels& models,
-                   Metrics& metrics) {
-  if (groups.empty()) return;  // a filter may leave nothing
-  GroupTable table = make_table(groups, algorithm.uses_channels());
-  const CreditNeeds needs = algorithm.credit_needs();
-  if (needs.any()) {
-    Update all = update_of(groups, 0, algorithm.uses_channels());
-    fill_columns(table, needs, all, models);
-  }
-  const Credit credit = algorithm.credit(table);
-  size_t place = 0;
-  for (Group& group : groups)
-    for (Response& response : group.responses) {
-      response.advantage = credit.response[place];
-      response.token_advantages.clear();
-      if (!credit.token.empty())
-        response.token_advantages.assign(credit.token[place].begin(), credit.token[place].end());
-      if (table.active[place] != 0 && !response.left_out) add_bonus(response);
-      ++place;
-    }
-  if (std::isfinite(credit.kl)) metrics.set("kl", credit.kl);
-  algorithm.observe({.kl = credit.kl,
-                     .entropy = std::nan(""),
-                     .sequences = std::count(table.active.begin(), table.active.end(), 1),
-                     .updated = false});
-}
-
-Update make_update(const std::vector<Group>& groups, size_t first, size_t last,
-                   int64_t max_completion_length, bool by_channel) {
-  return update_of(std::span(groups).subspan(first, last - first), max_completion_length,
-                   by_channel);
-}
-
-void fill_logprobs(Decoder& decoder, Update& update, double temperature, int64_t max_tokens,
-                   bool reference) {
-  std::optional<WithoutAdapters> base;
-  if (reference) base.emplace(decoder);
-  for_each_sample(decoder, update, temperature, max_tokens, false,
-                  [&](Sample& sample, const ops::TokenLogprobs& forward, int64_t first) {
-                    (reference ? sample.reference : sample.old) =
-                        tokens_of<float>(forward.logprob, first, sample);
-                  });
-}
 
 UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, Algorithm& algorithm,
                             Update& update, double temperature, int64_t max_tokens,
                             const OptimizerConfig& optimizer, double learning_rate,
                             const std::atomic<bool>* stop, Metrics& metrics,
-                            const std::function<void(Decoder&)>& on_gradient) {
+                            const std::function<void(Decoder&)>& on_gradient, const Team& team) {
   const std::vector<Sequence> sequences = sequences_of(update);
-  const Batches batches = split_by_tokens(sequences, max_tokens);
+  std::vector<Batches> rounds;
+  for (const std::vector<size_t>& samples : update.rounds)
+    rounds.push_back(split_some(sequences, samples, max_tokens));
   const auto batch_of = [&](const std::vector<size_t>& which, const PackedBatch& packed) {
     return make_batch(update, which, packed_logprobs(decoder, packed, temperature));
   };
   Coupling coupling;
   const bool couples = algorithm.coupled() != Coupled::nothing;
-  if (couples && batches.size() > 1) {
+  // One micro-batch: its own forward pass has all that is to be coupled.
+  const bool single = team.ranks.alone() && team.parts() == 1 && rounds.front().size() == 1;
+  if (couples && !single) {
     const at::NoGradGuard no_grad;
     std::vector<TokenBatch> parts;
-    for (const auto& which : batches) parts.push_back(batch_of(which, pack(sequences, which)));
-    coupling = couple(algorithm, update, batches, parts);
+    for (const Batches& batches : rounds)
+      for (const auto& which : batches) parts.push_back(batch_of(which, pack(sequences, which)));
+    coupling = couple(algorithm, update, parts, team);
   }
-  std::map<std::string, double> sums;
-  Mismatch mismatch;
+  std::vector<PartNumbers> numbers;
   StepTimes times;
-  double entropy = 0;
-  for (const auto& which : batches) {
-    if (stop != nullptr && stop->load(std::memory_order_relaxed)) throw Interrupted();
-    const Clock forward_clock;
-    const PackedBatch packed = pack(sequences, which);
-    const TokenBatch batch = batch_of(which, packed);
-    times.work.add(packed.tokens, std::ssize(packed.rows));
-    // One micro-batch: its own forward pass has all that is to be coupled.
-    if (couples && batches.size() == 1) coupling = couple(algorithm, update, batches, {batch});
-    const Loss loss = algorithm.loss(batch, couples ? &coupling : nullptr);
-    for (const auto& [name, value] : loss.metrics) sums[name] += value;
-    entropy += sum_of(batch.entropy);
-    mismatch.add(batch, update.samples[which.front()].old_is_recorded);
-    times.forward += forward_clock.seconds();
-    const Clock backward_clock;
-    loss.value.backward();
-    times.backward += backward_clock.seconds();
+  GradientSum sum(team, decoder.gradients());
+  for (const Batches& batches : rounds) {
+    if (!team.ranks.alone()) check_stop(stop, team);
+    PartNumbers& part = numbers.emplace_back();
+    for (const auto& which : batches) {
+      if (team.ranks.alone()) check_stop(stop, team);
+      pulse::beat();
+      const Clock forward_clock;
+      const PackedBatch packed = pack(sequences, which);
+      const TokenBatch batch = batch_of(which, packed);
+      part.work.add(packed.tokens, std::ssize(packed.rows));
+      if (couples && single) coupling = couple(algorithm, update, {batch}, team);
+      const Loss loss = algorithm.loss(batch, couples ? &coupling : nullptr);
+      for (const auto& [name, value] : loss.metrics) part.sums[name] += value;
+      part.entropy += sum_of(batch.entropy);
+      part.mismatch.add(batch, update.samples[which.front()].old_is_recorded);
+      ++part.microbatches;
+      times.forward += forward_clock.seconds();
+      const Clock backward_clock;
+      loss.value.backward();
+      times.backward += backward_clock.seconds();
+    }
+    const Clock sum_clock;
+    sum.add();
+    times.backward += sum_clock.seconds();
   }
-  sums.insert(coupling.metrics.begin(), coupling.metrics.end());
-  if (on_gradient) on_gradient(decoder);
   const Clock optimizer_clock;
-  const UpdateResult result = apply_update(decoder, state, optimizer, learning_rate);
+  sum.finish(state.is_slice());
+  PartNumbers all = sum_of_parts(team, numbers);
+  times.work = all.work;
+  all.sums.insert(coupling.metrics.begin(), coupling.metrics.end());
+  if (on_gradient) on_gradient(decoder);
+  const UpdateResult result = update_weights(decoder, state, optimizer, learning_rate, team);
   times.optimizer = optimizer_clock.seconds();
-  times.write(decoder, metrics);
-  sums["grad_norm"] = result.grad_norm;
-  for (const auto& [name, value] : sums) metrics.set_finite(name, value);
+  times.write(decoder, team.trainers.size(), metrics);
+  all.sums["grad_norm"] = result.grad_norm;
+  for (const auto& [name, value] : all.sums) metrics.set_finite(name, value);
   metrics.set("learning_rate", result.learning_rate);
-  metrics.set("microbatches", static_cast<double>(batches.size()));
+  metrics.set("microbatches", static_cast<double>(all.microbatches));
   Observation seen{.sequences = update.totals.sequences, .updated = true};
   if (update.totals.tokens > 0) {
-    seen.entropy = entropy / static_cast<double>(update.totals.tokens);
+    seen.entropy = all.entropy / static_cast<double>(update.totals.tokens);
     metrics.set("entropy", seen.entropy);
   }
-  mismatch.write(metrics);
-  if (const auto kl = sums.find("kl"); kl != sums.end()) seen.kl = kl->second;
+  all.mismatch.write(metrics);
+  if (const auto kl = all.sums.find("kl"); kl != all.sums.end()) seen.kl = kl->second;
   if (result.applied) algorithm.observe(seen);
   return result;
 }
@@ -515,29 +467,45 @@ UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, Algorithm& 
 UpdateResult sft_step(
     Decoder& decoder, OptimizerState& state,
     const std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>>& pairs, double divisor,
-    int64_t max_tokens, const OptimizerConfig& optimizer, double learning_rate, Metrics& metrics) {
+    int64_t max_tokens, const OptimizerConfig& optimizer, double learning_rate, Metrics& metrics,
+    const Team& team) {
   std::vector<Sequence> sequences;
-  double tokens = 0, total = 0;
+  std::vector<std::vector<size_t>> rounds(static_cast<size_t>(team.rounds()));
+  double tokens = 0;
   for (const auto& [prompt, response] : pairs) {
+    const int64_t part = std::ssize(sequences) * team.parts() / std::ssize(pairs);
+    if (team.rank_of(part) == team.ranks.rank())
+      rounds[static_cast<size_t>(part / team.trainers.size())].push_back(sequences.size());
     sequences.push_back({&prompt, response.data(), static_cast<int64_t>(response.size())});
     tokens += static_cast<double>(response.size());
   }
+  std::vector<PartNumbers> numbers;
   StepTimes times;
-  for (const auto& which : split_by_tokens(sequences, max_tokens)) {
-    const Clock forward_clock;
-    const PackedBatch packed = pack(sequences, which);
-    times.work.add(packed.tokens, std::ssize(packed.rows));
-    const at::Tensor sum = packed_logprobs(decoder, packed, 1.0).logprob.sum();
-    total -= sum.item<double>();
-    times.forward += forward_clock.seconds();
-    const Clock backward_clock;
-    (-sum / divisor).backward();
-    times.backward += backward_clock.seconds();
+  GradientSum sums(team, decoder.gradients());
+  for (const std::vector<size_t>& some : rounds) {
+    PartNumbers& part = numbers.emplace_back();
+    for (const auto& which : split_some(sequences, some, max_tokens)) {
+      pulse::beat();
+      const Clock forward_clock;
+      const PackedBatch packed = pack(sequences, which);
+      part.work.add(packed.tokens, std::ssize(packed.rows));
+      const at::Tensor sum = packed_logprobs(decoder, packed, 1.0).logprob.sum();
+      part.sums["nll"] -= sum.item<double>();
+      times.forward += forward_clock.seconds();
+      const Clock backward_clock;
+      (-sum / divisor).backward();
+      times.backward += backward_clock.seconds();
+    }
+    sums.add();
   }
   const Clock optimizer_clock;
-  const UpdateResult result = apply_update(decoder, state, optimizer, learning_rate);
+  sums.finish(state.is_slice());
+  PartNumbers all = sum_of_parts(team, numbers);
+  times.work = all.work;
+  const double total = all.sums["nll"];
+  const UpdateResult result = update_weights(decoder, state, optimizer, learning_rate, team);
   times.optimizer = optimizer_clock.seconds();
-  times.write(decoder, metrics);
+  times.write(decoder, team.trainers.size(), metrics);
   metrics.set("loss", total / divisor);
   metrics.set("nll", total / tokens);
   metrics.set("num_tokens", tokens);

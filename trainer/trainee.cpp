@@ -37,18 +37,27 @@ void check_adapter(const RunConfig& config, const fs::path& checkpoint) {
 
 }  // namespace
 
-Trainee load_trainee(RunConfig& config, const std::optional<fs::path>& checkpoint) {
+std::unique_ptr<OptimizerState> fresh_optimizer(const RunConfig& config, Decoder& decoder,
+                                                const Team& team) {
+  if (config.shard == "none" && team.trainers.member())
+    return std::make_unique<OptimizerState>(decoder, config.moments_in_bytes);
+  return std::make_unique<OptimizerState>(decoder, config.moments_in_bytes, team.trainers);
+}
+
+Trainee load_trainee(RunConfig& config, const std::optional<fs::path>& checkpoint,
+                     const Team& team) {
   Trainee out;
+  const bool trains = team.trainers.member();
   const LoadOptions options{
-      .trained = true, .max_length = config.max_length, .device = config.device()};
+      .trained = trains, .max_length = config.max_length, .device = config.device()};
   if (checkpoint) check_adapter(config, *checkpoint);
   if (config.lora)
     out.model = load_adapted(config, checkpoint);
   else if (checkpoint)
     out.model = load_model(checkpoint->string(), options);
   else if (config.new_model)
-    out.model =
-        new_model(*config.new_model, static_cast<uint64_t>(config.run.seed), true, options.device);
+    out.model = new_model(*config.new_model, static_cast<uint64_t>(config.run.seed), trains,
+                          options.device);
   else
     out.model = load_model(config.model_path, options);
   out.model.decoder->training = config.training;
@@ -59,7 +68,7 @@ Trainee load_trainee(RunConfig& config, const std::optional<fs::path>& checkpoin
                                        checkpoint         ? checkpoint->string()
                                        : config.new_model ? "model.new"
                                                           : config.model_path);
-  out.optimizer = std::make_unique<OptimizerState>(*out.model.decoder, config.moments_in_bytes);
+  out.optimizer = fresh_optimizer(config, *out.model.decoder, team);
   if (checkpoint) {
     out.progress = load_trainer_state(*checkpoint, config.rollout.prompts_per_step, *out.optimizer);
     if (!out.progress.algorithm.is_null()) config.algorithm->restore(out.progress.algorithm);

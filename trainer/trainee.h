@@ -6,6 +6,7 @@
 
 #include "core/model/model.h"
 #include "trainer/checkpoint.h"
+#include "trainer/gradient_sum.h"
 #include "trainer/run_config.h"
 
 namespace vernier {
@@ -18,8 +19,12 @@ struct Trainee {
 };
 
 /// The model of the configuration, or that of `checkpoint` with its optimizer state and progress.
-/// Gives the configuration its decode().
-Trainee load_trainee(RunConfig& config, const std::optional<fs::path>& checkpoint);
+/// Gives the configuration its decode(). A rank that only samples has no gradient and no moments.
+Trainee load_trainee(RunConfig& config, const std::optional<fs::path>& checkpoint,
+                     const Team& team);
+/// The state of the optimizer before its first step.
+std::unique_ptr<OptimizerState> fresh_optimizer(const RunConfig& config, Decoder& decoder,
+                                                const Team& team);
 
 /// Puts the weights, the optimizer, the algorithm and what the rewards have learned back to a
 /// checkpoint of the trainee's run; its progress stays.

@@ -84,7 +84,7 @@ void WarmStart::run(RunFolder& folder, const std::atomic<bool>& stop,
   const Clock clock;
   const int64_t first = progress.step;
   for (int64_t step = first; step < sft.steps; ++step) {
-    if (stop.load()) throw Interrupted();
+    if (team_.ranks.any(stop.load(), "stop of the warm start")) throw Interrupted();
     const Clock step_clock;
     Metrics metrics;
     metrics.set("step", Json(step + 1));
@@ -92,7 +92,7 @@ void WarmStart::run(RunFolder& folder, const std::atomic<bool>& stop,
     const UpdateResult result =
         sft_step(*trainee_.model.decoder, *trainee_.optimizer, batch_of(step), sft.loss_divisor,
                  config_.max_tokens_per_microbatch, sft.optimizer,
-                 sft.optimizer.rate(step, sft.steps), metrics);
+                 sft.optimizer.rate(step, sft.steps), metrics, team_);
     count_update(result, config_, progress);
     metrics.set("time/step", step_clock.seconds());
     folder.write_metrics(metrics);
@@ -103,8 +103,7 @@ void WarmStart::run(RunFolder& folder, const std::atomic<bool>& stop,
   }
   progress = Progress{.phase = "rl"};
   trainee_.optimizer.reset();  // before the new one takes its memory
-  trainee_.optimizer =
-      std::make_unique<OptimizerState>(*trainee_.model.decoder, config_.moments_in_bytes);
+  trainee_.optimizer = fresh_optimizer(config_, *trainee_.model.decoder, team_);
   log::end_progress();
 }
 

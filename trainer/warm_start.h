@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "trainer/gradient_sum.h"
 #include "trainer/run_folder.h"
 #include "trainer/trainee.h"
 
@@ -15,7 +16,8 @@ namespace vernier {
 /// alone.
 class WarmStart {
  public:
-  WarmStart(const RunConfig& config, Trainee& trainee) : config_(config), trainee_(trainee) {}
+  WarmStart(const RunConfig& config, Trainee& trainee, const Team& team)
+      : config_(config), trainee_(trainee), team_(team) {}
 
   /// Throws UsageError where a demonstration of the coming steps does not fit the model.
   void check();
@@ -42,6 +44,7 @@ class WarmStart {
 
   const RunConfig& config_;
   Trainee& trainee_;
+  const Team& team_;
   std::vector<Demonstration> demonstrations_;  // of bucket_
   int64_t bucket_ = -1;
 };

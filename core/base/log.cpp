@@ -19,6 +19,7 @@ struct Sinks {
       std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
   std::shared_ptr<spdlog::logger> logger = std::make_shared<spdlog::logger>("vernier", console);
   std::mutex line_lock;
+  bool quiet = false;
   bool line_open = false;  // a progress line without its newline stands on the terminal
 
   Sinks() {
@@ -44,6 +45,11 @@ void write(spdlog::level::level_enum level, std::string_view text) {
 void info(std::string_view text) { write(spdlog::level::info, text); }
 void warn(std::string_view text) { write(spdlog::level::warn, text); }
 
+void quiet() {
+  sinks().quiet = true;
+  sinks().console->set_level(spdlog::level::off);
+}
+
 void open_file(const std::string& path) {
   try {
     auto file = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path);
@@ -57,6 +63,7 @@ void open_file(const std::string& path) {
 
 void progress(std::string_view text) {
   Sinks& out = sinks();
+  if (out.quiet) return;
   const std::lock_guard hold(out.line_lock);
   if (isatty(STDERR_FILENO) != 0) {
     std::fprintf(stderr, "\r\x1b[K%.*s", static_cast<int>(text.size()), text.data());

@@ -9,6 +9,10 @@ namespace vernier::log {
 void info(std::string_view text);
 void warn(std::string_view text);
 
+/// From now on nothing of it is shown, only written to the file: what every rank of a job would
+/// say.
+void quiet();
+
 /// Also writes every later line to `path` (appended). Throws UsageError where it cannot be opened.
 void open_file(const std::string& path);
 

@@ -156,13 +156,17 @@ bool all_finite(const float* values, int64_t count) {
   return largest < 0x7F800000;
 }
 
-double sum_of_squares(const float* values, int64_t count) {
-  std::vector<double> partial(static_cast<size_t>(tasks_for(count, kFloatsPerTask)));
-  by_blocks(count, kFloatsPerTask, [&](int64_t a, int64_t b) {
-    partial[static_cast<size_t>(a / kFloatsPerTask)] = table().sum_of_squares(values + a, b - a);
+std::vector<double> block_sums_of_squares(const float* values, int64_t count) {
+  std::vector<double> sums(static_cast<size_t>(tasks_for(count, kSumBlock)));
+  by_blocks(count, kSumBlock, [&](int64_t a, int64_t b) {
+    sums[static_cast<size_t>(a / kSumBlock)] = table().sum_of_squares(values + a, b - a);
   });
+  return sums;
+}
+
+double sum_of_squares(const float* values, int64_t count) {
   double total = 0;
-  for (const double part : partial) total += part;
+  for (const double sum : block_sums_of_squares(values, count)) total += sum;
   return total;
 }
 

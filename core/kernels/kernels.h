@@ -208,8 +208,12 @@ void adamw(float* weights, const float* gradient, float* moment1, float* moment2
 /// Whether no value is infinite or NaN. On the calling thread alone.
 bool all_finite(const float* values, int64_t count);
 
-/// Sum of squares, in double, in one fixed order.
+/// Sum of squares, in double, in one fixed order: those of blocks of kSumBlock numbers, and then
+/// these sums one after the other.
 double sum_of_squares(const float* values, int64_t count);
+inline constexpr int64_t kSumBlock = 1 << 16;
+/// The sums of the blocks [count / kSumBlock, rounded up].
+std::vector<double> block_sums_of_squares(const float* values, int64_t count);
 
 /// "avx512+amx", "avx512+bf16", "avx512", "avx2" or "x86-64": which build of the kernels this
 /// processor runs.

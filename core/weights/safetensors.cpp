@@ -190,10 +190,16 @@ void SafetensorsFile::read(const TensorInfo& tensor, float* out) const {
 }
 
 void SafetensorsFile::read_bytes(const TensorInfo& tensor, void* out) const {
-  const auto bytes = file_->bytes();
-  ensure(tensor.offset <= bytes.size() && tensor.bytes <= bytes.size() - tensor.offset,
+  read_bytes(tensor, 0, tensor.bytes, out);
+}
+
+void SafetensorsFile::read_bytes(const TensorInfo& tensor, uint64_t first, uint64_t bytes,
+                                 void* out) const {
+  const auto all = file_->bytes();
+  ensure(tensor.offset <= all.size() && tensor.bytes <= all.size() - tensor.offset,
          "a tensor of this file");
-  std::memcpy(out, bytes.data() + tensor.offset, tensor.bytes);
+  ensure(first <= tensor.bytes && bytes <= tensor.bytes - first, "bytes of this tensor");
+  std::memcpy(out, all.data() + tensor.offset + first, bytes);
 }
 
 SafetensorsWriter::SafetensorsWriter(const fs::path& path, std::vector<Planned> plan,

@@ -74,8 +74,9 @@ class SafetensorsFile {
 
   /// Converts a tensor to fp32 into `out`, numel() values.
   void read(const TensorInfo& tensor, float* out) const;
-  /// Copies a tensor as it is stored, TensorInfo::bytes of it.
+  /// Copies a tensor as it is stored, TensorInfo::bytes of it, or `bytes` of those from `first` on.
   void read_bytes(const TensorInfo& tensor, void* out) const;
+  void read_bytes(const TensorInfo& tensor, uint64_t first, uint64_t bytes, void* out) const;
 
  private:
   std::unique_ptr<MappedFile> file_;

@@ -1,0 +1,59 @@
+#include "core/base/pulse.h"
+
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <utility>
+
+namespace vernier::pulse {
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+struct Shared {
+  std::mutex lock;
+  State now{.phase = "starting", .operation = "", .slow = true};
+  std::atomic<SteadyClock::rep> last{SteadyClock::now().time_since_epoch().count()};
+};
+
+Shared& shared() {
+  static Shared instance;
+  return instance;
+}
+
+}  // namespace
+
+void beat() {
+  shared().last.store(SteadyClock::now().time_since_epoch().count(), std::memory_order_relaxed);
+}
+
+void enter(const char* phase, bool slow) {
+  beat();
+  const std::lock_guard hold(shared().lock);
+  shared().now.phase = phase;
+  shared().now.slow = slow;
+}
+
+Waiting::Waiting(std::string operation) {
+  beat();
+  const std::lock_guard hold(shared().lock);
+  shared().now.operation = std::move(operation);
+  shared().now.waiting = true;
+}
+
+Waiting::~Waiting() {
+  beat();
+  const std::lock_guard hold(shared().lock);
+  shared().now.waiting = false;
+}
+
+State state() {
+  const SteadyClock::time_point last{
+      SteadyClock::duration(shared().last.load(std::memory_order_relaxed))};
+  const std::lock_guard hold(shared().lock);
+  State out = shared().now;
+  out.seconds = std::chrono::duration<double>(SteadyClock::now() - last).count();
+  return out;
+}
+
+}  // namespace vernier::pulse

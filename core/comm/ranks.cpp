@@ -1,0 +1,355 @@
+#include "core/comm/ranks.h"
+
+#include <ATen/ATen.h>
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+#include "core/base/bytes.h"
+#include "core/base/errors.h"
+#include "core/base/files.h"
+#include "core/base/log.h"
+#include "core/base/pulse.h"
+#include "core/comm/slices.h"
+#include "core/comm/watch.h"
+
+namespace vernier {
+namespace {
+
+using std::chrono::milliseconds;
+
+// Of gloo's own; ours is the watch's, which tells a slow rank from one that is gone.
+constexpr auto kNever = std::chrono::hours(24 * 30);
+// Numbers of each rank that are on their way at a time.
+constexpr int64_t kBucket = 1 << 21;
+
+// A socket that listens at the address where the ranks meet and nowhere else.
+int listen_at(const Identity& one) {
+  addrinfo hints{}, *found = nullptr;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  const int problem = ::getaddrinfo(one.address.c_str(), cat(one.port).c_str(), &hints, &found);
+  if (problem != 0)
+    fail("the ranks' address ", one.address, " is not known here: ", ::gai_strerror(problem));
+  int fd = -1, error = 0;
+  for (const addrinfo* at = found; at != nullptr && fd < 0; at = at->ai_next) {
+    fd = ::socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, 0);
+    const int yes = 1;
+    if (fd >= 0) ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    if (fd >= 0 && (::bind(fd, at->ai_addr, at->ai_addrlen) != 0 || ::listen(fd, SOMAXCONN) != 0)) {
+      error = errno;
+      ::close(fd);
+      fd = -1;
+    }
+  }
+  ::freeaddrinfo(found);
+  if (fd < 0)
+    fail("rank 0 cannot listen at ", one.address, ":", one.port,
+         ", where the ranks meet: ", std::strerror(error),
+         "; choose another MASTER_PORT, or an address of this machine");
+  return fd;
+}
+
+c10::intrusive_ptr<c10d::Store> open_store(const Identity& one, const ClusterConfig& config) {
+  c10d::TCPStoreOptions options;
+  options.port = one.port;
+  options.isServer = one.rank == 0 && !one.agent_store;
+  options.waitWorkers = false;
+  options.timeout = milliseconds(static_cast<int64_t>(config.start_deadline_s * 1000));
+  if (options.isServer) options.masterListenFd = one.listener ? *one.listener : listen_at(one);
+  try {
+    const auto store = c10::make_intrusive<c10d::TCPStore>(one.address, options);
+    // A group that torchrun starts anew meets in the store of the one before.
+    return c10::make_intrusive<c10d::PrefixStore>(cat("vernier/", one.restart), store);
+  } catch (const std::exception& problem) {
+    fail("rank ", one.rank, " does not reach the store at ", one.address, ":", one.port, " within ",
+         config.start_deadline_s, " s (cluster.start_deadline_s): ", problem.what());
+  }
+}
+
+c10::intrusive_ptr<c10d::ProcessGroupGloo> open_gloo(const c10::intrusive_ptr<c10d::Store>& store,
+                                                     const std::string& name, int64_t rank,
+                                                     int64_t size, const ClusterConfig& config) {
+  const auto options = c10d::ProcessGroupGloo::Options::create(
+      milliseconds(static_cast<int64_t>(config.start_deadline_s * 1000)));
+  if (!config.interface.empty())
+    options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForInterface(config.interface));
+  else
+    options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1"));
+  auto group = c10::make_intrusive<c10d::ProcessGroupGloo>(
+      c10::make_intrusive<c10d::PrefixStore>(name, store), static_cast<int>(rank),
+      static_cast<int>(size), options);
+  group->setTimeout(milliseconds(kNever));
+  return group;
+}
+
+at::Tensor tensor_of(const std::string& bytes) {
+  return at::from_blob(const_cast<char*>(bytes.data()), {static_cast<int64_t>(bytes.size())},
+                       at::kByte);
+}
+
+std::vector<std::string> cut(const at::Tensor& bytes, const std::vector<int64_t>& sizes) {
+  std::vector<std::string> out;
+  const auto* at = reinterpret_cast<const char*>(bytes.const_data_ptr<uint8_t>());
+  for (const int64_t size : sizes) {
+    out.emplace_back(at, static_cast<size_t>(size));
+    at += size;
+  }
+  return out;
+}
+
+}  // namespace
+
+void ClusterConfig::bind(Binder& config) {
+  config.text("interface", interface,
+              "network interface that the ranks of several machines speak over, such as eth0; c10d "
+              "has no authentication: the network has to be trusted");
+  config.number("deadline_s", deadline_s, 1.0, 86400.0,
+                "seconds without a sign of life after which a rank ends the job");
+  config.number("start_deadline_s", start_deadline_s, 1.0, 86400.0,
+                "the same while the ranks meet, load and save");
+}
+
+// All calls are of the main thread; the watch has a connection of its own.
+struct Ranks::Links {
+  c10::intrusive_ptr<c10d::Store> store;
+  c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
+  std::shared_ptr<Watch> watch;
+  int64_t calls = 0;
+  at::Tensor sent, received;  // buckets
+
+  // Runs one operation of the group. What it fails with is less than what the watch will find: that
+  // ends the process with the name of who is gone.
+  template <class Start>
+  void run(const std::string& what, const Start& start) {
+    const pulse::Waiting waiting(what);
+    watch->note(cat(calls, " ", what));
+    try {
+      start()->wait();
+    } catch (const std::exception& problem) {
+      watch->lost(what, problem.what());
+      fail_run(what, ": the other ranks cannot be reached: ", problem.what());
+    }
+  }
+
+  // Numbers of all ranks [ranks, values].
+  at::Tensor gather_longs(const std::vector<int64_t>& mine, int64_t ranks, const char* what) {
+    at::Tensor in = at::tensor(mine), out = at::empty({ranks * in.numel()}, at::kLong);
+    run(what, [&] { return gloo->_allgather_base(out, in); });
+    return out.view({ranks, in.numel()});
+  }
+
+  // Sizes on their way in front of a call, by rank, with its number and name: these must agree.
+  at::Tensor agree(const std::vector<int64_t>& sizes, int64_t ranks, const char* what) {
+    const auto name = static_cast<int64_t>(std::hash<std::string_view>()(what) >> 1);
+    std::vector<int64_t> mine = {++calls, name};
+    mine.insert(mine.end(), sizes.begin(), sizes.end());
+    const at::Tensor all = gather_longs(mine, ranks, what);
+    for (int64_t r = 0; r < ranks; ++r)
+      if (all[r][0].item<int64_t>() != calls || all[r][1].item<int64_t>() != name)
+        fail_run("the ranks have come apart: call ", calls, " is \"", what, "\" here and call ",
+                 all[r][0].item<int64_t>(), " of another name on rank ", r,
+                 "; this is a mistake in Vernier, please report it");
+    return all.narrow(1, 2, std::ssize(sizes));
+  }
+};
+
+Ranks::Ranks() = default;
+
+Ranks::Ranks(const Identity& identity, const ClusterConfig& config, std::atomic<bool>* stop)
+    : identity_(identity), config_(config), rank_(identity.rank), size_(identity.world_size) {
+  if (alone()) return;
+  if (!identity.on_one_machine() && config.interface.empty())
+    vernier::fail("cluster.interface: not given, and the ranks are on several machines (",
+                  description_of(identity), "): name the network interface they speak over");
+  links_ = std::make_unique<Links>();
+  links_->store = open_store(identity, config);
+  try {
+    links_->gloo = open_gloo(links_->store, "gloo", rank(), size(), config);
+  } catch (const std::exception& problem) {
+    vernier::fail("rank ", identity.rank, " does not reach the other ranks",
+                  config.interface.empty() ? "" : cat(" over ", config.interface), " within ",
+                  config.start_deadline_s, " s (cluster.start_deadline_s): ", problem.what());
+  }
+  links_->watch = std::make_shared<Watch>(links_->store->clone(), identity, config.deadline_s,
+                                          config.start_deadline_s, stop);
+}
+
+Ranks::Ranks(Ranks& all, const std::string& name, const std::vector<int64_t>& members)
+    : identity_(all.identity_), config_(all.config_), size_(std::ssize(members)) {
+  rank_ = std::find(members.begin(), members.end(), all.rank()) - members.begin();
+  if (alone() || !member()) return;
+  links_ = std::make_unique<Links>();
+  links_->store = all.links_->store;
+  links_->watch = all.links_->watch;
+  links_->gloo = open_gloo(links_->store, name, rank(), size(), config_);
+}
+
+Ranks::~Ranks() = default;
+
+std::vector<std::string> Ranks::exchange(std::vector<std::string> to_each, const char* what) {
+  if (alone()) return to_each;
+  ensure(std::ssize(to_each) == size(), "bytes for every rank");
+  std::vector<int64_t> out_sizes;
+  std::string all;
+  for (std::string& one : to_each) {
+    out_sizes.push_back(std::ssize(one));
+    all += one;
+    one = {};
+  }
+  const at::Tensor sizes = links_->agree(out_sizes, size(), what);
+  std::vector<int64_t> in_sizes;
+  int64_t total = 0;
+  for (int64_t r = 0; r < size(); ++r) {
+    in_sizes.push_back(sizes[r][rank()].item<int64_t>());
+    total += in_sizes.back();
+  }
+  at::Tensor in = tensor_of(all), out = at::empty({total}, at::kByte);
+  std::vector<int64_t> taken = in_sizes;  // gloo takes the lists for its own
+  links_->run(what, [&] { return links_->gloo->alltoall_base(out, in, taken, out_sizes); });
+  return cut(out, in_sizes);
+}
+
+std::vector<std::string> Ranks::gather_to_first(std::string mine, const char* what) {
+  std::vector<std::string> to_each(static_cast<size_t>(size()));
+  to_each.front() = std::move(mine);
+  return exchange(std::move(to_each), what);
+}
+
+std::vector<std::string> Ranks::gather(std::string mine, const char* what) {
+  if (alone()) {
+    std::vector<std::string> out;
+    out.push_back(std::move(mine));
+    return out;
+  }
+  const at::Tensor sizes = links_->agree({std::ssize(mine)}, size(), what);
+  const auto most = sizes.max().item<int64_t>();
+  mine.resize(static_cast<size_t>(most));
+  at::Tensor in = tensor_of(mine), out = at::empty({most * size()}, at::kByte);
+  if (most > 0) links_->run(what, [&] { return links_->gloo->_allgather_base(out, in); });
+  std::vector<std::string> all;
+  for (int64_t r = 0; r < size(); ++r) {
+    const auto* at = reinterpret_cast<const char*>(out.const_data_ptr<uint8_t>()) + r * most;
+    all.emplace_back(at, static_cast<size_t>(sizes[r][0].item<int64_t>()));
+  }
+  return all;
+}
+
+std::string Ranks::from_first(std::string mine, const char* what) {
+  if (alone()) return mine;
+  return gather(first() ? std::move(mine) : std::string(), what).front();
+}
+
+bool Ranks::any(bool here, const char* what) {
+  if (alone()) return here;
+  return links_->agree({here ? 1 : 0}, size(), what).max().item<int64_t>() != 0;
+}
+
+std::vector<int64_t> Ranks::gather_numbers(int64_t mine, const char* what) {
+  if (alone()) return {mine};
+  const at::Tensor all = links_->agree({mine}, size(), what).contiguous();
+  const auto* begin = all.const_data_ptr<int64_t>();
+  return {begin, begin + size()};
+}
+
+int64_t Ranks::claim() {
+  ensure(!alone(), "ranks that claim");
+  return links_->store->add(cat("claims/", claims_), 1) - 1;
+}
+
+void Ranks::sum_to_slices(const at::Tensor& buffer, at::Tensor& out, const char* what) {
+  const int64_t ranks = size();
+  const Slices slices(buffer.numel(), ranks);
+  ensure(out.numel() == slices.each, "a slice");
+  if (alone()) {
+    out.zero_();
+    out.narrow(0, 0, buffer.numel()).copy_(buffer);
+    return;
+  }
+  links_->agree({buffer.numel()}, ranks, what);
+  const int64_t bucket = std::min(slices.each, std::max(kBucket / ranks, Slices::kBlock));
+  at::Tensor &sent = links_->sent, &received = links_->received;
+  if (!sent.defined() || sent.numel() != ranks * bucket) {
+    sent = at::empty({ranks, bucket}, buffer.options());
+    received = at::empty_like(sent);
+  }
+  std::vector<int64_t> equal;
+  for (int64_t first = 0; first < slices.each; first += bucket) {
+    const int64_t count = std::min(bucket, slices.each - first);
+    for (int64_t r = 0; r < ranks; ++r) {
+      const int64_t begin = std::min(slices.count, r * slices.each + first),
+                    end = std::min(slices.count, begin + count);
+      at::Tensor row = sent[r];
+      row.narrow(0, 0, end - begin).copy_(buffer.narrow(0, begin, end - begin));
+      row.narrow(0, end - begin, bucket - (end - begin)).zero_();
+    }
+    at::Tensor in = sent.view({-1}), arrived = received.view({-1});
+    links_->run(what, [&] { return links_->gloo->alltoall_base(arrived, in, equal, equal); });
+    for (int64_t stride = 1; stride < ranks; stride *= 2)
+      for (int64_t r = 0; r + stride < ranks; r += 2 * stride)
+        received[r].add_(received[r + stride]);
+    out.narrow(0, first, count).copy_(received[0].narrow(0, 0, count));
+  }
+}
+
+void Ranks::gather_slices(at::Tensor& buffer, const char* what) {
+  if (alone()) return;
+  const int64_t ranks = size();
+  const Slices slices(buffer.numel(), ranks);
+  links_->agree({buffer.numel()}, ranks, what);
+  const int64_t bucket = std::min(slices.each, std::max(kBucket / ranks, Slices::kBlock));
+  at::Tensor in = at::empty({bucket}, buffer.options()),
+             out = at::empty({ranks, bucket}, buffer.options());
+  for (int64_t first = 0; first < slices.each; first += bucket) {
+    const auto part = [&](int64_t r) {
+      const int64_t begin = std::min(slices.count, r * slices.each + first);
+      const int64_t end = std::min(slices.end(r), begin + std::min(bucket, slices.each - first));
+      return buffer.narrow(0, begin, std::max<int64_t>(0, end - begin));
+    };
+    const at::Tensor mine = part(rank());
+    in.narrow(0, 0, mine.numel()).copy_(mine);
+    at::Tensor arrived = out.view({-1});
+    links_->run(what, [&] { return links_->gloo->_allgather_base(arrived, in); });
+    for (int64_t r = 0; r < ranks; ++r) {
+      at::Tensor to = part(r);
+      if (r != rank()) to.copy_(out[r].narrow(0, 0, to.numel()));
+    }
+  }
+}
+
+void Ranks::copy_from_first(at::Tensor& buffer, const char* what) {
+  if (alone()) return;
+  links_->agree({buffer.numel()}, size(), what);
+  std::string hashes;
+  for (int64_t begin = 0; begin < buffer.numel(); begin += kBucket) {
+    at::Tensor piece = buffer.narrow(0, begin, std::min(kBucket, buffer.numel() - begin));
+    std::vector<at::Tensor> pieces = {piece};
+    links_->run(what, [&] { return links_->gloo->broadcast(pieces); });
+    hashes += hash_bytes(piece.const_data_ptr(), static_cast<size_t>(piece.nbytes()));
+  }
+  const std::vector<std::string> all = gather(std::move(hashes), what);
+  for (size_t r = 0; r < all.size(); ++r)
+    if (all[r] != all.front())
+      fail_run(what, ": rank ", r, " has received other bytes than were sent");
+}
+
+void Ranks::leave() {
+  if (alone()) return;
+  links_->agree({}, size(), "leave");
+  links_->watch->leave();
+}
+
+void Ranks::fail(const std::string& why) noexcept {
+  if (!alone()) links_->watch->fail(why);
+}
+
+}  // namespace vernier

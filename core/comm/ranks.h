@@ -1,0 +1,94 @@
+// The ranks of a job and what they tell each other, over c10d: gloo between CPUs.
+//
+// Every rank calls the same functions in the same order; `what` names the call in messages. Where
+// ranks have come apart (another order, another size) the next call says so on all of them.
+#pragma once
+
+#include <torch/types.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/base/config.h"
+#include "core/comm/identity.h"
+
+namespace vernier {
+
+/// [cluster]
+struct ClusterConfig {
+  std::string interface;  // network interface of the ranks' connections, where there are more hosts
+  double deadline_s = 60, start_deadline_s = 600;
+
+  void bind(Binder& config);
+};
+
+class Ranks {
+ public:
+  /// A process that is alone: every call returns what it was given.
+  Ranks();
+  /// Joins the others. `stop` (may be null) becomes true soon after that of any rank has. Throws
+  /// UsageError where the ranks cannot meet, with what to do.
+  Ranks(const Identity& identity, const ClusterConfig& config, std::atomic<bool>* stop);
+  /// Some of the ranks among themselves, numbered in the order of `members`; every rank of `all`
+  /// makes it, and of those who are not in it rank() is size(). It may not outlive `all`.
+  Ranks(Ranks& all, const std::string& name, const std::vector<int64_t>& members);
+  /// Without leave() or fail() before, the others hear nothing: they wait for their deadline.
+  ~Ranks();
+  Ranks(const Ranks&) = delete;
+  Ranks& operator=(const Ranks&) = delete;
+
+  int64_t rank() const { return rank_; }
+  int64_t size() const { return size_; }
+  bool alone() const { return size() == 1; }
+  bool member() const { return rank() < size(); }
+  bool first() const { return rank() == 0; }
+  /// Of the job.
+  const Identity& identity() const { return identity_; }
+
+  /// The bytes of every rank, by rank, on all of them.
+  std::vector<std::string> gather(std::string mine, const char* what);
+  /// The bytes of every rank on rank 0; elsewhere empty ones.
+  std::vector<std::string> gather_to_first(std::string mine, const char* what);
+  /// Gives `to_each[r]` to rank r; returns what each rank gave to this one.
+  std::vector<std::string> exchange(std::vector<std::string> to_each, const char* what);
+  /// The bytes of rank 0.
+  std::string from_first(std::string mine, const char* what);
+  /// Whether it holds on any rank.
+  bool any(bool here, const char* what);
+  /// The value of every rank, by rank.
+  std::vector<int64_t> gather_numbers(int64_t mine, const char* what);
+
+  /// Numbers from 0 on, each to one of the ranks that ask, of the draw that the ranks began last
+  /// with begin_claims().
+  int64_t claim();
+  void begin_claims() { ++claims_; }
+
+  /// Of the buffers [count] of all ranks, which are fp32, the sum in the slice of this rank (of
+  /// Slices): the tree ((0 + 1) + (2 + 3)) + ... over ranks, in that order whoever asks. `out` has
+  /// Slices::each numbers; beyond the slice they are 0.
+  void sum_to_slices(const at::Tensor& buffer, at::Tensor& out, const char* what);
+  /// Fills `buffer` with the slices of all ranks.
+  void gather_slices(at::Tensor& buffer, const char* what);
+  /// Fills `buffer`, which is flat, with that of rank 0. It goes in pieces, each with its hash:
+  /// RunError on all ranks where one arrived otherwise than it was sent.
+  void copy_from_first(at::Tensor& buffer, const char* what);
+
+  /// The job is over, or was left on a signal, on all ranks.
+  void leave();
+  /// This rank cannot go on: tells the others why.
+  void fail(const std::string& why) noexcept;
+
+ private:
+  struct Links;  // store, group and watch
+
+  Identity identity_;
+  ClusterConfig config_;
+  int64_t rank_ = 0, size_ = 1;
+  int64_t claims_ = 0;
+  std::unique_ptr<Links> links_;
+};
+
+}  // namespace vernier

@@ -1,0 +1,425 @@
+"""Several ranks on this machine: the same bits as one process, signals, deaths, stalls.
+
+    python3 tests/ranks.py BUILD_FOLDER [NAME ...]
+
+Standard library only.
+"""
+
+import json
+import math
+import os
+import pathlib
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+from stored_rows import rows_of, unpacked
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = pathlib.Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT / "build/release"
+VERNIER = BUILD / "vernier"
+
+# A model that knows a little, so that rewards differ: sums of up to three terms.
+START = """
+[run]
+seed = 9
+deterministic = true
+
+[model.new]
+characters = "0123456789abcdefgh+=#.?~"
+end_token = "."
+
+[data]
+task = "chain_sum"
+
+[data.chain_sum]
+max_terms = 3
+
+[sft]
+steps = 200
+"""
+
+JOB = """
+[run]
+seed = 9
+steps = {steps}
+threads = 1
+eval_every = 2
+save_every = 1
+keep_checkpoints = 50
+deterministic = {deterministic}
+
+[model]
+path = "{start}"
+
+[data]
+task = "chain_sum"
+eval_prompts = 24
+
+[data.chain_sum]
+max_terms = 3
+
+[rollout]
+num_generations = 8
+prompts_per_step = 6
+max_completion_length = 40
+think_end = "#"
+{rollout}
+
+{rewards}
+
+[algo]
+{algo}
+
+[trainer]
+learning_rate = 2e-4
+max_tokens_per_microbatch = 512
+{trainer}
+
+[log.rollouts]
+every = 1
+token_fields = true
+
+[cluster]
+deadline_s = 5
+"""
+
+ACCURACY = '[[reward]]\ntype = "accuracy"\n'
+DRPO = 'type = "drpo"\nlambda = 0.1\nlength_capacity = 40'
+# Jobs that use what ranks share in different ways.
+JOBS = {
+    "drpo": dict(algo=DRPO),
+    # Several updates a step, so that old log-probabilities are passes of their own.
+    "grpo, two updates": dict(algo='type = "grpo"\nepsilon_high = 0.28', trainer="samples_per_update = 24"),
+    # A filter that draws more prompts, and a cut that is judged again.
+    "filter and dot": dict(
+        algo='type = "dapo"',
+        rollout='[rollout.filter]\nrule = "spread"\nrefill = "missing"\nmax_num_gen_batches = 3',
+        rewards=ACCURACY + '[[transform]]\ntype = "dot"\nalpha = 1\nmargin = 2\n',
+    ),
+    # What rewards remember from step to step.
+    "hapo and leash": dict(
+        algo='type = "grpo"',
+        rewards=ACCURACY + '[[reward]]\ntype = "hapo"\n[[reward]]\ntype = "leash"\ntarget = 20\n',
+    ),
+    # A greedy response to every prompt, and tokens that are chosen over the whole update.
+    "remax, top entropy": dict(algo='type = "grpo"\nadvantage = "remax"\ntop_entropy = 0.2'),
+    # The advantage of a token depends on the KL to the start policy.
+    "kl in the reward": dict(algo='type = "reinforce_plus_plus"\nbeta = 0.01'),
+}
+
+
+def vernier(*arguments, timeout=600, **more):
+    return subprocess.run(
+        [str(VERNIER), *map(str, arguments)], capture_output=True, text=True, timeout=timeout, cwd=ROOT, **more
+    )
+
+
+def metrics_of(folder):
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().split("\n") if line]
+    return [{k: v for k, v in row.items() if not k.startswith(("time/", "perf/", "memory/"))} for row in rows]
+
+
+def optimizer_of(checkpoint):
+    """The optimizer's tensors, put together from the slices of the ranks."""
+    pieces = []
+    for path in checkpoint.glob("trainer/optimizer*.safetensors"):
+        data = path.read_bytes()
+        begin = 8 + struct.unpack("<Q", data[:8])[0]
+        header = json.loads(data[8:begin])
+        first = int(header.pop("__metadata__", {}).get("begin", 0))
+        for name, tensor in header.items():
+            low, high = tensor["data_offsets"]
+            pieces.append((name, first, data[begin + low : begin + high]))
+    whole = {}
+    for name, _, data in sorted(pieces):
+        whole[name] = whole.get(name, b"") + data
+    return whole
+
+
+def result_of(folder, steps):
+    """Everything that must not depend on the number of ranks."""
+    last = folder / f"checkpoint-{steps}"
+    return {
+        "metrics": metrics_of(folder),
+        "rollouts": [rows_of(unpacked(folder / f"rollouts/step_{step}.jsonl.zst")) for step in range(1, steps + 1)],
+        "index": [(folder / f"rollouts/step_{step}.idx").read_text() for step in range(1, steps + 1)],
+        "evaluation": (folder / f"eval/step_{steps}.jsonl").read_text(),
+        "weights": (last / "model.safetensors").read_bytes(),
+        "optimizer": optimizer_of(last),
+        "state": json.loads((last / "trainer/state.json").read_text()),
+    }
+
+
+class Ranks(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="vernier-ranks-"))
+        (cls.folder / "start.toml").write_text(START)
+        for ranks in (1, 2):
+            done = vernier("train", cls.folder / "start.toml", "--run", cls.folder / f"start-{ranks}", "--nproc", ranks)
+            assert done.returncode == 0, done.stderr
+        cls.start = cls.folder / "start-1/checkpoint-0"
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder)
+
+    def job(self, name, steps=4, deterministic=True, **parts):
+        filled = dict(rollout="", rewards=ACCURACY, trainer="") | parts
+        text = JOB.format(start=self.start, steps=steps, deterministic=str(deterministic).lower(), **filled)
+        path = self.folder / f"{re.sub('[^a-z0-9]+', '-', name)}.toml"
+        path.write_text(text)
+        return path
+
+    def train(self, config, run, ranks, *more, code=0):
+        done = vernier("train", config, "--run", self.folder / run, "--nproc", ranks, *more)
+        self.assertEqual(done.returncode, code, done.stderr)
+        return done
+
+    def assert_same(self, one, other, what):
+        for key in one:
+            if key == "metrics":
+                for a, b in zip(one[key], other[key]):
+                    differing = {k: (a.get(k), b.get(k)) for k in a.keys() | b.keys() if a.get(k) != b.get(k)}
+                    self.assertEqual(differing, {}, f"{what}: metrics of step {a['step']}")
+            self.assertTrue(one[key] == other[key], f"{what}: {key}")
+
+    def test_warm_start(self):
+        one, two = self.folder / "start-1", self.folder / "start-2"
+        self.assertEqual(metrics_of(one), metrics_of(two))
+        for name in ("model.safetensors", "trainer/optimizer.safetensors"):
+            self.assertEqual((one / "checkpoint-0" / name).read_bytes(), (two / "checkpoint-0" / name).read_bytes())
+
+    def test_same_bits(self):
+        for name, parts in JOBS.items():
+            with self.subTest(name):
+                config = self.job(name, **parts)
+                run = re.sub("[^a-z0-9]+", "-", name)
+                self.train(config, f"{run}-1", 1)
+                one = result_of(self.folder / f"{run}-1", 4)
+                self.assertTrue(any(row.get("grad_norm", 0) > 0 for row in one["metrics"]), "nothing was learned")
+                for ranks in (2, 4):
+                    self.train(config, f"{run}-{ranks}", ranks)
+                    self.assert_same(one, result_of(self.folder / f"{run}-{ranks}", 4), f"{name}, {ranks} ranks")
+
+    def test_same_bits_wherever_ranks_sample_and_moments_lie(self):
+        config = self.job("placed", algo=DRPO)
+        self.train(config, "placed", 1)
+        one = result_of(self.folder / "placed", 4)
+        self.assertEqual(len(list((self.folder / "placed/checkpoint-4/trainer").glob("optimizer*"))), 1)
+        placements = [(2, 0), (4, 0), (2, 1), (3, 2), (4, 3), (3, 1)]  # ranks, those that only sample
+        for ranks, sampling in placements:
+            for shard in ("none", "optimizer"):
+                if shard == "none" and sampling == 0:
+                    continue  # that is test_same_bits
+                name = f"placed-{ranks}-{sampling}-{shard}"
+                with self.subTest(name):
+                    keys = ["--set", f"trainer.shard={shard}"]
+                    if sampling:
+                        keys += ["--set", "rollout.mode=disaggregated", "--set", f"rollout.ranks={sampling}"]
+                    self.train(config, name, ranks, *keys)
+                    self.assert_same(one, result_of(self.folder / name, 4), name)
+
+    def test_slices_are_read_by_other_ranks(self):
+        for optimizer in ("adamw", "adamw_8bit"):
+            with self.subTest(optimizer):
+                keys = ["--set", f"trainer.optimizer={optimizer}"]
+                config = self.job(f"sliced-{optimizer}", algo=DRPO)
+                self.train(config, f"sliced-{optimizer}-1", 1, *keys)
+                run = f"sliced-{optimizer}-2"
+                for steps, ranks, shard in ((1, 2, "optimizer"), (2, 1, "none"), (3, 4, "optimizer"), (4, 2, "optimizer")):
+                    self.train(config, run, ranks, *keys, "--set", f"trainer.shard={shard}", "--set", f"run.steps={steps}")
+                one = result_of(self.folder / f"sliced-{optimizer}-1", 4)
+                two = result_of(self.folder / run, 4)
+                # Every end of the run has an evaluation, so the metrics have more rows.
+                for key in ("rollouts", "weights", "optimizer"):
+                    self.assertTrue(one[key] == two[key], key)
+
+    def test_other_ranks_after_a_restart(self):
+        config = self.job("resumed", algo=DRPO)
+        self.train(config, "whole", 1)
+        self.train(config, "parts", 4, "--set", "run.steps=2")
+        # The schedule of the learning rate is constant, so that fewer steps first change nothing.
+        self.train(config, "parts", 2)
+        self.assertEqual(metrics_of(self.folder / "whole")[-1], metrics_of(self.folder / "parts")[-1])
+        weights = [self.folder / run / "checkpoint-4/model.safetensors" for run in ("whole", "parts")]
+        self.assertEqual(weights[0].read_bytes(), weights[1].read_bytes())
+
+    def test_close_without_determinism(self):
+        config = self.job("free", deterministic=False, algo=DRPO)
+        self.train(config, "free-1", 1)
+        one = metrics_of(self.folder / "free-1")
+
+        def compare(expected, found):
+            for key, value in expected.items():
+                if isinstance(value, float) and key != "microbatches":
+                    self.assertTrue(
+                        math.isclose(value, found[key], rel_tol=1e-6, abs_tol=1e-6),
+                        f"step {expected['step']}: {key}: {value} and {found[key]}",
+                    )
+
+        for ranks in (2, 3):
+            for step in range(1, 5):
+                # Each step from the checkpoint that one process had before it.
+                run = self.folder / f"free-{ranks}-{step}"
+                start = self.folder / f"free-1/checkpoint-{step - 1}"
+                self.train(config, run, ranks, "--resume", start, "--set", f"run.steps={step}")
+                rows = [row for row in metrics_of(run) if row["phase"] == "rl"]
+                self.assertEqual(len(rows), 1)
+                compare(next(r for r in one if r["phase"] == "rl" and r["step"] == step), rows[0])
+
+    def start_job(self, config, run, ranks):
+        return subprocess.Popen(
+            [str(VERNIER), "train", str(config), "--run", str(self.folder / run), "--nproc", str(ranks)],
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+
+    def rank_pids(self, process, ranks):
+        """Process ids by rank, once all are training."""
+        deadline = time.time() + 60
+        while time.time() < deadline:
+            found = {}
+            children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            for pid in children:
+                try:
+                    environment = pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+                except OSError:
+                    continue
+                for variable in environment:
+                    if variable.startswith(b"RANK="):
+                        found[int(variable[5:])] = int(pid)
+            if len(found) == ranks:
+                return found
+            time.sleep(0.05)
+        self.fail("the ranks did not start")
+
+    def wait_for_step(self, run, step):
+        path = self.folder / run / "metrics.jsonl"
+        deadline = time.time() + 60
+        while time.time() < deadline:
+            if path.exists() and any(row["phase"] == "rl" and row["step"] >= step for row in whole_rows(path)):
+                return
+            time.sleep(0.02)
+        self.fail(f"step {step} did not come")
+
+    def test_signal_to_one_rank(self):
+        config = self.job("signalled", steps=30, algo=DRPO)
+        process = self.start_job(config, "signalled", 2)
+        pids = self.rank_pids(process, 2)
+        self.wait_for_step("signalled", 2)
+        os.kill(pids[1], signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 75, errors)
+        self.assertTrue((self.folder / "signalled/REQUEUE").exists())
+        self.train(config, "signalled", 2)
+        self.assertFalse((self.folder / "signalled/REQUEUE").exists())
+        self.train(config, "undisturbed", 1)
+        self.assert_same(
+            result_of(self.folder / "undisturbed", 30), result_of(self.folder / "signalled", 30), "after a signal"
+        )
+
+    def test_signal_to_the_launcher(self):
+        config = self.job("left", steps=200, algo=DRPO)
+        process = self.start_job(config, "left", 2)
+        self.wait_for_step("left", 1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 75, errors)
+
+    def test_killed_rank(self):
+        config = self.job("killed", steps=12, algo=DRPO)
+        for victim in (0, 1):
+            run = f"killed-{victim}"
+            process = self.start_job(config, run, 2)
+            pids = self.rank_pids(process, 2)
+            self.wait_for_step(run, 2)
+            os.kill(pids[victim], signal.SIGKILL)
+            began = time.time()
+            _, errors = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 1, errors)
+            self.assertIn(f"rank {victim} was killed by signal 9", errors)
+            self.assertLess(time.time() - began, 5 + 10 + 5)
+            self.train(config, run, 2)
+        self.train(config, "killed-none", 1)
+        expected = result_of(self.folder / "killed-none", 12)
+        for victim in (0, 1):
+            self.assert_same(expected, result_of(self.folder / f"killed-{victim}", 12), f"rank {victim} was killed")
+
+    def test_stopped_rank(self):
+        config = self.job("stopped", steps=200, algo=DRPO)
+        for victim in (0, 1):
+            run = f"stopped-{victim}"
+            process = self.start_job(config, run, 2)
+            pids = self.rank_pids(process, 2)
+            self.wait_for_step(run, 1)
+            os.kill(pids[victim], signal.SIGSTOP)
+            began = time.time()
+            _, errors = process.communicate(timeout=90)
+            self.assertEqual(process.returncode, 1, errors)
+            # The deadline, some ticks, and what the launcher leaves the others.
+            self.assertLess(time.time() - began, 5 + 5 + 10 + 5)
+            if victim == 1:
+                self.assertRegex(errors, r"rank 1 \(.*\) gives no sign of life: phase \w+, .*last heartbeat \d")
+            else:
+                self.assertRegex(errors, r"the store at 127.0.0.1:\d+ has not answered for .*rank 0")
+            self.assertIn("its last operations:", errors)
+
+    def test_wrong_starts(self):
+        config = self.job("wrong", algo=DRPO)
+        cases = [
+            (["--nproc", "3"], {}, "run.deterministic: 3 ranks cannot share 8 parts"),
+            (["--nproc", "0"], {}, "--nproc"),
+            (["--nproc", "2"], {"RANK": "0", "WORLD_SIZE": "1"}, "--nproc: this process is rank 0 of 1"),
+            ([], {"RANK": "0"}, "WORLD_SIZE is not set"),
+            ([], {"RANK": "0", "WORLD_SIZE": "2"}, "MASTER_ADDR is not set"),
+            (
+                [],
+                {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"},
+                "cluster.interface: not given, and the ranks are on several machines",
+            ),
+        ]
+        for number, (arguments, environment, message) in enumerate(cases):
+            with self.subTest(message):
+                done = vernier(
+                    "train", config, "--run", self.folder / f"wrong-{number}", *arguments, env=os.environ | environment
+                )
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertIn(message, done.stderr)
+
+    def test_another_configuration_on_one_rank(self):
+        config = self.job("apart", algo=DRPO)
+        place = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29512"}
+        ranks = []
+        for rank in (0, 1):
+            environment = os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            seed = ["--set", f"run.seed={rank}"]
+            ranks.append(
+                subprocess.Popen(
+                    [str(VERNIER), "train", str(config), "--run", str(self.folder / "apart"), *seed],
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    cwd=ROOT,
+                    env=environment,
+                )
+            )
+        for process in ranks:
+            _, errors = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 2, errors)
+            self.assertIn("the configuration of rank 1 is another than that of rank 0", errors)
+
+
+def whole_rows(path):
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=2)
