@@ -18,8 +18,7 @@ inline Vec as_floats(IntVec bits) { return reinterpret_cast<const Vec&>(bits); }
 
 inline Vec add_pairs(Vec sum, IntVec a, IntVec b) {
 #if defined(__AVX512BF16__)
-  return _mm512_dpbf16_ps(sum, reinterpret_cast<const __m512bh&>(a),
-                          reinterpret_cast<const __m512bh&>(b));
+  return _mm512_dpbf16_ps(sum, __builtin_bit_cast(__m512bh, a), __builtin_bit_cast(__m512bh, b));
 #else
   constexpr int kHigh = static_cast<int>(0xFFFF0000U);
   sum += as_floats(a & kHigh) * as_floats(b & kHigh);
