@@ -278,9 +278,9 @@ EngineStats Engine::generate(std::vector<Prompt> prompts, const RolloutConfig& c
     longest = std::max<int64_t>(longest, std::ssize(prompt.ids));
   }
   const auto count = std::ssize(prompts);
-  open(config, count * config.num_generations, longest);
-  const EngineStats before = stats();
   const int64_t most = share.most_open(count * config.num_generations, config.max_running);
+  open(config, most + (share.next ? config.num_generations : 0), longest);
+  const EngineStats before = stats();
   std::vector<int64_t> tickets;
   int64_t next = 0;
   const auto take = [&] {

@@ -93,8 +93,9 @@ class Drawer {
     const int64_t most = draw_.plan.group_size(draw_.config.num_generations);
     if (branches() != Branches::none)
       longest += draw_.config.max_completion_length + std::ssize(exit_ids_);
-    draw_.engine.open(draw_.config, count * most, longest + std::ssize(forced_ids_));
     const int64_t open_at_most = draw_.share.most_open(count * most, draw_.config.max_running);
+    draw_.engine.open(draw_.config, open_at_most + (draw_.share.next ? most : 0),
+                      longest + std::ssize(forced_ids_));
     int64_t next = 0;
     // Of a group in parts only those are open that are drawn now: it counts as a whole.
     const auto take = [&] {

@@ -55,11 +55,10 @@ TEST_CASE("identity: torchrun") {
                              {"SLURM_STEP_NUM_TASKS", "9"}});
   CHECK(one.rank == 3);
   CHECK(one.local_rank == 1);
-  CHECK(one.restart == 2);
   CHECK(one.agent_store);
   CHECK(!one.on_one_machine());
   CHECK(description_of(one) ==
-        "rank 3 of 4 (torchrun; 1 of 2 on this machine; store at 10.0.0.1:29500; restart 2)");
+        "rank 3 of 4 (torchrun; 1 of 2 on this machine; store at 10.0.0.1:29500)");
 }
 
 TEST_CASE("identity: Open MPI, with and without an address") {
@@ -103,7 +102,7 @@ TEST_CASE("identity: the first host of a list") {
   CHECK(first_host("a,b") == "a");
   CHECK(first_host("gpu[03-07,9],login") == "gpu03");
   CHECK(first_host("rack[2]node,x") == "rack2node");
-  for (const char* wrong : {"", ",a", "gpu[1-2", "gpu[]"}) {
+  for (const char* wrong : {"", ",a", "gpu[1-2", "gpu[]", "n[1-2]c[1-3]"}) {
     CAPTURE(wrong);
     CHECK_THROWS_AS(first_host(wrong), UsageError);
   }

@@ -116,7 +116,7 @@ int check_ranks() {
     return 0;
   } catch (const std::exception& problem) {
     std::fprintf(stderr, "rank %d: %s\n", static_cast<int>(identity.rank), problem.what());
-    ranks.fail(problem.what());
+    ranks.fail(problem.what(), 1);
     return 1;
   }
 }

@@ -346,7 +346,14 @@ int run(int argc, char** argv) {
   HeadBench heads;
   CLI::App* head = app.add_subcommand("head", "log-probabilities and gradients of a large head");
   add_head(head, heads);
+  SyncBench sync;
+  CLI::App* weights = app.add_subcommand("sync", "weights from one process to others, beside gloo");
+  weights->add_option("--ranks", sync.ranks)->check(CLI::Range(2, 64));
+  weights->add_option("--parameters", sync.parameters)->check(CLI::Range(1L, 1L << 36));
+  weights->add_option("--store", sync.store)->group("");
   CLI11_PARSE(app, argc, argv);
+  sync.rounds = options.rounds;
+  if (weights->parsed()) return bench_sync(sync, {argv + 1, argv + argc});
   set_threads(options.threads);
   const Json out = decoding->parsed()  ? rollout(options)
                    : prompts->parsed() ? prefill(options)

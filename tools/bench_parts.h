@@ -73,4 +73,12 @@ struct HeadBench {
 };
 Json bench_head(const HeadBench& options);
 
+/// Weights of so many numbers from one of some processes to the others.
+struct SyncBench {
+  int64_t ranks = 2, parameters = 134515008, rounds = 7;  // those of SmolLM2-135M
+  std::string store;                                      // file that the ranks meet at
+};
+/// Starts the ranks with these arguments of the program, or is one of them; the exit code.
+int bench_sync(const SyncBench& options, const std::vector<std::string>& arguments);
+
 }  // namespace vernier

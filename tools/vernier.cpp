@@ -34,7 +34,7 @@ CLI::Validator within(double low, double high) {
       range.get_description());
 }
 
-enum ExitCode { kDone = 0, kFailed = 1, kUsage = 2, kRequeue = 75 };
+enum ExitCode { kDone = 0, kFailed = 1, kUsage = 2, kRequeue = kRequeueCode };
 
 // What every command that reads a job's configuration takes.
 void add_configuration(CLI::App* command, std::vector<std::string>& paths,

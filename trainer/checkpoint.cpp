@@ -90,9 +90,14 @@ Json entry_of(const fs::path& file) {
 
 // `known`: entries of files that others have hashed.
 void write_manifest(const fs::path& folder, const Json& known) {
-  Json files = Json::object();
+  Json files = known;
   for (const std::string& name : files_of(folder))
-    files[name] = known.contains(name) ? known.at(name) : entry_of(folder / name);
+    if (!files.contains(name)) files[name] = entry_of(folder / name);
+  for (const auto& [name, entry] : known.items())
+    if (!fs::exists(folder / name))
+      fail_run(folder.string(), ": ", name,
+               " was written by another rank and is not seen here: the "
+               "ranks need one file system");
   write_file(folder / "trainer" / "manifest.json",
              manifest_text({{"version", kManifestVersion}, {"files", files}}));
 }

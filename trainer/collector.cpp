@@ -6,6 +6,7 @@
 #include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/log.h"
+#include "core/base/pulse.h"
 #include "core/metrics/statistics.h"
 #include "trainer/group_scorer.h"
 #include "trainer/sharing.h"
@@ -281,6 +282,7 @@ void Collector::draw_greedy(Engine& engine, std::vector<Prompt> prompts, Collect
         std::move(prompts), drawing, {}, trainee_.progress.step, stop_,
         [&](Group&& group) {
           const Clock clock;
+          const pulse::Slow slow("scoring");  // here, and not beside sampling
           group.step = trainee_.progress.step + 1;
           config_.chain.score(group, false);
           rewards[first_id + group.id] = group.responses.front().reward.value_or(std::nan(""));

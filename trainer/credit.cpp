@@ -4,6 +4,7 @@
 #include <cmath>
 #include <optional>
 
+#include "core/base/pulse.h"
 #include "core/model/adapters.h"
 #include "trainer/sharing.h"
 
@@ -18,6 +19,7 @@ void for_each_sample(Decoder& decoder, Update& update, double temperature, int64
   const at::NoGradGuard no_grad;
   const std::vector<Sequence> sequences = sequences_of(update);
   for (const auto& which : split_by_tokens(sequences, max_tokens)) {
+    pulse::beat();
     const ops::TokenLogprobs forward =
         packed_logprobs(decoder, pack(sequences, which), temperature, square_mass);
     int64_t first = 0;

@@ -32,6 +32,7 @@ GroupScorer::~GroupScorer() {
           "outside; a second signal ends the run without saving");
   }
   changed_.notify_all();
+  const pulse::Slow slow("waiting for rewards");
   thread_.join();
 }
 
@@ -66,7 +67,7 @@ void GroupScorer::check() {
 }
 
 void GroupScorer::score(Group&& group) {
-  pulse::beat();
+  if (!thread_.joinable()) pulse::beat();
   const Clock clock;
   Numbers numbers = chain_.score(group, false);
   seconds_ += clock.seconds();

@@ -7,7 +7,6 @@
 #include <csignal>
 #include <map>
 #include <numeric>
-#include <thread>
 
 #include "core/base/buffer.h"
 #include "core/base/clock.h"
@@ -38,9 +37,12 @@ const MetricDocs docs{{"step", "", "the step, from 1; of an evaluation the steps
 
 std::atomic<bool> stop_requested{false};
 
+std::atomic<bool> was_signalled{false};  // this process, not another rank
+
 // The first signal asks to save and leave, the second leaves.
 extern "C" void on_signal(int) {
-  if (stop_requested.exchange(true)) _exit(128 + SIGINT);
+  if (was_signalled.exchange(true)) _exit(128 + SIGINT);
+  stop_requested.store(true);
 }
 
 void install_signal_handlers() {
@@ -87,7 +89,9 @@ class Run {
     open_guard();
     // What the guard made of an evaluation is in the checkpoint: one that it does not know is done
     // again.
-    if (start_ && !guard_) progress_.last_eval = folder_.last_evaluation(progress_);
+    if (start_ && !guard_)
+      progress_.last_eval =
+          ranks_.gather_numbers(folder_.last_evaluation(progress_), "last evaluation").front();
   }
 
   bool finished() const {
@@ -138,7 +142,6 @@ class Run {
  private:
   // Where rank 0 finds that the run goes on from: the others may see the folder later than it does.
   std::optional<fs::path> shared_start(const TrainOptions& options) {
-    pulse::enter("loading", true);
     std::string found;
     if (ranks_.first()) found = start_point(options).value_or(fs::path()).string();
     found = ranks_.from_first(std::move(found), "checkpoint to start from");
@@ -205,7 +208,7 @@ class Run {
 
   void save() {
     progress_.rewards = config_.chain.state();
-    pulse::enter("saving", true);
+    const pulse::Slow slow("saving");
     folder_.sync_metrics();
     save_checkpoint(folder_.path(), *trainee_.model.decoder, *trainee_.model.tokenizer,
                     *trainee_.optimizer, progress_, ranks_);
@@ -239,6 +242,7 @@ class Run {
   void learn() {
     const Clock clock;
     const int64_t first = progress_.step;
+    publish_weights();  // the start policy is what all ranks have now
     if (config_.run.steps > 0) prepare_reference();
     while (true) {
       const bool keep = eval_due() && look_is_due() && evaluate();
@@ -375,6 +379,7 @@ class Run {
     const Move move = guard_ ? judge(found) : Move();
     folder_.write_metrics(found.metrics);
     if (move.restore) {
+      const pulse::Slow slow("going back");
       go_back(trainee_, config_, folder_.path() / cat("checkpoint-", *move.restore));
       if (over()) {  // what is measured now is what the run ends with
         Measured end = measure();
@@ -538,16 +543,18 @@ std::optional<Ranks> trainers_of(const RunConfig& config, Ranks& ranks) {
   return std::optional<Ranks>(std::in_place, ranks, "trainers", members);
 }
 
-int64_t threads_of(const RunConfig& config, const Identity& identity) {
-  if (config.run.threads > 0 || identity.local_world_size == 1) return config.run.threads;
-  const auto cores = static_cast<int64_t>(std::max(1U, std::thread::hardware_concurrency()));
-  return std::max<int64_t>(1, cores / identity.local_world_size);
+// Half of what is free is for the cache of one process: ranks of a machine share it.
+void share_memory(RunConfig& config, const Identity& identity) {
+  if (config.rollout.kv_cache_gb > 0 || identity.local_world_size == 1) return;
+  config.rollout.kv_cache_gb = static_cast<double>(available_memory()) / 2e9 /
+                               static_cast<double>(identity.local_world_size);
 }
 
 void run_job(RunConfig& config, const std::string& effective, const std::string& dir, Ranks& ranks,
              const TrainOptions& options) {
   check_ranks(config, effective, ranks);
-  set_threads(threads_of(config, ranks.identity()));
+  set_threads(config.run.threads, ranks.identity().local_world_size);
+  share_memory(config, ranks.identity());
   RunFolder folder(dir, ranks.first());
   fs::create_directories(folder.path() / "logs");
   log::open_file((folder.path() / "logs" / cat("rank_", ranks.rank(), ".log")).string());
@@ -584,8 +591,11 @@ void train(const TrainOptions& options) {
   } catch (const Interrupted&) {
     ranks.leave();
     throw;
+  } catch (const UsageError& problem) {
+    ranks.fail(problem.what(), 2);
+    throw;
   } catch (const std::exception& problem) {
-    ranks.fail(problem.what());
+    ranks.fail(problem.what(), 1);
     throw;
   }
 }

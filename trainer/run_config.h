@@ -8,7 +8,7 @@
 
 #include "algos/algorithm.h"
 #include "core/base/config.h"
-#include "core/comm/ranks.h"
+#include "core/comm/cluster_config.h"
 #include "core/model/adapters.h"
 #include "core/model/decoder.h"
 #include "core/model/spec.h"

@@ -7,6 +7,7 @@
 #include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/log.h"
+#include "core/base/pulse.h"
 #include "core/base/rng.h"
 #include "trainer/step.h"
 
@@ -83,6 +84,7 @@ void WarmStart::run(RunFolder& folder, const std::atomic<bool>& stop,
   Progress& progress = trainee_.progress;
   const Clock clock;
   const int64_t first = progress.step;
+  pulse::enter("warm start");
   for (int64_t step = first; step < sft.steps; ++step) {
     if (team_.ranks.any(stop.load(), "stop of the warm start")) throw Interrupted();
     const Clock step_clock;

@@ -5,7 +5,8 @@
 #     configs/cluster/mpirun.sh CONFIG.toml RUN_FOLDER [options of `vernier train`]
 #
 # On one machine HOSTS and VERNIER_INTERFACE are left out. mpirun starts the ranks; what they say to
-# each other goes over c10d and not over MPI.
+# each other goes over c10d and not over MPI. To save and leave send SIGUSR1 to mpirun, which passes it
+# on; after a SIGTERM it kills the ranks before they have saved.
 set -euo pipefail
 config=$1 run=$2
 shift 2

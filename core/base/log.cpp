@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <memory>
 #include <mutex>
@@ -19,7 +20,7 @@ struct Sinks {
       std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
   std::shared_ptr<spdlog::logger> logger = std::make_shared<spdlog::logger>("vernier", console);
   std::mutex line_lock;
-  bool quiet = false;
+  std::atomic<bool> quiet{false};
   bool line_open = false;  // a progress line without its newline stands on the terminal
 
   Sinks() {

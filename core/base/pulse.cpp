@@ -27,11 +27,25 @@ void beat() {
   shared().last.store(SteadyClock::now().time_since_epoch().count(), std::memory_order_relaxed);
 }
 
-void enter(const char* phase, bool slow) {
+void enter(const char* phase) {
   beat();
   const std::lock_guard hold(shared().lock);
   shared().now.phase = phase;
-  shared().now.slow = slow;
+  shared().now.slow = false;
+}
+
+Slow::Slow(const char* phase) {
+  beat();
+  const std::lock_guard hold(shared().lock);
+  before_ = std::exchange(shared().now.phase, phase);
+  was_slow_ = std::exchange(shared().now.slow, true);
+}
+
+Slow::~Slow() {
+  beat();
+  const std::lock_guard hold(shared().lock);
+  shared().now.phase = before_;
+  shared().now.slow = was_slow_;
 }
 
 Waiting::Waiting(std::string operation) {

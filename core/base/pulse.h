@@ -6,9 +6,22 @@
 
 namespace vernier::pulse {
 
-/// A part of the job. The thread is in the last one that was entered. A slow one (loading, saving)
-/// may be without a beat for as long as the start may.
-void enter(const char* phase, bool slow = false);
+/// A part of the job. The thread is in the last one that was entered.
+void enter(const char* phase);
+
+/// A part that may be without a beat for as long as the start may: loading, saving. Then the one
+/// before goes on.
+class Slow {
+ public:
+  explicit Slow(const char* phase);
+  ~Slow();
+  Slow(const Slow&) = delete;
+  Slow& operator=(const Slow&) = delete;
+
+ private:
+  std::string before_;
+  bool was_slow_;
+};
 
 /// Something was done: a pass, a micro-batch, a group. Costs nothing.
 void beat();

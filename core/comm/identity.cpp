@@ -81,7 +81,6 @@ Identity of_variables(const Variables& env) {
   out.world_size = env.needed("WORLD_SIZE", "RANK", kMostRanks);
   out.local_rank = env.number("LOCAL_RANK", kMostRanks).value_or(0);
   out.local_world_size = env.number("LOCAL_WORLD_SIZE", kMostRanks).value_or(1);
-  out.restart = env.number("TORCHELASTIC_RESTART_COUNT", kMostRanks).value_or(0);
   out.agent_store = env.text("TORCHELASTIC_USE_AGENT_STORE").value_or("") == "True";
   if (const auto fd = env.number("VERNIER_STORE_FD", kMostRanks); fd && out.rank == 0)
     out.listener = static_cast<int>(*fd);
@@ -175,7 +174,6 @@ std::string description_of(const Identity& one) {
   if (!one.on_one_machine())
     out += cat("; ", one.local_rank, " of ", one.local_world_size, " on this machine");
   if (one.world_size > 1) out += cat("; store at ", one.address, ":", one.port);
-  if (one.restart > 0) out += cat("; restart ", one.restart);
   return out + ")";
 }
 
@@ -196,6 +194,7 @@ std::string first_host(const std::string& list) {
   const std::string number = list.substr(bracket + 1, end - bracket - 1);
   if (number.empty()) wrong();
   size_t rest = list.find(',', close);
+  if (const size_t next = list.find('[', close); next < rest) wrong();
   if (rest == std::string::npos) rest = list.size();
   return list.substr(0, bracket) + number + list.substr(close + 1, rest - close - 1);
 }

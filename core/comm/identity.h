@@ -17,7 +17,6 @@ struct Identity {
   uint16_t port = 0;
   std::optional<int> listener;  // socket that rank 0 was handed, bound and listening
   bool agent_store = false;     // the store is the agent's: no rank of ours listens
-  int64_t restart = 0;          // of torchrun: starts before this one
 
   bool on_one_machine() const { return local_world_size == world_size; }
 };
@@ -32,11 +31,11 @@ Environment process_environment();
 /// variable where one is missing, is no number, or does not fit another.
 Identity identity_from(const Environment& environment);
 
-/// "rank 1 of 4 (torchrun; 1 of 2 on this machine; store at 10.0.0.1:29500, restart 2)", or
+/// "rank 1 of 4 (torchrun; 1 of 2 on this machine; store at 10.0.0.1:29500)", or
 /// "alone".
 std::string description_of(const Identity& identity);
 
-/// Number of the first host in a list as Slurm writes it: "gpu[03-07,9],login" is "gpu03". Throws
+/// The first host in a list as Slurm writes it: "gpu[03-07,9],login" is "gpu03". Throws
 /// UsageError on an empty list or an open bracket.
 std::string first_host(const std::string& list);
 

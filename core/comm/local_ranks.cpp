@@ -24,7 +24,6 @@
 namespace vernier {
 namespace {
 
-constexpr int kRequeue = 75;
 constexpr int kLookEveryMs = 200;
 
 struct Listener {
@@ -59,6 +58,13 @@ class LocalRanks {
     if (signals_ < 0) fail_run("--nproc: signalfd: ", std::strerror(errno));
   }
 
+  ~LocalRanks() {
+    ::close(signals_);
+    sigprocmask(SIG_SETMASK, &before_, nullptr);
+  }
+  LocalRanks(const LocalRanks&) = delete;
+  LocalRanks& operator=(const LocalRanks&) = delete;
+
   int run() {
     const Listener listener = listen_on_loopback();
     for (int64_t rank = 0; rank < count_; ++rank) start(rank, listener);
@@ -70,7 +76,7 @@ class LocalRanks {
       reap();
       if (failed_ && !killed_ && since_failure_->seconds() > grace_s_) kill_rest();
     }
-    return failed_ ? code_ : all_left_ ? kRequeue : 0;
+    return failed_ ? code_ : any_left_ ? kRequeueCode : 0;
   }
 
  private:
@@ -126,8 +132,8 @@ class LocalRanks {
   void ended(int64_t rank, int status) {
     const bool signalled = WIFSIGNALED(status);
     const int code = signalled ? 1 : WEXITSTATUS(status);
-    all_left_ = all_left_ || code == kRequeue;
-    if (code == 0 || code == kRequeue || failed_) return;
+    any_left_ = any_left_ || code == kRequeueCode;
+    if (code == 0 || code == kRequeueCode || failed_) return;
     failed_ = true;
     code_ = code;
     since_failure_.emplace();
@@ -149,7 +155,7 @@ class LocalRanks {
   sigset_t watched_{}, before_{};
   int signals_ = -1;
   std::map<pid_t, int64_t> ranks_;  // that run
-  bool failed_ = false, killed_ = false, all_left_ = false;
+  bool failed_ = false, killed_ = false, any_left_ = false;
   int code_ = 0;
   std::optional<Clock> since_failure_;
 };

@@ -7,6 +7,9 @@
 
 namespace vernier {
 
+/// Exit code of a rank that has saved and left on a signal.
+inline constexpr int kRequeueCode = 75;
+
 /// Runs this program `count` times with `arguments` (its own name not among them), each as one rank
 /// in a process group of its own, and waits for all. SIGTERM, SIGINT and SIGUSR1 are passed on.
 /// When one ends badly the others get `grace_s` seconds to find out and are then killed; they also
@@ -14,6 +17,6 @@ namespace vernier {
 ///
 /// Returns the exit code of the job: 0, 75 where all saved and left, else that of the rank that
 /// ended badly first (1 where a signal killed it), which is named on standard error.
-int run_local_ranks(int64_t count, const std::vector<std::string>& arguments, double grace_s = 10);
+int run_local_ranks(int64_t count, const std::vector<std::string>& arguments, double grace_s = 5);
 
 }  // namespace vernier

@@ -10,11 +10,13 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <random>
+#include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
-#include "core/base/bytes.h"
+#include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/files.h"
 #include "core/base/log.h"
@@ -32,16 +34,44 @@ constexpr auto kNever = std::chrono::hours(24 * 30);
 // Numbers of each rank that are on their way at a time.
 constexpr int64_t kBucket = 1 << 21;
 
-// A socket that listens at the address where the ranks meet and nowhere else.
-int listen_at(const Identity& one) {
-  addrinfo hints{}, *found = nullptr;
+struct Addresses {
+  addrinfo* list = nullptr;
+  ~Addresses() {
+    if (list != nullptr) ::freeaddrinfo(list);
+  }
+};
+
+// Where the ranks meet. The name of a host that has just begun may not be known yet.
+void look_up(const Identity& one, double seconds, Addresses& out) {
+  addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
-  const int problem = ::getaddrinfo(one.address.c_str(), cat(one.port).c_str(), &hints, &found);
-  if (problem != 0)
-    fail("the ranks' address ", one.address, " is not known here: ", ::gai_strerror(problem));
+  const Clock clock;
+  int problem = 0;
+  while ((problem = ::getaddrinfo(one.address.c_str(), cat(one.port).c_str(), &hints, &out.list)) !=
+         0) {
+    if (clock.seconds() > seconds)
+      fail_run("rank 0: the ranks' address ", one.address,
+               " is not known here: ", ::gai_strerror(problem));
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  }
+}
+
+bool is_loopback(const sockaddr& address) {
+  if (address.sa_family != AF_INET) return false;
+  return (ntohl(reinterpret_cast<const sockaddr_in&>(address).sin_addr.s_addr) >> 24) == 127;
+}
+
+// A socket that listens at the address where the ranks meet and nowhere else.
+int listen_at(const Identity& one, double seconds) {
+  Addresses found;
+  look_up(one, seconds, found);
   int fd = -1, error = 0;
-  for (const addrinfo* at = found; at != nullptr && fd < 0; at = at->ai_next) {
+  for (const addrinfo* at = found.list; at != nullptr && fd < 0; at = at->ai_next) {
+    if (!one.on_one_machine() && is_loopback(*at->ai_addr))
+      fail("rank 0: ", one.address,
+           " is an address of loopback on this machine, which the ranks of "
+           "other machines do not reach: give MASTER_ADDR as the address of cluster.interface");
     fd = ::socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, 0);
     const int yes = 1;
     if (fd >= 0) ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
@@ -51,12 +81,61 @@ int listen_at(const Identity& one) {
       fd = -1;
     }
   }
-  ::freeaddrinfo(found);
   if (fd < 0)
-    fail("rank 0 cannot listen at ", one.address, ":", one.port,
-         ", where the ranks meet: ", std::strerror(error),
-         "; choose another MASTER_PORT, or an address of this machine");
+    fail_run("rank 0 cannot listen at ", one.address, ":", one.port,
+             ", where the ranks meet: ", std::strerror(error),
+             "; choose another MASTER_PORT, or an address of this machine");
   return fd;
+}
+
+std::string unique_number() {
+  std::random_device source;
+  return cat(source(), "-", source());
+}
+
+std::string read(c10d::Store& store, const std::string& key) {
+  if (!store.check({key})) return "";
+  const std::vector<uint8_t> bytes = store.get(key);
+  return {bytes.begin(), bytes.end()};
+}
+
+void write(c10d::Store& store, const std::string& key, const std::string& text) {
+  store.set(key, std::vector<uint8_t>(text.begin(), text.end()));
+}
+
+// The name of this try of the job. A store may hold what an earlier try has left (torchrun's lives
+// as long as its agent, and its count of restarts is not the same on all machines), so a rank
+// believes what rank 0 says only when its own number comes back.
+std::string meet(c10d::Store& store, const Identity& one, double seconds) {
+  const Clock clock;
+  const auto wait = [&](const char* whom) {
+    if (clock.seconds() > seconds)
+      fail_run("rank ", one.rank, ": ", whom, " did not come within ", seconds,
+               " s (cluster.start_deadline_s)");
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  };
+  const std::string own = unique_number();
+  if (one.rank == 0) {
+    write(store, "vernier/try", own);
+    for (int64_t rank = 1; rank < one.world_size; ++rank) {
+      const std::string hello = cat("vernier/", own, "/hello/", rank);
+      std::string number;
+      while ((number = read(store, hello)).empty()) wait(cat("rank ", rank).c_str());
+      write(store, hello + "/answer", number);
+    }
+    return own;
+  }
+  while (true) {
+    const std::string current = read(store, "vernier/try");
+    const std::string hello = cat("vernier/", current, "/hello/", one.rank);
+    if (!current.empty()) write(store, hello, own);
+    const Clock asked;
+    while (!current.empty() && asked.seconds() < 1) {
+      if (read(store, hello + "/answer") == own) return current;
+      wait("rank 0");
+    }
+    wait("rank 0");
+  }
 }
 
 c10::intrusive_ptr<c10d::Store> open_store(const Identity& one, const ClusterConfig& config) {
@@ -65,14 +144,18 @@ c10::intrusive_ptr<c10d::Store> open_store(const Identity& one, const ClusterCon
   options.isServer = one.rank == 0 && !one.agent_store;
   options.waitWorkers = false;
   options.timeout = milliseconds(static_cast<int64_t>(config.start_deadline_s * 1000));
-  if (options.isServer) options.masterListenFd = one.listener ? *one.listener : listen_at(one);
+  if (options.isServer)
+    options.masterListenFd = one.listener ? *one.listener : listen_at(one, config.start_deadline_s);
   try {
     const auto store = c10::make_intrusive<c10d::TCPStore>(one.address, options);
-    // A group that torchrun starts anew meets in the store of the one before.
-    return c10::make_intrusive<c10d::PrefixStore>(cat("vernier/", one.restart), store);
+    return c10::make_intrusive<c10d::PrefixStore>(
+        cat("vernier/", meet(*store, one, config.start_deadline_s)), store);
+  } catch (const Error&) {
+    throw;
   } catch (const std::exception& problem) {
-    fail("rank ", one.rank, " does not reach the store at ", one.address, ":", one.port, " within ",
-         config.start_deadline_s, " s (cluster.start_deadline_s): ", problem.what());
+    fail_run("rank ", one.rank, " does not reach the store at ", one.address, ":", one.port,
+             " within ", config.start_deadline_s,
+             " s (cluster.start_deadline_s): ", problem.what());
   }
 }
 
@@ -109,22 +192,12 @@ std::vector<std::string> cut(const at::Tensor& bytes, const std::vector<int64_t>
 
 }  // namespace
 
-void ClusterConfig::bind(Binder& config) {
-  config.text("interface", interface,
-              "network interface that the ranks of several machines speak over, such as eth0; c10d "
-              "has no authentication: the network has to be trusted");
-  config.number("deadline_s", deadline_s, 1.0, 86400.0,
-                "seconds without a sign of life after which a rank ends the job");
-  config.number("start_deadline_s", start_deadline_s, 1.0, 86400.0,
-                "the same while the ranks meet, load and save");
-}
-
 // All calls are of the main thread; the watch has a connection of its own.
 struct Ranks::Links {
   c10::intrusive_ptr<c10d::Store> store;
   c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
   std::shared_ptr<Watch> watch;
-  int64_t calls = 0;
+  int64_t calls = 0, noted = -1;
   at::Tensor sent, received;  // buckets
 
   // Runs one operation of the group. What it fails with is less than what the watch will find: that
@@ -132,7 +205,7 @@ struct Ranks::Links {
   template <class Start>
   void run(const std::string& what, const Start& start) {
     const pulse::Waiting waiting(what);
-    watch->note(cat(calls, " ", what));
+    if (std::exchange(noted, calls) != calls) watch->note(cat(calls, " ", what));
     try {
       start()->wait();
     } catch (const std::exception& problem) {
@@ -148,11 +221,14 @@ struct Ranks::Links {
     return out.view({ranks, in.numel()});
   }
 
-  // Sizes on their way in front of a call, by rank, with its number and name: these must agree.
+  // Sizes on their way in front of a call, by rank, with its number and name: these must agree. All
+  // calls send the same number of them, so that ranks which have come apart can say so.
   at::Tensor agree(const std::vector<int64_t>& sizes, int64_t ranks, const char* what) {
     const auto name = static_cast<int64_t>(std::hash<std::string_view>()(what) >> 1);
+    ensure(std::ssize(sizes) <= ranks, "sizes of a call");
     std::vector<int64_t> mine = {++calls, name};
     mine.insert(mine.end(), sizes.begin(), sizes.end());
+    mine.resize(static_cast<size_t>(ranks + 2));
     const at::Tensor all = gather_longs(mine, ranks, what);
     for (int64_t r = 0; r < ranks; ++r)
       if (all[r][0].item<int64_t>() != calls || all[r][1].item<int64_t>() != name)
@@ -171,14 +247,24 @@ Ranks::Ranks(const Identity& identity, const ClusterConfig& config, std::atomic<
   if (!identity.on_one_machine() && config.interface.empty())
     vernier::fail("cluster.interface: not given, and the ranks are on several machines (",
                   description_of(identity), "): name the network interface they speak over");
+  // One that is stopped at the wrong moment would be waited for without an end.
+  const auto limit = [&](const char* what) {
+    return std::make_unique<Deadline>(
+        config.start_deadline_s + 1, cat("rank ", identity.rank, ": ", what, " within ",
+                                         config.start_deadline_s, " s (cluster.start_deadline_s)"));
+  };
   links_ = std::make_unique<Links>();
+  auto meeting = limit(cat("the store at ", identity.address, ":", identity.port,
+                           " and the other ranks have not answered")
+                           .c_str());
   links_->store = open_store(identity, config);
+  meeting = limit("the other ranks have not been connected to");
   try {
     links_->gloo = open_gloo(links_->store, "gloo", rank(), size(), config);
   } catch (const std::exception& problem) {
-    vernier::fail("rank ", identity.rank, " does not reach the other ranks",
-                  config.interface.empty() ? "" : cat(" over ", config.interface), " within ",
-                  config.start_deadline_s, " s (cluster.start_deadline_s): ", problem.what());
+    fail_run("rank ", identity.rank, " does not reach the other ranks",
+             config.interface.empty() ? "" : cat(" over ", config.interface), " within ",
+             config.start_deadline_s, " s (cluster.start_deadline_s): ", problem.what());
   }
   links_->watch = std::make_shared<Watch>(links_->store->clone(), identity, config.deadline_s,
                                           config.start_deadline_s, stop);
@@ -329,12 +415,24 @@ void Ranks::gather_slices(at::Tensor& buffer, const char* what) {
 void Ranks::copy_from_first(at::Tensor& buffer, const char* what) {
   if (alone()) return;
   links_->agree({buffer.numel()}, size(), what);
+  struct Piece {
+    std::vector<at::Tensor> tensors;
+    c10::intrusive_ptr<c10d::Work> work;
+  };
+  const auto send = [&](int64_t begin) {
+    Piece out;
+    if (begin >= buffer.numel()) return out;
+    out.tensors = {buffer.narrow(0, begin, std::min(kBucket, buffer.numel() - begin))};
+    out.work = links_->gloo->broadcast(out.tensors);
+    return out;
+  };
   std::string hashes;
+  Piece next = send(0);
   for (int64_t begin = 0; begin < buffer.numel(); begin += kBucket) {
-    at::Tensor piece = buffer.narrow(0, begin, std::min(kBucket, buffer.numel() - begin));
-    std::vector<at::Tensor> pieces = {piece};
-    links_->run(what, [&] { return links_->gloo->broadcast(pieces); });
-    hashes += hash_bytes(piece.const_data_ptr(), static_cast<size_t>(piece.nbytes()));
+    const Piece piece = std::exchange(next, send(begin + kBucket));  // on its way beside the hash
+    links_->run(what, [&] { return piece.work; });
+    const at::Tensor& here = piece.tensors.front();
+    hashes += hash_bytes(here.const_data_ptr(), static_cast<size_t>(here.nbytes()));
   }
   const std::vector<std::string> all = gather(std::move(hashes), what);
   for (size_t r = 0; r < all.size(); ++r)
@@ -348,8 +446,8 @@ void Ranks::leave() {
   links_->watch->leave();
 }
 
-void Ranks::fail(const std::string& why) noexcept {
-  if (!alone()) links_->watch->fail(why);
+void Ranks::fail(const std::string& why, int code) noexcept {
+  if (!alone()) links_->watch->fail(why, code);
 }
 
 }  // namespace vernier

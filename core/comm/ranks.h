@@ -4,33 +4,28 @@
 // ranks have come apart (another order, another size) the next call says so on all of them.
 #pragma once
 
-#include <torch/types.h>
-
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "core/base/config.h"
+#include "core/comm/cluster_config.h"
 #include "core/comm/identity.h"
 
+namespace at {
+class Tensor;
+}
+
 namespace vernier {
-
-/// [cluster]
-struct ClusterConfig {
-  std::string interface;  // network interface of the ranks' connections, where there are more hosts
-  double deadline_s = 60, start_deadline_s = 600;
-
-  void bind(Binder& config);
-};
 
 class Ranks {
  public:
   /// A process that is alone: every call returns what it was given.
   Ranks();
   /// Joins the others. `stop` (may be null) becomes true soon after that of any rank has. Throws
-  /// UsageError where the ranks cannot meet, with what to do.
+  /// UsageError where the environment or the configuration is wrong for them, RunError where they
+  /// do not meet.
   Ranks(const Identity& identity, const ClusterConfig& config, std::atomic<bool>* stop);
   /// Some of the ranks among themselves, numbered in the order of `members`; every rank of `all`
   /// makes it, and of those who are not in it rank() is size(). It may not outlive `all`.
@@ -78,8 +73,9 @@ class Ranks {
 
   /// The job is over, or was left on a signal, on all ranks.
   void leave();
-  /// This rank cannot go on: tells the others why.
-  void fail(const std::string& why) noexcept;
+  /// This rank cannot go on and ends with exit code `code`: tells the others why, who then end with
+  /// it too.
+  void fail(const std::string& why, int code) noexcept;
 
  private:
   struct Links;  // store, group and watch

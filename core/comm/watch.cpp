@@ -16,6 +16,7 @@ namespace vernier {
 namespace {
 
 constexpr size_t kLastOperations = 16;
+constexpr double kEnding = 30;  // s, for the last words to the store
 constexpr const char *kVerdict = "verdict", *kStop = "stop";
 
 double now() {
@@ -47,6 +48,26 @@ std::string text_of(const std::vector<uint8_t>& bytes) { return {bytes.begin(), 
 
 }  // namespace
 
+Deadline::Deadline(double seconds, std::string what)
+    : thread_([this, seconds, what = std::move(what)] {
+        std::unique_lock hold(lock_);
+        if (changed_.wait_for(hold, std::chrono::duration<double>(seconds),
+                              [this] { return met_; }))
+          return;
+        std::fprintf(stderr, "vernier: %s\n", what.c_str());
+        std::fflush(stderr);
+        ::_exit(1);
+      }) {}
+
+Deadline::~Deadline() {
+  {
+    const std::lock_guard hold(lock_);
+    met_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
 Watch::Watch(c10::intrusive_ptr<c10d::Store> store, const Identity& identity, double deadline_s,
              double start_deadline_s, std::atomic<bool>* stop)
     : store_(std::move(store)),
@@ -60,6 +81,8 @@ Watch::Watch(c10::intrusive_ptr<c10d::Store> store, const Identity& identity, do
       guard_([this] { guard(); }) {}
 
 Watch::~Watch() {
+  const Deadline ending(kEnding,
+                        cat("rank ", identity_.rank, ": the store gives no answer at the end"));
   {
     const std::lock_guard hold(lock_);
     over_ = true;
@@ -67,6 +90,11 @@ Watch::~Watch() {
   changed_.notify_all();
   thread_.join();
   guard_.join();
+}
+
+bool Watch::silent() {
+  const std::lock_guard hold(lock_);
+  return over_ || left_;
 }
 
 void Watch::note(std::string operation) {
@@ -88,16 +116,25 @@ void Watch::lost(const std::string& operation, const std::string& why) {
   while (now() < until && !left_) changed_.wait_for(hold, std::chrono::milliseconds(100));
 }
 
-void Watch::fail(const std::string& why) noexcept {
+void Watch::fail(const std::string& why, int code) noexcept {
   try {
     leave();
-    const std::string text = cat("rank ", identity_.rank, " (", host_, ") failed: ", why);
-    store_->compareSet(kVerdict, {}, to_store(text));
-    // Who holds the store stays until the others have read it.
-    if (identity_.rank == 0 && !identity_.agent_store)
-      std::this_thread::sleep_for(std::chrono::duration<double>(std::min(3.0, deadline_s_)));
+    const Deadline telling(kEnding, cat("rank ", identity_.rank, ": ", why));
+    settle(cat("rank ", identity_.rank, " (", host_, ") failed: ", why), code);
+    linger();
   } catch (const std::exception&) {  // the store is gone: they will notice
   }
+}
+
+// The first verdict stays; its first byte is the exit code.
+void Watch::settle(const std::string& verdict, int code) {
+  store_->compareSet(kVerdict, {}, to_store(static_cast<char>(code) + verdict));
+}
+
+// Who holds the store stays until the others have read the verdict.
+void Watch::linger() const {
+  if (identity_.rank == 0 && !identity_.agent_store)
+    std::this_thread::sleep_for(std::chrono::duration<double>(std::min(3.0, deadline_s_)));
 }
 
 std::string Watch::key(int64_t rank) const { return cat("pulse/", rank); }
@@ -110,10 +147,9 @@ void Watch::work() {
     try {
       tick();
     } catch (const std::exception& problem) {
-      hold.lock();
-      const bool silent = over_ || left_;
-      hold.unlock();
-      if (!silent)
+      // At the end of a job rank 0 may be gone before this rank knows that it may go too.
+      std::this_thread::sleep_for(std::chrono::seconds(1));
+      if (!silent())
         end(identity_.rank == 0
                 ? cat("the store that this rank holds failed: ", problem.what())
                 : cat("the store is gone, which ", identity_.agent_store ? "torchrun" : "rank 0",
@@ -200,16 +236,19 @@ std::string Watch::verdict() const {
       return cat(who("is stuck"), ", nothing done for ", fixed(seen.stuck, 1), " s");
     all_wait = all_wait && seen.waiting && seen.stuck > deadline_s_;
   }
-  if (!all_wait) return "";
+  // Rank 0 alone hears of all: the others see it wait for somebody who works.
+  if (!all_wait || identity_.rank != 0) return "";
   std::string out = "the ranks wait for each other:";
   for (const auto& [rank, seen] : seen_) out += cat(" rank ", rank, " in ", seen.operation, ";");
   return out;
 }
 
 void Watch::tick() {
-  // Where this process itself was stopped, the silence of others is not theirs.
-  if (now() - ticked_at_ > deadline_s_ / 2)
+  // Where this process itself was stopped, the silence of others is not theirs, nor its own.
+  if (now() - ticked_at_ > deadline_s_ / 2) {
     for (auto& [rank, seen] : seen_) seen.since = now();
+    pulse::beat();
+  }
   ticked_at_ = now();
   say();
   if (stop_ != nullptr && !told_stop_) {
@@ -225,28 +264,23 @@ void Watch::tick() {
   if (identity_.rank == 0)
     for (int64_t rank = 1; rank < identity_.world_size; ++rank) watched.push_back(rank);
   look_at(watched);
-  {
-    const std::lock_guard hold(lock_);
-    if (left_) return;
-  }
+  if (silent()) return;
   if (store_->check({kVerdict})) {
     // This rank may be about to fail by itself, for the same reason and with a better message.
     std::this_thread::sleep_for(std::chrono::milliseconds(300));
-    {
-      const std::lock_guard hold(lock_);
-      if (left_) return;
-    }
-    end(text_of(store_->get(kVerdict)));
+    if (silent()) return;
+    const std::string found = text_of(store_->get(kVerdict));
+    end(found.substr(1), found.front());
   }
   if (identity_.rank == 0 && std::ssize(seen_) < identity_.world_size)
     return;  // not all have begun
   if (const std::string found = verdict(); !found.empty()) {
-    store_->compareSet(kVerdict, {}, to_store(found));
+    settle(found, 1);
     end(found);
   }
 }
 
-void Watch::end(const std::string& verdict) {
+void Watch::end(const std::string& verdict, int code) {
   std::string text =
       cat("rank ", identity_.rank, " (", host_, ") ends: ", verdict, "\n  its last operations:");
   {
@@ -257,11 +291,9 @@ void Watch::end(const std::string& verdict) {
   std::fprintf(stderr, "vernier: %s\n", text.c_str());
   log::quiet();  // the file has it too
   log::warn(text);
-  // Others have to read the verdict before the store goes with this process.
-  if (identity_.rank == 0 && !identity_.agent_store)
-    std::this_thread::sleep_for(std::chrono::duration<double>(std::min(3.0, deadline_s_)));
   std::fflush(stderr);
-  ::_exit(1);
+  linger();
+  ::_exit(code);
 }
 
 }  // namespace vernier

@@ -20,6 +20,22 @@
 
 namespace vernier {
 
+/// Ends the process where it is still there after so many seconds: for calls that wait for ever.
+class Deadline {
+ public:
+  /// `what` says what did not happen.
+  Deadline(double seconds, std::string what);
+  ~Deadline();
+  Deadline(const Deadline&) = delete;
+  Deadline& operator=(const Deadline&) = delete;
+
+ private:
+  std::mutex lock_;
+  std::condition_variable changed_;
+  bool met_ = false;
+  std::thread thread_;
+};
+
 class Watch {
  public:
   /// `stop` (may be null) becomes true soon after that of any rank has.
@@ -38,8 +54,9 @@ class Watch {
 
   /// From now on nobody's silence means anything.
   void leave();
-  /// Tells the others why this rank ends, and gives them the time to read it.
-  void fail(const std::string& why) noexcept;
+  /// Tells the others why this rank ends, and with which exit code they end too; gives them the
+  /// time to read it.
+  void fail(const std::string& why, int code) noexcept;
 
  private:
   struct Seen {  // of another rank
@@ -56,7 +73,10 @@ class Watch {
   void say();
   void look_at(const std::vector<int64_t>& ranks);
   std::string verdict() const;
-  [[noreturn]] void end(const std::string& verdict);
+  bool silent();
+  void linger() const;
+  void settle(const std::string& verdict, int code);
+  [[noreturn]] void end(const std::string& verdict, int code = 1);
   std::string key(int64_t rank) const;
 
   c10::intrusive_ptr<c10d::Store> store_;

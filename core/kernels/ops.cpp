@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/base/errors.h"
+#include "core/base/pulse.h"
 #include "core/kernels/autograd_parts.h"
 
 namespace vernier {
@@ -186,6 +187,7 @@ struct LayerFunction : Function<LayerFunction> {
   // `call` is owned by the graph: it goes with `keeper`, an empty tensor.
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& keeper,
                             int64_t call) {
+    pulse::beat();
     ctx->saved_data["call"] = call;
     ctx->save_for_backward({keeper});
     auto& layer = at_address<LayerCall>(ctx, "call");
@@ -205,6 +207,7 @@ struct LayerFunction : Function<LayerFunction> {
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    pulse::beat();
     const auto keeper = ctx->get_saved_variables();
     const auto& layer = at_address<LayerCall>(ctx, "call");
     at::Tensor d = is_double(grads[0]) ? at::empty_like(grads[0], at::MemoryFormat::Contiguous)
@@ -262,6 +265,7 @@ struct Head : Function<Head> {
   static variable_list forward(AutogradContext* ctx, const at::Tensor& hidden,
                                const at::Tensor& value, const at::Tensor& targets,
                                const at::Tensor& keeper, int64_t call) {
+    pulse::beat();
     at::Tensor logprob = at::empty({hidden.size(0)}, hidden.options());
     at::Tensor entropy = at::empty_like(logprob), log_sum = at::empty_like(logprob);
     ctx->saved_data["call"] = call;
@@ -282,6 +286,7 @@ struct Head : Function<Head> {
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    pulse::beat();
     const auto saved = ctx->get_saved_variables();
     const auto& head = at_address<HeadCall>(ctx, "call");
     const at::Tensor &hidden = saved[0], &targets = saved[1], &value = head.head->value;

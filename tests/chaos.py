@@ -1,0 +1,234 @@
+"""Faults at random times: what tools/chaos runs. Standard library only."""
+
+import argparse
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from namespaces import Hosts, why_none
+from ranks import ACCURACY, DRPO, JOB, START, result_of
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+STEPS = 8
+DEADLINE = 5  # cluster.deadline_s of JOB
+START_DEADLINE = 15
+# Until the survivors have ended: ticks of a second, what the store is given to be read, and --nproc's grace.
+GRACE = 12
+
+
+class Failed(Exception):
+    pass
+
+
+class Job:
+    """One start of a job: its processes, by rank."""
+
+    def __init__(self, command, hosts=None):
+        self.hosts = hosts
+        if hosts is None:
+            self.processes = [self.start(command)]
+        else:
+            place = {"WORLD_SIZE": "2", "MASTER_ADDR": hosts.addresses[0], "MASTER_PORT": "29477"}
+            options = ["--set", f"cluster.interface={hosts.interface}"]
+            self.processes = [
+                self.start(["ip", "netns", "exec", name, *command, *options], place | {"RANK": str(rank)})
+                for rank, name in enumerate(hosts.names)
+            ]
+
+    @staticmethod
+    def start(command, environment={}):
+        return subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ | environment
+        )
+
+    def running(self):
+        return any(process.poll() is None for process in self.processes)
+
+    def ranks(self):
+        """Process ids by rank, of those that are there."""
+        if self.hosts is not None:
+            return {rank: process.pid for rank, process in enumerate(self.processes)}
+        launcher = self.processes[0].pid
+        found = {}
+        try:
+            children = pathlib.Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+        except OSError:
+            return found
+        for pid in children:
+            try:
+                for variable in pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                    if variable.startswith(b"RANK="):
+                        found[int(variable[5:])] = int(pid)
+            except OSError:
+                continue
+        return found
+
+    def end(self, seconds):
+        """Codes and what was said; Failed where a process is still there after so many seconds."""
+        until = time.time() + seconds
+        codes, said = [], ""
+        for process in self.processes:
+            try:
+                _, text = process.communicate(timeout=max(0.1, until - time.time()))
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise Failed(f"still running {seconds} s after the fault") from None
+            codes.append(process.returncode)
+            said += text
+        return codes, said
+
+    def kill(self):
+        for pid in self.ranks().values():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+def left_behind(run):
+    """Processes that still work on this run folder."""
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            state = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            continue
+        if str(run).encode() in words and state != "Z":
+            found.append(int(entry.name))
+    return found
+
+
+class Chaos:
+    def __init__(self, options):
+        self.vernier = pathlib.Path(options.build).resolve() / "vernier"
+        self.random = random.Random(options.seed)
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="vernier-chaos-"))
+        (self.folder / "start.toml").write_text(START)
+        start = self.folder / "start"
+        self.run_to_end(["train", self.folder / "start.toml", "--run", start])
+        self.config = self.folder / "job.toml"
+        text = JOB.format(
+            start=start / "checkpoint-0", steps=STEPS, deterministic="true", rollout="", rewards=ACCURACY, algo=DRPO, trainer="", rest=""
+        )
+        self.config.write_text(text)
+        began = time.time()
+        self.run_to_end(["train", self.config, "--run", self.folder / "undisturbed", "--nproc", "2"])
+        self.seconds = time.time() - began
+        self.expected = result_of(self.folder / "undisturbed", STEPS)
+
+    def run_to_end(self, arguments):
+        subprocess.run([str(word) for word in [self.vernier, *arguments]], check=True, capture_output=True)
+
+    def command(self, run, ranks, sampling, shard, launch):
+        words = [self.vernier, "train", self.config, "--run", run, "--set", f"trainer.shard={shard}"]
+        words += ["--set", f"cluster.start_deadline_s={START_DEADLINE}"]
+        if sampling:
+            words += ["--set", "rollout.mode=disaggregated", "--set", f"rollout.ranks={sampling}"]
+        if launch:
+            words += ["--nproc", ranks]
+        return [str(word) for word in words]
+
+    def round(self, number, fault):
+        ranks, sampling = (2, 0) if fault == "cut" else self.random.choice([(2, 0), (4, 0), (2, 1), (3, 2), (4, 3)])
+        shard = self.random.choice(["none", "optimizer"])
+        moment = self.random.uniform(0, 1.2 * self.seconds)
+        victim = self.random.randrange(ranks)
+        run = self.folder / f"round-{number}"
+        what = f"round {number}: {fault}, rank {victim} of {ranks}, {sampling} only sample, shard {shard}, after {moment:.2f} s"
+        hosts = Hosts(f"chaos-{os.getpid()}-{number}") if fault == "cut" else None
+        try:
+            job = Job(self.command(run, ranks, sampling, shard, hosts is None), hosts)
+            time.sleep(moment)
+            hit = self.inject(job, fault, victim)
+            began = time.time()
+            met = (run / "metrics.jsonl").exists()
+            limit = (DEADLINE if met else START_DEADLINE) + GRACE
+            codes, said = job.end(limit if hit else 60)
+            took = time.time() - began
+            if hosts is not None:
+                hosts.heal()
+            left = left_behind(run)
+            if left:
+                raise Failed(f"processes are left: {left}")
+            if any(codes):
+                if not hit:
+                    raise Failed(f"ended with {codes} before anything was done to it:\n{said}")
+                if "rank" not in said:
+                    raise Failed(f"ended with {codes} and names no rank:\n{said}")
+                again = Job(self.command(run, ranks, sampling, shard, hosts is None), hosts)
+                codes_again, said_again = again.end(120)
+                if any(codes_again):
+                    raise Failed(f"started again it ended with {codes_again}:\n{said_again}")
+            found = result_of(run, STEPS)
+            for key, value in self.expected.items():
+                if value != found[key]:
+                    raise Failed(f"{key} is not that of an undisturbed run")
+            print(f"{what}: {'ended in %.1f s, then went on to the same end' % took if any(codes) else 'was over before'}", flush=True)
+            return took if any(codes) else 0
+        except Failed as problem:
+            print(f"{what}: FAILED: {problem}", flush=True)
+            raise
+        finally:
+            if hosts is not None:
+                hosts.close()
+
+    @staticmethod
+    def inject(job, fault, victim):
+        """Whether there was still somebody to do it to."""
+        if not job.running():
+            return False
+        if fault == "cut":
+            job.hosts.cut()
+            return True
+        pid = job.ranks().get(victim)
+        if pid is None:
+            return False
+        try:
+            os.kill(pid, signal.SIGKILL if fault == "kill" else signal.SIGSTOP)
+        except OSError:
+            return False
+        return True
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--build", default=str(ROOT / "build/release"))
+    options = parser.parse_args()
+    faults = ["kill", "stop"]
+    if why_none():
+        print(f"links are not cut: {why_none()}")
+    else:
+        faults.append("cut")
+    chaos = Chaos(options)
+    slowest = dict.fromkeys(faults, 0.0)
+    try:
+        for number in range(options.rounds):
+            fault = faults[number % len(faults)]
+            slowest[fault] = max(slowest[fault], chaos.round(number, fault))
+    except Failed:
+        print(f"what is left of it: {chaos.folder}")
+        return 1
+    shutil.rmtree(chaos.folder)
+    print(
+        f"{options.rounds} rounds: every job ended in time and went on to the end of an undisturbed one; slowest end: "
+        + ", ".join(f"{fault} {seconds:.1f} s" for fault, seconds in slowest.items())
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
