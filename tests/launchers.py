@@ -199,13 +199,18 @@ class Launchers(unittest.TestCase):
         hosts = Hosts(f"torchrun-{os.getpid()}")
         try:
             place = dict(NODES="2", RANKS="1", HOST=f"{hosts.addresses[0]}:29400", VERNIER_INTERFACE=hosts.interface)
-            processes = [
-                self.start_script("torchrun.sh", "hosts", prefix=("ip", "netns", "exec", name), ADDRESS=address, **place)
-                for name, address in zip(hosts.names, hosts.addresses)
-            ]
-            said = [self.finish(process) for process in processes]
-            self.assertIn("0 of 1 on this machine; store at 10.77.0.", "".join(said))
-            self.assert_as_alone("hosts")
+            for victim in (None, 0, 1):
+                run = f"hosts-{victim}"
+                processes = [
+                    self.start_script("torchrun.sh", run, prefix=("ip", "netns", "exec", name), ADDRESS=address, **place)
+                    for name, address in zip(hosts.names, hosts.addresses)
+                ]
+                if victim is not None:  # the agents count restarts differently
+                    self.wait_for_step(run, 2)
+                    os.kill(self.ranks_of(run)[victim], signal.SIGKILL)
+                said = [self.finish(process) for process in processes]
+                self.assertIn("0 of 1 on this machine; store at 10.77.0.", "".join(said))
+                self.assert_as_alone(run)
         finally:
             hosts.close()
 

@@ -14,15 +14,6 @@
 #include "tools/bench_parts.h"
 
 namespace vernier {
-namespace {
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-}  // namespace
-
 int bench_sync(const SyncBench& options, const std::vector<std::string>& arguments) {
   const Identity identity = identity_from(process_environment());
   if (identity.launcher == "alone") {

@@ -53,6 +53,10 @@ PlannedJob::PlannedJob(const RunConfig& config, double mean_length)
   if (mean_length_ > static_cast<double>(config.rollout.max_completion_length))
     fail("--mean-length: ", mean_length_,
          " is more than rollout.max_completion_length = ", config.rollout.max_completion_length);
+  if (config.run.deterministic || config.rollout_ranks > 0 || config.shard != "none")
+    fail(
+        "plan: run.deterministic, rollout.mode and trainer.shard: a plan knows one process that "
+        "computes an update in one part; leave them out to see what that takes");
   if (config.lora)
     fail(
         "[trainer.lora]: a plan knows full training alone; with adapters gradients and moments "

@@ -380,6 +380,23 @@ UpdateResult update_weights(Decoder& decoder, OptimizerState& state, const Optim
   return result;
 }
 
+// The numbers of an update in its metrics; what the algorithm learns of them.
+Observation write_down(const Update& update, PartNumbers& all, const UpdateResult& result,
+                       Metrics& metrics) {
+  all.sums["grad_norm"] = result.grad_norm;
+  for (const auto& [name, value] : all.sums) metrics.set_finite(name, value);
+  metrics.set("learning_rate", result.learning_rate);
+  metrics.set("microbatches", static_cast<double>(all.microbatches));
+  Observation seen{.sequences = update.totals.sequences, .updated = true};
+  if (update.totals.tokens > 0) {
+    seen.entropy = all.entropy / static_cast<double>(update.totals.tokens);
+    metrics.set("entropy", seen.entropy);
+  }
+  all.mismatch.write(metrics);
+  if (const auto kl = all.sums.find("kl"); kl != all.sums.end()) seen.kl = kl->second;
+  return seen;
+}
+
 // Before an update is in the weights; where several ranks share it, all of them leave.
 void check_stop(const std::atomic<bool>* stop, const Team& team) {
   if (stop == nullptr) return;
@@ -401,10 +418,10 @@ UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, Algorithm& 
   const auto batch_of = [&](const std::vector<size_t>& which, const PackedBatch& packed) {
     return make_batch(update, which, packed_logprobs(decoder, packed, temperature));
   };
-  Coupling coupling;
   const bool couples = algorithm.coupled() != Coupled::nothing;
   // One micro-batch: its own forward pass has all that is to be coupled.
   const bool single = team.ranks.alone() && team.parts() == 1 && rounds.front().size() == 1;
+  Coupling coupling;
   if (couples && !single) {
     const at::NoGradGuard no_grad;
     std::vector<TokenBatch> parts;
@@ -449,17 +466,7 @@ UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, Algorithm& 
   const UpdateResult result = update_weights(decoder, state, optimizer, learning_rate, team);
   times.optimizer = optimizer_clock.seconds();
   times.write(decoder, team.trainers.size(), metrics);
-  all.sums["grad_norm"] = result.grad_norm;
-  for (const auto& [name, value] : all.sums) metrics.set_finite(name, value);
-  metrics.set("learning_rate", result.learning_rate);
-  metrics.set("microbatches", static_cast<double>(all.microbatches));
-  Observation seen{.sequences = update.totals.sequences, .updated = true};
-  if (update.totals.tokens > 0) {
-    seen.entropy = all.entropy / static_cast<double>(update.totals.tokens);
-    metrics.set("entropy", seen.entropy);
-  }
-  all.mismatch.write(metrics);
-  if (const auto kl = all.sums.find("kl"); kl != all.sums.end()) seen.kl = kl->second;
+  const Observation seen = write_down(update, all, result, metrics);
   if (result.applied) algorithm.observe(seen);
   return result;
 }

@@ -25,6 +25,7 @@ namespace vernier {
 namespace {
 
 constexpr int kLookEveryMs = 200;
+constexpr double kLastSeconds = 60;
 
 struct Listener {
   int fd = -1;
@@ -75,6 +76,7 @@ class LocalRanks {
       take_signals();
       reap();
       if (failed_ && !killed_ && since_failure_->seconds() > grace_s_) kill_rest();
+      if (!failed_ && since_first_ && since_first_->seconds() > kLastSeconds) give_up();
     }
     return failed_ ? code_ : any_left_ ? kRequeueCode : 0;
   }
@@ -133,6 +135,7 @@ class LocalRanks {
     const bool signalled = WIFSIGNALED(status);
     const int code = signalled ? 1 : WEXITSTATUS(status);
     any_left_ = any_left_ || code == kRequeueCode;
+    if (!since_first_) since_first_.emplace();
     if (code == 0 || code == kRequeueCode || failed_) return;
     failed_ = true;
     code_ = code;
@@ -142,6 +145,17 @@ class LocalRanks {
                                       : cat("ended with code ", code);
     std::fprintf(stderr, "vernier: rank %lld %s%s\n", static_cast<long long>(rank), how.c_str(),
                  ranks_.size() > 1 ? "; the others are stopped" : "");
+  }
+
+  // All end together: one that does not is stopped or stuck, and nobody else is there to see it.
+  void give_up() {
+    for (const auto& [pid, rank] : ranks_)
+      std::fprintf(stderr, "vernier: rank %lld is still there %.0f s after another has ended\n",
+                   static_cast<long long>(rank), kLastSeconds);
+    failed_ = true;
+    code_ = 1;
+    since_failure_.emplace();
+    kill_rest();
   }
 
   void kill_rest() {
@@ -157,7 +171,7 @@ class LocalRanks {
   std::map<pid_t, int64_t> ranks_;  // that run
   bool failed_ = false, killed_ = false, any_left_ = false;
   int code_ = 0;
-  std::optional<Clock> since_failure_;
+  std::optional<Clock> since_failure_, since_first_;  // a rank ended badly, or at all
 };
 
 }  // namespace

@@ -16,7 +16,6 @@ namespace vernier {
 namespace {
 
 constexpr size_t kLastOperations = 16;
-constexpr double kEnding = 30;  // s, for the last words to the store
 constexpr const char *kVerdict = "verdict", *kStop = "stop";
 
 double now() {
@@ -81,7 +80,7 @@ Watch::Watch(c10::intrusive_ptr<c10d::Store> store, const Identity& identity, do
       guard_([this] { guard(); }) {}
 
 Watch::~Watch() {
-  const Deadline ending(kEnding,
+  const Deadline ending(deadline_s_ + 1,
                         cat("rank ", identity_.rank, ": the store gives no answer at the end"));
   {
     const std::lock_guard hold(lock_);
@@ -119,7 +118,7 @@ void Watch::lost(const std::string& operation, const std::string& why) {
 void Watch::fail(const std::string& why, int code) noexcept {
   try {
     leave();
-    const Deadline telling(kEnding, cat("rank ", identity_.rank, ": ", why));
+    const Deadline telling(deadline_s_ + 4, cat("rank ", identity_.rank, ": ", why));
     settle(cat("rank ", identity_.rank, " (", host_, ") failed: ", why), code);
     linger();
   } catch (const std::exception&) {  // the store is gone: they will notice
