@@ -18,6 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 STEPS = 8
 DEADLINE = 5  # cluster.deadline_s of JOB
 START_DEADLINE = 15
+LAST = 30  # what --nproc leaves the last ranks of a job that is over
 # Until the survivors have ended: ticks of a second, what the store is given to be read, and --nproc's grace.
 GRACE = 12
 
@@ -153,8 +154,9 @@ class Chaos:
             time.sleep(moment)
             hit = self.inject(job, fault, victim)
             began = time.time()
+            over = (run / f"checkpoint-{STEPS}").exists()
             met = (run / "metrics.jsonl").exists()
-            limit = (DEADLINE if met else START_DEADLINE) + GRACE
+            limit = (LAST if over else DEADLINE if met else START_DEADLINE) + GRACE
             codes, said = job.end(limit if hit else 60)
             took = time.time() - began
             if hosts is not None:

@@ -25,7 +25,7 @@ namespace vernier {
 namespace {
 
 constexpr int kLookEveryMs = 200;
-constexpr double kLastSeconds = 60;
+constexpr double kLastSeconds = 30;
 
 struct Listener {
   int fd = -1;
