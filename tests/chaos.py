@@ -4,6 +4,7 @@ import argparse
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,13 @@ START_DEADLINE = 15
 LAST = 30  # what --nproc leaves the last ranks of a job that is over
 # Until the survivors have ended: ticks of a second, what the store is given to be read, and --nproc's grace.
 GRACE = 12
+
+
+# Who it was, or that the store of rank 0 is silent.
+CAUSE = re.compile(
+    r"rank \d+ (\(.*\) )?(was killed by|gives no sign of life|is stuck|is still there)"
+    r"|the store .*(has not answered|is gone)|have not answered|have not been connected to|has not been reached"
+)
 
 
 class Failed(Exception):
@@ -167,8 +175,8 @@ class Chaos:
             if any(codes):
                 if not hit:
                     raise Failed(f"ended with {codes} before anything was done to it:\n{said}")
-                if "rank" not in said:
-                    raise Failed(f"ended with {codes} and names no rank:\n{said}")
+                if not CAUSE.search(said):
+                    raise Failed(f"ended with {codes} and names no cause:\n{said}")
                 again = Job(self.command(run, ranks, sampling, shard, hosts is None), hosts)
                 codes_again, said_again = again.end(120)
                 if any(codes_again):
@@ -177,7 +185,7 @@ class Chaos:
             for key, value in self.expected.items():
                 if value != found[key]:
                     raise Failed(f"{key} is not that of an undisturbed run")
-            print(f"{what}: {'ended in %.1f s, then went on to the same end' % took if any(codes) else 'was over before'}", flush=True)
+            print(f"{what}: {'ended in %.1f s, then went on to the same end' % took if any(codes) else 'ran to its end: nobody was there to be hit, or it was over'}", flush=True)
             return took if any(codes) else 0
         except Failed as problem:
             print(f"{what}: FAILED: {problem}", flush=True)

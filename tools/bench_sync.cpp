@@ -14,6 +14,7 @@
 #include "tools/bench_parts.h"
 
 namespace vernier {
+
 int bench_sync(const SyncBench& options, const std::vector<std::string>& arguments) {
   const Identity identity = identity_from(process_environment());
   if (identity.launcher == "alone") {

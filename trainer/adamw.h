@@ -21,7 +21,8 @@ struct OptimizerState {
   /// Of the slice of this rank; of nothing where it is not a member.
   OptimizerState(Decoder& decoder, bool in_bytes, const Ranks& ranks);
   bool in_bytes() const { return scales1.defined(); }
-  /// Whether ranks share the state out, whatever this one has of it; the same on all of them.
+  /// Whether ranks share the state out, whatever this one has of it; the same on all that
+  /// train.
   bool is_slice() const { return slices > 1 || slice >= slices; }
   /// Bytes for a buffer of so many weights.
   static int64_t bytes(int64_t weights, bool in_bytes);

@@ -1,5 +1,6 @@
 #include "trainer/job_ranks.h"
 
+#include <algorithm>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -7,7 +8,6 @@
 #include "core/base/buffer.h"
 #include "core/base/errors.h"
 #include "core/base/files.h"
-#include "trainer/gradient_sum.h"
 
 namespace vernier {
 
@@ -38,10 +38,11 @@ std::optional<Ranks> trainers_of(const RunConfig& config, Ranks& ranks) {
   return std::optional<Ranks>(std::in_place, ranks, "trainers", members);
 }
 
-void share_memory(RunConfig& config, const Identity& identity) {
-  if (config.rollout.kv_cache_gb > 0 || identity.local_world_size == 1) return;
-  config.rollout.kv_cache_gb = static_cast<double>(available_memory()) / 2e9 /
-                               static_cast<double>(identity.local_world_size);
+void share_memory(RunConfig& config, const Team& team) {
+  const int64_t processes = std::min(team.ranks.identity().local_world_size, team.drawing_ranks());
+  if (config.rollout.kv_cache_gb > 0 || processes == 1) return;
+  config.rollout.kv_cache_gb =
+      static_cast<double>(available_memory()) / 2e9 / static_cast<double>(processes);
 }
 
 }  // namespace vernier

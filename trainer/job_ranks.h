@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/comm/ranks.h"
+#include "trainer/gradient_sum.h"
 #include "trainer/run_config.h"
 
 namespace vernier {
@@ -16,8 +17,8 @@ void check_ranks(const RunConfig& config, const std::string& effective, Ranks& r
 /// The ranks that train, where the last ones only sample; none: all do both.
 std::optional<Ranks> trainers_of(const RunConfig& config, Ranks& ranks);
 
-/// Half of what a machine has free is for the cache of one process: where several run on it, each
-/// gets its share of that.
-void share_memory(RunConfig& config, const Identity& identity);
+/// Half of what a machine has free is for the cache of one process: where several draw on it, each
+/// gets its share of that. To be called when weights and moments are there.
+void share_memory(RunConfig& config, const Team& team);
 
 }  // namespace vernier

@@ -275,7 +275,10 @@ class Run {
   // One for the whole run: its cache keeps its memory.
   Engine& engine() {
     const Model& model = trainee_.model;
-    if (engine_ == nullptr) engine_ = std::make_unique<Engine>(*model.decoder, *model.tokenizer);
+    if (engine_ == nullptr) {
+      share_memory(config_, team_);
+      engine_ = std::make_unique<Engine>(*model.decoder, *model.tokenizer);
+    }
     return *engine_;
   }
 
@@ -518,7 +521,6 @@ void run_job(RunConfig& config, const std::string& effective, const std::string&
              const TrainOptions& options) {
   check_ranks(config, effective, ranks);
   set_threads(config.run.threads, ranks.identity().local_world_size);
-  share_memory(config, ranks.identity());
   RunFolder folder(dir, ranks.first());
   fs::create_directories(folder.path() / "logs");
   log::open_file((folder.path() / "logs" / cat("rank_", ranks.rank(), ".log")).string());

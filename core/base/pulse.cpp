@@ -23,9 +23,7 @@ Shared& shared() {
 
 }  // namespace
 
-void beat() {
-  shared().last.store(SteadyClock::now().time_since_epoch().count(), std::memory_order_relaxed);
-}
+void beat() { shared().last.store(SteadyClock::now().time_since_epoch().count()); }
 
 void enter(const char* phase) {
   beat();
@@ -62,9 +60,10 @@ Waiting::~Waiting() {
 }
 
 State state() {
-  const SteadyClock::time_point last{
-      SteadyClock::duration(shared().last.load(std::memory_order_relaxed))};
+  // Under the lock: who changes a flag has beaten before, so that a flag never comes with the time
+  // of the one before.
   const std::lock_guard hold(shared().lock);
+  const SteadyClock::time_point last{SteadyClock::duration(shared().last.load())};
   State out = shared().now;
   out.seconds = std::chrono::duration<double>(SteadyClock::now() - last).count();
   return out;

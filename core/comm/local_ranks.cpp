@@ -76,7 +76,8 @@ class LocalRanks {
       take_signals();
       reap();
       if (failed_ && !killed_ && since_failure_->seconds() > grace_s_) kill_rest();
-      if (!failed_ && since_first_ && since_first_->seconds() > kLastSeconds) give_up();
+      if (!ranks_.empty() && !failed_ && since_first_ && since_first_->seconds() > kLastSeconds)
+        give_up();
     }
     return failed_ ? code_ : any_left_ ? kRequeueCode : 0;
   }

@@ -15,7 +15,9 @@ inline constexpr int kRequeueCode = 75;
 /// When one ends badly the others get `grace_s` seconds to find out and are then killed; they also
 /// die when this process does. To be called before there is a second thread.
 ///
-/// Returns the exit code of the job: 0, 75 where all saved and left, else that of the rank that
+/// Once one has ended well the others get half a minute to do so too.
+///
+/// Returns the exit code of the job: 0, 75 where they saved and left, else that of the rank that
 /// ended badly first (1 where a signal killed it), which is named on standard error.
 int run_local_ranks(int64_t count, const std::vector<std::string>& arguments, double grace_s = 5);
 

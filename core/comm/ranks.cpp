@@ -48,6 +48,7 @@ void look_up(const Identity& one, double seconds, Addresses& out) {
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   const Clock clock;
   int problem = 0;
+  bool told = false;
   while ((problem = ::getaddrinfo(one.address.c_str(), cat(one.port).c_str(), &hints, &out.list)) !=
          0) {
     if (clock.seconds() > seconds)
@@ -73,6 +74,7 @@ int listen_at(const Identity& one, double seconds) {
            " is an address of loopback on this machine, which the ranks of "
            "other machines do not reach: give MASTER_ADDR as the address of cluster.interface");
     fd = ::socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, 0);
+    error = errno;
     const int yes = 1;
     if (fd >= 0) ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
     if (fd >= 0 && (::bind(fd, at->ai_addr, at->ai_addrlen) != 0 || ::listen(fd, SOMAXCONN) != 0)) {

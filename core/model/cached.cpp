@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/base/errors.h"
+#include "core/base/pulse.h"
 #include "core/model/decoder.h"
 
 namespace vernier {
@@ -89,6 +90,7 @@ at::Tensor Decoder::cached(const CachedTokens& tokens, KvCache& cache, WeightFor
     std::copy_n(numbers(parameters_[embedding_]) + tokens.ids[static_cast<size_t>(t)] * width,
                 width, x + t * width);
   for (size_t i = 0; i < layers_.size(); ++i) {
+    pulse::beat();
     const Layer& layer = layers_[i];
     const auto index = static_cast<int64_t>(i);
     if (spec_.norm_after) {
