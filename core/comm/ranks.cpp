@@ -54,6 +54,9 @@ void look_up(const Identity& one, double seconds, Addresses& out) {
     if (clock.seconds() > seconds)
       fail_run("rank 0: the ranks' address ", one.address,
                " is not known here: ", ::gai_strerror(problem));
+    if (!std::exchange(told, true))
+      log::warn(cat("rank 0: the ranks' address ", one.address, " is not known here (",
+                    ::gai_strerror(problem), "); tries again for ", seconds, " s"));
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
   }
 }
