@@ -27,7 +27,8 @@ GRACE = 12
 # Who it was, or that the store of rank 0 is silent.
 CAUSE = re.compile(
     r"rank \d+ (\(.*\) )?(was killed by|gives no sign of life|is stuck|is still there)"
-    r"|the store .*(has not answered|is gone)|have not answered|have not been connected to|has not been reached"
+    r"|the store .*(has not answered|is gone)|have not answered|have not been connected to"
+    r"|does not reach the (store|other ranks)|did not come within|cannot be reached"
 )
 
 
