@@ -13,7 +13,7 @@ import tempfile
 import time
 
 from namespaces import Hosts, why_none
-from ranks import ACCURACY, DRPO, JOB, START, result_of
+from ranks import ACCURACY, DRPO, JOB, START, local_ranks, result_of
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STEPS = 8
@@ -64,20 +64,7 @@ class Job:
         """Process ids by rank, of those that are there."""
         if self.hosts is not None:
             return {rank: process.pid for rank, process in enumerate(self.processes)}
-        launcher = self.processes[0].pid
-        found = {}
-        try:
-            children = pathlib.Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-        except OSError:
-            return found
-        for pid in children:
-            try:
-                for variable in pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                    if variable.startswith(b"RANK="):
-                        found[int(variable[5:])] = int(pid)
-            except OSError:
-                continue
-        return found
+        return local_ranks(self.processes[0].pid)
 
     def end(self, seconds):
         """Codes and what was said; Failed where a process is still there after so many seconds."""

@@ -17,7 +17,7 @@ import unittest
 
 from mini_slurm import MiniSlurm, missing
 from namespaces import Hosts, why_none
-from ranks import DRPO, JOB, START, ACCURACY, metrics_of, result_of, whole_rows
+from ranks import ACCURACY, DRPO, JOB, START, metrics_of, rank_of, result_of, wait_for_step
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT / "build/release"
@@ -107,14 +107,8 @@ class Launchers(unittest.TestCase):
         for key, value in self.alone.items():
             self.assertTrue(value == found[key], f"{run}: {key} is another than that of one process")
 
-    def wait_for_step(self, run, step, seconds=90):
-        path = self.folder / run / "metrics.jsonl"
-        deadline = time.time() + seconds
-        while time.time() < deadline:
-            if path.exists() and any(row["phase"] == "rl" and row["step"] >= step for row in whole_rows(path)):
-                return
-            time.sleep(0.02)
-        self.fail(f"{run}: step {step} did not come")
+    def wait_for_step(self, run, step):
+        wait_for_step(self.folder / run, step, 90)
 
     def ranks_of(self, run):
         """Process ids by rank of those that train into this folder."""
@@ -124,14 +118,13 @@ class Launchers(unittest.TestCase):
                 continue
             try:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-                variables = (entry / "environ").read_bytes().split(b"\0")
             except OSError:
                 continue
             if words[0] != str(VERNIER).encode() or str(self.folder / run).encode() not in words:
                 continue
-            for variable in variables:
-                if variable.startswith(b"RANK="):
-                    found.setdefault(int(variable[5:]), int(entry.name))
+            rank = rank_of(entry.name)
+            if rank is not None:
+                found.setdefault(rank, int(entry.name))
         return found
 
     def test_scripts_and_manifest(self):

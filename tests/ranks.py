@@ -185,6 +185,37 @@ def result_of(folder, steps):
     }
 
 
+def whole_rows(path):
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+
+
+def wait_for_step(run, step, seconds=60):
+    path = run / "metrics.jsonl"
+    deadline = time.time() + seconds
+    while not (path.exists() and any(row["phase"] == "rl" and row["step"] >= step for row in whole_rows(path))):
+        if time.time() > deadline:
+            raise AssertionError(f"{run.name}: step {step} did not come")
+        time.sleep(0.02)
+
+
+def rank_of(pid):
+    """The rank that a process is by its environment; none where it is gone or no rank."""
+    try:
+        variables = pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    return next((int(one[5:]) for one in variables if one.startswith(b"RANK=")), None)
+
+
+def local_ranks(launcher):
+    """Process ids by rank of what --nproc has started."""
+    try:
+        children = pathlib.Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    except OSError:
+        return {}
+    return {rank: int(pid) for pid in children if (rank := rank_of(pid)) is not None}
+
+
 class Ranks(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -334,38 +365,31 @@ class Ranks(unittest.TestCase):
         )
 
     def rank_pids(self, process, ranks):
-        """Process ids by rank, once all are training."""
+        """Process ids by rank, once all are there."""
         deadline = time.time() + 60
         while time.time() < deadline:
-            found = {}
-            children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-            for pid in children:
-                try:
-                    environment = pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-                except OSError:
-                    continue
-                for variable in environment:
-                    if variable.startswith(b"RANK="):
-                        found[int(variable[5:])] = int(pid)
+            found = local_ranks(process.pid)
             if len(found) == ranks:
                 return found
             time.sleep(0.05)
         self.fail("the ranks did not start")
 
-    def wait_for_step(self, run, step):
-        path = self.folder / run / "metrics.jsonl"
-        deadline = time.time() + 60
-        while time.time() < deadline:
-            if path.exists() and any(row["phase"] == "rl" and row["step"] >= step for row in whole_rows(path)):
-                return
-            time.sleep(0.02)
-        self.fail(f"step {step} did not come")
+    def hit(self, config, run, victim, one):
+        """What a job of two ranks says, one of which is sent a signal, and how long it takes to end with 1."""
+        process = self.start_job(config, run, 2)
+        pids = self.rank_pids(process, 2)
+        wait_for_step(self.folder / run, 2)
+        os.kill(pids[victim], one)
+        began = time.time()
+        _, errors = process.communicate(timeout=90)
+        self.assertEqual(process.returncode, 1, errors)
+        return errors, time.time() - began
 
     def test_signal_to_one_rank(self):
         config = self.job("signalled", steps=30, algo=DRPO)
         process = self.start_job(config, "signalled", 2)
         pids = self.rank_pids(process, 2)
-        self.wait_for_step("signalled", 2)
+        wait_for_step(self.folder / "signalled", 2)
         os.kill(pids[1], signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 75, errors)
@@ -380,7 +404,7 @@ class Ranks(unittest.TestCase):
     def test_signal_to_the_launcher(self):
         config = self.job("left", steps=200, algo=DRPO)
         process = self.start_job(config, "left", 2)
-        self.wait_for_step("left", 1)
+        wait_for_step(self.folder / "left", 1)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 75, errors)
@@ -389,15 +413,9 @@ class Ranks(unittest.TestCase):
         config = self.job("killed", steps=12, algo=DRPO)
         for victim in (0, 1):
             run = f"killed-{victim}"
-            process = self.start_job(config, run, 2)
-            pids = self.rank_pids(process, 2)
-            self.wait_for_step(run, 2)
-            os.kill(pids[victim], signal.SIGKILL)
-            began = time.time()
-            _, errors = process.communicate(timeout=60)
-            self.assertEqual(process.returncode, 1, errors)
+            errors, seconds = self.hit(config, run, victim, signal.SIGKILL)
             self.assertIn(f"rank {victim} was killed by signal 9", errors)
-            self.assertLess(time.time() - began, 5 + 5 + 5)
+            self.assertLess(seconds, 5 + 5 + 5)
             self.train(config, run, 2)
         self.train(config, "killed-none", 1)
         expected = result_of(self.folder / "killed-none", 12)
@@ -408,15 +426,9 @@ class Ranks(unittest.TestCase):
         config = self.job("stopped", steps=200, algo=DRPO)
         for victim in (0, 1):
             run = f"stopped-{victim}"
-            process = self.start_job(config, run, 2)
-            pids = self.rank_pids(process, 2)
-            self.wait_for_step(run, 1)
-            os.kill(pids[victim], signal.SIGSTOP)
-            began = time.time()
-            _, errors = process.communicate(timeout=90)
-            self.assertEqual(process.returncode, 1, errors)
+            errors, seconds = self.hit(config, run, victim, signal.SIGSTOP)
             # The deadline, some ticks, and what the launcher leaves the others.
-            self.assertLess(time.time() - began, 5 + 5 + 5 + 5)
+            self.assertLess(seconds, 5 + 5 + 5 + 5)
             if victim == 1:
                 self.assertRegex(errors, r"rank 1 \(.*\) gives no sign of life: phase \w+, .*last heartbeat \d")
             else:
@@ -465,10 +477,6 @@ class Ranks(unittest.TestCase):
             _, errors = process.communicate(timeout=60)
             self.assertEqual(process.returncode, 2, errors)
             self.assertIn("the configuration of rank 1 is another than that of rank 0", errors)
-
-
-def whole_rows(path):
-    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
 
 
 if __name__ == "__main__":
