@@ -19,6 +19,14 @@ EngineStats EngineStats::operator-(const EngineStats& before) const {
           .scheduler = scheduler - before.scheduler};
 }
 
+EngineStats EngineStats::operator+(const EngineStats& other) const {
+  return {.new_tokens = new_tokens + other.new_tokens,
+          .passes = passes + other.passes,
+          .drafted_tokens = drafted_tokens + other.drafted_tokens,
+          .accepted_tokens = accepted_tokens + other.accepted_tokens,
+          .scheduler = scheduler + other.scheduler};
+}
+
 namespace {
 
 // Logits are made for some rows at a time: all of a large batch would be a table of gigabytes.
@@ -115,9 +123,52 @@ int64_t Engine::submit(Request request) {
                                                     static_cast<uint64_t>(index),
                                                     key.first_sample + static_cast<uint64_t>(i))),
                            .reach = std::min<int64_t>(2, config_.draft_tokens)});
+  if (!open->request.begun.empty()) go_on(*open, std::exchange(open->request.begun, {}));
   const int64_t ticket = open->ticket;
   requests_.emplace(ticket, std::move(open));
   return ticket;
+}
+
+// With the responses of an interrupted request.
+void Engine::go_on(Open& open, std::vector<Begun> begun) {
+  ensure(begun.size() == open.group.responses.size(), "something of every response");
+  for (auto& [response, ended] : begun) {
+    const int64_t sequence = open.first + response.sample;
+    if (open.drafts != nullptr)
+      for (const int32_t id : response.ids) open.drafts->add(response.sample, id);
+    if (ended) {
+      scheduler_->remove(sequence);
+      drawings_.erase(sequence);
+      --open.left;
+      open.group.responses[static_cast<size_t>(response.sample)] = std::move(response);
+    } else {
+      scheduler_->extend(sequence, response.ids);
+      drawings_.at(sequence).draw.go_on(std::move(response));
+    }
+  }
+  ensure(open.left > 0, "a request that is not over");
+}
+
+std::vector<Request> Engine::interrupt() {
+  std::vector<Request> out;
+  for (auto& [ticket, open] : requests_) {
+    std::vector<Begun> begun;
+    for (int64_t i = 0; i < std::ssize(open->group.responses); ++i) {
+      const auto drawing = drawings_.find(open->first + i);
+      if (drawing == drawings_.end()) {
+        begun.push_back({std::move(open->group.responses[static_cast<size_t>(i)]), true});
+        continue;
+      }
+      begun.push_back({drawing->second.draw.interrupt(open->request.weight_version), false});
+      scheduler_->remove(open->first + i);
+      drawings_.erase(drawing);
+    }
+    Request& request = out.emplace_back(std::move(open->request));
+    request.prompt = std::move(open->group.prompt);
+    request.begun = std::move(begun);
+  }
+  requests_.clear();
+  return out;
 }
 
 void Engine::cancel(int64_t ticket) {

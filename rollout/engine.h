@@ -49,6 +49,7 @@ struct EngineStats {
   SchedulerStats scheduler;
 
   EngineStats operator-(const EngineStats& before) const;
+  EngineStats operator+(const EngineStats& other) const;
 };
 
 /// A prompt, and who waits for the responses to it.
@@ -58,6 +59,8 @@ struct Request {
   DrawKey key;
   int64_t weight_version = 0;
   int64_t group_id = 0;  // that its group gets
+  /// What is there of its responses, by sample, where it was interrupted; else empty.
+  std::vector<Begun> begun = {};
   /// After every pass that brought tokens: a response as it is so far (no text, no spans), and
   /// whether it has ended. May be empty.
   std::function<void(const Response&, bool ended)> grown;
@@ -98,6 +101,9 @@ class Engine {
   int64_t submit(Request request);
   /// Its listener hears nothing more. Nothing happens where the request is over.
   void cancel(int64_t ticket);
+  /// Takes all open requests back, in the order of their tickets, with what is drawn of them:
+  /// whoever submits one again goes on with it, under whatever weights are there then.
+  std::vector<Request> interrupt();
   bool idle() const { return requests_.empty(); }
   /// One pass of the model over those who are there. Where it throws, all requests are cancelled.
   void step();
@@ -138,6 +144,7 @@ class Engine {
     int64_t sequence, first, count;
   };
 
+  void go_on(Open& open, std::vector<Begun> begun);
   void open_steps(const RolloutConfig& config, int64_t sequences, int64_t longest_prompt);
   void check_steps(const Request& request) const;
   StepPipeline::Listener listener();

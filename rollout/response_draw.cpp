@@ -47,6 +47,18 @@ ResponseDraw::ResponseDraw(std::shared_ptr<const DrawRules> rules, const Prompt&
   if (rules_->penalizes_) seen_ = distinct(prompt.ids);
 }
 
+// The rules hear of every token again, none of which ended it.
+void ResponseDraw::go_on(Response begun) {
+  ensure(response_.ids.empty() && std::ssize(begun.ids) < limit_, "an unfinished response");
+  response_ = std::move(begun);
+  for (size_t t = 1; t <= response_.ids.size(); ++t) {
+    const auto end = rules_->endings_.add(ending_, std::span(response_.ids).first(t));
+    ensure(!end, "a response that has not ended");
+  }
+  if (rules_->penalizes_)
+    for (const int32_t id : response_.ids) insert(seen_, id);
+}
+
 void ResponseDraw::draw(const float* logits) {
   const int32_t forced = rules_->endings_.forced(ending_);
   const Drawn drawn = forced >= 0 ? force(forced, logits) : sample(logits);
@@ -125,11 +137,27 @@ void ResponseDraw::look_for_end() {
   ended_ = end || full;
 }
 
+void ResponseDraw::note_version(int64_t weight_version) {
+  auto tokens = static_cast<int32_t>(response_.ids.size());
+  for (const auto& [version, drawn] : response_.versions) tokens -= drawn;
+  if (tokens == 0) return;
+  if (!response_.versions.empty() && response_.versions.back().first == weight_version)
+    response_.versions.back().second += tokens;
+  else
+    response_.versions.emplace_back(weight_version, tokens);
+}
+
+Response ResponseDraw::interrupt(int64_t weight_version) {
+  ensure(!ended_, "a response that has not ended");
+  note_version(weight_version);
+  return std::move(response_);
+}
+
 Response ResponseDraw::finish(int64_t weight_version) {
   const Tokenizer& tokenizer = rules_->tokenizer_;
   response_.num_tokens = response_.raw_num_tokens = static_cast<int32_t>(response_.ids.size());
   response_.text = tokenizer.decode(response_.ids);
-  response_.versions = {{weight_version, response_.num_tokens}};
+  note_version(weight_version);
   set_spans(response_, prompt_.ids, rules_->tags_);
   set_first_correct(response_, prompt_, tokenizer);
   return std::move(response_);

@@ -39,12 +39,20 @@ class DrawRules {
   Endings endings_;
 };
 
+/// A response that was interrupted, with what is drawn of it, or one that has ended.
+struct Begun {
+  Response response;
+  bool ended = false;
+};
+
 /// Tokens are drawn one after the other; different responses on different threads.
 class ResponseDraw {
  public:
   /// Sample number `sample` of a prompt: up to `limit` tokens, random numbers from `rng` by place.
   ResponseDraw(std::shared_ptr<const DrawRules> rules, const Prompt& prompt, int64_t sample,
                int64_t limit, const Rng& rng);
+  /// Goes on with what interrupt() gave.
+  void go_on(Response begun);
 
   /// Draws the next token from logits [V] of the model. Throws RunError where they are not finite.
   void draw(const float* logits);
@@ -59,8 +67,11 @@ class ResponseDraw {
   bool ended() const { return ended_; }
   const Response& response() const { return response_; }
 
-  /// The record of a response that has ended.
+  /// The record of a response that has ended; its newest tokens, those that came since it began or
+  /// went on, were drawn with these weights.
   Response finish(int64_t weight_version);
+  /// The response as it is, which has not ended.
+  Response interrupt(int64_t weight_version);
 
  private:
   Drawn sample(const float* logits) const;
@@ -68,6 +79,7 @@ class ResponseDraw {
   void check_finite(const Drawn& drawn) const;
   void record(const Drawn& drawn);
   void look_for_end();
+  void note_version(int64_t weight_version);
 
   std::shared_ptr<const DrawRules> rules_;
   const Prompt& prompt_;

@@ -54,6 +54,12 @@ int64_t Scheduler::add(std::vector<int32_t> prompt, int64_t count, int64_t max_n
   return first;
 }
 
+void Scheduler::extend(int64_t sequence, std::span<const int32_t> drawn) {
+  Sequence& one = at(sequence);
+  ensure(!one.started && size(one) == one.family->prompt_size, "a sequence that is new");
+  one.tokens.insert(one.tokens.end(), drawn.begin(), drawn.end());
+}
+
 StepPlan Scheduler::plan() {
   StepPlan plan;
   for (const int64_t sequence : running_) {

@@ -65,6 +65,9 @@ class Scheduler {
   int64_t add(std::vector<int32_t> prompt, int64_t count, int64_t max_new_tokens,
               int64_t expected = 0);
 
+  /// `drawn` stands behind the prompt of a sequence that is new: an interrupted response goes on.
+  void extend(int64_t sequence, std::span<const int32_t> drawn);
+
   bool idle() const { return sequences_.empty(); }
   int64_t running() const { return static_cast<int64_t>(running_.size()); }
   int64_t waiting() const { return static_cast<int64_t>(waiting_.size()); }

@@ -230,8 +230,9 @@ class Launchers(unittest.TestCase):
                 return slurm.run("squeue", "-h", "-j", job, "-o", "%T").stdout.strip()
 
             slurm.wait_for(lambda: state() != "COMPLETING" and state() != "RUNNING", "the end of the first try")
-            # Slurm lets a job that is queued again wait for two minutes.
-            slurm.run("scontrol", "update", f"jobid={job}", "StartTime=now")
+            # Slurm lets a job that is queued again wait for two minutes. It refuses one that starts in the second
+            # in which its last try was taken away, or while a step of that is being cleaned up.
+            slurm.run("scontrol", "update", f"jobid={job}", "StartTime=now+8")
             slurm.wait_for(lambda: (self.folder / f"slurm-run/checkpoint-{STEPS}").exists(), "the second try", 120)
             slurm.wait_for(lambda: state() in ("", "COMPLETED"), "the end of the job")
             self.assertIn("rank 0 of 2 (Slurm; store at 127.0.0.1:", log.read_text())

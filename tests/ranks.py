@@ -356,9 +356,97 @@ class Ranks(unittest.TestCase):
                 self.assertEqual(len(rows), 1)
                 compare(next(r for r in one if r["phase"] == "rl" and r["step"] == step), rows[0])
 
-    def start_job(self, config, run, ranks):
+    ASYNCHRONOUS = (  # ranks, those that only sample, rollout.max_staleness
+        (1, 0, 1), (2, 0, 2), (2, 1, 1), (3, 2, 2), (3, 1, 1),
+    )  # fmt: skip
+
+    def placed(self, sampling, staleness):
+        keys = ["--set", f"rollout.max_staleness={staleness}"]
+        if sampling:
+            keys += ["--set", "rollout.mode=disaggregated", "--set", f"rollout.ranks={sampling}"]
+        return keys
+
+    def test_drawn_ahead_with_the_same_weights(self):
+        # A policy that does not change is the same however old it is: so must be all that is drawn from it.
+        jobs = {"kept": dict(algo=DRPO), "greedy": JOBS["remax, top entropy"], "filtered": JOBS["filter and dot"]}
+        for name, parts in jobs.items():
+            config = self.job(f"same-{name}", deterministic=False, **parts)
+            keys = ["--set", "trainer.learning_rate=0"]
+            # A filter lets places run ahead of steps, and a place alone gives a response its random numbers there.
+            self.train(config, f"same-{name}", 1, *keys, *(self.placed(0, 1) if name == "filtered" else ()))
+            one = self.drawn(f"same-{name}", 4)
+            for ranks, sampling, staleness in self.ASYNCHRONOUS:
+                run = f"same-{name}-{ranks}-{sampling}-{staleness}"
+                with self.subTest(run):
+                    self.train(config, run, ranks, *keys, *self.placed(sampling, staleness))
+                    self.assertEqual(one, self.drawn(run, 4))
+
+    def drawn(self, run, steps):
+        """What every step trains on, less what says when it was drawn."""
+        out = []
+        for step in range(1, steps + 1):
+            rows = rows_of(unpacked(self.folder / f"{run}/rollouts/step_{step}.jsonl.zst"))
+            out.append([{k: row[k] for k in ("problem", "sample", "response_ids", "logprobs", "reward")} for row in rows])
+        return out
+
+    def test_asynchronous(self):
+        config = self.job("ahead", steps=6, deterministic=False, algo='type = "grpo"')
+        for ranks, sampling, staleness in self.ASYNCHRONOUS:
+            run = f"ahead-{ranks}-{sampling}-{staleness}"
+            with self.subTest(run):
+                self.train(config, run, ranks, *self.placed(sampling, staleness))
+                self.assert_oldest_first(self.folder / run, 6, staleness)
+
+    def assert_oldest_first(self, run, steps, staleness):
+        """Every step has the prompts that a step without staleness has, and no weights that are too old."""
+        rows = {row["step"]: row for row in metrics_of(run) if row["phase"] == "rl"}
+        reference = self.folder / "ahead-reference"
+        if not reference.exists():
+            self.train(self.job("ahead", steps=6, deterministic=False, algo='type = "grpo"'), reference.name, 1)
+        ages = set()
+        for step in range(1, steps + 1):
+            name = f"rollouts/step_{step}.jsonl.zst"
+            found, wanted = [
+                rows_of(unpacked(folder / name)) for folder in (run, reference)
+            ]
+            self.assertEqual([(r["problem"], r["sample"]) for r in found], [(r["problem"], r["sample"]) for r in wanted])
+            tokens = age = 0
+            for row in found:
+                self.assertEqual(sum(count for _, count in row["versions"]), row["num_tokens"])
+                for version, count in row["versions"]:
+                    ages.add(step - 1 - version)
+                    tokens += count
+                    age += count * (step - 1 - version)
+            self.assertAlmostEqual(rows[step]["staleness/mean"], age / tokens)
+            # The recorded log-probabilities are those of the weights that drew the tokens.
+            self.assertEqual(rows[step]["staleness/mean"] > 0, rows[step]["sampling/k3/mean"] > 0)
+        self.assertEqual(min(ages), 0)
+        self.assertGreater(max(ages), 0)
+        self.assertLessEqual(max(ages), staleness)
+
+    def test_asynchronous_job_is_left_and_killed(self):
+        config = self.job("ahead-left", steps=40, deterministic=False, algo=DRPO)
+        keys = self.placed(1, 1)
+        for run, victim, one, code in (
+            ("left-trainer", 0, signal.SIGTERM, 75),
+            ("left-sampler", 1, signal.SIGUSR1, 75),
+            ("killed-trainer", 0, signal.SIGKILL, 1),
+            ("killed-sampler", 1, signal.SIGKILL, 1),
+        ):
+            with self.subTest(run):
+                process = self.start_job(config, run, 2, *keys)
+                pids = self.rank_pids(process, 2)
+                wait_for_step(self.folder / run, 2)
+                os.kill(pids[victim], one)
+                _, errors = process.communicate(timeout=60)
+                self.assertEqual(process.returncode, code, errors)
+                self.train(config, run, 2, *keys)
+                steps = [row["step"] for row in metrics_of(self.folder / run) if row["phase"] == "rl"]
+                self.assertEqual(steps, list(range(1, 41)))
+
+    def start_job(self, config, run, ranks, *more):
         return subprocess.Popen(
-            [str(VERNIER), "train", str(config), "--run", str(self.folder / run), "--nproc", str(ranks)],
+            [str(VERNIER), "train", str(config), "--run", str(self.folder / run), "--nproc", str(ranks), *more],
             stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,

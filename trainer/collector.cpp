@@ -37,6 +37,12 @@ const MetricDocs docs{
     {"rewards/<name>/failed/<cause>", "responses",
      "of the step that a reward from outside did not score, and why"},
     {"rewards/<name>/<component>/mean", "", "of a number that a reward from outside gives beside"},
+    {"staleness/mean", "steps",
+     "rollout.max_staleness > 0: how old the weights are that a token was drawn with, mean"},
+    {"staleness/max", "steps", "of the oldest token"},
+    {"staleness/several_versions", "share",
+     "of the responses, that were in the making when the weights changed"},
+    {"staleness/groups_ahead", "groups", "begun for later steps when the step had its own"},
     {"greedy/reward", "", "advantage = \"remax\": mean reward of the greedy responses"},
     {"filter/sampled_groups", "groups", "drawn in the step"},
     {"filter/pass_rate", "share", "of them that rollout.filter lets through"},
@@ -99,6 +105,7 @@ Collected Collector::collect(Engine& engine, Metrics& metrics) const {
   const Progress& progress = trainee_.progress;
   const int64_t target = config_.rollout.prompts_per_step;
   const EngineStats before = engine.stats();
+  if (stream_ != nullptr) stream_->begin_step(progress.step, progress.next_prompt);
   Collected step;
   step.next_prompt = progress.next_prompt;
   Numbers numbers;
@@ -117,6 +124,7 @@ Collected Collector::collect(Engine& engine, Metrics& metrics) const {
                     step.groups.size(), " groups through, after ", batches,
                     " generation batches; the step wants ", target));
   }
+  if (stream_ != nullptr) stream_->end_step(step.next_prompt);
   finish_step(step);
   for (const auto& [name, value] : config_.chain.memory_numbers()) metrics.set(name, value);
   const auto counted = config_.chain.take_counters();
@@ -140,7 +148,9 @@ Collected Collector::collect(Engine& engine, Metrics& metrics) const {
   for (const auto& [name, value] : sums) metrics.set(name, value);
   metrics.set("time/rollout", clock.seconds() - scoring_s);
   metrics.set("time/score", scoring_s);
-  add_engine_metrics(engine.stats() - before, clock.seconds(), metrics);
+  if (stream_ != nullptr) add_staleness(step, metrics);
+  add_engine_metrics(stream_ != nullptr ? stream_->take_stats() : engine.stats() - before,
+                     clock.seconds(), metrics);
   return step;
 }
 
@@ -224,7 +234,10 @@ void Collector::add_plan_metrics(const Collected& step, Metrics& metrics) const 
 void Collector::draw(Engine& engine, int64_t count, Collected& step, Numbers& numbers,
                      double& scoring_s) const {
   const int64_t done = trainee_.progress.step, first_id = std::ssize(step.groups);
-  std::vector<Prompt> prompts = prompts_at(step.next_prompt, count);
+  const bool greedy = config_.algorithm->needs_greedy();
+  std::vector<Prompt> prompts;  // a stream takes its own
+  if (stream_ == nullptr || greedy || plan_.reference_generations > 0)
+    prompts = prompts_at(step.next_prompt, count);
   if (plan_.reference_generations > 0) {
     std::vector<Prompt> unknown;
     for (const Prompt& prompt : prompts)
@@ -235,7 +248,7 @@ void Collector::draw(Engine& engine, int64_t count, Collected& step, Numbers& nu
   const RolloutConfig drawing = drawing_of_step();
   hold_to(drawing.max_completion_length, prompts);
   std::vector<Prompt> again;
-  if (config_.algorithm->needs_greedy()) again = prompts;
+  if (greedy) again = prompts;
   const auto scored = [&](Group&& group, GroupScorer::Numbers found) {
     numbers[group.id] = std::move(found);
     group.rank = ranks_.rank();
@@ -245,32 +258,78 @@ void Collector::draw(Engine& engine, int64_t count, Collected& step, Numbers& nu
   std::function<void(const Group&, size_t)> ended;
   if (config_.chain.asks_outside())
     ended = [&scorer](const Group& group, size_t response) { scorer.ended(group, response); };
-  draw_together(team_, [&](const PromptShare& share) {
-    draw_groups({.engine = engine,
-                 .tokenizer = *trainee_.model.tokenizer,
-                 .spec = trainee_.model.decoder->spec(),
-                 .config = drawing,
-                 .plan = plan_,
-                 .key = {.seed = static_cast<uint64_t>(config_.run.seed),
-                         .step = static_cast<uint64_t>(done + 1)},
-                 .weight_version = done,
-                 .first_id = first_id,
-                 .stop = stop_,
-                 .ended = ended,
-                 .share = share},
-                std::move(prompts), [&](Group&& group) { scorer.take(std::move(group)); });
-    const Clock clock;
-    scorer.finish();
-    scoring_s += config_.chain.asks_outside() ? clock.seconds() : scorer.seconds();
-  });
+  if (stream_ != nullptr)
+    draw_stream(step, count, first_id, scorer, scoring_s);
+  else
+    draw_together(team_, [&](const PromptShare& share) {
+      draw_groups({.engine = engine,
+                   .tokenizer = *trainee_.model.tokenizer,
+                   .spec = trainee_.model.decoder->spec(),
+                   .config = drawing,
+                   .plan = plan_,
+                   .key = {.seed = static_cast<uint64_t>(config_.run.seed),
+                           .step = static_cast<uint64_t>(done + 1)},
+                   .weight_version = done,
+                   .first_id = first_id,
+                   .stop = stop_,
+                   .ended = ended,
+                   .share = share},
+                  std::move(prompts), [&](Group&& group) { scorer.take(std::move(group)); });
+      const Clock clock;
+      scorer.finish();
+      scoring_s += config_.chain.asks_outside() ? clock.seconds() : scorer.seconds();
+    });
   share_groups(ranks_, step.groups);
   step.next_prompt += count;
   if (!again.empty()) draw_greedy(engine, std::move(again), step, scoring_s);
 }
 
+// The next `count` groups of the stream.
+void Collector::draw_stream(const Collected& step, int64_t count, int64_t first_id,
+                            GroupScorer& scorer, double& scoring_s) const {
+  const int64_t first = step.next_prompt;
+  draw_together_ahead(team_, [&](const std::function<bool()>& others) {
+    const auto done = [&](Group&& group) {
+      group.id += first_id - first;
+      group.step = trainee_.progress.step + 1;
+      scorer.take(std::move(group));
+    };
+    stream_->draw(first + count, stop_, done, others);
+    const Clock clock;
+    scorer.finish();
+    scoring_s += config_.chain.asks_outside() ? clock.seconds() : scorer.seconds();
+  });
+}
+
+// How old the weights are that the step's tokens were drawn with.
+void Collector::add_staleness(const Collected& step, Metrics& metrics) const {
+  const int64_t now = trainee_.progress.step;
+  double sum = 0, tokens = 0;
+  int64_t oldest = 0, several = 0, responses = 0;
+  for (const Group& group : step.groups)
+    for (const Response& response : group.responses) {
+      ++responses;
+      several += response.versions.size() > 1;
+      for (const auto& [version, drawn] : response.versions) {
+        const int64_t age = now - version;
+        ensure(age >= 0 && age <= config_.max_staleness, "tokens no older than max_staleness");
+        oldest = std::max(oldest, age);
+        sum += static_cast<double>(age) * drawn;
+        tokens += drawn;
+      }
+    }
+  metrics.set_finite("staleness/mean", sum / tokens);
+  metrics.set("staleness/max", Json(oldest));
+  metrics.set("staleness/several_versions",
+              static_cast<double>(several) / static_cast<double>(responses));
+  metrics.set("staleness/groups_ahead",
+              Json(sum_counts(ranks_, {{"open", stream_->open_groups()}}).at("open")));
+}
+
 // One greedy response to each of the prompts of the groups drawn last.
 void Collector::draw_greedy(Engine& engine, std::vector<Prompt> prompts, Collected& step,
                             double& scoring_s) const {
+  if (stream_ != nullptr) stream_->interrupt();
   RolloutConfig drawing = drawing_of_step();
   drawing.num_generations = 1;
   drawing.sampling = {.temperature = 0};

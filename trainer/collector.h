@@ -11,10 +11,13 @@
 #include "core/comm/ranks.h"
 #include "core/metrics/metrics.h"
 #include "rollout/engine.h"
+#include "rollout/group_stream.h"
 #include "trainer/gradient_sum.h"
 #include "trainer/trainee.h"
 
 namespace vernier {
+
+class GroupScorer;
 
 /// The groups of one step.
 struct Collected {
@@ -38,14 +41,17 @@ void apply_filter(const FilterConfig& filter, bool by_channel, int64_t target, C
 class Collector {
  public:
   /// `reference`: the engine of the start policy, asked for when responses of it are needed.
+  /// `stream`: where groups are drawn ahead (rollout.max_staleness), else null.
   Collector(RunConfig& config, const Trainee& trainee, const PromptSource& prompts,
-            const Team& team, std::function<Engine&()> reference, const std::atomic<bool>* stop)
+            const Team& team, std::function<Engine&()> reference, GroupStream* stream,
+            const std::atomic<bool>* stop)
       : config_(config),
         trainee_(trainee),
         prompts_(prompts),
         team_(team),
         ranks_(team.ranks),
         reference_(std::move(reference)),
+        stream_(stream),
         plan_(config.chain.plan()),
         stop_(stop) {}
 
@@ -67,7 +73,10 @@ class Collector {
   void add_plan_metrics(const Collected& step, Metrics& metrics) const;
   void draw(Engine& engine, int64_t count, Collected& step, Numbers& numbers,
             double& scoring_s) const;
+  void draw_stream(const Collected& step, int64_t count, int64_t first_id, GroupScorer& scorer,
+                   double& scoring_s) const;
   void finish_step(Collected& step) const;
+  void add_staleness(const Collected& step, Metrics& metrics) const;
   void draw_greedy(Engine& engine, std::vector<Prompt> prompts, Collected& step,
                    double& scoring_s) const;
   void add_engine_metrics(const EngineStats& stats, double seconds, Metrics& metrics) const;
@@ -78,6 +87,7 @@ class Collector {
   const Team& team_;
   Ranks& ranks_;
   std::function<Engine&()> reference_;
+  GroupStream* stream_;
   SamplingPlan plan_;
   const std::atomic<bool>* stop_;
 };

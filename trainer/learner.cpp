@@ -97,9 +97,22 @@ void Learner::update(const std::vector<Group>& groups, size_t count, Metrics& me
     updates.push_back(make_update(groups, first, std::min(count, first + per_update),
                                   config_.rollout.max_completion_length,
                                   config_.algorithm->uses_channels()));
+  share_samples(team_, groups, updates);
+  if (!team_.trainers.member()) return hear_trainers();
+  try {
+    learn(updates, count, metrics);
+  } catch (const Interrupted&) {
+    tell_samplers(true);
+    throw;
+  }
+  tell_samplers(false);
+  metrics.set("time/update", clock.seconds());
+}
+
+// On the ranks that train.
+void Learner::learn(std::vector<Update>& updates, size_t count, Metrics& metrics) {
   int64_t trained = 0;
   for (const Update& one : updates) trained += one.totals.sequences;
-  share_samples(team_, groups, updates);
   fill_old(updates);
   metrics.set("samples/trained", Json(trained));
   if (trained == 0 && count > 0)
@@ -125,7 +138,34 @@ void Learner::update(const std::vector<Group>& groups, size_t count, Metrics& me
   if (available_memory() < decoder.training_memory()) decoder.release_training_memory();
   add_means(found, metrics);
   metrics.set("updates", Json(found.size()));
-  metrics.set("time/update", clock.seconds());
+}
+
+namespace {
+
+std::string learned_counter(const Trainee& trainee) {
+  return cat("learned at step ", trainee.progress.step);
+}
+
+constexpr const char* kOutcome = "what the updates of a step did";
+
+}  // namespace
+
+// How the updates ended, and the algorithm's state, which credit depends on.
+void Learner::tell_samplers(bool interrupted) {
+  if (!team_.separate()) return;
+  if (meanwhile && team_.ranks.first()) team_.ranks.count(learned_counter(trainee_), 1);
+  team_.ranks.from_first(
+      team_.ranks.first() ? cat(interrupted ? '1' : '0', config_.algorithm->state().dump()) : "",
+      kOutcome);
+}
+
+void Learner::hear_trainers() {
+  if (meanwhile) meanwhile([this] { return team_.ranks.count(learned_counter(trainee_), 0) == 0; });
+  const std::string heard = team_.ranks.from_first("", kOutcome);
+  ensure(!heard.empty(), "the outcome of a step");
+  if (heard.front() == '1') throw Interrupted();
+  if (const Json state = Json::parse(heard.substr(1)); !state.is_null())
+    config_.algorithm->restore(state);
 }
 
 }  // namespace vernier

@@ -39,9 +39,15 @@ class Learner {
 
   /// Called with every accumulated gradient, before it is clipped. May be empty.
   std::function<void(Decoder&)> on_gradient;
+  /// What a rank that only samples does while the others learn, for as long as `they_learn` holds.
+  /// Empty: it waits.
+  std::function<void(const std::function<bool()>& they_learn)> meanwhile;
 
  private:
+  void learn(std::vector<Update>& updates, size_t count, Metrics& metrics);
   void fill_old(std::vector<Update>& updates);
+  void tell_samplers(bool interrupted);
+  void hear_trainers();
   bool base_is_reference() const;
 
   const RunConfig& config_;

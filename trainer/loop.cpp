@@ -20,6 +20,7 @@
 #include "trainer/learner.h"
 #include "trainer/run_folder.h"
 #include "trainer/run_prompts.h"
+#include "trainer/run_stream.h"
 #include "trainer/sharing.h"
 #include "trainer/step.h"
 #include "trainer/warm_start.h"
@@ -244,6 +245,7 @@ class Run {
     const int64_t first = progress_.step;
     publish_weights();  // the start policy is what all ranks have now
     if (config_.run.steps > 0) prepare_reference();
+    open_stream();
     while (true) {
       const bool keep = eval_due() && look_is_due() && evaluate();
       if (keep || over() || due(config_.run.save_every)) save();
@@ -270,6 +272,15 @@ class Run {
       learner_.freeze_reference();
     else
       learner_.load_reference(folder_.path() / "checkpoint-0");
+  }
+
+  void open_stream() {
+    if (config_.run.steps > 0)
+      stream_ = make_stream(config_, trainee_, *prompts_.training, team_, engine());
+    if (stream_ && team_.separate())
+      learner_.meanwhile = [this](const std::function<bool()>& they_learn) {
+        stream_->draw_ahead(they_learn);
+      };
   }
 
   // One for the whole run: its cache keeps its memory.
@@ -328,6 +339,7 @@ class Run {
     std::vector<Prompt> prompts = prompts_.evaluation->take(0, num_eval_prompts());
     for (Prompt& prompt : prompts) render(prompt);
     std::vector<Group> groups;
+    if (stream_) stream_->interrupt();
     publish_weights();
     draw_together(team_, [&](const PromptShare& share) {
       groups = draw_evaluation(engine(), std::move(prompts), drawing,
@@ -384,6 +396,7 @@ class Run {
     if (move.restore) {
       const pulse::Slow slow("going back");
       go_back(trainee_, config_, folder_.path() / cat("checkpoint-", *move.restore));
+      if (stream_) stream_->clear(progress_.next_prompt);
       if (over()) {  // what is measured now is what the run ends with
         Measured end = measure();
         guard_->write(move, end.metrics);
@@ -456,7 +469,7 @@ class Run {
     }
     const Collector collector(
         config_, trainee_, *prompts_.training, team_,
-        [this]() -> Engine& { return reference_engine(); }, &stop_requested);
+        [this]() -> Engine& { return reference_engine(); }, stream_.get(), &stop_requested);
     Collected step;
     pulse::enter("sampling");
     publish_weights();
@@ -509,8 +522,9 @@ class Run {
   std::unique_ptr<Engine> reference_engine_;
   std::unique_ptr<Engine> engine_;  // of the trainee's model
   RunPrompts prompts_;
-  std::optional<Ranks> receivers_;  // of weights, and rank 0 that has them
-  bool published_ = true;           // all ranks have the policy's weights
+  std::unique_ptr<GroupStream> stream_;  // null: each step draws its own groups
+  std::optional<Ranks> receivers_;       // of weights, and rank 0 that has them
+  bool published_ = true;                // all ranks have the policy's weights
 };
 
 }  // namespace

@@ -223,6 +223,11 @@ void check_plan(Binder& root, const RunConfig& config) {
     root.error("rollout",
                "filter.metric: \"reward\" is looked at before the step is whole, which a "
                "reward needs; use \"accuracy\"");
+  if (config.max_staleness > 0 &&
+      (plan.forced_share > 0 || plan.branches != SamplingPlan::Branches::none))
+    root.error("rollout",
+               "max_staleness: the rewards' sampling plan draws responses that begin with a given "
+               "text or go on from others, which is not done ahead of a step; use 0");
   if (plan.forced_share > 0 && config.old_logprobs == "rollout")
     root.error("trainer",
                "old_logprobs: \"rollout\" cannot tell the plan's probabilities from the "
@@ -280,6 +285,12 @@ void RunConfig::bind(Binder& root) {
     b.only_if("ranks", apart, "mode = \"colocated\"");
     if (apart && rollout_ranks == 0)
       b.error("ranks", "mode = \"disaggregated\" needs the number of ranks that only sample");
+    b.number("max_staleness", max_staleness, 0, 64,
+             "steps that the weights a token is drawn with may be behind those it is trained into: "
+             "responses for later steps are begun early, and go on under new weights; 0: none is");
+    if (max_staleness > 0 && run.deterministic)
+      b.error("max_staleness",
+              "not with run.deterministic = true: which weights draw a token is a matter of time");
     b.table("filter", [&](Binder& table) { filter.bind(table); });
     // Stored rollouts have sizes of their own: what the file does not say of them is not known.
     if (needs_model || b.has("num_generations")) scoring.num_generations = rollout.num_generations;

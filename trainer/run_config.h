@@ -80,6 +80,7 @@ struct RunConfig {
   SftConfig sft;
   RolloutConfig rollout;
   int64_t rollout_ranks = 0;  // the last ones of a job, that only sample
+  int64_t max_staleness = 0;  // steps
   FilterConfig filter;
   ScoringContext scoring;  // its decode calls `decode` below; empty where no tokenizer will come
   ScoringChain chain;

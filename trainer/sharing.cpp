@@ -31,6 +31,25 @@ void draw_together(const Team& team, const std::function<void(const PromptShare&
   if (ranks.any(interrupted, "end of a draw")) throw Interrupted();
 }
 
+void draw_together_ahead(const Team& team,
+                         const std::function<void(const std::function<bool()>&)>& draw) {
+  Ranks& ranks = team.ranks;
+  if (ranks.alone()) return draw({});
+  draw_together(team, [&](const PromptShare&) {
+    const std::string name = cat(ranks.draw_name(), " done");
+    bool told = false;
+    const auto others = [&] {
+      return ranks.count(name, std::exchange(told, true) ? 0 : 1) < team.drawing_ranks();
+    };
+    try {
+      draw(others);
+    } catch (const Interrupted&) {
+      others();  // nobody waits for this one
+      throw;
+    }
+  });
+}
+
 void share_groups(Ranks& ranks, std::vector<Group>& groups) {
   if (!ranks.alone()) {
     std::vector<Group> numbers;

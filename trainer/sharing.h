@@ -23,6 +23,11 @@ struct Update;
 /// one rank, Interrupted is thrown on all. The share gives every prompt to one rank that asks.
 void draw_together(const Team& team, const std::function<void(const PromptShare&)>& draw);
 
+/// The same where a rank goes on with later groups when its share is done: `others`, which it calls
+/// from then on, holds as long as another one is not done.
+void draw_together_ahead(const Team& team,
+                         const std::function<void(const std::function<bool()>& others)>& draw);
+
 /// The groups of this rank, whole, and the numbers of those of the others, in order of their ids.
 void share_groups(Ranks& ranks, std::vector<Group>& groups);
 

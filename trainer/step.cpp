@@ -201,7 +201,7 @@ struct Mismatch {
           cat("the responses were drawn from another distribution than the policy's: mean "
               "divergence ",
               divergence / tokens, " nats a token, above ", kMismatchAlarm,
-              "; look at rollout.weights and at algo.correction"));
+              "; look at rollout.weights, rollout.max_staleness and algo.correction"));
   }
 };
 
@@ -248,12 +248,12 @@ void fields(Archive& archive, T& row) {
   archive(row.place, row.logprob, row.entropy, row.old, row.rollout, row.advantage);
 }
 
-// The lists of all ranks, one after the other; those of a rank that is alone as they are.
+// The lists of all ranks that train, one after the other; those of one that is alone as they are.
 template <class T>
 std::vector<T> gather_lists(const Team& team, std::vector<T> own, const char* what) {
-  if (team.ranks.alone()) return own;
+  if (team.trainers.alone()) return own;
   std::vector<T> all;
-  for (const std::string& bytes : team.ranks.gather(bytes_of(own), what))
+  for (const std::string& bytes : team.trainers.gather(bytes_of(own), what))
     for (T& one : from_bytes<std::vector<T>>(bytes, what)) all.push_back(std::move(one));
   return all;
 }
@@ -365,21 +365,6 @@ Batches split_some(const std::vector<Sequence>& sequences, const std::vector<siz
   return batches;
 }
 
-// On the ranks that train; the others hear what came of it.
-UpdateResult update_weights(Decoder& decoder, OptimizerState& state, const OptimizerConfig& config,
-                            double learning_rate, const Team& team) {
-  UpdateResult result;
-  if (team.trainers.member())
-    result = apply_update(decoder, state, config, learning_rate, team.trainers);
-  if (team.trainers.size() == team.ranks.size()) return result;
-  ByteWriter told;
-  told(result.applied, result.grad_norm, result.learning_rate);
-  const std::string bytes = team.ranks.from_first(told.take(), "what an update did");
-  ByteReader heard(bytes, "what an update did");
-  heard(result.applied, result.grad_norm, result.learning_rate);
-  return result;
-}
-
 // The numbers of an update in its metrics; what the algorithm learns of them.
 Observation write_down(const Update& update, PartNumbers& all, const UpdateResult& result,
                        Metrics& metrics) {
@@ -400,7 +385,7 @@ Observation write_down(const Update& update, PartNumbers& all, const UpdateResul
 // Before an update is in the weights; where several ranks share it, all of them leave.
 void check_stop(const std::atomic<bool>* stop, const Team& team) {
   if (stop == nullptr) return;
-  if (team.ranks.any(stop->load(std::memory_order_relaxed), "stop of an update"))
+  if (team.trainers.any(stop->load(std::memory_order_relaxed), "stop of an update"))
     throw Interrupted();
 }
 
@@ -420,7 +405,7 @@ UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, Algorithm& 
   };
   const bool couples = algorithm.coupled() != Coupled::nothing;
   // One micro-batch: its own forward pass has all that is to be coupled.
-  const bool single = team.ranks.alone() && team.parts() == 1 && rounds.front().size() == 1;
+  const bool single = team.trainers.alone() && team.parts() == 1 && rounds.front().size() == 1;
   Coupling coupling;
   if (couples && !single) {
     const at::NoGradGuard no_grad;
@@ -433,10 +418,10 @@ UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, Algorithm& 
   StepTimes times;
   GradientSum sum(team, decoder.gradients());
   for (const Batches& batches : rounds) {
-    if (!team.ranks.alone()) check_stop(stop, team);
+    if (!team.trainers.alone()) check_stop(stop, team);
     PartNumbers& part = numbers.emplace_back();
     for (const auto& which : batches) {
-      if (team.ranks.alone()) check_stop(stop, team);
+      if (team.trainers.alone()) check_stop(stop, team);
       pulse::beat();
       const Clock forward_clock;
       const PackedBatch packed = pack(sequences, which);
@@ -463,7 +448,7 @@ UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, Algorithm& 
   times.work = all.work;
   all.sums.insert(coupling.metrics.begin(), coupling.metrics.end());
   if (on_gradient) on_gradient(decoder);
-  const UpdateResult result = update_weights(decoder, state, optimizer, learning_rate, team);
+  const UpdateResult result = apply_update(decoder, state, optimizer, learning_rate, team.trainers);
   times.optimizer = optimizer_clock.seconds();
   times.write(decoder, team.trainers.size(), metrics);
   const Observation seen = write_down(update, all, result, metrics);
@@ -481,7 +466,7 @@ UpdateResult sft_step(
   double tokens = 0;
   for (const auto& [prompt, response] : pairs) {
     const int64_t part = std::ssize(sequences) * team.parts() / std::ssize(pairs);
-    if (team.rank_of(part) == team.ranks.rank())
+    if (team.rank_of(part) == team.trainers.rank())
       rounds[static_cast<size_t>(part / team.trainers.size())].push_back(sequences.size());
     sequences.push_back({&prompt, response.data(), static_cast<int64_t>(response.size())});
     tokens += static_cast<double>(response.size());
@@ -510,7 +495,7 @@ UpdateResult sft_step(
   PartNumbers all = sum_of_parts(team, numbers);
   times.work = all.work;
   const double total = all.sums["nll"];
-  const UpdateResult result = update_weights(decoder, state, optimizer, learning_rate, team);
+  const UpdateResult result = apply_update(decoder, state, optimizer, learning_rate, team.trainers);
   times.optimizer = optimizer_clock.seconds();
   times.write(decoder, team.trainers.size(), metrics);
   metrics.set("loss", total / divisor);

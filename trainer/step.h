@@ -20,8 +20,9 @@ std::string training_speed(Decoder& decoder, const Metrics& metrics);
 /// Forward, backward and AdamW. Micro-batches are filled to `max_tokens` prompt and response
 /// tokens, longest samples first; their number does not change the gradient beyond rounding. Adds
 /// loss, entropy, gradient norm, mismatch and the algorithm's numbers to `metrics`. `on_gradient`
-/// (may be empty) sees the decoder with its accumulated gradient, before it is clipped. Numbers and
-/// gradient are those of the whole update on every rank of `team`; Interrupted is thrown on all.
+/// (may be empty) sees the decoder with its accumulated gradient, before it is clipped. Called on
+/// every rank of `team` that trains: numbers and gradient are those of the whole update on all of
+/// them, and Interrupted is thrown on all.
 UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, Algorithm& algorithm,
                             Update& update, double temperature, int64_t max_tokens,
                             const OptimizerConfig& optimizer, double learning_rate,

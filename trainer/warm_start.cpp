@@ -91,11 +91,11 @@ void WarmStart::run(RunFolder& folder, const std::atomic<bool>& stop,
     Metrics metrics;
     metrics.set("step", Json(step + 1));
     metrics.set("phase", Json("sft"));
-    const UpdateResult result =
-        sft_step(*trainee_.model.decoder, *trainee_.optimizer, batch_of(step), sft.loss_divisor,
-                 config_.max_tokens_per_microbatch, sft.optimizer,
-                 sft.optimizer.rate(step, sft.steps), metrics, team_);
-    count_update(result, config_, progress);
+    if (team_.trainers.member())
+      count_update(sft_step(*trainee_.model.decoder, *trainee_.optimizer, batch_of(step),
+                            sft.loss_divisor, config_.max_tokens_per_microbatch, sft.optimizer,
+                            sft.optimizer.rate(step, sft.steps), metrics, team_),
+                   config_, progress);
     metrics.set("time/step", step_clock.seconds());
     folder.write_metrics(metrics);
     progress.step = step + 1;

@@ -352,10 +352,12 @@ std::vector<int64_t> Ranks::gather_numbers(int64_t mine, const char* what) {
   return {begin, begin + size()};
 }
 
-int64_t Ranks::claim() {
-  ensure(!alone(), "ranks that claim");
-  return links_->store->add(cat("claims/", claims_), 1) - 1;
+int64_t Ranks::count(const std::string& counter, int64_t more) {
+  ensure(!alone(), "ranks that count together");
+  return links_->store->add(cat("counts/", counter), more);
 }
+
+std::string Ranks::draw_name() const { return cat("draw ", claims_); }
 
 void Ranks::sum_to_slices(const at::Tensor& buffer, at::Tensor& out, const char* what) {
   const int64_t ranks = size();

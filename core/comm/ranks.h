@@ -56,10 +56,14 @@ class Ranks {
   /// The value of every rank, by rank.
   std::vector<int64_t> gather_numbers(int64_t mine, const char* what);
 
+  /// Adds to a counter that all ranks see, 0 at first; what it is then. It waits for nobody.
+  int64_t count(const std::string& counter, int64_t more);
   /// Numbers from 0 on, each to one of the ranks that ask, of the draw that the ranks began last
   /// with begin_claims().
-  int64_t claim();
+  int64_t claim() { return count(draw_name(), 1) - 1; }
   void begin_claims() { ++claims_; }
+  /// Another name for every draw, the same on all ranks.
+  std::string draw_name() const;
 
   /// Of the buffers [count] of all ranks, which are fp32, the sum in the slice of this rank (of
   /// Slices): the tree ((0 + 1) + (2 + 3)) + ... over ranks, in that order whoever asks. `out` has
