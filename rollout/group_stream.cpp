@@ -11,48 +11,40 @@
 namespace vernier {
 
 GroupStream::GroupStream(Engine& engine, const Tokenizer& tokenizer, const ModelSpec& spec,
-                         StreamConfig config, TakePrompts take,
-                         std::function<int64_t(int64_t)> claim)
+                         StreamConfig config, TakePrompts take, IssueQueue::Claim claim,
+                         RemoteDrawers* others)
     : engine_(engine),
       tokenizer_(tokenizer),
       spec_(spec),
       config_(std::move(config)),
       take_(std::move(take)),
-      claim_(std::move(claim)) {
-  const RolloutConfig& drawing = config_.drawing;
-  const int64_t responses = drawing.prompts_per_step * drawing.num_generations;
-  most_open_ = (responses + config_.ranks - 1) / config_.ranks;
-  if (claim_) most_open_ = std::min(drawing.max_running, most_open_);
-}
+      others_(others),
+      queue_(config_.drawing.prompts_per_step, config_.max_staleness, config_.last_step,
+             std::move(claim)) {}
 
 GroupStream::~GroupStream() {
-  for (const auto& [place, ticket] : open_) engine_.cancel(ticket);
+  for (const auto& [place, ticket] : tickets_) engine_.cancel(ticket);
 }
 
 void GroupStream::begin_step(int64_t done, int64_t first) {
   interrupt();
   version_ = done;
-  step_ = done + 1;
-  first_ = end_ = first;
-  if (epoch_ == 0) clear(first);
+  queue_.begin_step(done, first);
 }
 
-void GroupStream::end_step(int64_t first) {
-  ensure(first >= end_, "groups of the next step behind those of this one");
-  ++step_;
-  first_ = end_ = first;
-}
+void GroupStream::end_step(int64_t first) { queue_.end_step(first); }
 
 void GroupStream::clear(int64_t first) {
-  if (!interrupted_) interrupt();
+  interrupt();
   waiting_.clear();
-  open_.clear();
+  tickets_.clear();
+  if (others_ != nullptr && !given_.empty()) others_->forget();
+  given_.clear();
   whole_.clear();
   prompts_.clear();
+  limits_.clear();
   prompts_end_ = 0;
-  base_ = next_ = first;
-  claimed_ = -1;
-  ++epoch_;
+  queue_.clear(first);
 }
 
 void GroupStream::interrupt() {
@@ -69,35 +61,30 @@ EngineStats GroupStream::take_stats() {
   return std::exchange(stats_, {});
 }
 
-// Places before it may be begun with the weights as they are.
-int64_t GroupStream::limit() const {
-  const int64_t last = std::min(version_ + 1 + config_.max_staleness, config_.last_step);
-  return std::max(end_, first_ + (last - step_ + 1) * config_.drawing.prompts_per_step);
-}
-
-int64_t GroupStream::step_of(int64_t place) const {
-  return step_ + (place - first_) / config_.drawing.prompts_per_step;
+// Those at places that may be begun.
+void GroupStream::take_prompts() {
+  const int64_t end = queue_.limit();
+  if (end <= prompts_end_) return;
+  prompts_.erase(prompts_.begin(), prompts_.lower_bound(queue_.first()));
+  int64_t place = std::max(prompts_end_, queue_.first());
+  for (Prompt& prompt : take_(place, end - place)) prompts_.emplace(place++, std::move(prompt));
+  prompts_end_ = end;
 }
 
 // The engine is this stream's, with the weights as they are now.
 void GroupStream::go_on() {
-  if (const int64_t end = limit(); end > prompts_end_) {
-    prompts_.erase(prompts_.begin(), prompts_.lower_bound(first_));
-    int64_t place = std::max(prompts_end_, first_);
-    for (Prompt& prompt : take_(place, end - place)) prompts_.emplace(place++, std::move(prompt));
-    prompts_end_ = end;
-  }
-  if (!std::exchange(interrupted_, false)) return;
+  take_prompts();
+  if (!config_.draws || !std::exchange(interrupted_, false)) return;
   int64_t longest = 0;
   for (const auto& [place, prompt] : prompts_) longest = std::max(longest, std::ssize(prompt.ids));
   for (const Request& one : waiting_) longest = std::max(longest, std::ssize(one.prompt.ids));
-  const int64_t n = config_.drawing.num_generations;
-  engine_.open(config_.drawing, std::max(most_open_ + n, std::ssize(waiting_) * n), longest);
+  const int64_t groups = std::max(most_groups() + 1, std::ssize(waiting_));
+  engine_.open(config_.drawing, groups * config_.drawing.num_generations, longest);
   before_ = engine_.stats();
   for (Request& one : std::exchange(waiting_, {})) {
     one.weight_version = version_;
     const int64_t place = one.group_id;
-    open_.at(place) = engine_.submit(std::move(one));
+    tickets_.at(place) = engine_.submit(std::move(one));
   }
 }
 
@@ -110,80 +97,126 @@ std::shared_ptr<const DrawRules> GroupStream::rules(int64_t limit) {
   return known;
 }
 
-Request GroupStream::request_of(int64_t place) {
-  const int64_t limit = config_.drawing.limit_at(step_of(place));
+// The key is the place's alone, so a response that is issued again becomes as long as it was. It is
+// that of a step without staleness, too.
+RemoteDraw GroupStream::draw_of(int64_t place) {
   auto prompt = prompts_.extract(place);
   ensure(!prompt.empty(), "a prompt that is not begun yet");
+  const auto before = limits_.extract(place);
+  const int64_t limit =
+      before.empty() ? config_.drawing.limit_at(queue_.step_of(place)) : before.mapped();
   if (prompt.mapped().max_completion_length > limit) prompt.mapped().max_completion_length = limit;
-  // The key is the place's alone, so a response that is issued again becomes as long as it was. It
-  // is that of a step without staleness, too.
-  const auto nominal = static_cast<uint64_t>(place / config_.drawing.prompts_per_step + 1);
-  return {.prompt = std::move(prompt.mapped()),
-          .rules = rules(limit),
-          .key = {.seed = config_.seed, .step = nominal},
-          .weight_version = version_,
-          .group_id = place,
-          .grown = {},
-          .ended = {},
-          .done = [this, place](Group&& group) {
-            open_.erase(place);
-            if (done_ != nullptr && place < end_)
-              (*done_)(std::move(group));
-            else
-              whole_.emplace(place, std::move(group));
-          }};
+  return {.place = place,
+          .limit = limit,
+          .seed = config_.seed,
+          .step = static_cast<uint64_t>(place / config_.drawing.prompts_per_step + 1),
+          .prompt = std::move(prompt.mapped())};
 }
 
-void GroupStream::begin(int64_t place) {
-  Request request = request_of(place);
-  open_[place] = engine_.submit(std::move(request));
+void GroupStream::begin_here(RemoteDraw draw) {
+  const int64_t place = draw.place;
+  queue_.begin(place, kHere);
+  tickets_[place] = engine_.submit({.prompt = std::move(draw.prompt),
+                                    .rules = rules(draw.limit),
+                                    .key = {.seed = draw.seed, .step = draw.step},
+                                    .weight_version = version_,
+                                    .group_id = place,
+                                    .grown = {},
+                                    .ended = {},
+                                    .done = [this, place](Group&& group) {
+                                      tickets_.erase(place);
+                                      ensure(queue_.finish(place, kHere), "a group that is open");
+                                      deliver(place, std::move(group));
+                                    }});
+}
+
+void GroupStream::deliver(int64_t place, Group&& group) {
+  if (done_ != nullptr && queue_.wanted(place))
+    (*done_)(std::move(group));
+  else
+    whole_.emplace(place, std::move(group));
+}
+
+// Of a step, for each who draws: the fair share.
+int64_t GroupStream::most_groups() const {
+  const int64_t drawers = config_.ranks + workers_;
+  return (config_.drawing.prompts_per_step + drawers - 1) / drawers;
 }
 
 // Groups of later steps fill what the step that is wanted leaves of a batch.
 bool GroupStream::has_room(int64_t place) const {
-  const int64_t open = engine_.open_responses(), n = config_.drawing.num_generations;
-  if (place >= end_) return open + n <= std::min(most_open_, config_.drawing.max_running);
-  return open < most_open_ || open_.lower_bound(end_) == open_.begin();
+  if (!config_.draws) return false;
+  const RolloutConfig& drawing = config_.drawing;
+  const int64_t open = engine_.open_responses(), n = drawing.num_generations;
+  const int64_t share = most_groups() * n;
+  const bool alone = config_.ranks == 1 && workers_ == 0;
+  if (!queue_.wanted(place)) return open + n <= std::min(share, drawing.max_running);
+  return open < (alone ? share : std::min(share, drawing.max_running)) || !queue_.wanted_is_open();
 }
 
-bool GroupStream::own_done() const {
-  if (!open_.empty() && open_.begin()->first < end_) return false;
-  return claimed_ >= end_ || (!claim_ && claimed_ < 0 && next_ >= end_);
-}
-
-void GroupStream::issue() {
+// `here`: this rank's engine may begin some.
+void GroupStream::issue(bool here) {
   while (true) {
-    if (claimed_ < 0) {
-      // Who has enough to do leaves the next place to the others.
-      if (!has_room(claim_ ? end_ - 1 : next_)) return;
-      claimed_ = claim_ ? base_ + claim_(epoch_) : next_++;
+    const int64_t most = most_groups();
+    const int64_t other = others_ != nullptr ? others_->with_room(most) : 0;
+    // Who has enough to do leaves the next place to the other ranks.
+    const int64_t place = queue_.next(other > 0 || (here && has_room(queue_.end() - 1)));
+    if (place < 0) return;
+    if (here && has_room(place)) {
+      begin_here(draw_of(place));
+    } else if (other > 0) {
+      RemoteDraw draw = draw_of(place);
+      queue_.begin(place, other);
+      others_->give(other, draw);
+      given_.emplace(place, std::move(draw));
+    } else {
+      return;
     }
-    if (claimed_ >= limit() || !has_room(claimed_)) return;
-    begin(std::exchange(claimed_, -1));
   }
+}
+
+// What has become of groups that are drawn elsewhere.
+void GroupStream::hear(double seconds) {
+  if (others_ == nullptr) return;
+  RemoteDrawers::News news = others_->news(seconds);
+  for (auto& [drawer, group] : news.finished) {
+    const int64_t place = group.id;
+    if (!queue_.finish(place, drawer)) continue;
+    group.prompt = std::move(given_.extract(place).mapped().prompt);
+    ++elsewhere_;
+    for (const Response& one : group.responses) stats_.new_tokens += one.num_tokens;
+    deliver(place, std::move(group));
+  }
+  for (const int64_t drawer : news.lost)
+    for (const int64_t place : queue_.lose(drawer)) {
+      auto given = given_.extract(place);
+      limits_[place] = given.mapped().limit;
+      prompts_[place] = std::move(given.mapped().prompt);
+    }
 }
 
 void GroupStream::pass() {
   go_on();
-  issue();
-  if (!engine_.idle()) return engine_.step();
+  hear(0);
+  issue(true);
+  if (config_.draws && !engine_.idle()) return engine_.step();
   // What may be begun is drawn: the others, or the next step, are waited for.
-  std::this_thread::sleep_for(std::chrono::milliseconds(1));
   pulse::beat();
+  if (others_ != nullptr && others_->count() > 0) return hear(0.001);
+  std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 
 void GroupStream::draw(int64_t end, const std::atomic<bool>* stop,
                        const std::function<void(Group&&)>& done,
                        const std::function<bool()>& others) {
-  ensure(end >= end_, "places in their order");
-  end_ = end;
-  while (!whole_.empty() && whole_.begin()->first < end_)
+  queue_.want(end);
+  while (!whole_.empty() && queue_.wanted(whole_.begin()->first))
     done(std::move(whole_.extract(whole_.begin()).mapped()));
   done_ = &done;
   try {
     while (true) {
       if (stop != nullptr && stop->load(std::memory_order_relaxed)) throw Interrupted();
-      if (own_done() && (!others || !others())) break;
+      if (queue_.done() && (!others || !others())) break;
       pass();
     }
   } catch (...) {
@@ -195,6 +228,13 @@ void GroupStream::draw(int64_t end, const std::atomic<bool>* stop,
 
 void GroupStream::draw_ahead(const std::function<bool()>& more) {
   while (more()) pass();
+}
+
+void GroupStream::hand_out() {
+  if (others_ == nullptr) return;
+  take_prompts();
+  hear(0);
+  issue(false);
 }
 
 }  // namespace vernier

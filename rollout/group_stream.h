@@ -1,10 +1,7 @@
 // Groups in the order of their places, drawn ahead of the steps that take them.
 //
-// With max_staleness = k a step takes the groups that were issued first, never those that ended
-// first: which groups a step has does not depend on how long their responses are, so their lengths
-// are those of the policy. The group at place p (from 0) behind the first one of the coming step
-// belongs to the p / step_groups-th step after it, and is begun once k steps, and no more, are left
-// until then. A response that is in the making when the weights change goes on under the new ones.
+// See issue_queue.h for which step has which. A response that is in the making when the weights
+// change goes on under the new ones.
 #pragma once
 
 #include <atomic>
@@ -12,9 +9,12 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "rollout/engine.h"
+#include "rollout/issue_queue.h"
+#include "rollout/remote_draw.h"
 
 namespace vernier {
 
@@ -24,6 +24,7 @@ struct StreamConfig {
   int64_t last_step = 0;  // nothing is drawn for later ones
   uint64_t seed = 0;
   int64_t ranks = 1;  // that draw
+  bool draws = true;  // this rank itself, and not only who draws for it
 };
 
 class GroupStream {
@@ -31,10 +32,10 @@ class GroupStream {
   /// Rendered prompts at so many places of the source, from the first on.
   using TakePrompts = std::function<std::vector<Prompt>(int64_t first, int64_t count)>;
 
-  /// `take`: as long as the stream lives. `claim` gives numbers from 0 on, each to one of the ranks
-  /// that ask for it by the same epoch; empty where one draws alone.
+  /// All as long as the stream lives. `others` (may be null) draw for this rank.
   GroupStream(Engine& engine, const Tokenizer& tokenizer, const ModelSpec& spec,
-              StreamConfig config, TakePrompts take, std::function<int64_t(int64_t epoch)> claim);
+              StreamConfig config, TakePrompts take, IssueQueue::Claim claim,
+              RemoteDrawers* others = nullptr);
   ~GroupStream();
   GroupStream(const GroupStream&) = delete;
   GroupStream& operator=(const GroupStream&) = delete;
@@ -52,26 +53,37 @@ class GroupStream {
   void end_step(int64_t first);
   /// Draws for later steps as long as `more()` holds.
   void draw_ahead(const std::function<bool()>& more);
+  /// Gives those who draw elsewhere what they may begin, for a time in which nobody calls.
+  void hand_out();
 
   /// Leaves the engine to somebody else until it draws again.
   void interrupt();
   /// What is drawn is not of this policy any more: all of it is issued again, from place `first`.
   void clear(int64_t first);
 
+  /// Who has joined the job, and draws for one of its ranks: the work is shared with them.
+  void share_with(int64_t workers) { workers_ = workers; }
   /// Groups of this rank that are begun, or whole, beyond those that a step has taken.
-  int64_t open_groups() const { return std::ssize(open_) + std::ssize(whole_); }
+  int64_t open_groups() const { return queue_.open() + std::ssize(whole_); }
+  const IssueQueue& queue() const { return queue_; }
+  /// Groups that came from others since the last call.
+  int64_t take_elsewhere() { return std::exchange(elsewhere_, 0); }
   /// What the engine did for this stream since the last call.
   EngineStats take_stats();
+  /// What it did for others in between, to be counted with it.
+  void add_stats(const EngineStats& more) { stats_ = stats_ + more; }
 
  private:
-  int64_t limit() const;
-  int64_t step_of(int64_t place) const;
+  static constexpr int64_t kHere = 0;  // the drawer that is this rank's engine
+  void take_prompts();
   void go_on();
-  bool own_done() const;
-  void issue();
+  void issue(bool here);
   bool has_room(int64_t place) const;
-  void begin(int64_t place);
-  Request request_of(int64_t place);
+  int64_t most_groups() const;
+  RemoteDraw draw_of(int64_t place);
+  void begin_here(RemoteDraw draw);
+  void hear(double seconds);
+  void deliver(int64_t place, Group&& group);
   std::shared_ptr<const DrawRules> rules(int64_t limit);
   void pass();
 
@@ -80,22 +92,19 @@ class GroupStream {
   const ModelSpec& spec_;
   StreamConfig config_;
   TakePrompts take_;
-  std::function<int64_t(int64_t)> claim_;
-  int64_t most_open_;  // responses
-
-  int64_t version_ = 0;           // steps that are in the weights
-  int64_t step_ = 1, first_ = 0;  // the step whose groups come next, and the place of the first
-  int64_t end_ = 0;               // places before it are wanted now
-  int64_t base_ = 0, epoch_ = 0;  // of claims
-  int64_t claimed_ = -1;          // a place that is this rank's and not begun; -1: none
-  int64_t next_ = 0;              // where one draws alone: the next place
+  RemoteDrawers* others_;
+  IssueQueue queue_;
+  int64_t version_ = 0;                // steps that are in the weights
   std::map<int64_t, Prompt> prompts_;  // of places that are not known to be begun
   int64_t prompts_end_ = 0;
+  std::map<int64_t, int64_t> limits_;  // of a response, at places that were lost
   std::map<int64_t, std::shared_ptr<const DrawRules>> rules_;  // by the limit of a response
-  std::map<int64_t, int64_t> open_;                            // places that are begun: tickets
+  std::map<int64_t, int64_t> tickets_;                         // of places that are drawn here
+  std::map<int64_t, RemoteDraw> given_;                        // at places that are drawn elsewhere
   std::map<int64_t, Group> whole_;                             // that no step has asked for
   std::vector<Request> waiting_;                               // while interrupted
   bool interrupted_ = true;
+  int64_t elsewhere_ = 0, workers_ = 0;
   EngineStats stats_, before_;
   const std::function<void(Group&&)>* done_ = nullptr;
 };

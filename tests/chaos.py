@@ -14,9 +14,11 @@ import time
 
 from namespaces import Hosts, why_none
 from ranks import ACCURACY, DRPO, JOB, START, local_ranks, result_of
+from workers import Worker, address_of, without_workers
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STEPS = 8
+STEPS_WITH_WORKERS = 120
 DEADLINE = 5  # cluster.deadline_s of JOB
 START_DEADLINE = 15
 LAST = 30  # what --nproc leaves the last ranks of a job that is over
@@ -124,9 +126,85 @@ class Chaos:
         self.run_to_end(["train", self.config, "--run", self.folder / "undisturbed", "--nproc", "2"])
         self.seconds = time.time() - began
         self.expected = result_of(self.folder / "undisturbed", STEPS)
+        longer = ["--set", f"run.steps={STEPS_WITH_WORKERS}", "--set", "run.save_every=0"]
+        self.longer = [*longer, "--set", "run.eval_every=0"]
+        began = time.time()
+        self.run_to_end(["train", self.config, "--run", self.folder / "undisturbed-longer", *self.longer])
+        self.seconds_longer = time.time() - began
+        self.expected_longer = self.longer_result(self.folder / "undisturbed-longer")
+        self.secret = self.folder / "secret"
+        self.secret.write_text("0123456789abcdef0123456789abcdef\n")
+        self.secret.chmod(0o600)
+
+    @staticmethod
+    def longer_result(run):
+        (run / f"eval/step_{STEPS_WITH_WORKERS}.jsonl").parent.mkdir(exist_ok=True)
+        (run / f"eval/step_{STEPS_WITH_WORKERS}.jsonl").touch()  # there is no evaluation
+        return without_workers(result_of(run, STEPS_WITH_WORKERS))
 
     def run_to_end(self, arguments):
         subprocess.run([str(word) for word in [self.vernier, *arguments]], check=True, capture_output=True)
+
+    def worker_round(self, number, fault):
+        """Something happens to one of three workers; the job goes on to the end of one that has none."""
+        moment = self.random.uniform(0, 1.5 * self.seconds_longer)
+        ranks = self.random.choice([1, 1, 2]) if fault != "cut worker" else 1
+        run = self.folder / f"round-{number}"
+        what = f"round {number}: {fault}, one of 3 that draw for {ranks} ranks, after {moment:.2f} s"
+        hosts = Hosts(f"chaos-{os.getpid()}-{number}") if fault == "cut worker" else None
+        at = hosts.addresses[0] if hosts else "127.0.0.1"
+        inside = (lambda name: ("ip", "netns", "exec", name)) if hosts else (lambda name: ())
+        keys = [f"cluster.workers.listen={at}:0", f"cluster.workers.secret={self.secret}", "cluster.workers.at_start=1"]
+        keys += [f"cluster.interface={hosts.interface}"] if hosts else []
+        words = [self.vernier, "train", self.config, "--run", run, *self.longer]
+        words += [word for key in keys for word in ("--set", key)]
+        words += ["--nproc", ranks] if ranks > 1 else []
+        log = self.folder / f"round-{number}.log"
+        workers = []
+        try:
+            with open(log, "w") as out:
+                job = subprocess.Popen([*inside(hosts.names[0] if hosts else ""), *map(str, words)], stderr=out)
+            address = address_of(log)
+            for i in range(3):
+                more = ("--interface", hosts.interface) if hosts else ()
+                name = hosts.names[1 if i == 0 else 0] if hosts else ""
+                path = self.folder / f"round-{number}-{i}.log"
+                workers.append(Worker(address, self.secret, path, *more, prefix=inside(name), program=self.vernier))
+            time.sleep(moment)
+            over = job.poll() is not None
+            if hosts and not over:
+                hosts.cut()
+            elif not over:
+                workers[0].send(signal.SIGKILL if fault == "kill worker" else signal.SIGSTOP)
+            try:
+                # The job may wait for the one that is silent as long as the deadline, and once for each step
+                # that it sends weights in before it is known to be gone.
+                code = job.wait(timeout=3 * DEADLINE + 60)
+            except subprocess.TimeoutExpired:
+                job.kill()
+                raise Failed(f"the job is still running:\n{log.read_text()}") from None
+            if code != 0:
+                raise Failed(f"the job ended with {code}:\n{log.read_text()}")
+            found = self.longer_result(run)
+            for key, value in self.expected_longer.items():
+                if value != found[key]:
+                    raise Failed(f"{key} is not that of a job without workers")
+            drawn = sum(row["workers/groups"] for row in result_of(run, STEPS_WITH_WORKERS)["metrics"] if row["phase"] == "rl")
+            for one in workers[1:]:
+                if one.end() != 0 and "is gone" not in one.log.read_text() + log.read_text():
+                    raise Failed(f"a worker that nothing was done to ended otherwise:\n{one.log.read_text()}")
+            print(f"{what}: {'it was over' if over else 'went on to the same end'}, {drawn} groups came from workers", flush=True)
+            return 0
+        except (Failed, AssertionError) as problem:
+            print(f"{what}: FAILED: {problem}", flush=True)
+            raise Failed from problem
+        finally:
+            job.kill()
+            job.wait()
+            for one in workers:
+                one.kill()
+            if hosts is not None:
+                hosts.close()
 
     def command(self, run, ranks, sampling, shard, launch):
         words = [self.vernier, "train", self.config, "--run", run, "--set", f"trainer.shard={shard}"]
@@ -206,24 +284,25 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--build", default=str(ROOT / "build/release"))
     options = parser.parse_args()
-    faults = ["kill", "stop"]
+    faults = ["kill", "kill worker", "stop", "stop worker"]
     if why_none():
         print(f"links are not cut: {why_none()}")
     else:
-        faults.append("cut")
+        faults += ["cut", "cut worker"]
     chaos = Chaos(options)
     slowest = dict.fromkeys(faults, 0.0)
     try:
         for number in range(options.rounds):
             fault = faults[number % len(faults)]
-            slowest[fault] = max(slowest[fault], chaos.round(number, fault))
+            body = chaos.worker_round if fault.endswith("worker") else chaos.round
+            slowest[fault] = max(slowest[fault], body(number, fault))
     except Failed:
         print(f"what is left of it: {chaos.folder}")
         return 1
     shutil.rmtree(chaos.folder)
     print(
         f"{options.rounds} rounds: every job ended in time and went on to the end of an undisturbed one; slowest end: "
-        + ", ".join(f"{fault} {seconds:.1f} s" for fault, seconds in slowest.items())
+        + ", ".join(f"{fault} {seconds:.1f} s" for fault, seconds in slowest.items() if not fault.endswith("worker"))
     )
     return 0
 

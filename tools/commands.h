@@ -43,6 +43,11 @@ struct EndpointOptions : ModelOptions {
   double kv_cache_gb = 0;
 };
 
+struct JoinOptions {
+  std::string join, secret, interface;
+  int64_t threads = 0;
+};
+
 struct ConvertOptions {
   std::string model, out, dtype;  // dtype "": that of most weights
   double shard_gb = 5;            // of a safetensors file, where there are several
@@ -71,6 +76,8 @@ void logprobs_command(const ModelOptions& options, double temperature, const std
 void generate_command(const DrawOptions& options);
 void eval_command(const DrawOptions& options);
 void endpoint_command(const EndpointOptions& options);
+/// Returns the exit code.
+int worker_command(const JoinOptions& options);
 void score_command(const ScoreOptions& options);
 void plan_command(const PlanOptions& options);
 void reference_command(const std::string& topic, bool json);

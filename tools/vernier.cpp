@@ -58,6 +58,7 @@ struct Options {
   ModelOptions logprobs;
   ConvertOptions convert;
   EndpointOptions endpoint;
+  JoinOptions worker;
   double logprobs_temperature = 1.0;
   std::string logprobs_device = "cpu";
   std::string tokenize_model;
@@ -293,6 +294,25 @@ void add_endpoint(CLI::App& app, EndpointOptions& options) {
   command->callback([&options] { endpoint_command(options); });
 }
 
+void add_worker(CLI::App& app, Options& options) {
+  CLI::App* command = app.add_subcommand("worker", "draws responses for a running job");
+  JoinOptions& worker = options.worker;
+  command
+      ->add_option("--join", worker.join,
+                   "HOST:PORT, as the job's cluster.workers.listen or its log says")
+      ->required();
+  command
+      ->add_option("--secret", worker.secret,
+                   "file with the secret of the job (its cluster.workers.secret)")
+      ->required();
+  command->add_option("--interface", worker.interface,
+                      "network interface that weights come over, such as eth0; the job's "
+                      "cluster.interface is its own; loopback if not given");
+  command->add_option("--threads", worker.threads, "CPU threads; 0: one a core")
+      ->check(CLI::Range(0, 4096));
+  command->callback([&options] { options.code = worker_command(options.worker); });
+}
+
 void add_convert(CLI::App& app, ConvertOptions& options) {
   CLI::App* command =
       app.add_subcommand("convert", "a model between Hugging Face folders and GGUF files");
@@ -428,6 +448,7 @@ int run(int argc, char** argv) {
   add_drawers(app, options);
   add_text(app, options);
   add_endpoint(app, options.endpoint);
+  add_worker(app, options);
   add_convert(app, options.convert);
   add_offline(app, options);
   // Before any thread and any device: what it forks later must hold neither.

@@ -43,6 +43,11 @@ const MetricDocs docs{
     {"staleness/several_versions", "share",
      "of the responses, that were in the making when the weights changed"},
     {"staleness/groups_ahead", "groups", "begun for later steps when the step had its own"},
+    {"workers/count", "workers", "that have the step's weights"},
+    {"workers/groups", "groups", "that have come from workers in the step"},
+    {"workers/reissued_groups", "groups",
+     "that were issued again since the job began, since their worker was gone"},
+    {"workers/late_groups", "groups", "that came from a worker after that, and were not used"},
     {"greedy/reward", "", "advantage = \"remax\": mean reward of the greedy responses"},
     {"filter/sampled_groups", "groups", "drawn in the step"},
     {"filter/pass_rate", "share", "of them that rollout.filter lets through"},
@@ -190,6 +195,7 @@ void Collector::measure(Engine& engine, std::vector<Prompt> prompts, const std::
   hold_to(drawing.max_completion_length, prompts);
   std::vector<Group> groups;
   StepNotes notes;
+  const EngineStats engine_before = engine.stats();
   draw_together(team_, [&](const PromptShare& share) {
     engine.generate(
         std::move(prompts), drawing,
@@ -208,6 +214,7 @@ void Collector::measure(Engine& engine, std::vector<Prompt> prompts, const std::
         },
         share);
   });
+  if (stream_ != nullptr && role == "monitor") stream_->add_stats(engine.stats() - engine_before);
   share_notes(ranks_, notes);
   config_.chain.learn(notes);
   share_groups(ranks_, groups);
@@ -322,14 +329,24 @@ void Collector::add_staleness(const Collected& step, Metrics& metrics) const {
   metrics.set("staleness/max", Json(oldest));
   metrics.set("staleness/several_versions",
               static_cast<double>(several) / static_cast<double>(responses));
-  metrics.set("staleness/groups_ahead",
-              Json(sum_counts(ranks_, {{"open", stream_->open_groups()}}).at("open")));
+  const IssueQueue& queue = stream_->queue();
+  ensure(queue.balanced(), "every group that was issued");
+  const auto sums = sum_counts(ranks_, {{"open", stream_->open_groups()},
+                                        {"reissued", queue.counts().reissued},
+                                        {"late", queue.counts().late},
+                                        {"elsewhere", stream_->take_elsewhere()}});
+  metrics.set("staleness/groups_ahead", Json(sums.at("open")));
+  if (!config_.cluster.workers.on()) return;
+  metrics.set("workers/groups", Json(sums.at("elsewhere")));
+  metrics.set("workers/reissued_groups", Json(sums.at("reissued")));
+  metrics.set("workers/late_groups", Json(sums.at("late")));
 }
 
 // One greedy response to each of the prompts of the groups drawn last.
 void Collector::draw_greedy(Engine& engine, std::vector<Prompt> prompts, Collected& step,
                             double& scoring_s) const {
   if (stream_ != nullptr) stream_->interrupt();
+  const EngineStats engine_before = engine.stats();
   RolloutConfig drawing = drawing_of_step();
   drawing.num_generations = 1;
   drawing.sampling = {.temperature = 0};
@@ -349,6 +366,7 @@ void Collector::draw_greedy(Engine& engine, std::vector<Prompt> prompts, Collect
         },
         share);
   });
+  if (stream_ != nullptr) stream_->add_stats(engine.stats() - engine_before);
   share_map(ranks_, rewards, "greedy rewards");
   for (Group& group : step.groups)
     if (const auto found = rewards.find(group.id); found != rewards.end())

@@ -1,10 +1,7 @@
 #include "trainer/loop.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
-#include <csignal>
 #include <map>
 
 #include "core/base/buffer.h"
@@ -12,6 +9,7 @@
 #include "core/base/errors.h"
 #include "core/base/log.h"
 #include "core/base/pulse.h"
+#include "core/comm/local_ranks.h"
 #include "core/kernels/threads.h"
 #include "rollout/rows.h"
 #include "trainer/collector.h"
@@ -22,8 +20,10 @@
 #include "trainer/run_prompts.h"
 #include "trainer/run_stream.h"
 #include "trainer/sharing.h"
+#include "trainer/signals.h"
 #include "trainer/step.h"
 #include "trainer/warm_start.h"
+#include "trainer/worker_host.h"
 
 namespace vernier {
 namespace {
@@ -35,22 +35,6 @@ const MetricDocs docs{{"step", "", "the step, from 1; of an evaluation the steps
                       {"memory/rollout_peak_mb", "MB",
                        "most that a process held while sampling; of ranks the largest"},
                       {"memory/update_peak_mb", "MB", "most that one held while learning"}};
-
-std::atomic<bool> stop_requested{false};
-
-std::atomic<bool> was_signalled{false};  // this process, not another rank
-
-// The first signal asks to save and leave, the second leaves.
-extern "C" void on_signal(int) {
-  if (was_signalled.exchange(true)) _exit(128 + SIGINT);
-  stop_requested.store(true);
-}
-
-void install_signal_handlers() {
-  struct sigaction action {};
-  action.sa_handler = on_signal;
-  for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) sigaction(signal, &action, nullptr);
-}
 
 // What an evaluation found for one prompt.
 struct EvaluatedPrompt {
@@ -82,7 +66,7 @@ class Run {
         start_(shared_start(options)),
         trainee_(load_trainee(config, start_, team)),
         warm_start_(config, trainee_, team),
-        learner_(config, trainee_, team, &stop_requested) {
+        learner_(config, trainee_, team, &stop_requested()) {
     if (!start_) {
       if (config.sft.steps == 0) progress_.phase = "rl";
       progress_.algorithm = config.algorithm->state();
@@ -125,13 +109,14 @@ class Run {
     folder_.open_metrics(progress_);
     try {
       if (progress_.phase == "sft") {
-        warm_start_.run(folder_, stop_requested, [this] { save(); });
+        warm_start_.run(folder_, stop_requested(), [this] { save(); });
         progress_.algorithm = config_.algorithm->state();
         published_ = false;
       }
       learn();
     } catch (const Interrupted&) {
       save();
+      if (workers_) workers_->end_with(kRequeueCode);
       folder_.mark_requeue(true);
       log::info(cat("saved ", checkpoint_name(progress_),
                     " on a signal; run the same command to go on",
@@ -204,7 +189,7 @@ class Run {
   bool guard_given() const { return config_.knob.has_value() && config_.run.steps > 0; }
 
   void check_stop() const {
-    if (ranks_.any(stop_requested.load(), "stop of the run")) throw Interrupted();
+    if (ranks_.any(stop_requested().load(), "stop of the run")) throw Interrupted();
   }
 
   void save() {
@@ -275,8 +260,14 @@ class Run {
   }
 
   void open_stream() {
+    if (config_.cluster.workers.on() && ranks_.first())
+      workers_ = std::make_unique<WorkerHost>(config_, trainee_);
     if (config_.run.steps > 0)
-      stream_ = make_stream(config_, trainee_, *prompts_.training, team_, engine());
+      stream_ = make_stream(config_, trainee_, *prompts_.training, team_, engine(), workers_.get());
+    if (workers_) {
+      const pulse::Slow slow("waiting for workers");
+      workers_->wait_at_start(stop_requested());
+    }
     if (stream_ && team_.separate())
       learner_.meanwhile = [this](const std::function<bool()>& they_learn) {
         stream_->draw_ahead(they_learn);
@@ -343,7 +334,7 @@ class Run {
     publish_weights();
     draw_together(team_, [&](const PromptShare& share) {
       groups = draw_evaluation(engine(), std::move(prompts), drawing,
-                               static_cast<uint64_t>(config_.data.eval_seed), &stop_requested,
+                               static_cast<uint64_t>(config_.data.eval_seed), &stop_requested(),
                                nullptr, share);
     });
     std::map<int64_t, EvaluatedPrompt> by_prompt;
@@ -469,18 +460,27 @@ class Run {
     }
     const Collector collector(
         config_, trainee_, *prompts_.training, team_,
-        [this]() -> Engine& { return reference_engine(); }, stream_.get(), &stop_requested);
+        [this]() -> Engine& { return reference_engine(); }, stream_.get(), &stop_requested());
     Collected step;
     pulse::enter("sampling");
     publish_weights();
+    if (config_.cluster.workers.on()) {
+      if (workers_) workers_->publish(progress_.step);
+      const int64_t count =
+          ranks_.gather_numbers(workers_ ? workers_->count() : 0, "workers").front();
+      stream_->share_with(count);
+      metrics.set("workers/count", Json(count));
+    }
     phase("memory/rollout_peak_mb", metrics, [&] { step = collector.collect(engine(), metrics); });
     pulse::enter("learning");
     phase("memory/update_peak_mb", metrics, [&] {
       learner_.credit(std::span(step.groups).first(step.kept), metrics);
       store_rollouts(step);
+      if (stream_) stream_->hand_out();
       learner_.update(step.groups, step.kept, metrics);
       published_ = false;
     });
+    account(step.groups, metrics);
     config_.chain.learn(step.notes);
     metrics.set("time/step", step_clock.seconds());
     folder_.write_metrics(metrics);
@@ -492,6 +492,16 @@ class Run {
     show_rl(metrics, clock, first);
   }
 
+  // What was drawn is trained on, masked or dropped: nothing is lost.
+  void account(const std::vector<Group>& groups, Metrics& metrics) const {
+    const SampleCounts counts = count_samples(groups, config_.algorithm->uses_channels());
+    counts.write(metrics);
+    ensure(counts.issued == counts.trained + counts.masked + counts.dropped &&
+               (!team_.trainers.member() ||
+                static_cast<double>(counts.trained) == metrics.get("samples/trained")),
+           "issued = trained + masked + dropped");
+  }
+
   void show_rl(const Metrics& metrics, const Clock& clock, int64_t first) const {
     const int64_t done = progress_.step - first, left = config_.run.steps - progress_.step;
     const auto number = [&](const std::string& name, int digits) {
@@ -499,7 +509,9 @@ class Run {
       return std::isfinite(value) ? fixed(value, digits) : std::string("-");
     };
     log::progress(cat(
-        "step ", progress_.step, "/", config_.run.steps, "  accuracy ", number("accuracy", 3),
+        "step ", progress_.step, "/", config_.run.steps, "  samples ", number("samples/issued", 0),
+        " = ", number("samples/trained", 0), " trained + ", number("samples/masked", 0),
+        " masked + ", number("samples/dropped", 0), " dropped  accuracy ", number("accuracy", 3),
         "  length right ", number("length/correct/mean", 1), " wrong ",
         number("length/wrong/mean", 1), "  reward ", number("reward", 3), "  ",
         number("perf/rollout_tokens_per_s", 0), " tok/s, ",
@@ -522,6 +534,7 @@ class Run {
   std::unique_ptr<Engine> reference_engine_;
   std::unique_ptr<Engine> engine_;  // of the trainee's model
   RunPrompts prompts_;
+  std::unique_ptr<WorkerHost> workers_;  // that have joined; null: nobody may
   std::unique_ptr<GroupStream> stream_;  // null: each step draws its own groups
   std::optional<Ranks> receivers_;       // of weights, and rank 0 that has them
   bool published_ = true;                // all ranks have the policy's weights
@@ -564,7 +577,7 @@ void train(const TrainOptions& options) {
   const std::unique_ptr<RunConfig> config = RunConfig::load(file);
   const std::string dir = config->folder(file, options.run_dir);
   install_signal_handlers();
-  Ranks ranks(identity, config->cluster, &stop_requested);
+  Ranks ranks(identity, config->cluster, &stop_requested());
   try {
     run_job(*config, file.effective(), dir, ranks, options);
     ranks.leave();

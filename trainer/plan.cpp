@@ -53,9 +53,11 @@ PlannedJob::PlannedJob(const RunConfig& config, double mean_length)
   if (mean_length_ > static_cast<double>(config.rollout.max_completion_length))
     fail("--mean-length: ", mean_length_,
          " is more than rollout.max_completion_length = ", config.rollout.max_completion_length);
-  if (config.run.deterministic || config.rollout_ranks > 0 || config.shard != "none")
+  if (config.run.deterministic || config.rollout_ranks > 0 || config.shard != "none" ||
+      config.max_staleness > 0 || config.cluster.workers.on())
     fail(
-        "plan: run.deterministic, rollout.mode and trainer.shard: a plan knows one process that "
+        "plan: run.deterministic, rollout.mode, rollout.max_staleness, trainer.shard and "
+        "cluster.workers: a plan knows one process that "
         "computes an update in one part; leave them out to see what that takes");
   if (config.lora)
     fail(

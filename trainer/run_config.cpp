@@ -246,6 +246,22 @@ void check_on_device(Binder& config, const RolloutConfig& rollout) {
     config.error("kv_cache_gb", "run.device = \"cuda\" needs a size, beside what training takes");
 }
 
+// What is not drawn by workers.
+void check_workers(Binder& config, const RunConfig& run) {
+  if (!run.cluster.workers.on()) return;
+  const auto refuse = [&](const char* why) { config.error("workers", cat("listen: ", why)); };
+  if (run.rollout_ranks > 0)
+    refuse("workers join ranks that sample themselves: not with rollout.mode = \"disaggregated\"");
+  if (run.run.device == "cuda")
+    refuse("workers draw on CPUs so far: not with run.device = \"cuda\"");
+  if (run.lora) refuse("workers draw with a whole model so far: not with [trainer.lora]");
+  const SamplingPlan plan = run.chain.plan();
+  if (plan.forced_share > 0 || plan.branches != SamplingPlan::Branches::none)
+    refuse(
+        "the rewards' sampling plan draws responses that begin with a given text or go on from "
+        "others, which workers do not");
+}
+
 // What a run would otherwise ask for only after its warm start.
 void check_sources(Binder& root, const RunConfig& config) {
   if (!config.needs_model) return;
@@ -318,7 +334,10 @@ void RunConfig::bind(Binder& root) {
       b.error("temperature", problem);
   });
   root.table("log", [&](Binder& b) { bind_log(b, *this); });
-  root.table("cluster", [&](Binder& b) { cluster.bind(b); });
+  root.table("cluster", [&](Binder& b) {
+    cluster.bind(b);
+    check_workers(b, *this);
+  });
   if (!rollout.record_logprobs.empty() && (log.rollouts_every == 0 || !log.token_fields))
     root.error("rollout",
                "record_logprobs: has no effect without log.rollouts.every and "

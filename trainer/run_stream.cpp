@@ -7,9 +7,10 @@ namespace vernier {
 
 std::unique_ptr<GroupStream> make_stream(const RunConfig& config, const Trainee& trainee,
                                          const PromptSource& prompts, const Team& team,
-                                         Engine& engine) {
-  if (config.max_staleness == 0) return nullptr;
-  if (config.old_logprobs == "recompute" && config.algorithm->mismatch_keys().empty())
+                                         Engine& engine, RemoteDrawers* workers) {
+  if (config.max_staleness == 0 && !config.cluster.workers.on()) return nullptr;
+  if (config.max_staleness > 0 && config.old_logprobs == "recompute" &&
+      config.algorithm->mismatch_keys().empty())
     log::warn(cat("rollout.max_staleness = ", config.max_staleness,
                   ": the loss takes tokens of older weights as the policy's own; "
                   "trainer.old_logprobs = \"rollout\", or algo.correction where the algorithm "
@@ -30,7 +31,7 @@ std::unique_ptr<GroupStream> make_stream(const RunConfig& config, const Trainee&
                                                     .last_step = config.run.steps,
                                                     .seed = static_cast<uint64_t>(config.run.seed),
                                                     .ranks = team.drawing_ranks()},
-                                       take, std::move(claim));
+                                       take, std::move(claim), workers);
 }
 
 }  // namespace vernier

@@ -9,10 +9,11 @@
 
 namespace vernier {
 
-/// Null where rollout.max_staleness is 0. All that is given lives as long as the stream. Warns
-/// where the loss will not know that tokens are of older weights.
+/// Null where rollout.max_staleness is 0 and nobody may join. All that is given lives as long as
+/// the stream; `workers` (may be null) draw for this rank. Warns where the loss will not know that
+/// tokens are of older weights.
 std::unique_ptr<GroupStream> make_stream(const RunConfig& config, const Trainee& trainee,
                                          const PromptSource& prompts, const Team& team,
-                                         Engine& engine);
+                                         Engine& engine, RemoteDrawers* workers);
 
 }  // namespace vernier

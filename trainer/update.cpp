@@ -4,8 +4,23 @@
 #include <limits>
 #include <numeric>
 
+#include "core/base/errors.h"
+
 namespace vernier {
 namespace {
+
+const MetricDocs docs{
+    {"samples/masked", "responses", "of trained groups that do not enter the loss"},
+    {"samples/masked/abstained", "responses", "since a reward that counts abstained"},
+    {"samples/masked/transform", "responses", "since a transform masked them"},
+    {"samples/masked/left_out", "responses", "since a transform left them out"},
+    {"samples/masked/aborted", "responses", "since the policy did not end them"},
+    {"samples/masked/empty", "responses", "since no token of theirs was drawn"},
+    {"samples/dropped", "responses", "of groups that the filter left out"},
+    {"samples/dropped/flat", "responses", "by its cause, as filter/dropped"},
+    {"samples/dropped/outside", "responses", "likewise"},
+    {"samples/dropped/empty", "responses", "likewise"},
+    {"samples/dropped/surplus", "responses", "likewise"}};
 
 bool scored(const Response& response, bool by_channel) {
   if (response.left_out) return response.left_out_in_batch;
@@ -95,6 +110,43 @@ Update make_update(const std::vector<Group>& groups, size_t first, size_t last,
                               by_channel);
   for (Sample& sample : update.samples) sample.group += first;
   return update;
+}
+
+namespace {
+
+// Why a response of a group that is trained on does not enter the loss.
+const char* mask_reason(const Response& response) {
+  if (!policy_ended(response)) return "aborted";
+  if (response.masked) return "transform";
+  if (response.left_out) return "left_out";
+  if (drawn_tokens(response) == 0) return "empty";
+  return "abstained";
+}
+
+}  // namespace
+
+SampleCounts count_samples(std::span<const Group> groups, bool by_channel) {
+  SampleCounts out;
+  for (const Group& group : groups)
+    for (const Response& response : group.responses) {
+      ++out.issued;
+      if (!group.dropped.empty()) {
+        ++out.dropped;
+        ++out.reasons["dropped/" + group.dropped];
+      } else if (enters(response, by_channel)) {
+        ++out.trained;
+      } else {
+        ++out.masked;
+        ++out.reasons[cat("masked/", mask_reason(response))];
+      }
+    }
+  return out;
+}
+
+void SampleCounts::write(Metrics& metrics) const {
+  metrics.set("samples/masked", Json(masked));
+  metrics.set("samples/dropped", Json(dropped));
+  for (const auto& [reason, count] : reasons) metrics.set("samples/" + reason, Json(count));
 }
 
 std::vector<Sequence> sequences_of(const Update& update) {

@@ -4,9 +4,11 @@
 #include <deque>
 #include <map>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "algos/algorithm.h"
+#include "core/metrics/metrics.h"
 #include "core/types.h"
 #include "trainer/packing.h"
 
@@ -53,6 +55,16 @@ Update make_update(std::span<const Group> groups, int64_t max_completion_length,
 Update make_update(const std::vector<Group>& groups, size_t first, size_t last,
                    int64_t max_completion_length, bool by_channel = false);
 
+/// What becomes of the responses of a step: issued = trained + masked + dropped.
+struct SampleCounts {
+  int64_t issued = 0, trained = 0, masked = 0, dropped = 0;
+  std::map<std::string, int64_t> reasons;  // "masked/<why>" and "dropped/<why>"
+
+  void write(Metrics& metrics) const;
+};
+SampleCounts count_samples(std::span<const Group> groups, bool by_channel);
+
+/// Prompt and response of every sample, in order.
 /// Prompt and response of every sample, in order.
 std::vector<Sequence> sequences_of(const Update& update);
 

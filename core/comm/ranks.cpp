@@ -197,11 +197,47 @@ std::vector<std::string> cut(const at::Tensor& bytes, const std::vector<int64_t>
 
 }  // namespace
 
+struct MeetingPlace::Store {
+  c10::intrusive_ptr<c10d::TCPStore> store;
+};
+
+MeetingPlace::MeetingPlace(const std::string& host) : store_(std::make_unique<Store>()) {
+  Identity self;
+  self.address = host;
+  c10d::TCPStoreOptions options;
+  options.isServer = true;
+  options.waitWorkers = false;
+  options.masterListenFd = listen_at(self, 0);
+  sockaddr_storage bound{};
+  socklen_t size = sizeof bound;
+  ::getsockname(*options.masterListenFd, reinterpret_cast<sockaddr*>(&bound), &size);
+  port_ = ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6&>(bound).sin6_port
+                                            : reinterpret_cast<sockaddr_in&>(bound).sin_port);
+  options.port = static_cast<uint16_t>(port_);
+  store_->store = c10::make_intrusive<c10d::TCPStore>(host, options);
+}
+
+MeetingPlace::MeetingPlace(const std::string& host, int port, double seconds)
+    : port_(port), store_(std::make_unique<Store>()) {
+  c10d::TCPStoreOptions options;
+  options.port = static_cast<uint16_t>(port);
+  options.waitWorkers = false;
+  options.timeout = milliseconds(static_cast<int64_t>(seconds * 1000));
+  try {
+    store_->store = c10::make_intrusive<c10d::TCPStore>(host, options);
+  } catch (const std::exception& problem) {
+    fail_run("the store at ", host, ":", port, " is not reached within ", seconds,
+             " s: ", problem.what());
+  }
+}
+
+MeetingPlace::~MeetingPlace() = default;
+
 // All calls are of the main thread; the watch has a connection of its own.
 struct Ranks::Links {
   c10::intrusive_ptr<c10d::Store> store;
   c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
-  std::shared_ptr<Watch> watch;
+  std::shared_ptr<Watch> watch;  // null: nobody watches
   int64_t calls = 0, noted = -1;
   at::Tensor sent, received;  // buckets
 
@@ -210,11 +246,11 @@ struct Ranks::Links {
   template <class Start>
   void run(const std::string& what, const Start& start) {
     const pulse::Waiting waiting(what);
-    if (std::exchange(noted, calls) != calls) watch->note(cat(calls, " ", what));
+    if (watch && std::exchange(noted, calls) != calls) watch->note(cat(calls, " ", what));
     try {
       start()->wait();
     } catch (const std::exception& problem) {
-      watch->lost(what, problem.what());
+      if (watch) watch->lost(what, problem.what());
       fail_run(what, ": the other ranks cannot be reached: ", problem.what());
     }
   }
@@ -283,6 +319,20 @@ Ranks::Ranks(Ranks& all, const std::string& name, const std::vector<int64_t>& me
   links_->store = all.links_->store;
   links_->watch = all.links_->watch;
   links_->gloo = open_gloo(links_->store, name, rank(), size(), config_);
+}
+
+Ranks::Ranks(const MeetingPlace& place, const std::string& name, int64_t rank, int64_t size,
+             const ClusterConfig& config)
+    : config_(config), rank_(rank), size_(size) {
+  config_.start_deadline_s = config.deadline_s;
+  links_ = std::make_unique<Links>();
+  try {
+    links_->gloo = open_gloo(place.store_->store, name, rank, size, config_);
+  } catch (const std::exception& problem) {
+    fail_run("the processes of ", name, " do not reach each other within ", config.deadline_s,
+             " s (cluster.deadline_s): ", problem.what());
+  }
+  links_->gloo->setTimeout(milliseconds(static_cast<int64_t>(config.deadline_s * 1000)));
 }
 
 Ranks::~Ranks() = default;

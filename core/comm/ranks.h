@@ -19,6 +19,27 @@ class Tensor;
 
 namespace vernier {
 
+/// A store where processes meet that come and go.
+class MeetingPlace {
+ public:
+  /// Of the one who waits for the others; listens at an address of this machine, at any free port.
+  /// RunError where that cannot be.
+  explicit MeetingPlace(const std::string& host);
+  /// Of the others. RunError where nobody listens there within `seconds`.
+  MeetingPlace(const std::string& host, int port, double seconds);
+  ~MeetingPlace();
+  MeetingPlace(const MeetingPlace&) = delete;
+  MeetingPlace& operator=(const MeetingPlace&) = delete;
+
+  int port() const { return port_; }
+
+ private:
+  friend class Ranks;
+  struct Store;
+  int port_ = 0;
+  std::unique_ptr<Store> store_;
+};
+
 class Ranks {
  public:
   /// A process that is alone: every call returns what it was given.
@@ -30,6 +51,11 @@ class Ranks {
   /// Some of the ranks among themselves, numbered in the order of `members`; every rank of `all`
   /// makes it, and of those who are not in it rank() is size(). It may not outlive `all`.
   Ranks(Ranks& all, const std::string& name, const std::vector<int64_t>& members);
+  /// Processes that come and go: all that say the same name, which nobody has said before, at one
+  /// place. Nobody watches over them: what does not answer within config.deadline_s is a RunError,
+  /// behind which only the destructor may be called. Nobody leaves or fails.
+  Ranks(const MeetingPlace& place, const std::string& name, int64_t rank, int64_t size,
+        const ClusterConfig& config);
   /// Without leave() or fail() before, the others hear nothing: they wait for their deadline.
   ~Ranks();
   Ranks(const Ranks&) = delete;

@@ -1,0 +1,69 @@
+// One authenticated connection of the control plane: messages go out and come in, each in order.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "core/control/frame.h"
+
+namespace vernier::control {
+
+struct Message {
+  uint16_t type = 0;
+  std::string payload;
+};
+
+/// What a connection may take, on both sides.
+struct Limits {
+  double deadline_s = 60;                // without a sign of life
+  size_t out_bytes = size_t{256} << 20;  // that wait to be sent to one peer
+  size_t in_bytes = size_t{256} << 20;   // of all peers that wait to be taken in
+  double hello_s = 5;                    // of a greeting
+};
+
+/// Frames of this type say that the sender is alive; the payload says how it is.
+constexpr uint16_t kBeat = 0;
+
+/// Belongs to the thread of its executor. Ends by itself where the peer is gone, silent for longer
+/// than the deadline, slower than what is sent to it, or sends what is not a frame.
+class Channel : public std::enable_shared_from_this<Channel> {
+ public:
+  struct Host {
+    const Limits& limits;
+    std::function<void(Message&&)> take;
+    std::function<bool()> full;  // nothing more is taken in for now
+    std::function<std::string()> beat;
+    std::function<void(const std::string& why)> ended;  // once
+  };
+  Channel(boost::asio::ip::tcp::socket socket, Frames out, Frames in, Host host);
+
+  void start();
+  /// Dropped where the connection has ended.
+  void send(uint16_t type, std::string payload);
+  /// Sends what waits, and ends.
+  void finish();
+  void end(const std::string& why);
+  size_t waiting_bytes() const { return out_bytes_; }
+
+ private:
+  boost::asio::awaitable<void> read();
+  boost::asio::awaitable<void> write();
+  boost::asio::awaitable<void> watch();
+
+  boost::asio::ip::tcp::socket socket_;
+  Frames out_frames_, in_frames_;
+  Host host_;
+  boost::asio::steady_timer writable_, watching_, pause_;
+  std::deque<std::string> out_;
+  size_t out_bytes_ = 0;
+  std::chrono::steady_clock::time_point heard_, sent_;
+  bool ended_ = false, finishing_ = false;
+};
+
+}  // namespace vernier::control

@@ -1,0 +1,63 @@
+// What a job and its workers tell each other over the control plane.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "core/types.h"
+#include "rollout/remote_draw.h"
+#include "rollout/rollout_config.h"
+
+namespace vernier {
+
+enum class WorkerMessage : uint16_t {
+  setup = 1,   // to a worker that has joined
+  weights,     // it is to take part in sending the weights
+  draw,        // a group
+  forget,      // nothing that was asked for is wanted any more
+  over,        // the job is
+  ready = 16,  // from a worker: it has room for the weights
+  group,       // that was asked for
+};
+
+/// With it a worker can draw as the job itself: all but the weights.
+struct WorkerSetup {
+  RolloutConfig drawing;
+  std::map<std::string, std::string> files;  // of the model's folder, by name
+  int64_t max_length = 0;                    // model.max_length
+  double deadline_s = 60;
+};
+
+/// The weights come over c10d: in a group of this name at the job's host and this port.
+struct WeightsNotice {
+  std::string group;
+  int64_t port = 0, rank = 0, size = 0;
+  bool fresh = false;   // the group is to be made
+  int64_t version = 0;  // of the weights
+};
+
+struct WorkerOver {
+  int32_t code = 0;  // what a worker's process ends with
+};
+
+std::string to_bytes(const WorkerSetup& setup);
+std::string to_bytes(const WeightsNotice& notice);
+std::string to_bytes(const RemoteDraw& draw);
+std::string to_bytes(const WorkerOver& over);
+/// The group without its prompt, which the job has.
+std::string to_bytes(const Group& group);
+
+/// Throw RunError on bytes that are none.
+WorkerSetup setup_from(std::string_view bytes);
+WeightsNotice weights_notice_from(std::string_view bytes);
+RemoteDraw draw_from(std::string_view bytes);
+WorkerOver over_from(std::string_view bytes);
+Group group_from(std::string_view bytes);
+
+/// What is wrong with the responses that have come for a draw; "" where nothing is.
+std::string group_problem(const Group& group, const RemoteDraw& draw, const RolloutConfig& drawing,
+                          int64_t vocab_size);
+
+}  // namespace vernier

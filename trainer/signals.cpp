@@ -1,0 +1,28 @@
+#include "trainer/signals.h"
+
+#include <unistd.h>
+
+#include <csignal>
+
+namespace vernier {
+namespace {
+
+std::atomic<bool> stop{false};
+std::atomic<bool> was_signalled{false};  // this process, not another rank
+
+extern "C" void on_signal(int) {
+  if (was_signalled.exchange(true)) _exit(128 + SIGINT);
+  stop.store(true);
+}
+
+}  // namespace
+
+std::atomic<bool>& stop_requested() { return stop; }
+
+void install_signal_handlers() {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) sigaction(signal, &action, nullptr);
+}
+
+}  // namespace vernier

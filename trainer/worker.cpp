@@ -1,0 +1,201 @@
+#include "trainer/worker.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "core/base/clock.h"
+#include "core/base/errors.h"
+#include "core/base/log.h"
+#include "core/base/pulse.h"
+#include "core/comm/ranks.h"
+#include "core/control/control_client.h"
+#include "core/kernels/threads.h"
+#include "core/model/head_files.h"
+#include "rollout/engine.h"
+#include "rollout/worker_messages.h"
+
+namespace vernier {
+namespace {
+
+uint16_t type_of(WorkerMessage message) { return static_cast<uint16_t>(message); }
+
+// A worker whose main thread hangs is no use: its groups are drawn by others once it is gone.
+std::string beat(double deadline_s) {
+  const pulse::State state = pulse::state();
+  if (state.slow || state.waiting || state.seconds < deadline_s) return "";
+  log::warn(cat("no sign of life for ", fixed(state.seconds, 0), " s in ", state.phase,
+                "; this worker ends"));
+  _exit(1);
+}
+
+class Worker {
+ public:
+  Worker(const WorkerOptions& options, control::ControlClient& job, const WorkerSetup& setup,
+         std::string host)
+      : job_(job),
+        setup_(setup),
+        host_(std::move(host)),
+        model_(model_of(setup)),
+        engine_(*model_.decoder, *model_.tokenizer) {
+    cluster_.interface = options.interface;
+    cluster_.deadline_s = setup.deadline_s;
+    RolloutConfig& drawing = setup_.drawing;
+    // What the job's processor multiplies, this one may not.
+    if (drawing.weights == kernels::WeightFormat::bf16_pairs)
+      drawing.weights = kernels::bf16_format();
+    log::info(cat("joined: a model of ", model_.decoder->num_parameters(), " parameters"));
+    job_.send(type_of(WorkerMessage::ready), "");
+  }
+
+  /// What the job ends with; none where a message is to be waited for.
+  std::optional<int> hear(double seconds) {
+    for (const control::Message& message : job_.poll(seconds)) {
+      pulse::beat();
+      switch (static_cast<WorkerMessage>(message.type)) {
+        case WorkerMessage::weights:
+          take_weights(weights_notice_from(message.payload));
+          break;
+        case WorkerMessage::draw:
+          take(draw_from(message.payload));
+          break;
+        case WorkerMessage::forget:
+          engine_.interrupt();
+          waiting_.clear();
+          break;
+        case WorkerMessage::over:
+          return over_from(message.payload).code;
+        default:
+          fail_run("the job sent a message of type ", message.type);
+      }
+    }
+    return std::nullopt;
+  }
+
+  bool busy() const { return version_ >= 0 && !engine_.idle(); }
+  void draw() { engine_.step(); }
+
+ private:
+  static Model model_of(const WorkerSetup& setup) {
+    ModelHead head = head_from_files(setup.files, setup.max_length);
+    return {.decoder = std::make_unique<Decoder>(head.spec, false, at::kFloat, at::kCPU),
+            .tokenizer = std::move(head.tokenizer)};
+  }
+
+  // What is in the making goes on under the new weights. Those that came to an end in the middle
+  // are no weights: nothing is drawn until the job sends them again.
+  void take_weights(const WeightsNotice& notice) {
+    std::vector<Request> open = engine_.interrupt();
+    waiting_.insert(waiting_.end(), std::make_move_iterator(open.begin()),
+                    std::make_move_iterator(open.end()));
+    version_ = -1;
+    try {
+      if (notice.fresh) {
+        group_.reset();
+        if (!place_) place_.emplace(host_, static_cast<int>(notice.port), cluster_.deadline_s);
+        group_.emplace(*place_, notice.group, notice.rank, notice.size, cluster_);
+      }
+      if (!group_) return;
+      group_->copy_from_first(model_.decoder->trained_weights(), "weights to the workers");
+    } catch (const RunError& problem) {
+      log::warn(cat("the weights have not arrived: ", problem.what()));
+      group_.reset();
+      return;
+    }
+    model_.decoder->trained_weights_changed();
+    version_ = notice.version;
+    go_on();
+  }
+
+  void go_on() {
+    for (const Request& one : waiting_) longest_ = std::max(longest_, std::ssize(one.prompt.ids));
+    const RolloutConfig& drawing = setup_.drawing;
+    engine_.open(drawing,
+                 std::max(drawing.max_running, std::ssize(waiting_) * drawing.num_generations),
+                 longest_);
+    for (Request& one : std::exchange(waiting_, {})) {
+      one.weight_version = version_;
+      engine_.submit(std::move(one));
+    }
+  }
+
+  void take(RemoteDraw draw) {
+    const int64_t place = draw.place, length = std::ssize(draw.prompt.ids);
+    Request request{.prompt = std::move(draw.prompt),
+                    .rules = rules(draw.limit),
+                    .key = {.seed = draw.seed, .step = draw.step},
+                    .weight_version = version_,
+                    .group_id = place,
+                    .grown = {},
+                    .ended = {},
+                    .done = [this](Group&& group) {
+                      job_.send(type_of(WorkerMessage::group), to_bytes(group));
+                    }};
+    if (version_ >= 0 && length <= longest_) {
+      engine_.submit(std::move(request));
+      return;
+    }
+    if (version_ >= 0) waiting_ = engine_.interrupt();
+    waiting_.push_back(std::move(request));
+    if (version_ >= 0) go_on();  // with room for a longer prompt
+  }
+
+  std::shared_ptr<const DrawRules> rules(int64_t limit) {
+    std::shared_ptr<const DrawRules>& known = rules_[limit];
+    if (known != nullptr) return known;
+    RolloutConfig drawing = setup_.drawing;
+    drawing.max_completion_length = limit;
+    known = std::make_shared<const DrawRules>(drawing, *model_.tokenizer, model_.decoder->spec());
+    return known;
+  }
+
+  control::ControlClient& job_;
+  WorkerSetup setup_;
+  std::string host_;
+  ClusterConfig cluster_;
+  Model model_;
+  Engine engine_;
+  std::map<int64_t, std::shared_ptr<const DrawRules>> rules_;
+  std::optional<MeetingPlace> place_;
+  std::optional<Ranks> group_;
+  std::vector<Request> waiting_;  // while there are no weights
+  int64_t version_ = -1;          // of the weights; -1: none are whole
+  int64_t longest_ = 64;          // prompt that the engine is open for
+};
+
+}  // namespace
+
+int work(const WorkerOptions& options, const std::atomic<bool>& stop) {
+  const auto where = host_and_port(options.join);
+  if (!where) fail("--join: '", options.join, "' is not HOST:PORT, as 127.0.0.1:29600");
+  const std::string secret = control::read_secret(options.secret);
+  set_threads(options.threads, 1);
+  pulse::enter("drawing");
+  // The job's own deadline is heard with its first message.
+  auto deadline = std::make_shared<std::atomic<double>>(600);
+  control::ControlClient job(where->first, where->second, secret, {},
+                             [deadline] { return beat(*deadline); });
+  std::vector<control::Message> first;
+  while (first.empty()) {
+    if (stop) return 0;
+    first = job.poll(0.2);
+    pulse::beat();
+  }
+  if (first.front().type != type_of(WorkerMessage::setup))
+    fail_run(options.join, ": the job began with a message of type ", first.front().type);
+  const WorkerSetup setup = setup_from(first.front().payload);
+  *deadline = setup.deadline_s;
+  Worker worker(options, job, setup, where->first);
+  while (!stop) {
+    if (const auto code = worker.hear(worker.busy() ? 0 : 0.2)) return *code;
+    pulse::beat();
+    if (worker.busy()) worker.draw();
+  }
+  job.finish();
+  return 0;
+}
+
+}  // namespace vernier

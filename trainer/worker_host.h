@@ -1,0 +1,72 @@
+// The workers of a job, as the rank that they have joined sees them.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/comm/ranks.h"
+#include "core/control/control_server.h"
+#include "rollout/remote_draw.h"
+#include "trainer/trainee.h"
+
+namespace vernier {
+
+/// Workers come and go while the job runs. One that has joined gets what it needs to draw, and from
+/// the next publish() on the weights: every change of who is there makes a group of its own to send
+/// them in. One that dies, stalls or sends what is no group is gone, and its groups are drawn
+/// again.
+class WorkerHost : public RemoteDrawers {
+ public:
+  /// Listens where the configuration says. UsageError where that cannot be.
+  WorkerHost(const RunConfig& config, const Trainee& trainee);
+  /// Tells them that the job is over: they end with `code`, 0 unless end_with() said another.
+  ~WorkerHost() override;
+  void end_with(int code) { code_ = code; }
+
+  /// Waits for as many as the configuration wants at the start. RunError where they do not come;
+  /// Interrupted soon after `stop` becomes true.
+  void wait_at_start(const std::atomic<bool>& stop);
+
+  /// Sends the trainee's weights, those after `version` steps, to all who are ready.
+  void publish(int64_t version);
+
+  int64_t count() const override;
+  int64_t with_room(int64_t most) override;
+  void give(int64_t drawer, const RemoteDraw& draw) override;
+  void forget() override;
+  News news(double seconds) override;
+
+ private:
+  struct Worker {
+    std::string from;
+    bool ready = false;
+    bool member = false;                  // of the group that has the weights
+    std::map<int64_t, RemoteDraw> given;  // by place
+  };
+
+  void hear(double seconds);
+  void hear(const control::Event& event);
+  void take_group(int64_t peer, Worker& worker, std::string_view bytes);
+  void leave(int64_t peer, const std::string& why);
+  std::vector<int64_t> ready() const;
+  void wait_for_leavers(const std::vector<int64_t>& members);
+  std::string setup() const;
+
+  const RunConfig& config_;
+  const Trainee& trainee_;
+  std::string host_;
+  std::optional<control::ControlServer> server_;
+  MeetingPlace place_;
+  std::map<int64_t, Worker> workers_;  // by peer, which is the drawer's number
+  std::vector<int64_t> members_;
+  int64_t epoch_ = 0;
+  std::optional<Ranks> group_;  // this rank, then the members
+  News news_;
+  int code_ = 0;
+};
+
+}  // namespace vernier
