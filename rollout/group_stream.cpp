@@ -74,12 +74,11 @@ void GroupStream::take_prompts() {
 // The engine is this stream's, with the weights as they are now.
 void GroupStream::go_on() {
   take_prompts();
-  if (!config_.draws || !std::exchange(interrupted_, false)) return;
-  int64_t longest = 0;
-  for (const auto& [place, prompt] : prompts_) longest = std::max(longest, std::ssize(prompt.ids));
-  for (const Request& one : waiting_) longest = std::max(longest, std::ssize(one.prompt.ids));
+  if (!std::exchange(interrupted_, false)) return;
+  for (const auto& [place, prompt] : prompts_)
+    longest_ = std::max(longest_, std::ssize(prompt.ids));
   const int64_t groups = std::max(most_groups() + 1, std::ssize(waiting_));
-  engine_.open(config_.drawing, groups * config_.drawing.num_generations, longest);
+  engine_.open(config_.drawing, groups * config_.drawing.num_generations, longest_);
   before_ = engine_.stats();
   for (Request& one : std::exchange(waiting_, {})) {
     one.weight_version = version_;
@@ -97,8 +96,9 @@ std::shared_ptr<const DrawRules> GroupStream::rules(int64_t limit) {
   return known;
 }
 
-// The key is the place's alone, so a response that is issued again becomes as long as it was. It is
-// that of a step without staleness, too.
+// The key is the place's alone, so a response that is issued again becomes as long as it was.
+// Without staleness it is that of its step, as where a step draws its own groups; with it a filter
+// may have let places run ahead of steps.
 RemoteDraw GroupStream::draw_of(int64_t place) {
   auto prompt = prompts_.extract(place);
   ensure(!prompt.empty(), "a prompt that is not begun yet");
@@ -106,15 +106,23 @@ RemoteDraw GroupStream::draw_of(int64_t place) {
   const int64_t limit =
       before.empty() ? config_.drawing.limit_at(queue_.step_of(place)) : before.mapped();
   if (prompt.mapped().max_completion_length > limit) prompt.mapped().max_completion_length = limit;
-  return {.place = place,
+  return {.ticket = 0,
+          .place = place,
           .limit = limit,
           .seed = config_.seed,
-          .step = static_cast<uint64_t>(place / config_.drawing.prompts_per_step + 1),
+          .step = static_cast<uint64_t>(config_.max_staleness == 0
+                                            ? queue_.step_of(place)
+                                            : place / config_.drawing.prompts_per_step + 1),
           .prompt = std::move(prompt.mapped())};
 }
 
 void GroupStream::begin_here(RemoteDraw draw) {
   const int64_t place = draw.place;
+  if (std::ssize(draw.prompt.ids) > longest_) {  // the engine is to be opened for more
+    longest_ = std::ssize(draw.prompt.ids);
+    interrupt();
+    go_on();
+  }
   queue_.begin(place, kHere);
   tickets_[place] = engine_.submit({.prompt = std::move(draw.prompt),
                                     .rules = rules(draw.limit),
@@ -145,7 +153,6 @@ int64_t GroupStream::most_groups() const {
 
 // Groups of later steps fill what the step that is wanted leaves of a batch.
 bool GroupStream::has_room(int64_t place) const {
-  if (!config_.draws) return false;
   const RolloutConfig& drawing = config_.drawing;
   const int64_t open = engine_.open_responses(), n = drawing.num_generations;
   const int64_t share = most_groups() * n;
@@ -160,7 +167,8 @@ void GroupStream::issue(bool here) {
     const int64_t most = most_groups();
     const int64_t other = others_ != nullptr ? others_->with_room(most) : 0;
     // Who has enough to do leaves the next place to the other ranks.
-    const int64_t place = queue_.next(other > 0 || (here && has_room(queue_.end() - 1)));
+    const int64_t coming = queue_.done() ? queue_.end() : queue_.end() - 1;
+    const int64_t place = queue_.next(other > 0 || (here && has_room(coming)));
     if (place < 0) return;
     if (here && has_room(place)) {
       begin_here(draw_of(place));
@@ -187,6 +195,8 @@ void GroupStream::hear(double seconds) {
     for (const Response& one : group.responses) stats_.new_tokens += one.num_tokens;
     deliver(place, std::move(group));
   }
+  late_ += news.late;
+  if (!news.lost.empty()) workers_ = others_->count();  // what they had is shared by who is left
   for (const int64_t drawer : news.lost)
     for (const int64_t place : queue_.lose(drawer)) {
       auto given = given_.extract(place);
@@ -199,7 +209,7 @@ void GroupStream::pass() {
   go_on();
   hear(0);
   issue(true);
-  if (config_.draws && !engine_.idle()) return engine_.step();
+  if (!engine_.idle()) return engine_.step();
   // What may be begun is drawn: the others, or the next step, are waited for.
   pulse::beat();
   if (others_ != nullptr && others_->count() > 0) return hear(0.001);

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/base/clock.h"
 #include "rollout/engine.h"
 #include "rollout/issue_queue.h"
 #include "rollout/remote_draw.h"
@@ -24,7 +25,6 @@ struct StreamConfig {
   int64_t last_step = 0;  // nothing is drawn for later ones
   uint64_t seed = 0;
   int64_t ranks = 1;  // that draw
-  bool draws = true;  // this rank itself, and not only who draws for it
 };
 
 class GroupStream {
@@ -66,10 +66,14 @@ class GroupStream {
   /// Groups of this rank that are begun, or whole, beyond those that a step has taken.
   int64_t open_groups() const { return queue_.open() + std::ssize(whole_); }
   const IssueQueue& queue() const { return queue_; }
+  /// That came from others when nobody waited for them any more.
+  int64_t late() const { return late_ + queue_.counts().late; }
   /// Groups that came from others since the last call.
   int64_t take_elsewhere() { return std::exchange(elsewhere_, 0); }
   /// What the engine did for this stream since the last call.
   EngineStats take_stats();
+  /// Since the last call.
+  double take_seconds() { return std::exchange(clock_, Clock()).seconds(); }
   /// What it did for others in between, to be counted with it.
   void add_stats(const EngineStats& more) { stats_ = stats_ + more; }
 
@@ -104,8 +108,10 @@ class GroupStream {
   std::map<int64_t, Group> whole_;                             // that no step has asked for
   std::vector<Request> waiting_;                               // while interrupted
   bool interrupted_ = true;
-  int64_t elsewhere_ = 0, workers_ = 0;
+  int64_t longest_ = 0;  // prompt that the engine is open for
+  int64_t elsewhere_ = 0, workers_ = 0, late_ = 0;
   EngineStats stats_, before_;
+  Clock clock_;
   const std::function<void(Group&&)>* done_ = nullptr;
 };
 

@@ -92,9 +92,4 @@ bool IssueQueue::done() const {
   return claimed_ >= end_ || (!claim_ && claimed_ < 0 && next_ >= end_);
 }
 
-int64_t IssueQueue::open_of(int64_t drawer) const {
-  return std::count_if(open_.begin(), open_.end(),
-                       [&](const auto& one) { return one.second == drawer; });
-}
-
 }  // namespace vernier

@@ -55,9 +55,10 @@ class IssueQueue {
   int64_t first() const { return first_; }
   int64_t end() const { return end_; }
   /// The step that a place is for.
-  int64_t step_of(int64_t place) const { return step_ + (place - first_) / step_groups_; }
+  int64_t step_of(int64_t place) const {
+    return wanted(place) ? step_ : step_ + (place - first_) / step_groups_;
+  }
   int64_t open() const { return std::ssize(open_); }
-  int64_t open_of(int64_t drawer) const;
 
   /// Groups of all time. issued - reissued = finished + dropped + those that are open or to be
   /// issued again.

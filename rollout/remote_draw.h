@@ -10,6 +10,7 @@ namespace vernier {
 
 /// A group to be drawn: with the weights' versions this is all that its responses depend on.
 struct RemoteDraw {
+  int64_t ticket = 0;  // of who gives it; another for every time
   int64_t place = 0;
   int64_t limit = 0;  // tokens of a response
   uint64_t seed = 0, step = 0;
@@ -36,6 +37,7 @@ class RemoteDrawers {
   struct News {
     std::vector<Finished> finished;
     std::vector<int64_t> lost;  // drawers that are gone
+    int64_t late = 0;           // groups that nobody waited for any more
   };
   /// What has come since the last call; waits up to `seconds` for it.
   virtual News news(double seconds) = 0;

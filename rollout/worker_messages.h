@@ -19,6 +19,7 @@ enum class WorkerMessage : uint16_t {
   forget,      // nothing that was asked for is wanted any more
   over,        // the job is
   ready = 16,  // from a worker: it has room for the weights
+  arrived,     // whether the weights are whole there
   group,       // that was asked for
 };
 
@@ -38,6 +39,11 @@ struct WeightsNotice {
   int64_t version = 0;  // of the weights
 };
 
+struct WeightsArrived {
+  int64_t version = 0;
+  bool whole = false;
+};
+
 struct WorkerOver {
   int32_t code = 0;  // what a worker's process ends with
 };
@@ -46,18 +52,30 @@ std::string to_bytes(const WorkerSetup& setup);
 std::string to_bytes(const WeightsNotice& notice);
 std::string to_bytes(const RemoteDraw& draw);
 std::string to_bytes(const WorkerOver& over);
-/// The group without its prompt, which the job has.
-std::string to_bytes(const Group& group);
+std::string to_bytes(const WeightsArrived& arrived);
+/// A group of a draw, without its prompt, which the job has.
+std::string to_bytes(int64_t ticket, const Group& group);
 
 /// Throw RunError on bytes that are none.
 WorkerSetup setup_from(std::string_view bytes);
 WeightsNotice weights_notice_from(std::string_view bytes);
 RemoteDraw draw_from(std::string_view bytes);
 WorkerOver over_from(std::string_view bytes);
-Group group_from(std::string_view bytes);
+WeightsArrived weights_arrived_from(std::string_view bytes);
+struct DrawnGroup {
+  int64_t ticket = 0;
+  Group group;
+};
+DrawnGroup group_from(std::string_view bytes);
 
-/// What is wrong with the responses that have come for a draw; "" where nothing is.
-std::string group_problem(const Group& group, const RemoteDraw& draw, const RolloutConfig& drawing,
-                          int64_t vocab_size);
+/// What a group is to be like that a worker has drawn.
+struct Expected {
+  const RemoteDraw& draw;
+  const RolloutConfig& drawing;
+  int64_t vocab_size;
+  int64_t oldest, newest;  // weights that may have drawn it
+};
+/// What is wrong with the responses that have come; "" where nothing is.
+std::string group_problem(const Group& group, const Expected& expected);
 
 }  // namespace vernier

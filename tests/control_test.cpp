@@ -189,7 +189,8 @@ TEST_CASE("a frame that is changed, repeated, too long or of another secret ends
   CHECK(hit([](Frames& frames) {
           std::string frame = frames.write(4, "evil");
           return frame.replace(4, 4, "\xff\xff\xff\x7f");
-        }).find("a frame of 2147483647 bytes, of which 67108864 are allowed") != std::string::npos);
+        }).find("a frame of 2147483647 bytes, of which 536870912 are allowed") !=
+        std::string::npos);
   CHECK(hit([](Frames& frames) {
           std::string frame = frames.write(4, "evil");
           return frame.replace(2, 2, std::string("\x02\x00", 2));

@@ -106,7 +106,8 @@ void check_gradient_sum(Ranks& ranks) {
 
 int check_ranks() {
   const Identity identity = identity_from(process_environment());
-  Ranks ranks(identity, {.interface = "", .deadline_s = 20, .start_deadline_s = 60, .workers = {}}, nullptr);
+  Ranks ranks(identity, {.interface = "", .deadline_s = 20, .start_deadline_s = 60, .workers = {}},
+              nullptr);
   try {
     check_bytes(ranks);
     check_claims(ranks);

@@ -13,7 +13,7 @@ namespace vernier {
 namespace {
 
 RemoteDraw draw_of(int64_t limit) {
-  RemoteDraw draw{.place = 7, .limit = limit, .seed = 5, .step = 3, .prompt = {}};
+  RemoteDraw draw{.ticket = 4, .place = 7, .limit = limit, .seed = 5, .step = 3, .prompt = {}};
   draw.prompt.id = "p7";
   draw.prompt.index = 9;
   draw.prompt.text = "1+1=";
@@ -108,6 +108,7 @@ TEST_CASE("a worker is told everything that a response depends on") {
   CHECK(is.deadline_s == 2.5);
 
   const RemoteDraw asked = draw_of(20), heard = draw_from(to_bytes(asked));
+  CHECK(heard.ticket == 4);
   CHECK(heard.place == 7);
   CHECK(heard.limit == 20);
   CHECK(heard.seed == 5);
@@ -128,6 +129,10 @@ TEST_CASE("a worker is told everything that a response depends on") {
   CHECK(notice.fresh);
   CHECK(notice.version == 8);
   CHECK(over_from(to_bytes(WorkerOver{.code = 75})).code == 75);
+  const WeightsArrived arrived =
+      weights_arrived_from(to_bytes(WeightsArrived{.version = 6, .whole = true}));
+  CHECK(arrived.version == 6);
+  CHECK(arrived.whole);
 }
 
 TEST_CASE("what a worker sends in place of a group is named") {
@@ -137,7 +142,10 @@ TEST_CASE("what a worker sends in place of a group is named") {
   const auto problem = [&](const std::function<void(Group&)>& change) {
     Group group = group_of(7, 2);
     change(group);
-    return group_problem(group_from(to_bytes(group)), draw, drawing, 10);
+    const auto [ticket, found] = group_from(to_bytes(12, group));
+    CHECK(ticket == 12);
+    return group_problem(
+        found, {.draw = draw, .drawing = drawing, .vocab_size = 10, .oldest = 2, .newest = 3});
   };
   CHECK(problem([](Group&) {}).empty());
   CHECK(problem([](Group& g) { g.responses.pop_back(); }).find("1 responses where 2") == 0);

@@ -121,7 +121,13 @@ class Workers(unittest.TestCase):
         return sum(row.get("workers/groups", 0) for row in metrics_of(self.folder / run))
 
     def test_same_bits(self):
-        jobs = {"drpo": dict(), "hapo": JOBS["hapo and leash"], "greedy": JOBS["remax, top entropy"]}
+        jobs = {
+            "drpo": dict(),
+            "hapo": JOBS["hapo and leash"],
+            "greedy": JOBS["remax, top entropy"],
+            "filter": JOBS["filter and dot"],
+            "limits": dict(rollout="length_steps = [3, 30]\nlength_limits = [15, 30]"),
+        }
         for name, parts in jobs.items():
             for ranks in (1, 2):
                 with self.subTest(f"{name}, {ranks} ranks"):
@@ -152,7 +158,10 @@ class Workers(unittest.TestCase):
             victim.send(one)
             if one == signal.SIGTERM:
                 self.assertEqual(victim.end(), 0)
-            time.sleep(0.3)
+            cause = {signal.SIGSTOP: "has not been heard of|did not say", signal.SIGKILL: "ended"}.get(one, "ended")
+            self.wait_for(lambda: re.search(cause, log.read_text().rsplit("has joined", 1)[-1]), f"the end by {one.name}")
+            # Nothing else is gone.
+            self.assertEqual(len(re.findall("is gone", log.read_text())), 2 * i + 1, log.read_text())
             victim.kill()
             other.kill()
         self.assertEqual(process.wait(timeout=120), 0, log.read_text())
@@ -176,6 +185,36 @@ class Workers(unittest.TestCase):
         self.assertLessEqual(max(row["staleness/max"] for row in rows), 2)
         self.assertGreater(max(row["staleness/max"] for row in rows), 0)
         self.assertGreater(self.groups_of_workers("ahead"), 0)
+
+    def test_a_worker_that_gets_no_weights(self):
+        config = self.job("unreached", 400)
+        expected = self.alone(config, "unreached-alone", 400)
+        process, log = self.start(config, "unreached", *("--set", "cluster.deadline_s=2", "--set", "cluster.workers.at_start=1"))
+        good = self.worker(log, "unreached-good")
+        self.wait_for(lambda: self.steps_of("unreached") > 3, "steps")
+        bad = self.worker(log, "unreached-bad", "--interface", "nosuch0")
+        self.assertEqual(process.wait(timeout=120), 0, log.read_text())
+        self.assertEqual(good.end(), 0, good.log.read_text())
+        self.assertEqual(bad.end(), 1)
+        self.assertIn("the weights have not arrived", bad.log.read_text())
+        self.assertIn("the weights did not reach it", log.read_text())
+        self.assertEqual(log.read_text().count("is gone"), 1, log.read_text())
+        self.assert_same(expected, result_of(self.folder / "unreached", 400))
+
+    def test_a_signal_while_workers_are_waited_for(self):
+        for ranks in (1, 2):
+            run = f"waiting-{ranks}"
+            config = self.job(run, 4)
+            more = ("--nproc", str(ranks)) if ranks > 1 else ()
+            process, log = self.start(config, run, "--set", "cluster.workers.at_start=1", *more)
+            address_of(log)
+            time.sleep(1)
+            process.send_signal(signal.SIGTERM)
+            self.assertEqual(process.wait(timeout=60), 75, log.read_text())
+            self.assertTrue((self.folder / run / "checkpoint-0").exists())
+        process, log = self.start(config, "nobody", "--set", "cluster.workers.at_start=1", "--set", "cluster.start_deadline_s=1")
+        self.assertEqual(process.wait(timeout=60), 1)
+        self.assertIn("0 of the 1 that the job waits for", log.read_text())
 
     def test_a_job_that_is_left_or_dies(self):
         config = self.job("left", 2000)

@@ -67,7 +67,8 @@ void answer(int port) {
   while (true)
     for (const control::Message& message : job.poll(1)) {
       if (message.type == type_of(WorkerMessage::over)) return job.finish();
-      job.send(type_of(WorkerMessage::group), to_bytes(answer_to(draw_from(message.payload))));
+      const RemoteDraw draw = draw_from(message.payload);
+      job.send(type_of(WorkerMessage::group), to_bytes(draw.ticket, answer_to(draw)));
     }
 }
 
@@ -138,7 +139,8 @@ class Job {
         const int64_t place = queue_.next(!queue_.done());
         if (place < 0) return;
         queue_.begin(place, peer);
-        RemoteDraw draw{.place = place, .limit = kLimit, .seed = 1, .step = 1, .prompt = {}};
+        RemoteDraw draw{
+            .ticket = place, .place = place, .limit = kLimit, .seed = 1, .step = 1, .prompt = {}};
         draw.prompt.id = cat(place);
         draw.prompt.ids.assign(100, 1);
         server_.send(peer, type_of(WorkerMessage::draw), to_bytes(draw));
@@ -155,11 +157,15 @@ class Job {
         continue;
       }
       bytes_ += static_cast<double>(event.message.payload.size());
-      const Group group = group_from(event.message.payload);
+      const auto [ticket, group] = group_from(event.message.payload);
       auto& draws = given_.at(event.peer);
-      const auto draw = draws.find(group.id);
+      const auto draw = draws.find(ticket);
       ensure(draw != draws.end(), "a group that was asked for");
-      if (const auto problem = group_problem(group, draw->second, drawing_, kVocabulary);
+      if (const auto problem = group_problem(group, {.draw = draw->second,
+                                                     .drawing = drawing_,
+                                                     .vocab_size = kVocabulary,
+                                                     .oldest = 0,
+                                                     .newest = 0});
           !problem.empty())
         fail_run(problem);
       if (!queue_.finish(group.id, event.peer) || !places_.insert(group.id).second)

@@ -18,7 +18,7 @@ SEEN, FRESH, ANSWERS = 1000, 2000, 4
 def options_of(doc, out, seeds, methods):
     """The options that all of them have; a parser to add others to."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(out))
+    parser.add_argument("--out", type=pathlib.Path, default=out and pathlib.Path(out))
     parser.add_argument("--seeds", default=seeds, help="FIRST-LAST")
     parser.add_argument("--methods", default=methods)
     parser.add_argument("--jobs", type=int, default=2)
@@ -33,11 +33,13 @@ def seeds_of(options):
     return range(int(first), int(last or first) + 1)
 
 
-def train(vernier, config, folder, keys):
+def train(vernier, config, folder, keys, ranks=1):
     """Runs a configuration from the start policy; one that is finished is not run again."""
     command = [vernier, "train", config, "--run", str(folder)]
     for key, value in {"model.path": START, **keys}.items():
         command += ["--set", f"{key}={value}"]
+    if ranks > 1:
+        command += ["--nproc", str(ranks)]
     log = folder.with_name(folder.name + ".log")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:

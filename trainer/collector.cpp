@@ -154,8 +154,11 @@ Collected Collector::collect(Engine& engine, Metrics& metrics) const {
   metrics.set("time/rollout", clock.seconds() - scoring_s);
   metrics.set("time/score", scoring_s);
   if (stream_ != nullptr) add_staleness(step, metrics);
+  // Some draw while others learn, and are idle while they do not.
+  const double stream_s = stream_ != nullptr ? stream_->take_seconds() : 0;
+  const bool ahead = stream_ != nullptr && (team_.separate() || config_.cluster.workers.on());
   add_engine_metrics(stream_ != nullptr ? stream_->take_stats() : engine.stats() - before,
-                     clock.seconds(), metrics);
+                     ahead ? stream_s : clock.seconds(), metrics);
   return step;
 }
 
@@ -263,7 +266,7 @@ void Collector::draw(Engine& engine, int64_t count, Collected& step, Numbers& nu
   };
   GroupScorer scorer(config_.chain, scored, stop_);
   std::function<void(const Group&, size_t)> ended;
-  if (config_.chain.asks_outside())
+  if (config_.chain.asks_outside() && stream_ == nullptr)
     ended = [&scorer](const Group& group, size_t response) { scorer.ended(group, response); };
   if (stream_ != nullptr)
     draw_stream(step, count, first_id, scorer, scoring_s);
@@ -333,7 +336,7 @@ void Collector::add_staleness(const Collected& step, Metrics& metrics) const {
   ensure(queue.balanced(), "every group that was issued");
   const auto sums = sum_counts(ranks_, {{"open", stream_->open_groups()},
                                         {"reissued", queue.counts().reissued},
-                                        {"late", queue.counts().late},
+                                        {"late", stream_->late()},
                                         {"elsewhere", stream_->take_elsewhere()}});
   metrics.set("staleness/groups_ahead", Json(sums.at("open")));
   if (!config_.cluster.workers.on()) return;

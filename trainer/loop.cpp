@@ -101,6 +101,8 @@ class Run {
       if (const auto problem = config_.guard_problem(num_eval_prompts()); !problem.empty())
         fail("guard.max_accuracy_loss: ", problem);
     if (progress_.phase == "sft") warm_start_.check();
+    if (config_.cluster.workers.on() && config_.run.steps > 0 && ranks_.first())
+      workers_ = std::make_unique<WorkerHost>(config_, trainee_);
   }
 
   void go() {
@@ -114,6 +116,7 @@ class Run {
         published_ = false;
       }
       learn();
+      if (workers_) workers_->end_with(0);
     } catch (const Interrupted&) {
       save();
       if (workers_) workers_->end_with(kRequeueCode);
@@ -260,18 +263,25 @@ class Run {
   }
 
   void open_stream() {
-    if (config_.cluster.workers.on() && ranks_.first())
-      workers_ = std::make_unique<WorkerHost>(config_, trainee_);
     if (config_.run.steps > 0)
       stream_ = make_stream(config_, trainee_, *prompts_.training, team_, engine(), workers_.get());
-    if (workers_) {
-      const pulse::Slow slow("waiting for workers");
-      workers_->wait_at_start(stop_requested());
-    }
+    wait_for_workers();
     if (stream_ && team_.separate())
       learner_.meanwhile = [this](const std::function<bool()>& they_learn) {
         stream_->draw_ahead(they_learn);
       };
+  }
+
+  void wait_for_workers() {
+    if (!config_.cluster.workers.on()) return;
+    bool interrupted = false;
+    const pulse::Slow slow("waiting for workers");
+    try {
+      if (workers_) workers_->wait_at_start(stop_requested());
+    } catch (const Interrupted&) {
+      interrupted = true;
+    }
+    if (ranks_.any(interrupted, "workers at the start")) throw Interrupted();
   }
 
   // One for the whole run: its cache keeps its memory.
@@ -480,7 +490,7 @@ class Run {
       learner_.update(step.groups, step.kept, metrics);
       published_ = false;
     });
-    account(step.groups, metrics);
+    account(step.groups, step.next_prompt, metrics);
     config_.chain.learn(step.notes);
     metrics.set("time/step", step_clock.seconds());
     folder_.write_metrics(metrics);
@@ -492,11 +502,14 @@ class Run {
     show_rl(metrics, clock, first);
   }
 
-  // What was drawn is trained on, masked or dropped: nothing is lost.
-  void account(const std::vector<Group>& groups, Metrics& metrics) const {
+  // What was issued for the step is trained on, masked or dropped: nothing is lost.
+  void account(const std::vector<Group>& groups, int64_t next_prompt, Metrics& metrics) const {
     const SampleCounts counts = count_samples(groups, config_.algorithm->uses_channels());
     counts.write(metrics);
-    ensure(counts.issued == counts.trained + counts.masked + counts.dropped &&
+    const int64_t taken = next_prompt - progress_.next_prompt,
+                  each = config_.chain.plan().group_size(config_.rollout.num_generations);
+    ensure(std::ssize(groups) == taken && counts.issued == taken * each &&
+               counts.issued == counts.trained + counts.masked + counts.dropped &&
                (!team_.trainers.member() ||
                 static_cast<double>(counts.trained) == metrics.get("samples/trained")),
            "issued = trained + masked + dropped");

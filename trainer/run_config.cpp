@@ -223,6 +223,14 @@ void check_plan(Binder& root, const RunConfig& config) {
     root.error("rollout",
                "filter.metric: \"reward\" is looked at before the step is whole, which a "
                "reward needs; use \"accuracy\"");
+  const FilterConfig& filter = config.filter;
+  if (config.max_staleness > 0 && filter.gen_batch_prompts > 0 && filter.max_num_gen_batches > 0 &&
+      filter.gen_batch_prompts * filter.max_num_gen_batches < config.rollout.prompts_per_step)
+    root.error("rollout",
+               cat("max_staleness: a step may end with ",
+                   filter.gen_batch_prompts * filter.max_num_gen_batches,
+                   " prompts (filter.gen_batch_prompts, max_num_gen_batches), fewer than "
+                   "prompts_per_step, and what is drawn ahead would be older; allow more"));
   if (config.max_staleness > 0 &&
       (plan.forced_share > 0 || plan.branches != SamplingPlan::Branches::none))
     root.error("rollout",

@@ -42,7 +42,7 @@ class Worker {
         model_(model_of(setup)),
         engine_(*model_.decoder, *model_.tokenizer) {
     cluster_.interface = options.interface;
-    cluster_.deadline_s = setup.deadline_s;
+    cluster_.deadline_s = setup.deadline_s / 2;  // so that the job hears of what failed in time
     RolloutConfig& drawing = setup_.drawing;
     // What the job's processor multiplies, this one may not.
     if (drawing.weights == kernels::WeightFormat::bf16_pairs)
@@ -51,9 +51,9 @@ class Worker {
     job_.send(type_of(WorkerMessage::ready), "");
   }
 
-  /// What the job ends with; none where a message is to be waited for.
-  std::optional<int> hear(double seconds) {
-    for (const control::Message& message : job_.poll(seconds)) {
+  /// What the job ends with, where one of these says so.
+  std::optional<int> hear(const std::vector<control::Message>& messages) {
+    for (const control::Message& message : messages) {
       pulse::beat();
       switch (static_cast<WorkerMessage>(message.type)) {
         case WorkerMessage::weights:
@@ -86,35 +86,45 @@ class Worker {
   }
 
   // What is in the making goes on under the new weights. Those that came to an end in the middle
-  // are no weights: nothing is drawn until the job sends them again.
+  // are no weights: nothing is drawn until the job, which is told, sends them again.
   void take_weights(const WeightsNotice& notice) {
     std::vector<Request> open = engine_.interrupt();
     waiting_.insert(waiting_.end(), std::make_move_iterator(open.begin()),
                     std::make_move_iterator(open.end()));
     version_ = -1;
+    bool whole = false;
     try {
-      if (notice.fresh) {
-        group_.reset();
-        if (!place_) place_.emplace(host_, static_cast<int>(notice.port), cluster_.deadline_s);
-        group_.emplace(*place_, notice.group, notice.rank, notice.size, cluster_);
-      }
-      if (!group_) return;
-      group_->copy_from_first(model_.decoder->trained_weights(), "weights to the workers");
+      receive(notice);
+      whole = true;
     } catch (const RunError& problem) {
       log::warn(cat("the weights have not arrived: ", problem.what()));
       group_.reset();
-      return;
     }
+    job_.send(type_of(WorkerMessage::arrived),
+              to_bytes(WeightsArrived{.version = notice.version, .whole = whole}));
+    if (!whole) return;
     model_.decoder->trained_weights_changed();
     version_ = notice.version;
     go_on();
   }
 
+  void receive(const WeightsNotice& notice) {
+    if (notice.fresh) {
+      group_.reset();
+      if (!place_) place_.emplace(host_, static_cast<int>(notice.port), cluster_.deadline_s);
+      group_.emplace(*place_, notice.group, notice.rank, notice.size, cluster_);
+    }
+    if (!group_) fail_run("they go to a group that this worker is not in");
+    group_->copy_from_first(model_.decoder->trained_weights(), "weights to the workers");
+  }
+
   void go_on() {
     for (const Request& one : waiting_) longest_ = std::max(longest_, std::ssize(one.prompt.ids));
     const RolloutConfig& drawing = setup_.drawing;
+    const int64_t step = drawing.prompts_per_step * drawing.num_generations;
     engine_.open(drawing,
-                 std::max(drawing.max_running, std::ssize(waiting_) * drawing.num_generations),
+                 std::max(std::min(drawing.max_running, step),
+                          std::ssize(waiting_) * drawing.num_generations),
                  longest_);
     for (Request& one : std::exchange(waiting_, {})) {
       one.weight_version = version_;
@@ -131,8 +141,8 @@ class Worker {
                     .group_id = place,
                     .grown = {},
                     .ended = {},
-                    .done = [this](Group&& group) {
-                      job_.send(type_of(WorkerMessage::group), to_bytes(group));
+                    .done = [this, ticket = draw.ticket](Group&& group) {
+                      job_.send(type_of(WorkerMessage::group), to_bytes(ticket, group));
                     }};
     if (version_ >= 0 && length <= longest_) {
       engine_.submit(std::move(request));
@@ -174,23 +184,28 @@ int work(const WorkerOptions& options, const std::atomic<bool>& stop) {
   const std::string secret = control::read_secret(options.secret);
   set_threads(options.threads, 1);
   pulse::enter("drawing");
-  // The job's own deadline is heard with its first message.
+  // The job's own deadline is heard with its first message, which may come late.
+  control::Limits limits;
+  limits.deadline_s = 600;
   auto deadline = std::make_shared<std::atomic<double>>(600);
-  control::ControlClient job(where->first, where->second, secret, {},
+  control::ControlClient job(where->first, where->second, secret, limits,
                              [deadline] { return beat(*deadline); });
-  std::vector<control::Message> first;
-  while (first.empty()) {
+  std::vector<control::Message> messages;
+  while (messages.empty()) {
     if (stop) return 0;
-    first = job.poll(0.2);
+    messages = job.poll(0.2);
     pulse::beat();
   }
-  if (first.front().type != type_of(WorkerMessage::setup))
-    fail_run(options.join, ": the job began with a message of type ", first.front().type);
-  const WorkerSetup setup = setup_from(first.front().payload);
+  if (messages.front().type == type_of(WorkerMessage::over))
+    return over_from(messages.front().payload).code;
+  if (messages.front().type != type_of(WorkerMessage::setup))
+    fail_run(options.join, ": the job began with a message of type ", messages.front().type);
+  const WorkerSetup setup = setup_from(messages.front().payload);
   *deadline = setup.deadline_s;
+  job.set_deadline(setup.deadline_s);
   Worker worker(options, job, setup, where->first);
-  while (!stop) {
-    if (const auto code = worker.hear(worker.busy() ? 0 : 0.2)) return *code;
+  for (messages.erase(messages.begin()); !stop; messages = job.poll(worker.busy() ? 0 : 0.2)) {
+    if (const auto code = worker.hear(messages)) return *code;
     pulse::beat();
     if (worker.busy()) worker.draw();
   }

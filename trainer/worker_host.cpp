@@ -12,7 +12,7 @@
 namespace vernier {
 namespace {
 
-constexpr int kTries = 5;  // to send weights, each without those who were lost
+constexpr int kTries = 5;  // to send weights, each without those whom they have not reached
 
 uint16_t type_of(WorkerMessage message) { return static_cast<uint16_t>(message); }
 
@@ -27,6 +27,12 @@ control::Limits limits_of(const ClusterConfig& cluster) {
 WorkerHost::WorkerHost(const RunConfig& config, const Trainee& trainee)
     : config_(config),
       trainee_(trainee),
+      drawing_(config.rollout),
+      setup_(to_bytes(
+          WorkerSetup{.drawing = drawing_,
+                      .files = head_files(trainee.model.decoder->spec(), *trainee.model.tokenizer),
+                      .max_length = config.max_length,
+                      .deadline_s = config.cluster.deadline_s})),
       host_(host_and_port(config.cluster.workers.listen)->first),
       place_(host_ == "localhost" ? "127.0.0.1" : host_) {
   const auto [host, port] = *host_and_port(config.cluster.workers.listen);
@@ -38,6 +44,11 @@ WorkerHost::WorkerHost(const RunConfig& config, const Trainee& trainee)
 }
 
 WorkerHost::~WorkerHost() {
+  try {
+    hear(0);  // who has only just come is told too
+  } catch (const std::exception& problem) {
+    log::warn(cat("workers: ", problem.what()));
+  }
   for (const auto& [peer, worker] : workers_) {
     server_->send(peer, type_of(WorkerMessage::over), to_bytes(WorkerOver{.code = code_}));
     server_->finish(peer);
@@ -49,14 +60,6 @@ WorkerHost::~WorkerHost() {
       if (event.kind == control::Event::Kind::left) --left;
 }
 
-std::string WorkerHost::setup() const {
-  const Model& model = trainee_.model;
-  return to_bytes(WorkerSetup{.drawing = config_.rollout,
-                              .files = head_files(model.decoder->spec(), *model.tokenizer),
-                              .max_length = config_.max_length,
-                              .deadline_s = config_.cluster.deadline_s});
-}
-
 void WorkerHost::hear(double seconds) {
   for (const control::Event& event : server_->poll(seconds)) hear(event);
 }
@@ -65,43 +68,59 @@ void WorkerHost::hear(const control::Event& event) {
   using Kind = control::Event::Kind;
   if (event.kind == Kind::joined) {
     workers_[event.peer].from = event.text;
-    server_->send(event.peer, type_of(WorkerMessage::setup), setup());
+    server_->send(event.peer, type_of(WorkerMessage::setup), setup_);
     return;
   }
   const auto found = workers_.find(event.peer);
-  if (found == workers_.end()) return;  // dropped, and heard of late
+  if (found == workers_.end()) {  // dropped, and heard of late
+    news_.late += event.message.type == type_of(WorkerMessage::group);
+    return;
+  }
   if (event.kind == Kind::left) return leave(event.peer, event.text);
   Worker& worker = found->second;
-  switch (static_cast<WorkerMessage>(event.message.type)) {
-    case WorkerMessage::ready:
-      worker.ready = true;
-      log::info(cat("workers: ", worker.from, " has joined as worker ", event.peer));
-      return;
-    case WorkerMessage::group:
-      return take_group(event.peer, worker, event.message.payload);
-    default:
-      server_->drop(event.peer, cat("it sent a message of type ", event.message.type));
+  try {
+    switch (static_cast<WorkerMessage>(event.message.type)) {
+      case WorkerMessage::ready:
+        worker.ready = true;
+        log::info(cat("workers: ", worker.from, " has joined as worker ", event.peer));
+        return;
+      case WorkerMessage::arrived:
+        worker.arrived = weights_arrived_from(event.message.payload);
+        return;
+      case WorkerMessage::group:
+        return take_group(event.peer, worker, event.message.payload);
+      default:
+        fail_run("a message of type ", event.message.type);
+    }
+  } catch (const RunError& problem) {
+    // What it has is drawn by others from here on.
+    give_up(event.peer, cat("it sent what is no message: ", problem.what()));
   }
 }
 
 void WorkerHost::take_group(int64_t peer, Worker& worker, std::string_view bytes) {
-  std::string problem;
-  try {
-    Group group = group_from(bytes);
-    const auto given = worker.given.find(group.id);
-    if (given == worker.given.end()) return;  // forgotten meanwhile
-    problem = group_problem(group, given->second, config_.rollout,
-                            trainee_.model.decoder->spec().vocab_size);
-    if (problem.empty()) {
-      worker.given.erase(given);
-      news_.finished.push_back({peer, std::move(group)});
-      return;
-    }
-  } catch (const RunError& error) {
-    problem = error.what();
+  auto [ticket, group] = group_from(bytes);
+  const auto given = worker.given.find(ticket);
+  if (given == worker.given.end()) {  // forgotten meanwhile
+    ++news_.late;
+    return;
   }
-  // What it has is drawn by others from here on; it is told of as one who leaves.
-  server_->drop(peer, cat("it sent what is no group: ", problem));
+  const auto& [draw, oldest] = given->second;
+  const std::string problem =
+      group_problem(group, {.draw = draw,
+                            .drawing = drawing_,
+                            .vocab_size = trainee_.model.decoder->spec().vocab_size,
+                            .oldest = oldest,
+                            .newest = version_});
+  if (!problem.empty()) fail_run(problem);
+  group.id = draw.place;
+  worker.given.erase(given);
+  news_.finished.push_back({peer, std::move(group)});
+}
+
+void WorkerHost::give_up(int64_t peer, const std::string& why) {
+  server_->drop(peer, why);
+  leave(peer, why);
 }
 
 void WorkerHost::leave(int64_t peer, const std::string& why) {
@@ -136,60 +155,85 @@ std::vector<int64_t> WorkerHost::ready() const {
   return out;
 }
 
-// Who was lost while the weights were sent is known when its connection has ended; the others are
-// asked again.
-void WorkerHost::wait_for_leavers(const std::vector<int64_t>& members) {
-  const auto all_here = [&] {
-    return std::ranges::all_of(members, [&](int64_t peer) { return workers_.count(peer) > 0; });
+// Each says what has arrived; who says nothing in time is gone. True where they are whole with all.
+bool WorkerHost::wait_for_arrival(const std::vector<int64_t>& members, int64_t version) {
+  const auto waits = [&](int64_t peer) {
+    const auto found = workers_.find(peer);
+    return found != workers_.end() &&
+           (!found->second.arrived || found->second.arrived->version != version);
   };
-  for (const Clock clock; all_here() && clock.seconds() < config_.cluster.deadline_s;) {
+  for (const Clock clock;
+       std::ranges::any_of(members, waits) && clock.seconds() < config_.cluster.deadline_s;)
     hear(0.05);
-    pulse::beat();
-  }
-  if (!all_here()) return;
+  bool whole = true;
   for (const int64_t peer : members) {
-    server_->drop(peer, "the weights did not reach it");
-    leave(peer, "the weights did not reach all workers");
+    if (waits(peer)) give_up(peer, "it did not say that the weights have reached it");
+    const auto found = workers_.find(peer);
+    whole &= found != workers_.end() && found->second.arrived->whole;
   }
+  return whole;
+}
+
+// True where they are whole with all members.
+bool WorkerHost::send_weights(const std::vector<int64_t>& members, int64_t version) {
+  const bool fresh = members != members_ || !group_;
+  if (fresh) {
+    group_.reset();
+    ++epoch_;
+  }
+  WeightsNotice notice{.group = cat("weights/", epoch_),
+                       .port = place_.port(),
+                       .rank = 0,
+                       .size = std::ssize(members) + 1,
+                       .fresh = fresh,
+                       .version = version};
+  for (const int64_t peer : members) {
+    ++notice.rank;
+    workers_.at(peer).arrived.reset();
+    server_->send(peer, type_of(WorkerMessage::weights), to_bytes(notice));
+  }
+  members_ = members;
+  bool sent = false;
+  try {
+    // Half the time that a worker may be silent: who is late is told from who is gone by what it
+    // says then.
+    ClusterConfig cluster = config_.cluster;
+    cluster.deadline_s /= 2;
+    if (fresh) group_.emplace(place_, notice.group, 0, notice.size, cluster);
+    group_->copy_from_first(trainee_.model.decoder->trained_weights(), "weights to the workers");
+    sent = true;
+  } catch (const RunError& problem) {
+    log::warn(
+        cat("workers: the weights have not reached all of ", members.size(), ": ", problem.what()));
+  }
+  const bool whole = wait_for_arrival(members, version) && sent;
+  if (!whole) group_.reset();
+  return whole;
 }
 
 void WorkerHost::publish(int64_t version) {
+  const pulse::Slow slow("sending weights to workers");
   hear(0);
-  Decoder& decoder = *trainee_.model.decoder;
-  for (int attempt = 0;; ++attempt) {
+  const auto drop = [&](bool all) {
+    for (const int64_t peer : ready())
+      if (all || !workers_.at(peer).member) give_up(peer, "the weights did not reach it");
+  };
+  for (int attempt = 0; attempt < kTries; ++attempt) {
     const std::vector<int64_t> members = ready();
-    const bool fresh = members != members_ || !group_;
-    if (fresh) {
+    if (members.empty()) {
       group_.reset();
       members_.clear();
-      ++epoch_;
+      return;
     }
-    if (members.empty()) return;
-    WeightsNotice notice{.group = cat("weights/", epoch_),
-                         .port = place_.port(),
-                         .rank = 0,
-                         .size = std::ssize(members) + 1,
-                         .fresh = fresh,
-                         .version = version};
-    for (const int64_t peer : members) {
-      ++notice.rank;
-      server_->send(peer, type_of(WorkerMessage::weights), to_bytes(notice));
-    }
-    try {
-      if (fresh) group_.emplace(place_, notice.group, 0, notice.size, config_.cluster);
-      group_->copy_from_first(decoder.trained_weights(), "weights to the workers");
-      members_ = members;
+    if (send_weights(members, version)) {
+      version_ = version;
       for (const int64_t peer : members) workers_.at(peer).member = true;
       return;
-    } catch (const RunError& problem) {
-      log::warn(cat("workers: the weights have not reached all ", members.size(),
-                    " workers: ", problem.what()));
-      group_.reset();
-      wait_for_leavers(members);
-      if (attempt + 1 == kTries)
-        fail_run("workers: the weights did not reach them in ", kTries, " tries");
     }
+    // Nobody has left: it is one of those who are new, if there are any.
+    if (ready() == members) drop(false);
   }
+  drop(true);
 }
 
 int64_t WorkerHost::count() const {
@@ -208,8 +252,11 @@ int64_t WorkerHost::with_room(int64_t most) {
 }
 
 void WorkerHost::give(int64_t drawer, const RemoteDraw& draw) {
-  workers_.at(drawer).given[draw.place] = draw;
-  server_->send(drawer, type_of(WorkerMessage::draw), to_bytes(draw));
+  RemoteDraw sent = draw;
+  sent.ticket = next_ticket_++;
+  server_->send(drawer, type_of(WorkerMessage::draw), to_bytes(sent));
+  const int64_t ticket = sent.ticket;
+  workers_.at(drawer).given.emplace(ticket, Given{.draw = std::move(sent), .oldest = version_});
 }
 
 void WorkerHost::forget() {

@@ -11,6 +11,7 @@
 #include "core/comm/ranks.h"
 #include "core/control/control_server.h"
 #include "rollout/remote_draw.h"
+#include "rollout/worker_messages.h"
 #include "trainer/trainee.h"
 
 namespace vernier {
@@ -23,7 +24,7 @@ class WorkerHost : public RemoteDrawers {
  public:
   /// Listens where the configuration says. UsageError where that cannot be.
   WorkerHost(const RunConfig& config, const Trainee& trainee);
-  /// Tells them that the job is over: they end with `code`, 0 unless end_with() said another.
+  /// Tells them that the job is over: they end with the code that end_with() said, else with 1.
   ~WorkerHost() override;
   void end_with(int code) { code_ = code; }
 
@@ -31,7 +32,9 @@ class WorkerHost : public RemoteDrawers {
   /// Interrupted soon after `stop` becomes true.
   void wait_at_start(const std::atomic<bool>& stop);
 
-  /// Sends the trainee's weights, those after `version` steps, to all who are ready.
+  /// Sends the trainee's weights, those after `version` steps, to all who are ready. Whom they do
+  /// not reach is dropped, after waiting for it no longer than cluster.deadline_s: first those who
+  /// are new. The job goes on in any case.
   void publish(int64_t version);
 
   int64_t count() const override;
@@ -41,11 +44,16 @@ class WorkerHost : public RemoteDrawers {
   News news(double seconds) override;
 
  private:
+  struct Given {
+    RemoteDraw draw;
+    int64_t oldest = 0;  // weights that may draw it
+  };
   struct Worker {
     std::string from;
     bool ready = false;
-    bool member = false;                  // of the group that has the weights
-    std::map<int64_t, RemoteDraw> given;  // by place
+    bool member = false;                    // has the weights
+    std::optional<WeightsArrived> arrived;  // what it said of those that were sent last
+    std::map<int64_t, Given> given;         // by ticket
   };
 
   void hear(double seconds);
@@ -53,11 +61,14 @@ class WorkerHost : public RemoteDrawers {
   void take_group(int64_t peer, Worker& worker, std::string_view bytes);
   void leave(int64_t peer, const std::string& why);
   std::vector<int64_t> ready() const;
-  void wait_for_leavers(const std::vector<int64_t>& members);
-  std::string setup() const;
+  bool send_weights(const std::vector<int64_t>& members, int64_t version);
+  bool wait_for_arrival(const std::vector<int64_t>& members, int64_t version);
+  void give_up(int64_t peer, const std::string& why);
 
   const RunConfig& config_;
   const Trainee& trainee_;
+  const RolloutConfig drawing_;  // as it was configured: of this machine's memory nothing is said
+  const std::string setup_;
   std::string host_;
   std::optional<control::ControlServer> server_;
   MeetingPlace place_;
@@ -65,8 +76,10 @@ class WorkerHost : public RemoteDrawers {
   std::vector<int64_t> members_;
   int64_t epoch_ = 0;
   std::optional<Ranks> group_;  // this rank, then the members
+  int64_t version_ = 0;         // of the weights that the members have
+  int64_t next_ticket_ = 1;
   News news_;
-  int code_ = 0;
+  int code_ = 1;
 };
 
 }  // namespace vernier

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <optional>
 #include <random>
 #include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
@@ -245,7 +246,9 @@ struct Ranks::Links {
   // ends the process with the name of who is gone.
   template <class Start>
   void run(const std::string& what, const Start& start) {
-    const pulse::Waiting waiting(what);
+    // Who nobody watches over is no reason for others to wait.
+    std::optional<pulse::Waiting> waiting;
+    if (watch) waiting.emplace(what);
     if (watch && std::exchange(noted, calls) != calls) watch->note(cat(calls, " ", what));
     try {
       start()->wait();

@@ -4,6 +4,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -19,11 +20,12 @@ struct Message {
   std::string payload;
 };
 
-/// What a connection may take, on both sides.
+/// What a connection may take, on both sides. A frame is taken in as it comes, so a peer holds at
+/// most one beyond `in_bytes`, as far as it has sent it.
 struct Limits {
   double deadline_s = 60;                // without a sign of life
-  size_t out_bytes = size_t{256} << 20;  // that wait to be sent to one peer
-  size_t in_bytes = size_t{256} << 20;   // of all peers that wait to be taken in
+  size_t out_bytes = size_t{256} << 20;  // that wait to be sent to one peer; more: it is too slow
+  size_t in_bytes = size_t{256} << 20;   // of all peers that wait to be taken in; more: they wait
   double hello_s = 5;                    // of a greeting
 };
 
@@ -31,7 +33,8 @@ struct Limits {
 constexpr uint16_t kBeat = 0;
 
 /// Belongs to the thread of its executor. Ends by itself where the peer is gone, silent for longer
-/// than the deadline, slower than what is sent to it, or sends what is not a frame.
+/// than the deadline, so slow that too much waits to be read by it, or sends what is not a frame.
+/// Both sides beat, so a peer that nobody takes messages from is not silent.
 class Channel : public std::enable_shared_from_this<Channel> {
  public:
   struct Host {
@@ -49,9 +52,9 @@ class Channel : public std::enable_shared_from_this<Channel> {
   /// Sends what waits, and ends.
   void finish();
   void end(const std::string& why);
-  size_t waiting_bytes() const { return out_bytes_; }
 
  private:
+  boost::asio::awaitable<bool> receive(std::string& bytes, size_t count);
   boost::asio::awaitable<void> read();
   boost::asio::awaitable<void> write();
   boost::asio::awaitable<void> watch();
@@ -62,7 +65,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   boost::asio::steady_timer writable_, watching_, pause_;
   std::deque<std::string> out_;
   size_t out_bytes_ = 0;
-  std::chrono::steady_clock::time_point heard_, sent_;
+  std::chrono::steady_clock::time_point heard_;
   bool ended_ = false, finishing_ = false;
 };
 

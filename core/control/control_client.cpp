@@ -18,11 +18,20 @@ using asio::ip::tcp;
 using ErrorCode = boost::system::error_code;
 
 struct ControlClient::State {
-  explicit State(Limits most) : limits(most) {}
+  State(std::string at, Limits most) : limits(most), where(std::move(at)) {}
 
-  const Limits limits;
-  std::string where;
+  template <class Start>
+  void within(const char* what, const Start& start);
+  void connect(const std::string& host, int port);
+  std::string receive(size_t count, const char* what);
+  void open(Frames out, Frames in, std::function<std::string()> beat);
+  void take(Message&& message);
+  void run();
+
+  Limits limits;  // of the thread, once it runs
+  const std::string where;
   asio::io_context io{1};
+  tcp::socket socket{io};
   std::shared_ptr<Channel> channel;
 
   std::mutex lock;  // of what follows
@@ -33,103 +42,116 @@ struct ControlClient::State {
   std::thread thread;
 };
 
-namespace {
-
-// One step of the greeting within its time.
+// One step of the greeting within its time; RunError where it fails.
 template <class Start>
-ErrorCode within(asio::io_context& io, double seconds, tcp::socket& socket, const Start& start) {
-  ErrorCode out = asio::error::timed_out;
+void ControlClient::State::within(const char* what, const Start& start) {
+  ErrorCode error = asio::error::timed_out;
   bool done = false;
-  start([&](ErrorCode error) {
-    out = error;
+  start([&](ErrorCode with) {
+    error = with;
     done = true;
   });
   io.restart();
-  io.run_for(std::chrono::milliseconds(static_cast<int64_t>(seconds * 1e3)));
+  io.run_for(std::chrono::milliseconds(static_cast<int64_t>(limits.hello_s * 1e3)));
   if (!done) {
     ErrorCode ignored;
     socket.close(ignored);
     io.restart();
     io.run();
-    out = asio::error::timed_out;
+    error = asio::error::timed_out;
   }
-  return out;
+  if (error) fail_run(where, ": ", what, ": ", error.message());
 }
 
-}  // namespace
+void ControlClient::State::connect(const std::string& host, int port) {
+  tcp::resolver resolver(io);
+  ErrorCode error;
+  const auto places = resolver.resolve(host, cat(port), error);
+  if (error) fail_run(where, ": is not known here: ", error.message());
+  within("the job cannot be reached", [&](auto done) {
+    asio::async_connect(socket, places, [done](ErrorCode one, const tcp::endpoint&) { done(one); });
+  });
+}
+
+std::string ControlClient::State::receive(size_t count, const char* what) {
+  std::string bytes(count, '\0');
+  within(what, [&](auto done) {
+    asio::async_read(socket, asio::buffer(bytes), [done](ErrorCode one, size_t) { done(one); });
+  });
+  return bytes;
+}
+
+void ControlClient::State::take(Message&& message) {
+  if (message.type == kBeat) return;
+  const std::lock_guard hold(lock);
+  waiting_bytes += message.payload.size();
+  messages.push_back(std::move(message));
+  happened.notify_one();
+}
+
+void ControlClient::State::open(Frames out, Frames in, std::function<std::string()> beat) {
+  channel = std::make_shared<Channel>(
+      std::move(socket), out, in,
+      Channel::Host{.limits = limits,
+                    .take = [this](Message&& message) { take(std::move(message)); },
+                    .full =
+                        [this] {
+                          const std::lock_guard hold(lock);
+                          return waiting_bytes > limits.in_bytes;
+                        },
+                    .beat = beat ? std::move(beat) : [] { return std::string(); },
+                    .ended =
+                        [this](const std::string& why) {
+                          const std::lock_guard hold(lock);
+                          ended = why;
+                          happened.notify_one();
+                        }});
+  channel->start();
+  io.restart();
+  thread = std::thread([this] { run(); });
+}
+
+void ControlClient::State::run() {
+  try {
+    io.run();
+  } catch (const std::exception& problem) {
+    const std::lock_guard hold(lock);
+    ended = problem.what();
+    happened.notify_one();
+  }
+}
 
 ControlClient::ControlClient(const std::string& host, int port, const std::string& secret,
                              Limits limits, std::function<std::string()> beat)
-    : state_(std::make_unique<State>(limits)) {
+    : state_(std::make_unique<State>(cat(host, ":", port), limits)) {
   State& state = *state_;
-  state.where = cat(host, ":", port);
-  const auto check = [&](const char* what, ErrorCode error) {
-    if (error) fail_run(state.where, ": ", what, ": ", error.message());
-  };
-  tcp::resolver resolver(state.io);
-  ErrorCode error;
-  const auto places = resolver.resolve(host, cat(port), error);
-  check("is not known here", error);
-  tcp::socket socket(state.io);
-  check("the job cannot be reached", within(state.io, limits.hello_s, socket, [&](auto done) {
-          asio::async_connect(socket, places,
-                              [done](ErrorCode one, const tcp::endpoint&) { done(one); });
-        }));
-  const auto receive = [&](std::string& bytes, const char* what) {
-    check(what, within(state.io, limits.hello_s, socket, [&](auto done) {
-            asio::async_read(socket, asio::buffer(bytes),
-                             [done](ErrorCode one, size_t) { done(one); });
-          }));
-  };
-  std::string theirs(kHelloBytes, '\0');
-  receive(theirs, "no job of Vernier greets there");
+  state.connect(host, port);
+  const std::string theirs = state.receive(kHelloBytes, "no job of Vernier greets there");
   if (const std::string problem = hello_problem(theirs, "a job"); !problem.empty())
     fail_run(state.where, ": is no job to join: ", problem);
   std::string answer = hello(random_nonce());
   const std::string job_nonce(nonce_of(theirs)), worker_nonce(nonce_of(answer));
   const Mac mine = proof(secret, Side::worker, job_nonce, worker_nonce);
   answer.append(mine.begin(), mine.end());
-  check("the job left in the middle of the greeting",
-        within(state.io, limits.hello_s, socket, [&](auto done) {
-          asio::async_write(socket, asio::buffer(answer),
-                            [done](ErrorCode one, size_t) { done(one); });
-        }));
-  std::string known(kMacBytes, '\0');
-  receive(known, "the job refuses this worker; is the secret the job's?");
+  state.within("the job left in the middle of the greeting", [&](auto done) {
+    asio::async_write(state.socket, asio::buffer(answer),
+                      [done](ErrorCode one, size_t) { done(one); });
+  });
+  const std::string known =
+      state.receive(kMacBytes, "the job refuses this worker; is the secret the job's?");
   if (!equal(proof(secret, Side::job, job_nonce, worker_nonce), known))
     fail_run(state.where, ": does not know the secret, so it is not the job to join");
-  state.channel = std::make_shared<Channel>(
-      std::move(socket), Frames(secret, Side::worker, job_nonce, worker_nonce),
-      Frames(secret, Side::job, job_nonce, worker_nonce),
-      Channel::Host{.limits = state.limits,
-                    .take =
-                        [&state](Message&& message) {
-                          if (message.type == kBeat) return;
-                          const std::lock_guard hold(state.lock);
-                          state.waiting_bytes += message.payload.size();
-                          state.messages.push_back(std::move(message));
-                          state.happened.notify_one();
-                        },
-                    .full =
-                        [&state] {
-                          const std::lock_guard hold(state.lock);
-                          return state.waiting_bytes > state.limits.in_bytes;
-                        },
-                    .beat = beat ? std::move(beat) : [] { return std::string(); },
-                    .ended =
-                        [&state](const std::string& why) {
-                          const std::lock_guard hold(state.lock);
-                          state.ended = why;
-                          state.happened.notify_one();
-                        }});
-  state.channel->start();
-  state.io.restart();
-  state.thread = std::thread([&state] { state.io.run(); });
+  state.open(Frames(secret, Side::worker, job_nonce, worker_nonce),
+             Frames(secret, Side::job, job_nonce, worker_nonce), std::move(beat));
 }
 
 ControlClient::~ControlClient() {
   asio::post(state_->io, [state = state_.get()] { state->io.stop(); });
-  state_->thread.join();
+  if (state_->thread.joinable()) state_->thread.join();
+}
+
+void ControlClient::set_deadline(double seconds) {
+  asio::post(state_->io, [state = state_.get(), seconds] { state->limits.deadline_s = seconds; });
 }
 
 std::vector<Message> ControlClient::poll(double seconds) {
@@ -145,6 +167,7 @@ std::vector<Message> ControlClient::poll(double seconds) {
 }
 
 void ControlClient::send(uint16_t type, std::string payload) {
+  check_size(payload);
   asio::post(state_->io, [state = state_.get(), type, payload = std::move(payload)]() mutable {
     state->channel->send(type, std::move(payload));
   });

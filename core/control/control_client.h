@@ -24,7 +24,10 @@ class ControlClient {
   /// Messages that have come since the last call, in order; waits up to `seconds` for the first.
   /// Throws RunError where the connection has ended and none is left.
   std::vector<Message> poll(double seconds = 0);
+  /// RunError where it is too long.
   void send(uint16_t type, std::string payload);
+  /// Limits::deadline_s from now on.
+  void set_deadline(double seconds);
   /// Sends what waits and ends the connection.
   void finish();
 

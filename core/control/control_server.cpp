@@ -9,6 +9,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <condition_variable>
+#include <exception>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -40,8 +41,25 @@ asio::ip::address address_of(const std::string& host) {
 }
 
 std::string text_of(const tcp::endpoint& where) {
-  return cat(where.address().to_string(), ":", where.port());
+  const bool six = where.address().is_v6();
+  return cat(six ? "[" : "", where.address().to_string(), six ? "]:" : ":", where.port());
 }
+
+}  // namespace
+
+namespace {
+
+// Who says nothing is cut off. The timer's handler may be on its way when the greeting is over.
+struct Greeting {
+  Greeting(tcp::socket from, int64_t& open) : socket(std::move(from)), count(open) { ++count; }
+  ~Greeting() { --count; }
+  Greeting(const Greeting&) = delete;
+  Greeting& operator=(const Greeting&) = delete;
+
+  tcp::socket socket;
+  int64_t& count;
+  bool late = false, over = false;
+};
 
 }  // namespace
 
@@ -49,7 +67,7 @@ struct ControlServer::State {
   State(std::string with, Limits most) : secret(std::move(with)), limits(most) {}
 
   asio::awaitable<void> accept();
-  asio::awaitable<void> greet(tcp::socket socket, std::string from);
+  asio::awaitable<void> greet(std::shared_ptr<Greeting> one, std::string from);
   void admit(tcp::socket socket, const std::string& from, const std::string& job_nonce,
              const std::string& worker_nonce);
   void refuse(const std::string& from, const std::string& why);
@@ -66,6 +84,7 @@ struct ControlServer::State {
   std::condition_variable happened;
   std::vector<Event> events;
   size_t waiting_bytes = 0;
+  std::exception_ptr failure;  // of the thread
   std::thread thread;
 };
 
@@ -102,52 +121,53 @@ asio::awaitable<void> ControlServer::State::accept() {
                                  " that have not greeted yet"));
       continue;
     }
-    ++greetings;
-    asio::co_spawn(io, greet(std::move(socket), text_of(where)), asio::detached);
+    asio::co_spawn(io,
+                   greet(std::make_shared<Greeting>(std::move(socket), greetings), text_of(where)),
+                   asio::detached);
   }
 }
 
-asio::awaitable<void> ControlServer::State::greet(tcp::socket socket, std::string from) {
-  // Who says nothing is cut off; the timer holds what it cuts off.
+asio::awaitable<void> ControlServer::State::greet(std::shared_ptr<Greeting> one, std::string from) {
   asio::steady_timer timer(io,
                            std::chrono::milliseconds(static_cast<int64_t>(limits.hello_s * 1e3)));
-  bool late = false;
-  timer.async_wait([&socket, &late](ErrorCode stopped) {
-    if (stopped) return;
-    late = true;
+  timer.async_wait([one](ErrorCode stopped) {
+    if (stopped || one->over) return;
+    one->late = true;
     ErrorCode ignored;
-    socket.close(ignored);
+    one->socket.close(ignored);
   });
-  std::string problem, answer(kAnswerBytes, '\0');
+  std::string answer(kAnswerBytes, '\0');
   const std::string own = hello(random_nonce());
   ErrorCode error;
-  co_await asio::async_write(socket, asio::buffer(own), into(error));
+  co_await asio::async_write(one->socket, asio::buffer(own), into(error));
   // The beginning says what a stranger is, however little it sends.
   size_t count = 0;
   if (!error)
-    count =
-        co_await asio::async_read(socket, asio::buffer(answer.data(), kHelloBytes), into(error));
-  problem = hello_problem(std::string_view(answer).substr(0, count), "a worker");
-  if (count == 0) problem = late ? "it said nothing" : "it left without a word";
+    count = co_await asio::async_read(one->socket, asio::buffer(answer.data(), kHelloBytes),
+                                      into(error));
+  std::string problem = hello_problem(std::string_view(answer).substr(0, count), "a worker");
+  if (count == 0) problem = one->late ? "it said nothing" : "it left without a word";
+  const std::string job_nonce(nonce_of(own)), worker_nonce(nonce_of(answer));
   if (problem.empty()) {
-    co_await asio::async_read(socket, asio::buffer(answer.data() + kHelloBytes, kMacBytes),
+    co_await asio::async_read(one->socket, asio::buffer(answer.data() + kHelloBytes, kMacBytes),
                               into(error));
-    const std::string_view job_nonce = nonce_of(own), worker_nonce = nonce_of(answer);
-    if (error || !equal(proof(secret, Side::worker, job_nonce, worker_nonce),
-                        std::string_view(answer).substr(kHelloBytes))) {
+    if (error)
+      problem = one->late ? "it took too long to greet" : "it left in the middle of the greeting";
+    else if (!equal(proof(secret, Side::worker, job_nonce, worker_nonce),
+                    std::string_view(answer).substr(kHelloBytes)))
       problem = "its secret is another one";
-    } else {
-      const Mac mine = proof(secret, Side::job, job_nonce, worker_nonce);
-      co_await asio::async_write(socket, asio::buffer(mine), into(error));
-      if (error) problem = "it left in the middle of the greeting";
-    }
   }
+  if (problem.empty()) {
+    const Mac mine = proof(secret, Side::job, job_nonce, worker_nonce);
+    co_await asio::async_write(one->socket, asio::buffer(mine), into(error));
+    if (error || one->late) problem = "it left in the middle of the greeting";
+  }
+  one->over = true;
   timer.cancel();
-  --greetings;
-  if (!problem.empty())
+  if (problem.empty())
+    admit(std::move(one->socket), from, job_nonce, worker_nonce);
+  else
     refuse(from, problem);
-  else if (!late)
-    admit(std::move(socket), from, std::string(nonce_of(own)), std::string(nonce_of(answer)));
 }
 
 void ControlServer::State::admit(tcp::socket socket, const std::string& from,
@@ -194,7 +214,15 @@ ControlServer::ControlServer(const std::string& host, int port, std::string secr
   if (error)
     fail("cluster.workers.listen: ", host, ":", port, " cannot be listened on: ", error.message());
   asio::co_spawn(state_->io, state_->accept(), asio::detached);
-  state_->thread = std::thread([state = state_.get()] { state->io.run(); });
+  state_->thread = std::thread([state = state_.get()] {
+    try {
+      state->io.run();
+    } catch (...) {
+      const std::lock_guard hold(state->lock);
+      state->failure = std::current_exception();
+      state->happened.notify_one();
+    }
+  });
 }
 
 ControlServer::~ControlServer() {
@@ -212,12 +240,14 @@ std::vector<Event> ControlServer::poll(double seconds) {
   std::unique_lock hold(state_->lock);
   if (state_->events.empty() && seconds > 0)
     state_->happened.wait_for(hold, std::chrono::duration<double>(seconds),
-                              [&] { return !state_->events.empty(); });
+                              [&] { return !state_->events.empty() || state_->failure; });
+  if (state_->failure) std::rethrow_exception(state_->failure);
   state_->waiting_bytes = 0;
   return std::exchange(state_->events, {});
 }
 
 void ControlServer::send(int64_t peer, uint16_t type, std::string payload) {
+  check_size(payload);
   asio::post(state_->io,
              [state = state_.get(), peer, type, payload = std::move(payload)]() mutable {
                if (const auto found = state->peers.find(peer); found != state->peers.end())

@@ -31,7 +31,7 @@ class ControlServer {
   int port() const;
   /// What has happened since the last call, in order; waits up to `seconds` for the first of it.
   std::vector<Event> poll(double seconds = 0);
-  /// Dropped where the peer is gone: then poll() tells, or has told.
+  /// Dropped where the peer is gone: then poll() tells, or has told. RunError where it is too long.
   void send(int64_t peer, uint16_t type, std::string payload);
   /// Ends the connection once everything is sent.
   void finish(int64_t peer);

@@ -6,6 +6,7 @@
 #include <openssl/rand.h>
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <cstring>
 #include <vector>
 
@@ -82,13 +83,17 @@ Frames::Frames(std::string_view secret, Side from, std::string_view job_nonce,
     : key_(hmac(secret, cat("frames of the ", from == Side::job ? "job " : "worker ", job_nonce,
                             worker_nonce))) {}
 
+// Of the number of the frame, its head, and a hash of its payload, which is not copied.
 Mac Frames::mac(std::string_view head, std::string_view payload) {
   std::string text;
-  text.reserve(8 + head.size() + payload.size());
   put(text, count_++);
   text += head;
-  text += payload;
-  return hmac(text_of(key_), text);
+  std::string digest(kMacBytes, '\0');
+  const int made =
+      ::EVP_Digest(payload.data(), payload.size(), reinterpret_cast<unsigned char*>(digest.data()),
+                   nullptr, EVP_sha256(), nullptr);
+  ensure(made == 1, "a SHA-256");
+  return hmac(text_of(key_), text + digest);
 }
 
 std::string Frames::write(uint16_t type, std::string_view payload) {
@@ -115,6 +120,12 @@ Frames::Header Frames::header(std::string_view bytes) {
 
 bool Frames::check(std::string_view header, std::string_view payload) {
   return equal(mac(header.substr(0, 8), payload), header.substr(8, kMacBytes));
+}
+
+void check_size(std::string_view payload) {
+  if (payload.size() > kMaxPayload)
+    fail_run("a message of ", payload.size(), " bytes is more than the ", kMaxPayload,
+             " that the control plane carries");
 }
 
 std::string read_secret(const std::string& path) {

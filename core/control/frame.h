@@ -5,9 +5,10 @@
 //   worker <- job     HMAC of both nonces (32)
 //   then both ways    type (2), version (2), length (4), HMAC (32), payload
 //
-// HMAC is HMAC-SHA256. The greeting's is under the shared secret; the frames' are under a key of
-// each direction that is made from secret and nonces, and count the frames: one that is repeated,
-// left out, changed or sent back does not fit. Numbers are little-endian. Nothing is encrypted.
+// HMAC is HMAC-SHA256, a frame's over its number, head, and the SHA-256 of its payload. The
+// greeting's is under the shared secret; the frames' are under a key of each direction that is made
+// from secret and nonces, and count the frames: one that is repeated, left out, changed or sent
+// back does not fit. Numbers are little-endian. Nothing is encrypted.
 #pragma once
 
 #include <array>
@@ -19,7 +20,7 @@
 namespace vernier::control {
 
 constexpr uint16_t kVersion = 1;
-constexpr size_t kMaxPayload = size_t{64} << 20;
+constexpr size_t kMaxPayload = size_t{512} << 20;
 constexpr size_t kNonceBytes = 32, kMacBytes = 32, kHelloBytes = 8 + 2 + kNonceBytes,
                  kAnswerBytes = kHelloBytes + kMacBytes, kHeaderBytes = 8 + kMacBytes;
 
@@ -50,7 +51,7 @@ class Frames {
   Frames(std::string_view secret, Side from, std::string_view job_nonce,
          std::string_view worker_nonce);
 
-  /// A frame with its header. The payload is at most kMaxPayload bytes.
+  /// A frame with its header. The payload is at most kMaxPayload bytes, see check_size().
   std::string write(uint16_t type, std::string_view payload);
 
   struct Header {
@@ -69,6 +70,9 @@ class Frames {
   Mac key_;
   uint64_t count_ = 0;
 };
+
+/// RunError where a payload is too long for a frame.
+void check_size(std::string_view payload);
 
 /// The secret in a file: its bytes, less white space at the end. UsageError where it is missing,
 /// shorter than 16 bytes, or readable for others than its owner.
