@@ -42,6 +42,7 @@ void IssueQueue::clear(int64_t first) {
 }
 
 int64_t IssueQueue::limit() const {
+  if (max_staleness_ == 0) return end_;  // a filter may want fewer than a step's worth
   const int64_t last = std::min(version_ + 1 + max_staleness_, last_step_);
   return std::max(end_, first_ + (last - step_ + 1) * step_groups_);
 }

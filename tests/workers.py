@@ -131,11 +131,11 @@ class Workers(unittest.TestCase):
         for name, parts in jobs.items():
             for ranks in (1, 2):
                 with self.subTest(f"{name}, {ranks} ranks"):
-                    config = self.job(name, 60, **parts)
-                    expected = self.alone(config, f"{name}-alone-{ranks}", 60)
+                    config = self.job(name, 40, **parts)
+                    expected = self.alone(config, f"{name}-alone-{ranks}", 40)
                     run = f"{name}-{ranks}"
                     more = ("--nproc", str(ranks)) if ranks > 1 else ()
-                    process, log = self.start(config, run, "--set", "cluster.workers.at_start=1", *more)
+                    process, log = self.start(config, run, "--set", "cluster.workers.at_start=2", *more)
                     workers = [self.worker(log, f"{run}-{i}") for i in range(2)]
                     self.assertEqual(process.wait(timeout=120), 0, log.read_text())
                     for one in workers:
@@ -144,12 +144,12 @@ class Workers(unittest.TestCase):
                     self.assertGreater(min(row["workers/count"] for row in rows), 0)
                     if ranks == 1:  # of more the second may be done before a worker has begun
                         self.assertGreater(self.groups_of_workers(run), 0)
-                    self.assert_same(expected, result_of(self.folder / run, 60))
+                    self.assert_same(expected, result_of(self.folder / run, 40))
 
     def test_workers_that_die_stall_and_leave(self):
-        config = self.job("faults", 250)
-        expected = self.alone(config, "faults-alone", 250)
-        process, log = self.start(config, "faults", "--set", "cluster.deadline_s=1")
+        config = self.job("faults", 700)
+        expected = self.alone(config, "faults-alone", 700)
+        process, log = self.start(config, "faults", "--set", "cluster.deadline_s=3")
         for i, one in enumerate((signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM)):
             victim, other = self.worker(log, f"faults-{i}"), self.worker(log, f"faults-{i}-b")
             self.wait_for(lambda: log.read_text().count("has joined") == 2 * i + 2, "the workers")
@@ -166,7 +166,7 @@ class Workers(unittest.TestCase):
             other.kill()
         self.assertEqual(process.wait(timeout=120), 0, log.read_text())
         self.assertGreater(self.groups_of_workers("faults"), 0)
-        self.assert_same(expected, result_of(self.folder / "faults", 250))
+        self.assert_same(expected, result_of(self.folder / "faults", 700))
         self.assertIn("is gone", log.read_text())
 
     def test_drawn_ahead(self):
@@ -187,19 +187,20 @@ class Workers(unittest.TestCase):
         self.assertGreater(self.groups_of_workers("ahead"), 0)
 
     def test_a_worker_that_gets_no_weights(self):
-        config = self.job("unreached", 400)
-        expected = self.alone(config, "unreached-alone", 400)
+        config = self.job("unreached", 600)
+        expected = self.alone(config, "unreached-alone", 600)
         process, log = self.start(config, "unreached", *("--set", "cluster.deadline_s=2", "--set", "cluster.workers.at_start=1"))
         good = self.worker(log, "unreached-good")
         self.wait_for(lambda: self.steps_of("unreached") > 3, "steps")
         bad = self.worker(log, "unreached-bad", "--interface", "nosuch0")
+        self.wait_for(lambda: "the weights did not reach it" in log.read_text(), "the end of the bad one")
         self.assertEqual(process.wait(timeout=120), 0, log.read_text())
         self.assertEqual(good.end(), 0, good.log.read_text())
         self.assertEqual(bad.end(), 1)
         self.assertIn("the weights have not arrived", bad.log.read_text())
         self.assertIn("the weights did not reach it", log.read_text())
         self.assertEqual(log.read_text().count("is gone"), 1, log.read_text())
-        self.assert_same(expected, result_of(self.folder / "unreached", 400))
+        self.assert_same(expected, result_of(self.folder / "unreached", 600))
 
     def test_a_signal_while_workers_are_waited_for(self):
         for ranks in (1, 2):
@@ -220,7 +221,7 @@ class Workers(unittest.TestCase):
         config = self.job("left", 2000)
         for one, code, of_worker in ((signal.SIGTERM, 75, 75), (signal.SIGKILL, -9, 1)):
             run = f"left-{code}"
-            process, log = self.start(config, run)
+            process, log = self.start(config, run, "--set", "cluster.workers.at_start=1")
             worker = self.worker(log, run)
             wait_for_step(self.folder / run, 20)
             process.send_signal(one)

@@ -273,7 +273,7 @@ class Run {
   }
 
   void wait_for_workers() {
-    if (!config_.cluster.workers.on()) return;
+    if (!config_.cluster.workers.on() || over()) return;
     bool interrupted = false;
     const pulse::Slow slow("waiting for workers");
     try {

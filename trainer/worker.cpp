@@ -88,6 +88,7 @@ class Worker {
   // What is in the making goes on under the new weights. Those that came to an end in the middle
   // are no weights: nothing is drawn until the job, which is told, sends them again.
   void take_weights(const WeightsNotice& notice) {
+    const pulse::Slow slow("taking weights in");
     std::vector<Request> open = engine_.interrupt();
     waiting_.insert(waiting_.end(), std::make_move_iterator(open.begin()),
                     std::make_move_iterator(open.end()));
@@ -99,6 +100,7 @@ class Worker {
     } catch (const RunError& problem) {
       log::warn(cat("the weights have not arrived: ", problem.what()));
       group_.reset();
+      place_.reset();  // its connection may be what is broken
     }
     job_.send(type_of(WorkerMessage::arrived),
               to_bytes(WeightsArrived{.version = notice.version, .whole = whole}));
@@ -203,7 +205,9 @@ int work(const WorkerOptions& options, const std::atomic<bool>& stop) {
   const WorkerSetup setup = setup_from(messages.front().payload);
   *deadline = setup.deadline_s;
   job.set_deadline(setup.deadline_s);
+  std::optional<pulse::Slow> slow("making room for the weights");
   Worker worker(options, job, setup, where->first);
+  slow.reset();
   for (messages.erase(messages.begin()); !stop; messages = job.poll(worker.busy() ? 0 : 0.2)) {
     if (const auto code = worker.hear(messages)) return *code;
     pulse::beat();

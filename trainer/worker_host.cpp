@@ -1,6 +1,7 @@
 #include "trainer/worker_host.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "core/base/clock.h"
 #include "core/base/errors.h"
@@ -46,18 +47,17 @@ WorkerHost::WorkerHost(const RunConfig& config, const Trainee& trainee)
 WorkerHost::~WorkerHost() {
   try {
     hear(0);  // who has only just come is told too
+    for (const auto& [peer, worker] : workers_) {
+      server_->send(peer, type_of(WorkerMessage::over), to_bytes(WorkerOver{.code = code_}));
+      server_->finish(peer);
+    }
+    // What is on its way to them goes first.
+    for (const Clock clock; !workers_.empty() && clock.seconds() < 2;)
+      for (const control::Event& event : server_->poll(0.1))
+        if (event.kind == control::Event::Kind::left) workers_.erase(event.peer);
   } catch (const std::exception& problem) {
     log::warn(cat("workers: ", problem.what()));
   }
-  for (const auto& [peer, worker] : workers_) {
-    server_->send(peer, type_of(WorkerMessage::over), to_bytes(WorkerOver{.code = code_}));
-    server_->finish(peer);
-  }
-  // What is on its way to them goes first.
-  size_t left = workers_.size();
-  for (const Clock clock; left > 0 && clock.seconds() < 2;)
-    for (const control::Event& event : server_->poll(0.1))
-      if (event.kind == control::Event::Kind::left) --left;
 }
 
 void WorkerHost::hear(double seconds) {
@@ -111,7 +111,7 @@ void WorkerHost::take_group(int64_t peer, Worker& worker, std::string_view bytes
                             .drawing = drawing_,
                             .vocab_size = trainee_.model.decoder->spec().vocab_size,
                             .oldest = oldest,
-                            .newest = version_});
+                            .newest = newest_});
   if (!problem.empty()) fail_run(problem);
   group.id = draw.place;
   worker.given.erase(given);
@@ -163,8 +163,10 @@ bool WorkerHost::wait_for_arrival(const std::vector<int64_t>& members, int64_t v
            (!found->second.arrived || found->second.arrived->version != version);
   };
   for (const Clock clock;
-       std::ranges::any_of(members, waits) && clock.seconds() < config_.cluster.deadline_s;)
+       std::ranges::any_of(members, waits) && clock.seconds() < config_.cluster.deadline_s;) {
     hear(0.05);
+    pulse::beat();
+  }
   bool whole = true;
   for (const int64_t peer : members) {
     if (waits(peer)) give_up(peer, "it did not say that the weights have reached it");
@@ -205,6 +207,7 @@ bool WorkerHost::send_weights(const std::vector<int64_t>& members, int64_t versi
   } catch (const RunError& problem) {
     log::warn(
         cat("workers: the weights have not reached all of ", members.size(), ": ", problem.what()));
+    group_.reset();  // the others hear of it at once
   }
   const bool whole = wait_for_arrival(members, version) && sent;
   if (!whole) group_.reset();
@@ -214,9 +217,10 @@ bool WorkerHost::send_weights(const std::vector<int64_t>& members, int64_t versi
 void WorkerHost::publish(int64_t version) {
   const pulse::Slow slow("sending weights to workers");
   hear(0);
-  const auto drop = [&](bool all) {
+  newest_ = version;  // who has them draws with them at once
+  const auto drop = [&](const std::function<bool(const Worker&)>& whom) {
     for (const int64_t peer : ready())
-      if (all || !workers_.at(peer).member) give_up(peer, "the weights did not reach it");
+      if (whom(workers_.at(peer))) give_up(peer, "the weights did not reach it");
   };
   for (int attempt = 0; attempt < kTries; ++attempt) {
     const std::vector<int64_t> members = ready();
@@ -230,10 +234,12 @@ void WorkerHost::publish(int64_t version) {
       for (const int64_t peer : members) workers_.at(peer).member = true;
       return;
     }
-    // Nobody has left: it is one of those who are new, if there are any.
-    if (ready() == members) drop(false);
+    if (attempt == 0 || ready() != members) continue;  // who was at fault has left
+    drop([](const Worker& one) { return !one.member; });
+    if (attempt > 1 && ready() == members)
+      drop([](const Worker& one) { return !one.arrived || !one.arrived->whole; });
   }
-  drop(true);
+  drop([](const Worker&) { return true; });
 }
 
 int64_t WorkerHost::count() const {

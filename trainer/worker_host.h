@@ -33,8 +33,8 @@ class WorkerHost : public RemoteDrawers {
   void wait_at_start(const std::atomic<bool>& stop);
 
   /// Sends the trainee's weights, those after `version` steps, to all who are ready. Whom they do
-  /// not reach is dropped, after waiting for it no longer than cluster.deadline_s: first those who
-  /// are new. The job goes on in any case.
+  /// not reach is dropped: those who leave or say nothing for cluster.deadline_s, then those who
+  /// are new, then those who say that they have not arrived. The job goes on in any case.
   void publish(int64_t version);
 
   int64_t count() const override;
@@ -75,8 +75,8 @@ class WorkerHost : public RemoteDrawers {
   std::map<int64_t, Worker> workers_;  // by peer, which is the drawer's number
   std::vector<int64_t> members_;
   int64_t epoch_ = 0;
-  std::optional<Ranks> group_;  // this rank, then the members
-  int64_t version_ = 0;         // of the weights that the members have
+  std::optional<Ranks> group_;        // this rank, then the members
+  int64_t version_ = 0, newest_ = 0;  // of the weights that the members have; that are sent
   int64_t next_ticket_ = 1;
   News news_;
   int code_ = 1;

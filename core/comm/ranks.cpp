@@ -246,9 +246,10 @@ struct Ranks::Links {
   // ends the process with the name of who is gone.
   template <class Start>
   void run(const std::string& what, const Start& start) {
-    // Who nobody watches over is no reason for others to wait.
+    // Who nobody watches over is no reason for others to wait; each operation has its own deadline.
     std::optional<pulse::Waiting> waiting;
     if (watch) waiting.emplace(what);
+    pulse::beat();
     if (watch && std::exchange(noted, calls) != calls) watch->note(cat(calls, " ", what));
     try {
       start()->wait();

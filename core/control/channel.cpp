@@ -133,7 +133,7 @@ asio::awaitable<void> Channel::write() {
 asio::awaitable<void> Channel::watch() {
   while (!ended_) {
     ErrorCode ignored;
-    watching_.expires_after(seconds(std::min(1.0, host_.limits.deadline_s / 6)));
+    watching_.expires_after(seconds(std::min(0.25, host_.limits.deadline_s / 6)));
     co_await watching_.async_wait(into(ignored));
     if (ended_) co_return;
     if (steady_clock::now() - heard_ > seconds(host_.limits.deadline_s))

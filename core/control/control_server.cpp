@@ -213,7 +213,9 @@ ControlServer::ControlServer(const std::string& host, int port, std::string secr
   if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
   if (error)
     fail("cluster.workers.listen: ", host, ":", port, " cannot be listened on: ", error.message());
-  asio::co_spawn(state_->io, state_->accept(), asio::detached);
+  asio::co_spawn(state_->io, state_->accept(), [](const std::exception_ptr& failure) {
+    if (failure) std::rethrow_exception(failure);
+  });
   state_->thread = std::thread([state = state_.get()] {
     try {
       state->io.run();
