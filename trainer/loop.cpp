@@ -302,6 +302,10 @@ class Run {
     return *reference_engine_;
   }
 
+  int64_t group_size() const {
+    return config_.chain.plan().group_size(config_.rollout.num_generations);
+  }
+
   void render(Prompt& prompt) const {
     render_prompt(prompt, config_.data, trainee_.chat_format, *trainee_.model.tokenizer);
   }
@@ -490,7 +494,8 @@ class Run {
       learner_.update(step.groups, step.kept, metrics);
       published_ = false;
     });
-    account(step.groups, step.next_prompt, metrics);
+    account(step.groups, (step.next_prompt - progress_.next_prompt) * group_size(),
+            config_.algorithm->uses_channels(), metrics);
     config_.chain.learn(step.notes);
     metrics.set("time/step", step_clock.seconds());
     folder_.write_metrics(metrics);
@@ -500,19 +505,6 @@ class Run {
     if (config_.filter.refill == "predict")
       config_.filter.remember(step.pass_rate, progress_.pass_rates);
     show_rl(metrics, clock, first);
-  }
-
-  // What was issued for the step is trained on, masked or dropped: nothing is lost.
-  void account(const std::vector<Group>& groups, int64_t next_prompt, Metrics& metrics) const {
-    const SampleCounts counts = count_samples(groups, config_.algorithm->uses_channels());
-    counts.write(metrics);
-    const int64_t taken = next_prompt - progress_.next_prompt,
-                  each = config_.chain.plan().group_size(config_.rollout.num_generations);
-    ensure(std::ssize(groups) == taken && counts.issued == taken * each &&
-               counts.issued == counts.trained + counts.masked + counts.dropped &&
-               (!team_.trainers.member() ||
-                static_cast<double>(counts.trained) == metrics.get("samples/trained")),
-           "issued = trained + masked + dropped");
   }
 
   void show_rl(const Metrics& metrics, const Clock& clock, int64_t first) const {
@@ -552,10 +544,6 @@ class Run {
   std::optional<Ranks> receivers_;       // of weights, and rank 0 that has them
   bool published_ = true;                // all ranks have the policy's weights
 };
-
-}  // namespace
-
-namespace {
 
 void run_job(RunConfig& config, const std::string& effective, const std::string& dir, Ranks& ranks,
              const TrainOptions& options) {

@@ -1,6 +1,7 @@
 #include "trainer/update.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 
@@ -125,28 +126,28 @@ const char* mask_reason(const Response& response) {
 
 }  // namespace
 
-SampleCounts count_samples(std::span<const Group> groups, bool by_channel) {
-  SampleCounts out;
+void account(std::span<const Group> groups, int64_t issued, bool by_channel, Metrics& metrics) {
+  int64_t trained = 0, masked = 0, dropped = 0;
+  std::map<std::string, int64_t> reasons;
   for (const Group& group : groups)
     for (const Response& response : group.responses) {
-      ++out.issued;
       if (!group.dropped.empty()) {
-        ++out.dropped;
-        ++out.reasons["dropped/" + group.dropped];
+        ++dropped;
+        ++reasons["samples/dropped/" + group.dropped];
       } else if (enters(response, by_channel)) {
-        ++out.trained;
+        ++trained;
       } else {
-        ++out.masked;
-        ++out.reasons[cat("masked/", mask_reason(response))];
+        ++masked;
+        ++reasons[cat("samples/masked/", mask_reason(response))];
       }
     }
-  return out;
-}
-
-void SampleCounts::write(Metrics& metrics) const {
   metrics.set("samples/masked", Json(masked));
   metrics.set("samples/dropped", Json(dropped));
-  for (const auto& [reason, count] : reasons) metrics.set("samples/" + reason, Json(count));
+  for (const auto& [reason, count] : reasons) metrics.set(reason, Json(count));
+  const double counted = metrics.get("samples/trained");
+  ensure(issued == trained + masked + dropped &&
+             (std::isnan(counted) || counted == static_cast<double>(trained)),
+         "issued = trained + masked + dropped");
 }
 
 std::vector<Sequence> sequences_of(const Update& update) {

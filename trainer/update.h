@@ -55,14 +55,10 @@ Update make_update(std::span<const Group> groups, int64_t max_completion_length,
 Update make_update(const std::vector<Group>& groups, size_t first, size_t last,
                    int64_t max_completion_length, bool by_channel = false);
 
-/// What becomes of the responses of a step: issued = trained + masked + dropped.
-struct SampleCounts {
-  int64_t issued = 0, trained = 0, masked = 0, dropped = 0;
-  std::map<std::string, int64_t> reasons;  // "masked/<why>" and "dropped/<why>"
-
-  void write(Metrics& metrics) const;
-};
-SampleCounts count_samples(std::span<const Group> groups, bool by_channel);
+/// Notes in the metrics what becomes of the responses of a step: what was issued, which is `issued`
+/// responses, is trained on, masked or dropped, and samples/trained counts the first where it is
+/// there. It is an error of the program where these do not add up.
+void account(std::span<const Group> groups, int64_t issued, bool by_channel, Metrics& metrics);
 
 /// Prompt and response of every sample, in order.
 /// Prompt and response of every sample, in order.
