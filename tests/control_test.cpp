@@ -11,24 +11,25 @@
 #include "core/base/files.h"
 #include "core/control/control_client.h"
 #include "core/control/control_server.h"
+#include "core/control/frame.h"
 #include "tests/testing.h"
 
 namespace vernier::control {
 namespace {
 
-using Kind = Event::Kind;
+using Kind = PeerEvent::Kind;
 using vernier::testing::TemporaryFolder;
 using vernier::testing::usage_error;
 
 const std::string kSecret = "sixteen bytes or more of it";
 
 // Events until one of `kind`, with those before it.
-std::vector<Event> wait_for(ControlServer& server, Kind kind, double seconds = 10) {
-  std::vector<Event> out;
+std::vector<PeerEvent> wait_for(ControlServer& server, Kind kind, double seconds = 10) {
+  std::vector<PeerEvent> out;
   const auto begin = std::chrono::steady_clock::now();
   while (std::chrono::steady_clock::now() - begin < std::chrono::duration<double>(seconds)) {
-    for (Event& event : server.poll(0.05)) out.push_back(std::move(event));
-    for (const Event& event : out)
+    for (PeerEvent& event : server.poll(0.05)) out.push_back(std::move(event));
+    for (const PeerEvent& event : out)
       if (event.kind == kind) return out;
   }
   FAIL("the event did not come");
@@ -86,9 +87,9 @@ TEST_CASE("messages go both ways, in order, and whoever leaves is told of") {
     client->send(7, cat(i));
     server.send(peer, 8, std::string(static_cast<size_t>(i * 100), 'x'));
   }
-  std::vector<Event> events;
+  std::vector<PeerEvent> events;
   while (events.size() < 300)
-    for (Event& event : server.poll(1)) events.push_back(std::move(event));
+    for (PeerEvent& event : server.poll(1)) events.push_back(std::move(event));
   for (size_t i = 0; i < 300; ++i) {
     CHECK(events[i].message.type == 7);
     CHECK(events[i].message.payload == cat(i));
@@ -159,7 +160,7 @@ TEST_CASE("a frame that is changed, repeated, too long or of another secret ends
     CHECK(peer.hear(kMacBytes).size() == kMacBytes);
     peer.say(make(frames));
     const auto events = wait_for(server, Kind::left);
-    for (const Event& event : events) CHECK(event.message.payload != "evil");
+    for (const PeerEvent& event : events) CHECK(event.message.payload != "evil");
     return events.back().text;
   };
   const std::string unsealed =
@@ -234,7 +235,7 @@ TEST_CASE("what nobody takes in stays with its sender, and nothing of it is lost
   while (received < 400) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
     int64_t bytes = 0;
-    for (const Event& event : server.poll()) {
+    for (const PeerEvent& event : server.poll()) {
       REQUIRE(event.kind == Kind::message);
       CHECK(event.message.payload.front() == static_cast<char>(received++));
       bytes += std::ssize(event.message.payload);

@@ -128,8 +128,8 @@ class Job {
       server_.finish(peer);
     }
     for (size_t left = given_.size(); left > 0;)
-      for (const control::Event& event : server_.poll(1))
-        if (event.kind == control::Event::Kind::left) --left;
+      for (const control::PeerEvent& event : server_.poll(1))
+        if (event.kind == control::PeerEvent::Kind::left) --left;
   }
 
  private:
@@ -149,9 +149,9 @@ class Job {
   }
 
   void hear(double seconds) {
-    for (const control::Event& event : server_.poll(seconds)) {
-      if (event.kind == control::Event::Kind::left) fail_run("a worker is gone: ", event.text);
-      if (event.kind != control::Event::Kind::message) continue;
+    for (const control::PeerEvent& event : server_.poll(seconds)) {
+      if (event.kind == control::PeerEvent::Kind::left) fail_run("a worker is gone: ", event.text);
+      if (event.kind != control::PeerEvent::Kind::message) continue;
       if (event.message.type == type_of(WorkerMessage::ready)) {
         given_[event.peer];
         continue;

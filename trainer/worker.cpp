@@ -13,6 +13,7 @@
 #include "core/base/pulse.h"
 #include "core/comm/ranks.h"
 #include "core/control/control_client.h"
+#include "core/control/frame.h"
 #include "core/kernels/threads.h"
 #include "core/model/head_files.h"
 #include "rollout/engine.h"

@@ -7,6 +7,7 @@
 #include "core/base/errors.h"
 #include "core/base/log.h"
 #include "core/base/pulse.h"
+#include "core/control/frame.h"
 #include "core/model/head_files.h"
 #include "rollout/worker_messages.h"
 
@@ -53,19 +54,19 @@ WorkerHost::~WorkerHost() {
     }
     // What is on its way to them goes first.
     for (const Clock clock; !workers_.empty() && clock.seconds() < 2;)
-      for (const control::Event& event : server_->poll(0.1))
-        if (event.kind == control::Event::Kind::left) workers_.erase(event.peer);
+      for (const control::PeerEvent& event : server_->poll(0.1))
+        if (event.kind == control::PeerEvent::Kind::left) workers_.erase(event.peer);
   } catch (const std::exception& problem) {
     log::warn(cat("workers: ", problem.what()));
   }
 }
 
 void WorkerHost::hear(double seconds) {
-  for (const control::Event& event : server_->poll(seconds)) hear(event);
+  for (const control::PeerEvent& event : server_->poll(seconds)) hear(event);
 }
 
-void WorkerHost::hear(const control::Event& event) {
-  using Kind = control::Event::Kind;
+void WorkerHost::hear(const control::PeerEvent& event) {
+  using Kind = control::PeerEvent::Kind;
   if (event.kind == Kind::joined) {
     workers_[event.peer].from = event.text;
     server_->send(event.peer, type_of(WorkerMessage::setup), setup_);

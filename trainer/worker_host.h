@@ -57,7 +57,7 @@ class WorkerHost : public RemoteDrawers {
   };
 
   void hear(double seconds);
-  void hear(const control::Event& event);
+  void hear(const control::PeerEvent& event);
   void take_group(int64_t peer, Worker& worker, std::string_view bytes);
   void leave(int64_t peer, const std::string& why);
   std::vector<int64_t> ready() const;

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "core/base/errors.h"
+#include "core/control/channel.h"
 
 namespace vernier::control {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/control/channel.h"
+#include "core/control/message.h"
 
 namespace vernier::control {
 

@@ -16,6 +16,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/log.h"
+#include "core/control/channel.h"
 
 namespace vernier::control {
 
@@ -71,7 +72,7 @@ struct ControlServer::State {
   void admit(tcp::socket socket, const std::string& from, const std::string& job_nonce,
              const std::string& worker_nonce);
   void refuse(const std::string& from, const std::string& why);
-  void push(Event&& event);
+  void push(PeerEvent&& event);
 
   const std::string secret;
   const Limits limits;
@@ -82,13 +83,13 @@ struct ControlServer::State {
 
   std::mutex lock;  // of what follows
   std::condition_variable happened;
-  std::vector<Event> events;
+  std::vector<PeerEvent> events;
   size_t waiting_bytes = 0;
   std::exception_ptr failure;  // of the thread
   std::thread thread;
 };
 
-void ControlServer::State::push(Event&& event) {
+void ControlServer::State::push(PeerEvent&& event) {
   const std::lock_guard hold(lock);
   waiting_bytes += event.message.payload.size();
   events.push_back(std::move(event));
@@ -181,7 +182,7 @@ void ControlServer::State::admit(tcp::socket socket, const std::string& from,
           .take =
               [this, peer](Message&& message) {
                 if (message.type == kBeat) return;
-                push({.kind = Event::Kind::message,
+                push({.kind = PeerEvent::Kind::message,
                       .peer = peer,
                       .message = std::move(message),
                       .text = ""});
@@ -195,10 +196,10 @@ void ControlServer::State::admit(tcp::socket socket, const std::string& from,
           .ended =
               [this, peer](const std::string& why) {
                 peers.erase(peer);
-                push({.kind = Event::Kind::left, .peer = peer, .message = {}, .text = why});
+                push({.kind = PeerEvent::Kind::left, .peer = peer, .message = {}, .text = why});
               }});
   peers[peer] = channel;
-  push({.kind = Event::Kind::joined, .peer = peer, .message = {}, .text = from});
+  push({.kind = PeerEvent::Kind::joined, .peer = peer, .message = {}, .text = from});
   channel->start();
 }
 
@@ -238,7 +239,7 @@ ControlServer::~ControlServer() {
 
 int ControlServer::port() const { return state_->acceptor.local_endpoint().port(); }
 
-std::vector<Event> ControlServer::poll(double seconds) {
+std::vector<PeerEvent> ControlServer::poll(double seconds) {
   std::unique_lock hold(state_->lock);
   if (state_->events.empty() && seconds > 0)
     state_->happened.wait_for(hold, std::chrono::duration<double>(seconds),

@@ -6,12 +6,12 @@
 #include <string>
 #include <vector>
 
-#include "core/control/channel.h"
+#include "core/control/message.h"
 
 namespace vernier::control {
 
 /// What has happened to a peer; peers have numbers from 1 on, which are not used again.
-struct Event {
+struct PeerEvent {
   enum class Kind { joined, message, left } kind = Kind::message;
   int64_t peer = 0;
   Message message;
@@ -30,7 +30,7 @@ class ControlServer {
 
   int port() const;
   /// What has happened since the last call, in order; waits up to `seconds` for the first of it.
-  std::vector<Event> poll(double seconds = 0);
+  std::vector<PeerEvent> poll(double seconds = 0);
   /// Dropped where the peer is gone: then poll() tells, or has told. RunError where it is too long.
   void send(int64_t peer, uint16_t type, std::string payload);
   /// Ends the connection once everything is sent.
