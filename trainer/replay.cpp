@@ -129,6 +129,9 @@ class Replay {
     select(metrics);
     learner_.credit(std::span(open_.groups).first(open_.kept), metrics);
     learner_.update(open_.groups, open_.kept, metrics);
+    int64_t responses = 0;
+    for (const Group& group : open_.groups) responses += std::ssize(group.responses);
+    account(open_.groups, responses, config_.algorithm->uses_channels(), metrics);
     config_.chain.learn(open_.notes);
     metrics.set("time/step", clock.seconds());
     if (progress.step == 0) {  // not before: a call that fails leaves the folder to the next one
