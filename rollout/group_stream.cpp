@@ -14,13 +14,12 @@ GroupStream::GroupStream(Engine& engine, const Tokenizer& tokenizer, const Model
                          StreamConfig config, TakePrompts take, IssueQueue::Claim claim,
                          RemoteDrawers* others)
     : engine_(engine),
-      tokenizer_(tokenizer),
-      spec_(spec),
       config_(std::move(config)),
       take_(std::move(take)),
       others_(others),
       queue_(config_.drawing.prompts_per_step, config_.max_staleness, config_.last_step,
-             std::move(claim)) {}
+             std::move(claim)),
+      rules_(config_.drawing, tokenizer, spec) {}
 
 GroupStream::~GroupStream() {
   for (const auto& [place, ticket] : tickets_) engine_.cancel(ticket);
@@ -87,15 +86,6 @@ void GroupStream::go_on() {
   }
 }
 
-std::shared_ptr<const DrawRules> GroupStream::rules(int64_t limit) {
-  std::shared_ptr<const DrawRules>& known = rules_[limit];
-  if (known != nullptr) return known;
-  RolloutConfig drawing = config_.drawing;
-  drawing.max_completion_length = limit;
-  known = std::make_shared<const DrawRules>(drawing, tokenizer_, spec_);
-  return known;
-}
-
 // The key is the place's alone, so a response that is issued again becomes as long as it was.
 // Without staleness it is that of its step, as where a step draws its own groups; with it a filter
 // may have let places run ahead of steps.
@@ -125,7 +115,7 @@ void GroupStream::begin_here(RemoteDraw draw) {
   }
   queue_.begin(place, kHere);
   tickets_[place] = engine_.submit({.prompt = std::move(draw.prompt),
-                                    .rules = rules(draw.limit),
+                                    .rules = rules_.at(draw.limit),
                                     .key = {.seed = draw.seed, .step = draw.step},
                                     .weight_version = version_,
                                     .group_id = place,

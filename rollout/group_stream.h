@@ -88,12 +88,9 @@ class GroupStream {
   void begin_here(RemoteDraw draw);
   void hear(double seconds);
   void deliver(int64_t place, Group&& group);
-  std::shared_ptr<const DrawRules> rules(int64_t limit);
   void pass();
 
   Engine& engine_;
-  const Tokenizer& tokenizer_;
-  const ModelSpec& spec_;
   StreamConfig config_;
   TakePrompts take_;
   RemoteDrawers* others_;
@@ -102,11 +99,11 @@ class GroupStream {
   std::map<int64_t, Prompt> prompts_;  // of places that are not known to be begun
   int64_t prompts_end_ = 0;
   std::map<int64_t, int64_t> limits_;  // of a response, at places that were lost
-  std::map<int64_t, std::shared_ptr<const DrawRules>> rules_;  // by the limit of a response
-  std::map<int64_t, int64_t> tickets_;                         // of places that are drawn here
-  std::map<int64_t, RemoteDraw> given_;                        // at places that are drawn elsewhere
-  std::map<int64_t, Group> whole_;                             // that no step has asked for
-  std::vector<Request> waiting_;                               // while interrupted
+  RulesByLimit rules_;
+  std::map<int64_t, int64_t> tickets_;   // of places that are drawn here
+  std::map<int64_t, RemoteDraw> given_;  // at places that are drawn elsewhere
+  std::map<int64_t, Group> whole_;       // that no step has asked for
+  std::vector<Request> waiting_;         // while interrupted
   bool interrupted_ = true;
   int64_t longest_ = 0;  // prompt that the engine is open for
   int64_t elsewhere_ = 0, workers_ = 0, late_ = 0;

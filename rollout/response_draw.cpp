@@ -36,6 +36,15 @@ DrawRules::DrawRules(const RolloutConfig& config, const Tokenizer& tokenizer, co
   if (tokenizer_.ends(banned_)) banned_ = -1;  // some models pad with their end token
 }
 
+std::shared_ptr<const DrawRules> RulesByLimit::at(int64_t limit) {
+  std::shared_ptr<const DrawRules>& known = known_[limit];
+  if (known != nullptr) return known;
+  RolloutConfig drawing = config_;
+  drawing.max_completion_length = limit;
+  known = std::make_shared<const DrawRules>(drawing, tokenizer_, spec_);
+  return known;
+}
+
 ResponseDraw::ResponseDraw(std::shared_ptr<const DrawRules> rules, const Prompt& prompt,
                            int64_t sample, int64_t limit, const Rng& rng)
     : rules_(std::move(rules)),

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <vector>
@@ -37,6 +38,23 @@ class DrawRules {
   bool penalizes_, records_sampled_, records_plain_;
   ThinkTags tags_;
   Endings endings_;
+};
+
+/// Rules that differ in the limit of a response alone, each made once. Tokenizer and spec live as
+/// long.
+class RulesByLimit {
+ public:
+  RulesByLimit(const RolloutConfig& config, const Tokenizer& tokenizer, const ModelSpec& spec)
+      : config_(config), tokenizer_(tokenizer), spec_(spec) {}
+
+  /// Of responses of up to `limit` tokens.
+  std::shared_ptr<const DrawRules> at(int64_t limit);
+
+ private:
+  RolloutConfig config_;
+  const Tokenizer& tokenizer_;
+  const ModelSpec& spec_;
+  std::map<int64_t, std::shared_ptr<const DrawRules>> known_;
 };
 
 /// A response that was interrupted, with what is drawn of it, or one that has ended.

@@ -48,6 +48,7 @@ class Worker {
     // What the job's processor multiplies, this one may not.
     if (drawing.weights == kernels::WeightFormat::bf16_pairs)
       drawing.weights = kernels::bf16_format();
+    rules_.emplace(drawing, *model_.tokenizer, model_.decoder->spec());
     log::info(cat("joined: a model of ", model_.decoder->num_parameters(), " parameters"));
     job_.send(type_of(WorkerMessage::ready), "");
   }
@@ -138,7 +139,7 @@ class Worker {
   void take(RemoteDraw draw) {
     const int64_t place = draw.place, length = std::ssize(draw.prompt.ids);
     Request request{.prompt = std::move(draw.prompt),
-                    .rules = rules(draw.limit),
+                    .rules = rules_->at(draw.limit),
                     .key = {.seed = draw.seed, .step = draw.step},
                     .weight_version = version_,
                     .group_id = place,
@@ -156,22 +157,13 @@ class Worker {
     if (version_ >= 0) go_on();  // with room for a longer prompt
   }
 
-  std::shared_ptr<const DrawRules> rules(int64_t limit) {
-    std::shared_ptr<const DrawRules>& known = rules_[limit];
-    if (known != nullptr) return known;
-    RolloutConfig drawing = setup_.drawing;
-    drawing.max_completion_length = limit;
-    known = std::make_shared<const DrawRules>(drawing, *model_.tokenizer, model_.decoder->spec());
-    return known;
-  }
-
   control::ControlClient& job_;
   WorkerSetup setup_;
   std::string host_;
   ClusterConfig cluster_;
   Model model_;
   Engine engine_;
-  std::map<int64_t, std::shared_ptr<const DrawRules>> rules_;
+  std::optional<RulesByLimit> rules_;  // once the weights' format is this machine's
   std::optional<MeetingPlace> place_;
   std::optional<Ranks> group_;
   std::vector<Request> waiting_;  // while there are no weights
