@@ -219,7 +219,7 @@ class Chaos:
 
     def round(self, number, fault):
         ranks, sampling = (2, 0) if fault == "cut" else self.random.choice([(2, 0), (4, 0), (2, 1), (3, 2), (4, 3)])
-        shard = self.random.choice(["none", "optimizer"])
+        shard = self.random.choice(["none", "optimizer", "full"])
         moment = self.random.uniform(0, 1.2 * self.seconds)
         victim = self.random.randrange(ranks)
         run = self.folder / f"round-{number}"

@@ -125,21 +125,38 @@ TEST_CASE("identity: half an environment is an error that names the variable") {
   CHECK(problem_of({{"RANK", "0"}, {"WORLD_SIZE", "1"}}).empty());
 }
 
-TEST_CASE("slices: whole blocks, in order, all of it") {
-  for (const int64_t count : {int64_t{1}, int64_t{65536}, int64_t{65537}, int64_t{1000001}})
+TEST_CASE("slices: every block has one rank, in order, evenly over any stretch") {
+  constexpr int64_t kBlock = Slices::kBlock;
+  for (const int64_t count : {int64_t{1}, kBlock, kBlock + 1, int64_t{1000001}})
     for (const int64_t ranks : {1, 2, 3, 4, 64}) {
       CAPTURE(count);
       CAPTURE(ranks);
       const Slices slices(count, ranks);
-      int64_t next = 0;
+      int64_t all = 0;
       for (int64_t r = 0; r < ranks; ++r) {
-        CHECK(slices.begin(r) == next);
-        CHECK(slices.size(r) >= 0);
-        CHECK((slices.begin(r) % Slices::kBlock == 0 || slices.size(r) == 0));
-        next = slices.end(r);
+        int64_t end = 0;
+        slices.for_blocks(r, 0, count, [&](int64_t at, int64_t place, int64_t some) {
+          CHECK(at / kBlock % ranks == r);
+          CHECK(place == end);
+          end += some;
+          CHECK((some == kBlock || at + some == count));
+        });
+        CHECK(end == slices.size(r));
+        CHECK(end <= slices.each());
+        all += end;
       }
-      CHECK(next == count);
+      CHECK(all == count);
+      CHECK(slices.size(ranks) == 0);  // of a rank that is not one of them
     }
+  // A stretch within blocks, and its places in the slice.
+  std::vector<std::vector<int64_t>> found;
+  Slices(10 * kBlock, 3)
+      .for_blocks(1, kBlock + 5, 7 * kBlock + 2, [&](int64_t at, int64_t place, int64_t some) {
+        found.push_back({at, place, some});
+      });
+  CHECK(found == std::vector<std::vector<int64_t>>{{kBlock + 5, 5, kBlock - 5},
+                                                   {4 * kBlock, kBlock, kBlock},
+                                                   {7 * kBlock, 2 * kBlock, 2}});
 }
 
 namespace {

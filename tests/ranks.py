@@ -5,6 +5,7 @@
 Standard library only.
 """
 
+import itertools
 import json
 import math
 import os
@@ -155,19 +156,24 @@ def metrics_of(folder):
 
 
 def optimizer_of(checkpoint):
-    """The optimizer's tensors, put together from the slices of the ranks."""
-    pieces = []
+    """The optimizer's tensors, put together from the slices of the ranks: block i is in slice i modulo their number."""
+    whole = {}
+    slices = {}
     for path in checkpoint.glob("trainer/optimizer*.safetensors"):
         data = path.read_bytes()
         begin = 8 + struct.unpack("<Q", data[:8])[0]
         header = json.loads(data[8:begin])
-        first = int(header.pop("__metadata__", {}).get("begin", 0))
+        place = int(header.pop("__metadata__", {}).get("slice", 0))
         for name, tensor in header.items():
             low, high = tensor["data_offsets"]
-            pieces.append((name, first, data[begin + low : begin + high]))
-    whole = {}
-    for name, _, data in sorted(pieces):
-        whole[name] = whole.get(name, b"") + data
+            block = 65536 // (256 if name.startswith("scales") else 1) * (1 if tensor["dtype"] == "U8" else 4)
+            numbers = data[begin + low : begin + high]
+            blocks = [numbers[at : at + block] for at in range(0, len(numbers), block)]
+            slices.setdefault(name, {})[place] = blocks
+    for name, by_place in slices.items():
+        ordered = [by_place[place] for place in sorted(by_place)]
+        rows = itertools.zip_longest(*ordered, fillvalue=b"")
+        whole[name] = b"".join(itertools.chain.from_iterable(rows))
     return whole
 
 
@@ -270,6 +276,11 @@ class Ranks(unittest.TestCase):
                 apart = ["--set", "rollout.mode=disaggregated", "--set", "rollout.ranks=1"]
                 self.train(config, f"{run}-apart", 2, *apart)
                 self.assert_same(one, result_of(self.folder / f"{run}-apart", 4), f"{name}, one samples")
+                full = ["--set", "trainer.shard=full"]
+                self.train(config, f"{run}-full", 2, *full)
+                self.assert_same(one, result_of(self.folder / f"{run}-full", 4), f"{name}, weights shared out")
+                self.train(config, f"{run}-full-apart", 3, *full, *apart)
+                self.assert_same(one, result_of(self.folder / f"{run}-full-apart", 4), f"{name}, shared out, one samples")
 
     def test_same_bits_wherever_ranks_sample_and_moments_lie(self):
         config = self.job("placed", algo=DRPO)
@@ -278,7 +289,7 @@ class Ranks(unittest.TestCase):
         self.assertEqual(len(list((self.folder / "placed/checkpoint-4/trainer").glob("optimizer*"))), 1)
         placements = [(2, 0), (4, 0), (2, 1), (3, 2), (4, 3), (3, 1)]  # ranks, those that only sample
         for ranks, sampling in placements:
-            for shard in ("none", "optimizer"):
+            for shard in ("none", "optimizer", "full"):
                 if shard == "none" and sampling == 0:
                     continue  # that is test_same_bits
                 name = f"placed-{ranks}-{sampling}-{shard}"
@@ -315,7 +326,7 @@ class Ranks(unittest.TestCase):
                 config = self.job(f"sliced-{optimizer}", algo=DRPO)
                 self.train(config, f"sliced-{optimizer}-1", 1, *keys)
                 run = f"sliced-{optimizer}-2"
-                for steps, ranks, shard in ((1, 2, "optimizer"), (2, 1, "none"), (3, 4, "optimizer"), (4, 2, "optimizer")):
+                for steps, ranks, shard in ((1, 2, "optimizer"), (2, 1, "none"), (3, 4, "full"), (4, 2, "optimizer")):
                     self.train(config, run, ranks, *keys, "--set", f"trainer.shard={shard}", "--set", f"run.steps={steps}")
                 one = result_of(self.folder / f"sliced-{optimizer}-1", 4)
                 two = result_of(self.folder / run, 4)

@@ -295,7 +295,7 @@ void add_step(CLI::App* command, StepBench& options) {
 }
 
 void add_train(CLI::App* command, TrainBench& options) {
-  command->add_option("--shape", options.shape, "tiny, or Qwen2.5's 0.5B, 1.5B, 7B");
+  command->add_option("--shape", options.shape, "tiny, 135M, or Qwen2.5's 0.5B, 1.5B, 7B");
   command->add_option("--device", options.device)->check(CLI::IsMember({"cpu", "cuda"}));
   command->add_option("--precision", options.precision)->check(CLI::IsMember({"fp32", "bf16"}));
   command->add_option("--length", options.length, "tokens of a sequence")
@@ -351,9 +351,17 @@ int run(int argc, char** argv) {
   weights->add_option("--ranks", sync.ranks)->check(CLI::Range(2, 64));
   weights->add_option("--parameters", sync.parameters)->check(CLI::Range(1L, 1L << 36));
   weights->add_option("--store", sync.store)->group("");
+  ShardBench shards;
+  CLI::App* shard = app.add_subcommand("shard", "memory and speed of ranks by trainer.shard");
+  shard->add_option("--ranks", shards.ranks)->check(CLI::Range(1, 64));
+  shard->add_option("--shape", shards.shape);
+  shard->add_option("--shard", shards.shard)->check(CLI::IsMember({"none", "optimizer", "full"}));
+  shard->add_option("--tokens", shards.tokens, "of each rank")->check(CLI::Range(1, 1 << 20));
+  shard->add_option("--steps", shards.steps)->check(CLI::Range(1, 1000));
   CLI11_PARSE(app, argc, argv);
   sync.rounds = options.rounds;
   if (weights->parsed()) return bench_sync(sync, {argv + 1, argv + argc});
+  if (shard->parsed()) return bench_shard(shards, {argv + 1, argv + argc});
   set_threads(options.threads);
   const Json out = decoding->parsed()  ? rollout(options)
                    : prompts->parsed() ? prefill(options)

@@ -11,6 +11,7 @@
 #include "core/base/json.h"
 #include "core/base/rng.h"
 #include "core/kernels/kernels.h"
+#include "core/model/spec.h"
 #include "core/types.h"
 
 namespace vernier {
@@ -65,6 +66,17 @@ struct TrainBench {
   bool checkpointing = false;
 };
 Json bench_train(const TrainBench& options);
+
+/// A shape by its name: tiny, SmolLM2's 135M, or Qwen2.5's 0.5B, 1.5B, 7B.
+ModelSpec shape_named(const std::string& name);
+
+/// Ranks that train a shape, a micro-batch each, by trainer.shard (bench_shard.cpp).
+struct ShardBench {
+  std::string shape = "135M", shard = "full";
+  int64_t ranks = 4, tokens = 256, steps = 3;
+};
+/// Starts the ranks with these arguments of the program, or is one of them; the exit code.
+int bench_shard(const ShardBench& options, const std::vector<std::string>& arguments);
 
 /// The head by itself (bench_head.cpp).
 struct HeadBench {

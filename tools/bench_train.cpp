@@ -10,11 +10,7 @@
 #include "trainer/step.h"
 
 namespace vernier {
-namespace {
 
-constexpr int64_t kWarmUp = 2;  // steps that choose algorithms and take memory
-
-// Sizes of Qwen2.5 and, for the CPU, of a toy.
 ModelSpec shape_named(const std::string& name) {
   struct Sizes {
     int64_t width, inner, layers, heads, kv_heads, head_size, vocabulary;
@@ -22,11 +18,13 @@ ModelSpec shape_named(const std::string& name) {
   };
   static const std::map<std::string, Sizes> kShapes = {
       {"tiny", {64, 96, 2, 4, 2, 16, 256, true}},
+      {"135M", {576, 1536, 30, 9, 3, 64, 49152, true}},
       {"0.5B", {896, 4864, 24, 14, 2, 64, 151936, true}},
       {"1.5B", {1536, 8960, 28, 12, 2, 128, 151936, true}},
       {"7B", {3584, 18944, 28, 28, 4, 128, 152064, false}}};
   const auto found = kShapes.find(name);
-  if (found == kShapes.end()) fail("--shape: '", name, "' is unknown; known: tiny, 0.5B, 1.5B, 7B");
+  if (found == kShapes.end())
+    fail("--shape: '", name, "' is unknown; known: tiny, 135M, 0.5B, 1.5B, 7B");
   const Sizes& sizes = found->second;
   ModelSpec spec;
   spec.model_type = "qwen2";
@@ -44,6 +42,10 @@ ModelSpec shape_named(const std::string& name) {
   spec.qkv_bias = true;
   return spec;
 }
+
+namespace {
+
+constexpr int64_t kWarmUp = 2;  // steps that choose algorithms and take memory
 
 // Where the model computes: random numbers of a model's own kind would take the host minutes.
 void fill(Decoder& decoder) {

@@ -22,44 +22,91 @@ int64_t OptimizerState::bytes(int64_t weights, bool in_bytes) {
   return in_bytes ? 2 * (weights + 4 * blocks_of(weights)) : 8 * weights;
 }
 
+namespace {
+// Of the weights as every rank knows them, whoever has them.
+int64_t trained_numbers(Decoder& decoder) {
+  return decoder.store() != nullptr ? decoder.weights().numel() : decoder.trained_weights().numel();
+}
+}  // namespace
+
 OptimizerState::OptimizerState(Decoder& decoder, bool in_bytes)
-    : end(decoder.trained_weights().numel()), weights(end) {
-  allocate(decoder, in_bytes);
+    : weights(trained_numbers(decoder)) {
+  allocate(weights, in_bytes, decoder.trained_weights());
 }
 
 OptimizerState::OptimizerState(Decoder& decoder, bool in_bytes, const Ranks& ranks)
-    : weights(decoder.trained_weights().numel()), slice(ranks.rank()), slices(ranks.size()) {
-  const Slices cut(weights, slices);
-  begin = cut.begin(slice);
-  end = cut.end(slice);
-  allocate(decoder, in_bytes);
+    : weights(trained_numbers(decoder)), slice(ranks.rank()), slices(ranks.size()) {
+  allocate(Slices(weights, slices).size(slice), in_bytes, decoder.trained_weights());
 }
 
-void OptimizerState::allocate(Decoder& decoder, bool in_bytes) {
-  const at::Tensor own = decoder.trained_weights().narrow(0, begin, end - begin);
+void OptimizerState::allocate(int64_t count, bool in_bytes, const at::Tensor& like) {
+  const auto zeros = [&](int64_t numbers, at::ScalarType type) {
+    return at::zeros({numbers}, like.options().dtype(type).requires_grad(false));
+  };
   const auto type = in_bytes ? at::kByte : at::kFloat;
-  moment1 = at::zeros_like(own, type);
-  moment2 = at::zeros_like(own, type);
+  moment1 = zeros(count, type);
+  moment2 = zeros(count, type);
   if (!in_bytes) return;
-  ensure(!own.is_cuda(), "moments of a byte on the CPU");
-  const int64_t blocks = blocks_of(own.numel());
-  scales1 = at::zeros({blocks}, at::kFloat);
-  scales2 = at::zeros({blocks}, at::kFloat);
+  ensure(!like.is_cuda(), "moments of a byte on the CPU");
+  scales1 = zeros(blocks_of(count), at::kFloat);
+  scales2 = zeros(blocks_of(count), at::kFloat);
 }
 
 namespace {
 
-// Sums are fp64 on the CPU, and on a GPU fp32 in a tree.
-double norm_of(const at::Tensor& gradients, const OptimizerState& state, Ranks& ranks) {
-  if (gradients.is_cuda()) return at::linalg_vector_norm(gradients).item<double>();
-  const float* own = gradients.const_data_ptr<float>() + state.begin;
-  if (!state.is_slice()) return std::sqrt(kernels::sum_of_squares(own, gradients.numel()));
+// Sums are fp64 on the CPU, over blocks in their order, and on a GPU fp32 in a tree.
+double norm_of(const at::Tensor& gradient, const OptimizerState& state, Ranks& ranks) {
+  if (gradient.is_cuda()) return at::linalg_vector_norm(gradient).item<double>();
+  const float* own = gradient.const_data_ptr<float>();
+  if (!state.is_slice()) return std::sqrt(kernels::sum_of_squares(own, gradient.numel()));
+  constexpr const char* kWhat = "norm of the gradient";
+  std::vector<std::vector<double>> by_rank;
+  for (const std::string& bytes :
+       ranks.gather(bytes_of(kernels::block_sums_of_squares(own, state.count())), kWhat))
+    by_rank.push_back(from_bytes<std::vector<double>>(bytes, kWhat));
+  const Slices slices(state.weights, ranks.size());
   double total = 0;
-  const std::string sums = bytes_of(kernels::block_sums_of_squares(own, state.end - state.begin));
-  for (const std::string& bytes : ranks.gather(sums, "norm of the gradient"))
-    for (const double sum : from_bytes<std::vector<double>>(bytes, "norm of the gradient"))
-      total += sum;
+  for (int64_t block = 0; block < slices.blocks(); ++block)
+    total += by_rank[static_cast<size_t>(block % slices.ranks)].at(
+        static_cast<size_t>(block / slices.ranks));
   return std::sqrt(total);
+}
+
+void step_weights(float* weights, const float* gradient, OptimizerState& state, int64_t first,
+                  int64_t count, const kernels::AdamStep& step) {
+  if (state.in_bytes()) {
+    const int64_t block = first / kernels::kMomentBlock;
+    kernels::adamw_8bit(
+        weights, gradient,
+        {state.moment1.data_ptr<uint8_t>() + first, state.moment2.data_ptr<uint8_t>() + first,
+         state.scales1.data_ptr<float>() + block, state.scales2.data_ptr<float>() + block},
+        count, step);
+    return;
+  }
+  auto *moment1 = state.moment1.data_ptr<float>() + first,
+       *moment2 = state.moment2.data_ptr<float>() + first;
+  if (state.moment1.is_cuda())
+    kernels::device::adamw(weights, gradient, moment1, moment2, count, step, nullptr);
+  else
+    kernels::adamw(weights, gradient, moment1, moment2, count, step);
+}
+
+// Steps what the state is of, wherever it lies.
+void step_all(Decoder& decoder, OptimizerState& state, const at::Tensor& gradient,
+              const kernels::AdamStep& step, Ranks& ranks) {
+  at::Tensor& weights = decoder.trained_weights();
+  auto* numbers = weights.data_ptr<float>();
+  const auto* own = gradient.const_data_ptr<float>();
+  if (!state.is_slice() || decoder.store() != nullptr) {
+    step_weights(numbers, own, state, 0, state.count(), step);
+  } else {
+    Slices(state.weights, state.slices)
+        .for_blocks(state.slice, 0, state.weights, [&](int64_t at, int64_t place, int64_t count) {
+          step_weights(numbers + at, own + place, state, place, count, step);
+        });
+    ranks.gather_slices(weights, "gather of weights");
+  }
+  decoder.trained_weights_changed();
 }
 
 }  // namespace
@@ -68,14 +115,13 @@ UpdateResult apply_update(Decoder& decoder, OptimizerState& state, const Optimiz
                           double learning_rate) {
   ensure(!state.is_slice(), "an optimizer state of all weights");
   Ranks alone;
-  return apply_update(decoder, state, config, learning_rate, alone);
+  return apply_update(decoder, state, decoder.gradients(), config, learning_rate, alone);
 }
 
-UpdateResult apply_update(Decoder& decoder, OptimizerState& state, const OptimizerConfig& config,
-                          double learning_rate, Ranks& ranks) {
-  at::Tensor& gradients = decoder.gradients();
+UpdateResult apply_update(Decoder& decoder, OptimizerState& state, at::Tensor& gradient,
+                          const OptimizerConfig& config, double learning_rate, Ranks& ranks) {
   UpdateResult result{.applied = false,
-                      .grad_norm = norm_of(gradients, state, ranks),
+                      .grad_norm = norm_of(gradient, state, ranks),
                       .learning_rate = learning_rate};
   if (std::isfinite(result.grad_norm)) {
     const bool clip = config.grad_clip > 0 && result.grad_norm > config.grad_clip;
@@ -87,25 +133,10 @@ UpdateResult apply_update(Decoder& decoder, OptimizerState& state, const Optimiz
                                  .weight_decay = config.weight_decay,
                                  .grad_scale = clip ? config.grad_clip / result.grad_norm : 1.0,
                                  .step = state.step};
-    const int64_t count = state.end - state.begin;
-    auto* weights = decoder.trained_weights().data_ptr<float>() + state.begin;
-    const auto* gradient = gradients.const_data_ptr<float>() + state.begin;
-    if (state.in_bytes())
-      kernels::adamw_8bit(weights, gradient,
-                          {state.moment1.data_ptr<uint8_t>(), state.moment2.data_ptr<uint8_t>(),
-                           state.scales1.data_ptr<float>(), state.scales2.data_ptr<float>()},
-                          count, step);
-    else if (gradients.is_cuda())
-      kernels::device::adamw(weights, gradient, state.moment1.data_ptr<float>(),
-                             state.moment2.data_ptr<float>(), count, step, nullptr);
-    else
-      kernels::adamw(weights, gradient, state.moment1.data_ptr<float>(),
-                     state.moment2.data_ptr<float>(), count, step);
-    if (state.is_slice()) ranks.gather_slices(decoder.trained_weights(), "gather of weights");
-    decoder.trained_weights_changed();
+    step_all(decoder, state, gradient, step, ranks);
     result.applied = true;
   }
-  gradients.zero_();
+  gradient.zero_();
   return result;
 }
 

@@ -8,6 +8,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/log.h"
+#include "core/comm/slices.h"
 #include "core/kernels/adam8.h"
 #include "core/model/adapters.h"
 #include "core/weights/weights.h"
@@ -16,8 +17,9 @@ namespace vernier {
 namespace {
 
 constexpr int kManifestVersion = 1;
-// Metadata of a slice of the optimizer's state: where in so many weights it begins.
-constexpr const char *kBegin = "begin", *kWeights = "weights";
+// Metadata of a slice of the optimizer's state: which of so many (core/comm/slices.h), of so many
+// weights.
+constexpr const char *kSlice = "slice", *kSlices = "slices", *kWeights = "weights";
 
 // Order of a checkpoint's folder by its name, or nothing where it is another thing.
 std::optional<std::pair<int, int64_t>> order_of(const std::string& name) {
@@ -58,7 +60,9 @@ void write_optimizer(const fs::path& path, const OptimizerState& optimizer) {
     plan.push_back({name, {tensor.numel()}, dtype_of(tensor)});
   std::map<std::string, std::string> metadata;
   if (optimizer.is_slice())
-    metadata = {{kBegin, cat(optimizer.begin)}, {kWeights, cat(optimizer.weights)}};
+    metadata = {{kSlice, cat(optimizer.slice)},
+                {kSlices, cat(optimizer.slices)},
+                {kWeights, cat(optimizer.weights)}};
   SafetensorsWriter writer(path, plan, metadata);
   for (const auto& [name, tensor] : tensors_of(optimizer)) {
     const at::Tensor here = tensor.cpu();
@@ -73,7 +77,7 @@ void write_optimizer(const fs::path& path, const OptimizerState& optimizer) {
 // Of this rank; "" where it has nothing to write.
 std::string optimizer_file(const OptimizerState& optimizer, const Ranks& ranks) {
   if (!optimizer.is_slice()) return ranks.first() ? "optimizer.safetensors" : "";
-  if (optimizer.begin == optimizer.end) return "";
+  if (optimizer.count() == 0) return "";
   return cat("optimizer-", optimizer.slice + 1, "-of-", optimizer.slices, ".safetensors");
 }
 
@@ -122,20 +126,32 @@ int64_t read_moment(const SafetensorsFile& file, const char* name, const Optimiz
     fail(file.path(), ": tensor '", name, "' is ",
          tensor == nullptr ? "not there" : name_of(tensor->dtype), ", the optimizer's is ",
          name_of(dtype_of(out)), ": the run was made with another trainer.optimizer");
-  const int64_t begin = number_in(file, kBegin, 0);
-  const bool whole = number_in(file, kWeights, state.weights) == state.weights &&
-                     begin % per == 0 && begin <= state.weights &&
-                     tensor->numel() <= (state.weights - begin + per - 1) / per;
-  if (!whole) fail(file.path(), ": tensor '", name, "' does not fit this model");
-  const int64_t first = std::max(begin, state.begin),
-                last = std::min({begin + tensor->numel() * per, state.end, state.weights});
-  if (first >= last) return 0;
-  const int64_t size = tensor->dtype == DType::u8 ? 1 : 4, count = (last - first + per - 1) / per;
-  const at::Tensor here = at::empty({count}, out.options().device(at::kCPU));
-  file.read_bytes(*tensor, static_cast<uint64_t>((first - begin) / per * size),
-                  static_cast<uint64_t>(count * size), here.data_ptr());
-  out.narrow(0, (first - state.begin) / per, count).copy_(here);
-  return last - first;
+  const Slices cut(state.weights, number_in(file, kSlices, 1)), own(state.weights, state.slices);
+  const int64_t slice = number_in(file, kSlice, 0);
+  const auto numbers = [&](int64_t weights) { return (weights + per - 1) / per; };
+  if (number_in(file, kWeights, state.weights) != state.weights || slice >= cut.ranks ||
+      tensor->numel() != numbers(cut.size(slice)))
+    fail(file.path(), ": tensor '", name, "' does not fit this model");
+  const int64_t size = tensor->dtype == DType::u8 ? 1 : 4;
+  int64_t found = 0;
+  const auto read = [&](int64_t from, int64_t to, int64_t weights) {
+    const int64_t count = numbers(weights);
+    const at::Tensor here = at::empty({count}, out.options().device(at::kCPU));
+    file.read_bytes(*tensor, static_cast<uint64_t>(from / per * size),
+                    static_cast<uint64_t>(count * size), here.data_ptr());
+    out.narrow(0, to / per, count).copy_(here);
+    found += weights;
+  };
+  // The same slices as before, or all of them, in one piece.
+  if (cut.ranks == own.ranks) {
+    if (slice == state.slice) read(0, 0, own.size(slice));
+    return found;
+  }
+  own.for_blocks(state.slice, 0, state.weights, [&](int64_t at, int64_t to, int64_t weights) {
+    const int64_t block = at / Slices::kBlock;
+    if (block % cut.ranks == slice) read(block / cut.ranks * Slices::kBlock, to, weights);
+  });
+  return found;
 }
 
 std::vector<fs::path> optimizer_files(const fs::path& checkpoint) {
@@ -159,9 +175,9 @@ void read_optimizer(const fs::path& checkpoint, OptimizerState& state) {
       if (std::string_view(name) == "moment1") found += some;
     }
   }
-  if (found != state.end - state.begin)
-    fail(checkpoint.string(), ": the optimizer's files have ", found, " of the weights ",
-         state.begin, " to ", state.end);
+  if (found != state.count())
+    fail(checkpoint.string(), ": the optimizer's files have ", found, " of the ", state.count(),
+         " weights of slice ", state.slice + 1, " of ", state.slices);
 }
 
 }  // namespace
@@ -249,7 +265,10 @@ void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tok
     fs::create_directories(draft / "trainer");
   }
   if (ranks.any(there, "checkpoint")) return;
-  if (ranks.first()) write_common(draft, decoder, tokenizer, state);
+  if (ranks.first())
+    write_common(draft, decoder, tokenizer, state);
+  else if (decoder.store() != nullptr)
+    for (const NamedSlice& slice : decoder.slices()) decoder.slice(slice);  // as the first one does
   Json own = Json::object();
   if (const std::string name = optimizer_file(optimizer, ranks); !name.empty()) {
     const fs::path path = draft / "trainer" / name;

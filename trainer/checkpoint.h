@@ -4,8 +4,8 @@
 //     adapter/         with LoRA: what PEFT opens; the weights above are merged with it
 //     trainer/         optimizer.safetensors, state.json, manifest.json (sizes and hashes)
 //
-// Where ranks share the optimizer state, each writes its slice, optimizer-R-of-W.safetensors, which
-// says where in the weights it begins; any other number of ranks can read them.
+// Where ranks share the optimizer state, each writes its slice (core/comm/slices.h),
+// optimizer-R-of-W.safetensors; any other number of ranks can read them.
 //
 // Committed means durable: every file is flushed, the manifest last, then the folder gets its name
 // and its parent is flushed. A folder without a valid manifest does not count; the newest is found

@@ -14,11 +14,13 @@ namespace {
 // Calls `body` with every sample, the numbers of a forward pass without gradient that has it, and
 // the place of its first token among them.
 template <class Body>
-void for_each_sample(Decoder& decoder, Update& update, double temperature, int64_t max_tokens,
-                     bool square_mass, const Body& body) {
+void for_each_sample(Decoder& decoder, const Team& team, Update& update, double temperature,
+                     int64_t max_tokens, bool square_mass, const Body& body) {
   const at::NoGradGuard no_grad;
   const std::vector<Sequence> sequences = sequences_of(update);
-  for (const auto& which : split_by_tokens(sequences, max_tokens)) {
+  const auto batches = split_by_tokens(sequences, max_tokens);
+  make_passes(decoder, team, std::ssize(batches), [&](int64_t batch) {
+    const std::vector<size_t>& which = batches[static_cast<size_t>(batch)];
     pulse::beat();
     const ops::TokenLogprobs forward =
         packed_logprobs(decoder, pack(sequences, which), temperature, square_mass);
@@ -27,7 +29,7 @@ void for_each_sample(Decoder& decoder, Update& update, double temperature, int64
       body(update.samples[i], forward, first);
       first += drawn_tokens(*update.samples[i].response);
     }
-  }
+  });
 }
 
 template <class Number>
@@ -51,15 +53,15 @@ void fill_columns(GroupTable& table, const CreditNeeds& needs, Update& update,
   const auto pass = [&](Decoder& decoder, TokenColumn* logprob, TokenColumn* square_mass) {
     if (logprob != nullptr) logprob->resize(table.size());
     if (square_mass != nullptr) square_mass->resize(table.size());
-    for_each_sample(decoder, update, models.temperature, models.max_tokens, square_mass != nullptr,
-                    [&](Sample& sample, const ops::TokenLogprobs& forward, int64_t first) {
-                      const auto place = static_cast<size_t>(sample.place);
-                      if (logprob != nullptr)
-                        (*logprob)[place] = tokens_of<double>(forward.logprob, first, sample);
-                      if (square_mass != nullptr)
-                        (*square_mass)[place] =
-                            tokens_of<double>(forward.square_mass, first, sample);
-                    });
+    for_each_sample(
+        decoder, team, update, models.temperature, models.max_tokens, square_mass != nullptr,
+        [&](Sample& sample, const ops::TokenLogprobs& forward, int64_t first) {
+          const auto place = static_cast<size_t>(sample.place);
+          if (logprob != nullptr)
+            (*logprob)[place] = tokens_of<double>(forward.logprob, first, sample);
+          if (square_mass != nullptr)
+            (*square_mass)[place] = tokens_of<double>(forward.square_mass, first, sample);
+        });
     if (logprob != nullptr) share_column(team, update, *logprob);
     if (square_mass != nullptr) share_column(team, update, *square_mass);
   };
@@ -115,10 +117,10 @@ void assign_credit(Algorithm& algorithm, std::span<Group> groups, const CreditMo
 }
 
 void fill_logprobs(Decoder& decoder, Update& update, double temperature, int64_t max_tokens,
-                   bool reference) {
+                   bool reference, const Team& team) {
   std::optional<WithoutAdapters> base;
   if (reference) base.emplace(decoder);
-  for_each_sample(decoder, update, temperature, max_tokens, false,
+  for_each_sample(decoder, team, update, temperature, max_tokens, false,
                   [&](Sample& sample, const ops::TokenLogprobs& forward, int64_t first) {
                     (reference ? sample.reference : sample.old) =
                         tokens_of<float>(forward.logprob, first, sample);

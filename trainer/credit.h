@@ -24,8 +24,8 @@ void assign_credit(Algorithm& algorithm, std::span<Group> groups, const CreditMo
                    Metrics& metrics, const Team& team = Team::alone());
 
 /// Fills Sample::old (or ::reference, of a decoder with adapters without them) by one pass without
-/// gradient over `decoder`.
+/// gradient over `decoder`. On all ranks that train.
 void fill_logprobs(Decoder& decoder, Update& update, double temperature, int64_t max_tokens,
-                   bool reference);
+                   bool reference, const Team& team = Team::alone());
 
 }  // namespace vernier

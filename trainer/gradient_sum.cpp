@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <bit>
+
 #include "core/base/errors.h"
 #include "core/comm/slices.h"
 
@@ -13,30 +16,82 @@ const Team& Team::alone() {
   return team;
 }
 
-void GradientSum::add() {
-  if (trivial()) return;
-  const Slices slices(gradients_.numel(), team_.trainers.size());
-  at::Tensor sum = at::empty({slices.each}, gradients_.options());
-  team_.trainers.sum_to_slices(gradients_, sum, "sum of gradients");
-  gradients_.zero_();
-  ++rounds_;
-  for (int64_t done = rounds_; done % 2 == 0; done /= 2) {
-    levels_.back().add_(sum);
-    sum = levels_.back();
-    levels_.pop_back();
-  }
-  levels_.push_back(sum);
+int64_t most_passes(const Team& team, int64_t own) {
+  return std::ranges::max(team.trainers.gather_numbers(own, "passes"));
 }
 
-void GradientSum::finish(bool slice) {
+void make_passes(Decoder& decoder, const Team& team, int64_t own,
+                 const std::function<void(int64_t)>& pass) {
+  const int64_t all = decoder.store() == nullptr ? own : most_passes(team, own);
+  for (int64_t i = 0; i < all; ++i)
+    if (i < own)
+      pass(i);
+    else
+      decoder.join_pass(false);
+}
+
+GradientSum::GradientSum(const Team& team, Decoder& decoder) : team_(team), decoder_(decoder) {
+  if (UnitStore* store = decoder.store())
+    store->on_gradient = [this](int64_t first, int64_t last) { add(first, last); };
+}
+
+GradientSum::~GradientSum() {
+  if (UnitStore* store = decoder_.store()) store->on_gradient = {};
+}
+
+at::Tensor& GradientSum::slice_at(size_t depth) {
+  const at::Tensor& gradients = decoder_.gradients();
+  const Slices slices(gradients.numel(), team_.trainers.size());
+  while (slices_.size() <= depth)
+    slices_.push_back(at::zeros({slices.each()}, gradients.options()));
+  return slices_[depth];
+}
+
+// In round i of a pass a stretch meets what waits of the rounds before it as a carry does in binary
+// counting: depths are numbers of ones.
+void GradientSum::add(int64_t first, int64_t last) {
+  const auto round = static_cast<uint64_t>(passes_ % team_.rounds());
+  const int depth = std::popcount(round), merges = std::countr_one(round);
+  const bool whole = round + 1 == static_cast<uint64_t>(team_.rounds());
+  team_.trainers.sum_to_slices(
+      decoder_.gradients(), first, last,
+      [&](int64_t place, const at::Tensor& arrived) {
+        const auto waiting = [&](int at) {
+          return slice_at(static_cast<size_t>(at) + 1).narrow(0, place, arrived.numel());
+        };
+        at::Tensor sum = arrived;
+        for (int k = 1; k <= merges; ++k) sum = waiting(depth - k).add_(sum);
+        if (whole)
+          slice_at(0).narrow(0, place, arrived.numel()).add_(sum);
+        else if (merges == 0)
+          waiting(depth).copy_(sum);
+      },
+      "sum of gradients");
+}
+
+void GradientSum::add() {
   if (trivial()) return;
-  ensure(rounds_ == team_.rounds() && levels_.size() == 1, "a whole tree of rounds");
-  const int64_t rank = team_.trainers.rank();
-  const Slices slices(gradients_.numel(), team_.trainers.size());
-  gradients_.narrow(0, slices.begin(rank), slices.size(rank))
-      .copy_(levels_.back().narrow(0, 0, slices.size(rank)));
-  levels_.clear();
-  if (!slice) team_.trainers.gather_slices(gradients_, "gather of gradients");
+  if (decoder_.store() == nullptr) {
+    add(0, decoder_.gradients().numel());
+    decoder_.gradients().zero_();
+  }
+  ++passes_;
+}
+
+at::Tensor& GradientSum::finish(bool slice) {
+  at::Tensor& gradients = decoder_.gradients();
+  if (trivial()) return gradients;
+  ensure(passes_ % team_.rounds() == 0, "whole trees of rounds");
+  slice_at(0);  // also where there was nothing to add
+  slices_.resize(1);
+  if (slice) return slices_.front();
+  const Slices slices(gradients.numel(), team_.trainers.size());
+  slices.for_blocks(team_.trainers.rank(), 0, gradients.numel(),
+                    [&](int64_t at, int64_t place, int64_t count) {
+                      gradients.narrow(0, at, count).copy_(slices_.front().narrow(0, place, count));
+                    });
+  team_.trainers.gather_slices(gradients, "gather of gradients");
+  return gradients;
 }
 
 }  // namespace vernier

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/comm/ranks.h"
+#include "core/model/decoder.h"
 
 namespace vernier {
 
@@ -35,30 +36,49 @@ struct Team {
   static const Team& alone();
 };
 
-/// Sums the gradients of all parts as they become ready: over ranks, then over rounds, in a tree.
+/// The most passes that a rank which trains has to make; `own` are this one's.
+int64_t most_passes(const Team& team, int64_t own);
+/// Makes `own` passes without gradients, pass(i), and where the ranks share the weights of the
+/// decoder goes along with those that others make beyond them.
+void make_passes(Decoder& decoder, const Team& team, int64_t own,
+                 const std::function<void(int64_t)>& pass);
+
+/// Sums the gradients of an update. Each part goes through its micro-batches; with `by_pass` their
+/// i-th are summed over the parts before the next ones are, in a tree,
 ///
 ///   ((g_0 + g_1) + (g_2 + g_3)) + ((g_4 + g_5) + (g_6 + g_7))       of eight parts
 ///
-/// Takes the memory of a slice (of Slices) for every level of the tree; does nothing where a
-/// process is alone with one part, or computes no updates.
+/// and a part that has no i-th micro-batch adds zeros: then the bits do not depend on who computes
+/// a part, nor on when a stretch of the gradient leaves the rank. Otherwise a rank, which has one
+/// part, adds up its own micro-batches first. Takes the memory of a slice (of Slices) for the sum
+/// and for every level of the tree; does nothing where a process is alone with one part.
 class GradientSum {
  public:
-  /// `gradients`: what backward passes add to, flat and fp32; zero at first.
-  GradientSum(const Team& team, at::Tensor& gradients) : team_(team), gradients_(gradients) {}
+  /// Of the decoder's gradients, which are zero. Those that a store keeps go into the sum stretch
+  /// by stretch, for as long as this lives.
+  GradientSum(const Team& team, Decoder& decoder);
+  ~GradientSum();
+  GradientSum(const GradientSum&) = delete;
+  GradientSum& operator=(const GradientSum&) = delete;
 
-  /// A round is over on this rank: its gradient becomes part of the sum, and zero.
+  bool by_pass() const { return team_.deterministic || decoder_.store() != nullptr; }
+  /// A pass of this rank is over (with `by_pass`), or all of them are: what the gradients hold
+  /// becomes part of the sum, and they are zero.
   void add();
-  /// After the last round: the gradients are the sum over all parts, on every rank; with `slice`
-  /// only those of the rank's slice are.
-  void finish(bool slice = false);
+  /// After the last pass: the sum over all parts, of the rank's slice, or of all in the decoder's
+  /// gradients.
+  at::Tensor& finish(bool slice);
 
  private:
-  bool trivial() const { return team_.parts() == 1 || !team_.trainers.member(); }
+  bool trivial() const { return team_.parts() == 1; }
+  at::Tensor& slice_at(size_t depth);
+  void add(int64_t first, int64_t last);
 
   const Team& team_;
-  at::Tensor& gradients_;
-  int64_t rounds_ = 0;
-  std::vector<at::Tensor> levels_;  // sums of 2^k rounds that wait for as many more
+  Decoder& decoder_;
+  int64_t passes_ = 0;
+  // The sum, and behind it sums of 2^k rounds that wait for as many more.
+  std::vector<at::Tensor> slices_;
 };
 
 }  // namespace vernier

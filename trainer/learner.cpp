@@ -39,7 +39,15 @@ void take_recorded(Update& update) {
 
 void Learner::freeze_reference() {
   if (!config_.needs_reference()) return;
-  if (!base_is_reference()) reference_ = trainee_.model.decoder->frozen_copy();
+  if (base_is_reference()) return;
+  if (!trainee_.sharded) {
+    reference_ = trainee_.model.decoder->frozen_copy();
+    return;
+  }
+  Decoder& now = trainee_.trained();
+  reference_ = std::make_unique<Decoder>(now.spec(), false);
+  reference_->training = now.training;
+  reference_weights_ = sharded_copy(*reference_, team_, now);
 }
 
 void Learner::load_reference(const fs::path& checkpoint) {
@@ -47,9 +55,16 @@ void Learner::load_reference(const fs::path& checkpoint) {
   const std::string problem = check_checkpoint(checkpoint);
   if (!problem.empty())
     fail_run(checkpoint.string(), ": the reference policy cannot be read: ", problem);
-  reference_ = load_model(checkpoint.string(),
-                          {.max_length = config_.max_length, .device = config_.device()})
-                   .decoder;
+  const ModelSource source(checkpoint.string());
+  if (trainee_.sharded) {
+    reference_ = std::make_unique<Decoder>(read_head(source, config_.max_length).spec, false);
+    reference_weights_ = std::make_unique<ShardedWeights>(
+        *reference_, team_.trainers,
+        [&](int64_t unit) { read_weights(source, *reference_, reference_->slices_of(unit)); });
+  } else {
+    reference_ =
+        load_model(source, {.max_length = config_.max_length, .device = config_.device()}).decoder;
+  }
   reference_->training = config_.training;
 }
 
@@ -79,9 +94,9 @@ void Learner::fill_old(std::vector<Update>& updates) {
     if (config_.old_logprobs == "rollout")
       take_recorded(one);
     else if (updates.size() > 1)
-      fill_logprobs(*trainee_.model.decoder, one, temperature, budget, false);
+      fill_logprobs(trainee_.trained(), one, temperature, budget, false, team_);
     if (config_.algorithm->loss_reads_reference())
-      fill_logprobs(*reference(), one, temperature, budget, true);
+      fill_logprobs(*reference(), one, temperature, budget, true, team_);
   }
 }
 
@@ -126,7 +141,7 @@ void Learner::learn(std::vector<Update>& updates, size_t count, Metrics& metrics
   for (Update& one : updates) {
     if (one.totals.sequences == 0) continue;
     const UpdateResult result = optimizer_step(
-        *trainee_.model.decoder, *trainee_.optimizer, *config_.algorithm, one,
+        trainee_.trained(), *trainee_.optimizer, *config_.algorithm, one,
         config_.rollout.sampling.temperature, config_.max_tokens_per_microbatch, config_.optimizer,
         config_.optimizer.rate(trainee_.progress.step, config_.run.steps), stop,
         found.emplace_back(), on_gradient, team_);
@@ -134,7 +149,7 @@ void Learner::learn(std::vector<Update>& updates, size_t count, Metrics& metrics
     stop = nullptr;
   }
   // Rollouts come next. Memory that was written once is worth keeping, unless they will need it.
-  Decoder& decoder = *trainee_.model.decoder;
+  Decoder& decoder = trainee_.trained();
   if (available_memory() < decoder.training_memory()) decoder.release_training_memory();
   add_means(found, metrics);
   metrics.set("updates", Json(found.size()));

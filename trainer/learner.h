@@ -55,6 +55,7 @@ class Learner {
   const Team& team_;
   const std::atomic<bool>* stop_;
   std::unique_ptr<Decoder> reference_;
+  std::unique_ptr<ShardedWeights> reference_weights_;  // where the ranks share them out
 };
 
 }  // namespace vernier

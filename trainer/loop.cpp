@@ -16,6 +16,7 @@
 #include "trainer/evaluate.h"
 #include "trainer/job_ranks.h"
 #include "trainer/learner.h"
+#include "trainer/publisher.h"
 #include "trainer/run_folder.h"
 #include "trainer/run_prompts.h"
 #include "trainer/run_stream.h"
@@ -66,7 +67,8 @@ class Run {
         start_(shared_start(options)),
         trainee_(load_trainee(config, start_, team)),
         warm_start_(config, trainee_, team),
-        learner_(config, trainee_, team, &stop_requested()) {
+        learner_(config, trainee_, team, &stop_requested()),
+        publisher_(config, trainee_, team) {
     if (!start_) {
       if (config.sft.steps == 0) progress_.phase = "rl";
       progress_.algorithm = config.algorithm->state();
@@ -113,7 +115,7 @@ class Run {
       if (progress_.phase == "sft") {
         warm_start_.run(folder_, stop_requested(), [this] { save(); });
         progress_.algorithm = config_.algorithm->state();
-        published_ = false;
+        publisher_.changed();
       }
       learn();
       if (workers_) workers_->end_with(0);
@@ -199,6 +201,7 @@ class Run {
     progress_.rewards = config_.chain.state();
     const pulse::Slow slow("saving");
     folder_.sync_metrics();
+    publisher_.publish_for_checkpoint();
     save_checkpoint(folder_.path(), *trainee_.model.decoder, *trainee_.model.tokenizer,
                     *trainee_.optimizer, progress_, ranks_);
     if (!ranks_.first()) return;
@@ -231,7 +234,7 @@ class Run {
   void learn() {
     const Clock clock;
     const int64_t first = progress_.step;
-    publish_weights();  // the start policy is what all ranks have now
+    publisher_.publish();  // the start policy is what all ranks have now
     if (config_.run.steps > 0) prepare_reference();
     open_stream();
     while (true) {
@@ -319,20 +322,6 @@ class Run {
     Metrics metrics;
   };
 
-  // The ranks that only sample get the weights of those that train.
-  void publish_weights() {
-    if (std::exchange(published_, true) || !team_.separate()) return;
-    if (!receivers_) {
-      std::vector<int64_t> members = {0};
-      for (int64_t r = team_.trainers.size(); r < ranks_.size(); ++r) members.push_back(r);
-      receivers_.emplace(ranks_, "weights", members);
-    }
-    if (!receivers_->member()) return;
-    Decoder& decoder = *trainee_.model.decoder;
-    receivers_->copy_from_first(decoder.trained_weights(), "weights to the ranks that sample");
-    if (!receivers_->first()) decoder.trained_weights_changed();
-  }
-
   // Draws and judges the answers to the evaluation's prompts and stores them.
   Measured measure() {
     const Clock clock;
@@ -345,7 +334,7 @@ class Run {
     for (Prompt& prompt : prompts) render(prompt);
     std::vector<Group> groups;
     if (stream_) stream_->interrupt();
-    publish_weights();
+    publisher_.publish();
     draw_together(team_, [&](const PromptShare& share) {
       groups = draw_evaluation(engine(), std::move(prompts), drawing,
                                static_cast<uint64_t>(config_.data.eval_seed), &stop_requested(),
@@ -477,7 +466,7 @@ class Run {
         [this]() -> Engine& { return reference_engine(); }, stream_.get(), &stop_requested());
     Collected step;
     pulse::enter("sampling");
-    publish_weights();
+    publisher_.publish();
     if (config_.cluster.workers.on()) {
       if (workers_) workers_->publish(progress_.step);
       const int64_t count =
@@ -492,7 +481,7 @@ class Run {
       store_rollouts(step);
       if (stream_) stream_->hand_out();
       learner_.update(step.groups, step.kept, metrics);
-      published_ = false;
+      publisher_.changed();
     });
     account(step.groups, (step.next_prompt - progress_.next_prompt) * group_size(),
             config_.algorithm->uses_channels(), metrics);
@@ -520,7 +509,7 @@ class Run {
         "  length right ", number("length/correct/mean", 1), " wrong ",
         number("length/wrong/mean", 1), "  reward ", number("reward", 3), "  ",
         number("perf/rollout_tokens_per_s", 0), " tok/s, ",
-        training_speed(*trainee_.model.decoder, metrics), "  ETA ",
+        training_speed(trainee_.trained(), metrics), "  ETA ",
         human_seconds(clock.seconds() / static_cast<double>(done) * static_cast<double>(left))));
   }
 
@@ -534,6 +523,7 @@ class Run {
   Progress& progress_ = trainee_.progress;
   WarmStart warm_start_;
   Learner learner_;
+  Publisher publisher_;
   std::optional<Guard> guard_;
   std::map<std::string, double> peaks_;  // MB, of all steps
   std::unique_ptr<Engine> reference_engine_;
@@ -541,8 +531,6 @@ class Run {
   RunPrompts prompts_;
   std::unique_ptr<WorkerHost> workers_;  // that have joined; null: nobody may
   std::unique_ptr<GroupStream> stream_;  // null: each step draws its own groups
-  std::optional<Ranks> receivers_;       // of weights, and rank 0 that has them
-  bool published_ = true;                // all ranks have the policy's weights
 };
 
 void run_job(RunConfig& config, const std::string& effective, const std::string& dir, Ranks& ranks,

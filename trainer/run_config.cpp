@@ -126,9 +126,12 @@ void bind_trainer(Binder& config, RunConfig& out) {
                 "(arXiv:2110.02861)");
   out.moments_in_bytes = optimizer == "adamw_8bit";
   config.choice(
-      "shard", out.shard, {"none", "optimizer"},
+      "shard", out.shard, {"none", "optimizer", "full"},
       "what ranks share out among them: nothing but the work; the optimizer's moments and "
-      "its step too (ZeRO-1, arXiv:1910.02054)");
+      "its step too (ZeRO-1, arXiv:1910.02054); weights and gradients as well, which come together "
+      "a layer at a time (ZeRO-3). Ranks that draw and train keep weights for drawing beside it");
+  if (out.shard == "full" && out.run.device == "cuda")
+    config.error("shard", "\"full\" is not built for run.device = \"cuda\"; use \"none\"");
   if (out.moments_in_bytes && out.run.device == "cuda")
     config.error("optimizer",
                  "\"adamw_8bit\" is not built for run.device = \"cuda\"; use \"adamw\"");
@@ -164,6 +167,10 @@ void bind_trainer(Binder& config, RunConfig& out) {
     config.error("lora",
                  "[model.new] has random weights, which adapters cannot make a model of; "
                  "train it in full, or set model.path");
+  if (out.lora && out.shard == "full")
+    config.error("shard",
+                 "\"full\" cuts the weights that are trained, and adapters lie on whole ones; use "
+                 "\"optimizer\"");
   const int64_t n = out.rollout.num_generations;
   if (out.samples_per_update % n != 0)
     config.error("samples_per_update", cat(out.samples_per_update, " is not a multiple of ",
@@ -240,6 +247,10 @@ void check_plan(Binder& root, const RunConfig& config) {
     root.error("trainer",
                "old_logprobs: \"rollout\" cannot tell the plan's probabilities from the "
                "policy's, and the rewards force beginnings; use \"recompute\"");
+  if (plan.reference_generations > 0 && config.shard == "full")
+    root.error("trainer",
+               "shard: responses of the start policy, which the rewards ask for, are drawn with "
+               "whole weights; use \"optimizer\", or give the rows their columns");
   if (plan.reference_generations > 0 && config.lora)
     root.error("trainer",
                "lora: responses of the start policy, which the rewards ask for, are not "

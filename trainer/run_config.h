@@ -90,7 +90,7 @@ struct RunConfig {
   int64_t samples_per_update = 0, max_tokens_per_microbatch = 8192;
   std::string old_logprobs = "recompute";  // or "rollout"
   TrainingOptions training;                // of the policy and of the reference policy
-  std::string shard = "none";              // or "optimizer"
+  std::string shard = "none";              // or "optimizer", "full"
   bool moments_in_bytes = false;           // trainer.optimizer = "adamw_8bit"
   std::optional<LoraConfig> lora;          // [trainer.lora], unless its rank is 0
   int64_t max_nonfinite_updates = 3;

@@ -382,6 +382,49 @@ Observation write_down(const Update& update, PartNumbers& all, const UpdateResul
   return seen;
 }
 
+// What the passes of an update share.
+struct Passes {
+  Decoder& decoder;
+  const Team& team;
+  GradientSum sum;
+  StepTimes times;
+
+  Passes(Decoder& of, const Team& among) : decoder(of), team(among), sum(among, of) {}
+
+  // Calls pass(round, micro-batch) for every micro-batch of `rounds`, which computes its gradient,
+  // and before(first) ahead of the i-th of each part. Returns the sum of all gradients.
+  template <class Before, class Pass>
+  at::Tensor& run(const std::vector<Batches>& rounds, bool slice, const Before& before,
+                  const Pass& pass) {
+    const bool together = sum.by_pass();
+    size_t most = 0;
+    for (const Batches& batches : rounds) most = std::max(most, batches.size());
+    if (together) most = static_cast<size_t>(most_passes(team, static_cast<int64_t>(most)));
+    for (size_t i = 0; i < most; ++i) {
+      before(i == 0);
+      for (size_t round = 0; round < rounds.size(); ++round) {
+        if (i < rounds[round].size())
+          pass(round, rounds[round][i]);
+        else if (decoder.store() != nullptr)
+          decoder.join_pass(true);
+        if (together) add();
+      }
+    }
+    if (!together) add();
+    const Clock clock;
+    at::Tensor& gradient = sum.finish(slice);
+    times.backward += clock.seconds();
+    return gradient;
+  }
+
+ private:
+  void add() {
+    const Clock clock;
+    sum.add();
+    times.backward += clock.seconds();
+  }
+};
+
 // Before an update is in the weights; where several ranks share it, all of them leave.
 void check_stop(const std::atomic<bool>* stop, const Team& team) {
   if (stop == nullptr) return;
@@ -409,46 +452,48 @@ UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, Algorithm& 
   Coupling coupling;
   if (couples && !single) {
     const at::NoGradGuard no_grad;
+    Batches all;
+    for (const Batches& batches : rounds) all.insert(all.end(), batches.begin(), batches.end());
     std::vector<TokenBatch> parts;
-    for (const Batches& batches : rounds)
-      for (const auto& which : batches) parts.push_back(batch_of(which, pack(sequences, which)));
+    make_passes(decoder, team, std::ssize(all), [&](int64_t batch) {
+      const std::vector<size_t>& which = all[static_cast<size_t>(batch)];
+      parts.push_back(batch_of(which, pack(sequences, which)));
+    });
     coupling = couple(algorithm, update, parts, team);
   }
-  std::vector<PartNumbers> numbers;
-  StepTimes times;
-  GradientSum sum(team, decoder.gradients());
-  for (const Batches& batches : rounds) {
-    if (!team.trainers.alone()) check_stop(stop, team);
-    PartNumbers& part = numbers.emplace_back();
-    for (const auto& which : batches) {
-      if (team.trainers.alone()) check_stop(stop, team);
-      pulse::beat();
-      const Clock forward_clock;
-      const PackedBatch packed = pack(sequences, which);
-      const TokenBatch batch = batch_of(which, packed);
-      part.work.add(packed.tokens, std::ssize(packed.rows));
-      if (couples && single) coupling = couple(algorithm, update, {batch}, team);
-      const Loss loss = algorithm.loss(batch, couples ? &coupling : nullptr);
-      for (const auto& [name, value] : loss.metrics) part.sums[name] += value;
-      part.entropy += sum_of(batch.entropy);
-      part.mismatch.add(batch, update.samples[which.front()].old_is_recorded);
-      ++part.microbatches;
-      times.forward += forward_clock.seconds();
-      const Clock backward_clock;
-      loss.value.backward();
-      times.backward += backward_clock.seconds();
-    }
-    const Clock sum_clock;
-    sum.add();
-    times.backward += sum_clock.seconds();
-  }
+  std::vector<PartNumbers> numbers(rounds.size());
+  Passes passes(decoder, team);
+  StepTimes& times = passes.times;
+  const auto before = [&](bool first) {
+    // Ranks that go through micro-batches of their own meet once.
+    if (first || team.trainers.alone() || passes.sum.by_pass()) check_stop(stop, team);
+  };
+  const auto pass = [&](size_t round, const std::vector<size_t>& which) {
+    PartNumbers& part = numbers[round];
+    pulse::beat();
+    const Clock forward_clock;
+    const PackedBatch packed = pack(sequences, which);
+    const TokenBatch batch = batch_of(which, packed);
+    part.work.add(packed.tokens, std::ssize(packed.rows));
+    if (couples && single) coupling = couple(algorithm, update, {batch}, team);
+    const Loss loss = algorithm.loss(batch, couples ? &coupling : nullptr);
+    for (const auto& [name, value] : loss.metrics) part.sums[name] += value;
+    part.entropy += sum_of(batch.entropy);
+    part.mismatch.add(batch, update.samples[which.front()].old_is_recorded);
+    ++part.microbatches;
+    times.forward += forward_clock.seconds();
+    const Clock backward_clock;
+    loss.value.backward();
+    times.backward += backward_clock.seconds();
+  };
+  at::Tensor& gradient = passes.run(rounds, state.is_slice(), before, pass);
   const Clock optimizer_clock;
-  sum.finish(state.is_slice());
   PartNumbers all = sum_of_parts(team, numbers);
   times.work = all.work;
   all.sums.insert(coupling.metrics.begin(), coupling.metrics.end());
   if (on_gradient) on_gradient(decoder);
-  const UpdateResult result = apply_update(decoder, state, optimizer, learning_rate, team.trainers);
+  const UpdateResult result =
+      apply_update(decoder, state, gradient, optimizer, learning_rate, team.trainers);
   times.optimizer = optimizer_clock.seconds();
   times.write(decoder, team.trainers.size(), metrics);
   const Observation seen = write_down(update, all, result, metrics);
@@ -462,40 +507,42 @@ UpdateResult sft_step(
     int64_t max_tokens, const OptimizerConfig& optimizer, double learning_rate, Metrics& metrics,
     const Team& team) {
   std::vector<Sequence> sequences;
-  std::vector<std::vector<size_t>> rounds(static_cast<size_t>(team.rounds()));
+  std::vector<std::vector<size_t>> shares(static_cast<size_t>(team.rounds()));
   double tokens = 0;
   for (const auto& [prompt, response] : pairs) {
     const int64_t part = std::ssize(sequences) * team.parts() / std::ssize(pairs);
     if (team.rank_of(part) == team.trainers.rank())
-      rounds[static_cast<size_t>(part / team.trainers.size())].push_back(sequences.size());
+      shares[static_cast<size_t>(part / team.trainers.size())].push_back(sequences.size());
     sequences.push_back({&prompt, response.data(), static_cast<int64_t>(response.size())});
     tokens += static_cast<double>(response.size());
   }
-  std::vector<PartNumbers> numbers;
-  StepTimes times;
-  GradientSum sums(team, decoder.gradients());
-  for (const std::vector<size_t>& some : rounds) {
-    PartNumbers& part = numbers.emplace_back();
-    for (const auto& which : split_some(sequences, some, max_tokens)) {
-      pulse::beat();
-      const Clock forward_clock;
-      const PackedBatch packed = pack(sequences, which);
-      part.work.add(packed.tokens, std::ssize(packed.rows));
-      const at::Tensor sum = packed_logprobs(decoder, packed, 1.0).logprob.sum();
-      part.sums["nll"] -= sum.item<double>();
-      times.forward += forward_clock.seconds();
-      const Clock backward_clock;
-      (-sum / divisor).backward();
-      times.backward += backward_clock.seconds();
-    }
-    sums.add();
-  }
+  std::vector<Batches> rounds;
+  for (const std::vector<size_t>& some : shares)
+    rounds.push_back(split_some(sequences, some, max_tokens));
+  std::vector<PartNumbers> numbers(rounds.size());
+  Passes passes(decoder, team);
+  StepTimes& times = passes.times;
+  const auto pass = [&](size_t round, const std::vector<size_t>& which) {
+    PartNumbers& part = numbers[round];
+    pulse::beat();
+    const Clock forward_clock;
+    const PackedBatch packed = pack(sequences, which);
+    part.work.add(packed.tokens, std::ssize(packed.rows));
+    const at::Tensor sum = packed_logprobs(decoder, packed, 1.0).logprob.sum();
+    part.sums["nll"] -= sum.item<double>();
+    times.forward += forward_clock.seconds();
+    const Clock backward_clock;
+    (-sum / divisor).backward();
+    times.backward += backward_clock.seconds();
+  };
+  at::Tensor& gradient = passes.run(
+      rounds, state.is_slice(), [](bool) {}, pass);
   const Clock optimizer_clock;
-  sums.finish(state.is_slice());
   PartNumbers all = sum_of_parts(team, numbers);
   times.work = all.work;
   const double total = all.sums["nll"];
-  const UpdateResult result = apply_update(decoder, state, optimizer, learning_rate, team.trainers);
+  const UpdateResult result =
+      apply_update(decoder, state, gradient, optimizer, learning_rate, team.trainers);
   times.optimizer = optimizer_clock.seconds();
   times.write(decoder, team.trainers.size(), metrics);
   metrics.set("loss", total / divisor);

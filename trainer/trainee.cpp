@@ -1,5 +1,9 @@
 #include "trainer/trainee.h"
 
+#include <ATen/ATen.h>
+
+#include <functional>
+
 #include "core/base/errors.h"
 #include "core/base/log.h"
 #include "rollout/device_steps.h"
@@ -39,28 +43,83 @@ void check_adapter(const RunConfig& config, const fs::path& checkpoint) {
 
 std::unique_ptr<OptimizerState> fresh_optimizer(const RunConfig& config, Decoder& decoder,
                                                 const Team& team) {
-  if (config.shard == "none" && team.trainers.member())
+  if ((config.shard == "none" || team.trainers.alone()) && team.trainers.member())
     return std::make_unique<OptimizerState>(decoder, config.moments_in_bytes);
   return std::make_unique<OptimizerState>(decoder, config.moments_in_bytes, team.trainers);
 }
 
-Trainee load_trainee(RunConfig& config, const std::optional<fs::path>& checkpoint,
-                     const Team& team) {
-  Trainee out;
-  const bool trains = team.trainers.member();
+namespace {
+
+// On ranks that train and do not draw: no rank ever has all weights.
+void load_slices(const RunConfig& config, const std::optional<fs::path>& checkpoint,
+                 const Team& team, Trainee& out) {
+  const auto begin = [&](ModelHead head) {
+    out.model.tokenizer = std::move(head.tokenizer);
+    out.model.decoder = std::make_unique<Decoder>(head.spec, true);
+  };
+  std::function<void(int64_t)> fill;
+  std::optional<ModelSource> source;
+  if (!checkpoint && config.new_model) {
+    const NewModel& fresh = *config.new_model;
+    begin(read_head(fresh));
+    fill = [&](int64_t unit) {
+      out.model.decoder->randomize(static_cast<uint64_t>(config.run.seed), fresh.embedding_std,
+                                   fresh.residual_scale, unit);
+    };
+  } else {
+    source.emplace(checkpoint ? checkpoint->string() : config.model_path);
+    begin(read_head(*source, config.max_length));
+    fill = [&](int64_t unit) {
+      read_weights(*source, *out.model.decoder, out.model.decoder->slices_of(unit));
+    };
+  }
+  out.sharded = std::make_unique<ShardedWeights>(*out.model.decoder, team.trainers, fill);
+}
+
+void load_weights(const RunConfig& config, const std::optional<fs::path>& checkpoint,
+                  const Team& team, Trainee& out) {
+  const bool trains = team.trainers.member(), sharded = trains && shares_weights(config, team);
+  if (sharded && !team.draws()) return load_slices(config, checkpoint, team, out);
   const LoadOptions options{
-      .trained = trains, .max_length = config.max_length, .device = config.device()};
-  if (checkpoint) check_adapter(config, *checkpoint);
+      .trained = trains && !sharded, .max_length = config.max_length, .device = config.device()};
   if (config.lora)
     out.model = load_adapted(config, checkpoint);
   else if (checkpoint)
     out.model = load_model(checkpoint->string(), options);
   else if (config.new_model)
-    out.model = new_model(*config.new_model, static_cast<uint64_t>(config.run.seed), trains,
-                          options.device);
+    out.model = new_model(*config.new_model, static_cast<uint64_t>(config.run.seed),
+                          options.trained, options.device);
   else
     out.model = load_model(config.model_path, options);
-  out.model.decoder->training = config.training;
+  if (!sharded) return;
+  out.apart = std::make_unique<Decoder>(out.model.decoder->spec(), true);
+  out.sharded = sharded_copy(*out.apart, team, *out.model.decoder);
+}
+
+}  // namespace
+
+bool shares_weights(const RunConfig& config, const Team& team) {
+  return config.shard == "full" && !team.trainers.alone();
+}
+
+std::unique_ptr<ShardedWeights> sharded_copy(Decoder& copy, const Team& team, Decoder& from) {
+  const at::NoGradGuard no_grad;
+  return std::make_unique<ShardedWeights>(copy, team.trainers, [&](int64_t unit) {
+    if (UnitStore* store = from.store()) store->bring(unit);
+    const Unit& place = from.units()[static_cast<size_t>(unit)];
+    const auto cut = [&](at::Tensor& weights) {
+      return weights.narrow(0, place.begin, place.end - place.begin);
+    };
+    cut(copy.weights()).copy_(cut(from.weights()));
+  });
+}
+
+Trainee load_trainee(RunConfig& config, const std::optional<fs::path>& checkpoint,
+                     const Team& team) {
+  Trainee out;
+  if (checkpoint) check_adapter(config, *checkpoint);
+  load_weights(config, checkpoint, team, out);
+  out.model.decoder->training = out.trained().training = config.training;
   *config.decode = [tokenizer = out.model.tokenizer](std::span<const int32_t> ids) {
     return tokenizer->decode(ids);
   };
@@ -68,7 +127,7 @@ Trainee load_trainee(RunConfig& config, const std::optional<fs::path>& checkpoin
                                        checkpoint         ? checkpoint->string()
                                        : config.new_model ? "model.new"
                                                           : config.model_path);
-  out.optimizer = fresh_optimizer(config, *out.model.decoder, team);
+  out.optimizer = fresh_optimizer(config, out.trained(), team);
   if (checkpoint) {
     out.progress = load_trainer_state(*checkpoint, config.rollout.prompts_per_step, *out.optimizer);
     if (!out.progress.algorithm.is_null()) config.algorithm->restore(out.progress.algorithm);
@@ -90,12 +149,19 @@ void go_back(Trainee& trainee, RunConfig& config, const fs::path& checkpoint) {
   if (const std::string problem = check_checkpoint(checkpoint); !problem.empty())
     fail_run(checkpoint.string(), ": cannot be gone back to: ", problem);
   Decoder& decoder = *trainee.model.decoder;
-  if (Adapters* adapters = decoder.adapters())
+  const ModelSource source(checkpoint.string());
+  if (Adapters* adapters = decoder.adapters()) {
     adapters->load(checkpoint / kAdapterFolder);
-  else
+    decoder.trained_weights_changed();
+  } else if (decoder.store() != nullptr) {
+    trainee.sharded->take(
+        [&](int64_t unit) { read_weights(source, decoder, decoder.slices_of(unit)); });
+  } else {
     decoder.weights().copy_(
-        load_model(checkpoint.string(), {.max_length = config.max_length}).decoder->weights());
-  decoder.trained_weights_changed();
+        load_model(source, {.max_length = config.max_length}).decoder->weights());
+    decoder.trained_weights_changed();
+    if (trainee.sharded) trainee.sharded->take(decoder.weights());
+  }
   const Progress progress =
       load_trainer_state(checkpoint, config.rollout.prompts_per_step, *trainee.optimizer);
   trainee.progress.algorithm = progress.algorithm;

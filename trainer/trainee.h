@@ -8,14 +8,21 @@
 #include "trainer/checkpoint.h"
 #include "trainer/gradient_sum.h"
 #include "trainer/run_config.h"
+#include "trainer/sharded_weights.h"
 
 namespace vernier {
 
 struct Trainee {
+  /// What is drawn with. Its decoder is trained too, but for trainer.shard = "full" on ranks that
+  /// draw and train: these have all weights for drawing, and train with `apart`.
   Model model;
+  std::unique_ptr<Decoder> apart;
+  std::unique_ptr<ShardedWeights> sharded;  // of what is trained; null: all weights are here
   ChatFormat chat_format;
   std::unique_ptr<OptimizerState> optimizer;
   Progress progress;
+
+  Decoder& trained() const { return apart ? *apart : *model.decoder; }
 };
 
 /// The model of the configuration, or that of `checkpoint` with its optimizer state and progress.
@@ -25,6 +32,11 @@ Trainee load_trainee(RunConfig& config, const std::optional<fs::path>& checkpoin
 /// The state of the optimizer before its first step.
 std::unique_ptr<OptimizerState> fresh_optimizer(const RunConfig& config, Decoder& decoder,
                                                 const Team& team);
+
+/// Whether the ranks that train share the weights out (trainer.shard = "full").
+bool shares_weights(const RunConfig& config, const Team& team);
+/// Gives `copy`, which has no weights yet, those of `from`. On all ranks that train.
+std::unique_ptr<ShardedWeights> sharded_copy(Decoder& copy, const Team& team, Decoder& from);
 
 /// Puts the weights, the optimizer, the algorithm and what the rewards have learned back to a
 /// checkpoint of the trainee's run; its progress stays.

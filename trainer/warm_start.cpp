@@ -92,7 +92,7 @@ void WarmStart::run(RunFolder& folder, const std::atomic<bool>& stop,
     metrics.set("step", Json(step + 1));
     metrics.set("phase", Json("sft"));
     if (team_.trainers.member())
-      count_update(sft_step(*trainee_.model.decoder, *trainee_.optimizer, batch_of(step),
+      count_update(sft_step(trainee_.trained(), *trainee_.optimizer, batch_of(step),
                             sft.loss_divisor, config_.max_tokens_per_microbatch, sft.optimizer,
                             sft.optimizer.rate(step, sft.steps), metrics, team_),
                    config_, progress);
@@ -105,7 +105,7 @@ void WarmStart::run(RunFolder& folder, const std::atomic<bool>& stop,
   }
   progress = Progress{.phase = "rl"};
   trainee_.optimizer.reset();  // before the new one takes its memory
-  trainee_.optimizer = fresh_optimizer(config_, *trainee_.model.decoder, team_);
+  trainee_.optimizer = fresh_optimizer(config_, trainee_.trained(), team_);
   log::end_progress();
 }
 

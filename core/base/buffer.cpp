@@ -51,14 +51,20 @@ class Pages {
   std::byte *mapping_ = nullptr, *free_ = nullptr;
 };
 
+// The whole pages of an array: [first, last); nothing where last is not above first.
+std::pair<std::byte*, std::byte*> pages_of(void* from, size_t bytes) {
+  static const auto unit = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const auto at = reinterpret_cast<uintptr_t>(from);
+  return {reinterpret_cast<std::byte*>(round_up(at, unit)),
+          reinterpret_cast<std::byte*>((at + bytes) / unit * unit)};
+}
+
 // What lies in a buffer as a whole page goes back to the system, although others still have parts
 // of the mapping. The system keeps a large page that it goes from in part until it is short of
 // memory.
 void give_back(std::byte* from, size_t bytes) {
-  static const auto unit = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
-  const auto at = reinterpret_cast<uintptr_t>(from);
-  const size_t first = round_up(at, unit), last = (at + bytes) / unit * unit;
-  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+  const auto [first, last] = pages_of(from, bytes);
+  if (first < last) ::madvise(first, static_cast<size_t>(last - first), MADV_DONTNEED);
 }
 
 // The matrices of a model are often smaller than a large page: they share some. Those that are
@@ -111,6 +117,22 @@ int64_t peak_memory() { return number_in("/proc/self/status", "VmHWM:").value_or
 bool reset_peak_memory() {
   std::ofstream file("/proc/self/clear_refs");
   return static_cast<bool>(file << "5" << std::flush);
+}
+
+void use_small_pages(void* from, size_t bytes) {
+  const auto [first, last] = pages_of(from, bytes);
+  if (first < last) ::madvise(first, static_cast<size_t>(last - first), MADV_NOHUGEPAGE);
+}
+
+void forget(void* from, size_t bytes) {
+  const auto [first, last] = pages_of(from, bytes);
+  auto *begin = static_cast<std::byte*>(from), *end = begin + bytes;
+  if (first >= last || ::madvise(first, static_cast<size_t>(last - first), MADV_DONTNEED) != 0) {
+    std::memset(begin, 0, bytes);
+    return;
+  }
+  std::memset(begin, 0, static_cast<size_t>(first - begin));
+  std::memset(last, 0, static_cast<size_t>(end - last));
 }
 
 Buffer::Buffer(size_t bytes, PageGroup* group) : size_(bytes) {

@@ -32,8 +32,7 @@ using std::chrono::milliseconds;
 
 // Of gloo's own; ours is the watch's, which tells a slow rank from one that is gone.
 constexpr auto kNever = std::chrono::hours(24 * 30);
-// Numbers of each rank that are on their way at a time.
-constexpr int64_t kBucket = 1 << 21;
+constexpr int64_t kBucket = Ranks::kBucketBytes / 4;  // numbers
 
 struct Addresses {
   addrinfo* list = nullptr;
@@ -240,7 +239,7 @@ struct Ranks::Links {
   c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
   std::shared_ptr<Watch> watch;  // null: nobody watches
   int64_t calls = 0, noted = -1;
-  at::Tensor sent, received;  // buckets
+  at::Tensor sent, received;  // buckets of all ranks
 
   // Runs one operation of the group. What it fails with is less than what the watch will find: that
   // ends the process with the name of who is gone.
@@ -257,6 +256,16 @@ struct Ranks::Links {
       if (watch) watch->lost(what, problem.what());
       fail_run(what, ": the other ranks cannot be reached: ", problem.what());
     }
+  }
+
+  // Room for `each` numbers for, and of, every rank.
+  std::pair<at::Tensor, at::Tensor> room(int64_t each, int64_t ranks, const at::Tensor& like) {
+    const int64_t numbers = each * ranks;
+    if (!sent.defined() || sent.numel() < numbers) {
+      sent = at::zeros({numbers}, like.options().requires_grad(false));
+      received = at::empty_like(sent);
+    }
+    return {sent.narrow(0, 0, numbers), received.narrow(0, 0, numbers)};
   }
 
   // Numbers of all ranks [ranks, values].
@@ -413,64 +422,125 @@ int64_t Ranks::count(const std::string& counter, int64_t more) {
 
 std::string Ranks::draw_name() const { return cat("draw ", claims_); }
 
-void Ranks::sum_to_slices(const at::Tensor& buffer, at::Tensor& out, const char* what) {
-  const int64_t ranks = size();
-  const Slices slices(buffer.numel(), ranks);
-  ensure(out.numel() == slices.each, "a slice");
+namespace {
+
+// Some of the blocks of every rank, which are on their way together: of each block the numbers
+// [low, high).
+struct Bucket {
+  const Slices& slices;
+  int64_t first, last;  // of the buffer
+  int64_t row, rows;    // row i has block i of every slice
+  int64_t low = 0, high = Slices::kBlock;
+
+  int64_t width() const { return high - low; }
+
+  // body(row of the bucket, place in the buffer, place in the block's numbers, place in the slice,
+  // numbers) for what a rank has here.
+  template <class Body>
+  void for_blocks(int64_t rank, const Body& body) const {
+    const int64_t across = slices.ranks * Slices::kBlock;
+    slices.for_blocks(rank, std::max(first, row * across), std::min(last, (row + rows) * across),
+                      [&](int64_t at, int64_t place, int64_t count) {
+                        body(at / across - row, at, at % Slices::kBlock - low, place, count);
+                      });
+  }
+};
+
+// A stretch that is shorter than a row of blocks sends no more of them than it has.
+void trim(Bucket& bucket) {
+  if (bucket.rows > 1) return;
+  int64_t low = Slices::kBlock, high = 0;
+  for (int64_t r = 0; r < bucket.slices.ranks; ++r)
+    bucket.for_blocks(r, [&](int64_t, int64_t, int64_t within, int64_t, int64_t count) {
+      low = std::min(low, within);
+      high = std::max(high, within + count);
+    });
+  bucket.low = low;
+  bucket.high = high;
+}
+
+template <class Body>
+void for_buckets(const Slices& slices, int64_t first, int64_t last, const Body& body) {
+  const int64_t across = slices.ranks * Slices::kBlock,
+                most = std::max<int64_t>(1, kBucket / across);
+  const int64_t end = (last + across - 1) / across;
+  for (int64_t row = first / across; row < end; row += most) {
+    Bucket bucket{.slices = slices,
+                  .first = first,
+                  .last = last,
+                  .row = row,
+                  .rows = std::min(most, end - row)};
+    trim(bucket);
+    body(bucket);
+  }
+}
+
+}  // namespace
+
+void Ranks::sum_to_slices(const at::Tensor& buffer, int64_t first, int64_t last,
+                          const TakeSum& take, const char* what) {
+  if (alone()) return take(first, buffer.narrow(0, first, last - first));
+  links_->agree({first, last}, size(), what);
+  const Slices slices(buffer.numel(), size());
+  std::vector<int64_t> equal;
+  for_buckets(slices, first, last, [&](const Bucket& bucket) {
+    auto [in, arrived] = links_->room(bucket.rows * bucket.width(), size(), buffer);
+    const at::Tensor sent = in.view({size(), bucket.rows, bucket.width()}),
+                     received = arrived.view({size(), bucket.rows, bucket.width()});
+    for (int64_t r = 0; r < size(); ++r)
+      bucket.for_blocks(r, [&](int64_t row, int64_t at, int64_t within, int64_t, int64_t count) {
+        sent[r][row].narrow(0, within, count).copy_(buffer.narrow(0, at, count));
+      });
+    links_->run(what, [&] { return links_->gloo->alltoall_base(arrived, in, equal, equal); });
+    for (int64_t stride = 1; stride < size(); stride *= 2)
+      for (int64_t r = 0; r + stride < size(); r += 2 * stride)
+        received[r].add_(received[r + stride]);
+    bucket.for_blocks(rank(),
+                      [&](int64_t row, int64_t, int64_t within, int64_t place, int64_t count) {
+                        take(place, received[0][row].narrow(0, within, count));
+                      });
+  });
+}
+
+// own(place in the buffer, place in the slice, numbers) is what this rank has of it.
+template <class Own>
+void Ranks::gather_slices(const Own& own, at::Tensor& buffer, int64_t first, int64_t last,
+                          const char* what) {
+  links_->agree({first, last}, size(), what);
+  const Slices slices(buffer.numel(), size());
+  for_buckets(slices, first, last, [&](const Bucket& bucket) {
+    auto [all, arrived] = links_->room(bucket.rows * bucket.width(), size(), buffer);
+    at::Tensor in = all.narrow(0, 0, bucket.rows * bucket.width());
+    const at::Tensor sent = in.view({bucket.rows, bucket.width()}),
+                     received = arrived.view({size(), bucket.rows, bucket.width()});
+    bucket.for_blocks(rank(),
+                      [&](int64_t row, int64_t at, int64_t within, int64_t place, int64_t count) {
+                        sent[row].narrow(0, within, count).copy_(own(at, place, count));
+                      });
+    at::Tensor out = arrived;
+    links_->run(what, [&] { return links_->gloo->_allgather_base(out, in); });
+    for (int64_t r = 0; r < size(); ++r)
+      bucket.for_blocks(r, [&](int64_t row, int64_t at, int64_t within, int64_t, int64_t count) {
+        buffer.narrow(0, at, count).copy_(received[r][row].narrow(0, within, count));
+      });
+  });
+}
+
+void Ranks::gather_slices(const at::Tensor& slice, at::Tensor& buffer, int64_t first, int64_t last,
+                          const char* what) {
   if (alone()) {
-    out.zero_();
-    out.narrow(0, 0, buffer.numel()).copy_(buffer);
+    buffer.narrow(0, first, last - first).copy_(slice.narrow(0, first, last - first));
     return;
   }
-  links_->agree({buffer.numel()}, ranks, what);
-  const int64_t bucket = std::min(slices.each, std::max(kBucket / ranks, Slices::kBlock));
-  at::Tensor &sent = links_->sent, &received = links_->received;
-  if (!sent.defined() || sent.numel() != ranks * bucket) {
-    sent = at::empty({ranks, bucket}, buffer.options());
-    received = at::empty_like(sent);
-  }
-  std::vector<int64_t> equal;
-  for (int64_t first = 0; first < slices.each; first += bucket) {
-    const int64_t count = std::min(bucket, slices.each - first);
-    for (int64_t r = 0; r < ranks; ++r) {
-      const int64_t begin = std::min(slices.count, r * slices.each + first),
-                    end = std::min(slices.count, begin + count);
-      at::Tensor row = sent[r];
-      row.narrow(0, 0, end - begin).copy_(buffer.narrow(0, begin, end - begin));
-      row.narrow(0, end - begin, bucket - (end - begin)).zero_();
-    }
-    at::Tensor in = sent.view({-1}), arrived = received.view({-1});
-    links_->run(what, [&] { return links_->gloo->alltoall_base(arrived, in, equal, equal); });
-    for (int64_t stride = 1; stride < ranks; stride *= 2)
-      for (int64_t r = 0; r + stride < ranks; r += 2 * stride)
-        received[r].add_(received[r + stride]);
-    out.narrow(0, first, count).copy_(received[0].narrow(0, 0, count));
-  }
+  gather_slices(
+      [&](int64_t, int64_t place, int64_t count) { return slice.narrow(0, place, count); }, buffer,
+      first, last, what);
 }
 
 void Ranks::gather_slices(at::Tensor& buffer, const char* what) {
   if (alone()) return;
-  const int64_t ranks = size();
-  const Slices slices(buffer.numel(), ranks);
-  links_->agree({buffer.numel()}, ranks, what);
-  const int64_t bucket = std::min(slices.each, std::max(kBucket / ranks, Slices::kBlock));
-  at::Tensor in = at::empty({bucket}, buffer.options()),
-             out = at::empty({ranks, bucket}, buffer.options());
-  for (int64_t first = 0; first < slices.each; first += bucket) {
-    const auto part = [&](int64_t r) {
-      const int64_t begin = std::min(slices.count, r * slices.each + first);
-      const int64_t end = std::min(slices.end(r), begin + std::min(bucket, slices.each - first));
-      return buffer.narrow(0, begin, std::max<int64_t>(0, end - begin));
-    };
-    const at::Tensor mine = part(rank());
-    in.narrow(0, 0, mine.numel()).copy_(mine);
-    at::Tensor arrived = out.view({-1});
-    links_->run(what, [&] { return links_->gloo->_allgather_base(arrived, in); });
-    for (int64_t r = 0; r < ranks; ++r) {
-      at::Tensor to = part(r);
-      if (r != rank()) to.copy_(out[r].narrow(0, 0, to.numel()));
-    }
-  }
+  gather_slices([&](int64_t at, int64_t, int64_t count) { return buffer.narrow(0, at, count); },
+                buffer, 0, buffer.numel(), what);
 }
 
 void Ranks::copy_from_first(at::Tensor& buffer, const char* what) {

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -42,6 +43,9 @@ class MeetingPlace {
 
 class Ranks {
  public:
+  /// What a collective has on its way at a time takes, and as much again what arrives.
+  static constexpr int64_t kBucketBytes = int64_t{8} << 20;
+
   /// A process that is alone: every call returns what it was given.
   Ranks();
   /// Joins the others. `stop` (may be null) becomes true soon after that of any rank has. Throws
@@ -91,11 +95,16 @@ class Ranks {
   /// Another name for every draw, the same on all ranks.
   std::string draw_name() const;
 
-  /// Of the buffers [count] of all ranks, which are fp32, the sum in the slice of this rank (of
-  /// Slices): the tree ((0 + 1) + (2 + 3)) + ... over ranks, in that order whoever asks. `out` has
-  /// Slices::each numbers; beyond the slice they are 0.
-  void sum_to_slices(const at::Tensor& buffer, at::Tensor& out, const char* what);
-  /// Fills `buffer` with the slices of all ranks.
+  /// Of numbers [first, last) of the flat fp32 buffers of all ranks, which have one size, the sum:
+  /// what of it is in this rank's slice (of Slices), as it arrives, with its place there. Summed in
+  /// the tree ((0 + 1) + (2 + 3)) + ... over ranks, in that order whoever asks.
+  using TakeSum = std::function<void(int64_t place, const at::Tensor& sum)>;
+  void sum_to_slices(const at::Tensor& buffer, int64_t first, int64_t last, const TakeSum& take,
+                     const char* what);
+  /// Fills numbers [first, last) of `buffer` from the slices of all ranks; `slice` is this one's.
+  void gather_slices(const at::Tensor& slice, at::Tensor& buffer, int64_t first, int64_t last,
+                     const char* what);
+  /// Fills `buffer` with what the ranks have of it: each has its slice in its place there.
   void gather_slices(at::Tensor& buffer, const char* what);
   /// Fills `buffer`, which is flat, with that of rank 0. It goes in pieces, each with its hash:
   /// RunError on all ranks where one arrived otherwise than it was sent.
@@ -109,6 +118,10 @@ class Ranks {
 
  private:
   struct Links;  // store, group and watch
+
+  template <class Own>
+  void gather_slices(const Own& own, at::Tensor& buffer, int64_t first, int64_t last,
+                     const char* what);
 
   Identity identity_;
   ClusterConfig config_;

@@ -52,6 +52,7 @@ struct Embedding : Function<Embedding> {
         for (int64_t t = 0; t < dy.size(0); ++t)
           for (int64_t i = 0; i < width; ++i) to[row[t] * width + i] += from[t * width + i];
       });
+      table.gradient_done();
     }
     return {at::Tensor(), at::Tensor(), at::Tensor()};
   }
@@ -79,6 +80,7 @@ struct RmsNorm : Function<RmsNorm> {
     const at::Tensor& x = saved[0];
     const at::Tensor dy = grads[0].contiguous();
     auto& weight = at_address<Parameter>(ctx, "weight");
+    weight.bring();
     at::Tensor dx = at::empty_like(x);
     at::Tensor dw = weight.grad.defined() ? weight.grad : at::zeros_like(weight.value);
     by_type(x, [&](auto zero) {
@@ -154,6 +156,7 @@ struct LayerCall {
   }
 
   void forward(const float* in, float* y, const kernels::LayerSaved* saved) const {
+    weights->qkv->bring();
     const auto matrix = [this](Parameter* one) {
       return &ops::packed(*one, kernels::format_of(pass->precision));
     };
@@ -162,6 +165,7 @@ struct LayerCall {
   }
 
   void backward(float* d) const {
+    weights->qkv->bring();
     std::shared_ptr<Buffer> buffer = kept;
     const auto* in = x.const_data_ptr<float>();
     if (pass->recompute) {
@@ -180,6 +184,7 @@ struct LayerCall {
     const auto all = each_of<kernels::LayerWeights>(*weights, numbers_of, pack);
     kernels::layer_backward(*shape, all, pass->rows(), pass->precision, in, share(*buffer), d,
                             gradients_of<float>(*weights), memory->layer, adapters_of(*weights));
+    weights->qkv->gradient_done();
   }
 };
 
@@ -290,6 +295,7 @@ struct Head : Function<Head> {
     const auto saved = ctx->get_saved_variables();
     const auto& head = at_address<HeadCall>(ctx, "call");
     const at::Tensor &hidden = saved[0], &targets = saved[1], &value = head.head->value;
+    head.head->bring();
     const auto whole = [&](const at::Tensor& grad) {
       return grad.defined() ? grad.contiguous() : at::zeros({hidden.size(0)}, hidden.options());
     };
@@ -311,6 +317,7 @@ struct Head : Function<Head> {
                              saved[2].const_data_ptr<float>(), saved[3].const_data_ptr<float>(),
                              d_logprob.const_data_ptr<float>(), d_entropy.const_data_ptr<float>(),
                              d_hidden.data_ptr<float>(), gradient(float{}), *head.scratch);
+    head.head->gradient_done();
     return {d_hidden, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
@@ -371,11 +378,13 @@ void check_ids(const std::vector<int32_t>& ids, const Parameter& table) {
 
 at::Tensor embedding(const std::vector<int32_t>& ids, Parameter& table) {
   check_ids(ids, table);
+  table.bring();
   return Embedding::apply(table.value, to_tensor(ids), address(&table));
 }
 
 at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps) {
   ensure(x.is_contiguous() && x.size(1) == weight.value.size(0), "a dense [T, D] input");
+  weight.bring();
   return RmsNorm::apply(x, weight.value, address(&weight), eps);
 }
 
@@ -402,6 +411,7 @@ TokenLogprobs token_logprobs(const at::Tensor& hidden, Parameter& head,
   ensure(hidden.is_contiguous() && hidden.size(0) == static_cast<int64_t>(targets.size()),
          "a target for every row");
   for (const int32_t id : targets) ensure(id >= 0 && id < head.value.size(0), "a known target id");
+  head.bring();
   struct Own {
     HeadCall call;
     kernels::HeadScratch scratch;

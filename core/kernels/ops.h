@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,6 +19,24 @@
 #include "core/kernels/layer.h"
 
 namespace vernier {
+
+/// Where a process does not keep all weights of a model: brings those of a unit (the embeddings, a
+/// layer, the head) for as long as something is computed with them.
+class UnitStore {
+ public:
+  virtual ~UnitStore() = default;
+  /// The weights of the unit are at their place until another one is brought.
+  virtual void bring(int64_t unit) = 0;
+  /// What a use of the unit adds to its gradient is there.
+  virtual void gradient_done(int64_t unit) = 0;
+  /// What this process keeps of the weights, one after the other.
+  virtual at::Tensor& kept() = 0;
+  /// To be called after any write to it.
+  virtual void changed() = 0;
+  /// Called with the place of a unit's gradient once a pass has added all of it, [first, last) of
+  /// the flat gradients, which are zero again behind the call.
+  std::function<void(int64_t first, int64_t last)> on_gradient;
+};
 
 /// One weight of a model with its gradient, and the packed forms that the CPU kernels read.
 struct Parameter {
@@ -34,6 +53,15 @@ struct Parameter {
   // What is trained of a matrix in place of its weights; null without LoRA (core/model/adapters.h).
   const kernels::MatrixAdapter<float>* adapter = nullptr;
 
+  int64_t unit = 0;
+  UnitStore* store = nullptr;  // null: the weights are always there
+
+  void bring() const {
+    if (store != nullptr) store->bring(unit);
+  }
+  void gradient_done() const {
+    if (store != nullptr) store->gradient_done(unit);
+  }
   void changed() { forward_packed = rounded_packed = false; }
 };
 

@@ -56,6 +56,7 @@ Decoder::Decoder(const ModelSpec& spec, bool trained, at::ScalarType type, at::D
     add_slice("lm_head.weight", head_, 0, spec.vocab_size);
   }
   allocate(trained, type, device);
+  find_units();
   for (size_t i = 0; i < layers_.size(); ++i) {
     layer_parameters_.push_back(layer_parameters(layers_[i]));
     layer_shapes_.push_back(layer_shape(static_cast<int64_t>(i)));
@@ -158,6 +159,61 @@ void Decoder::allocate(bool trained, at::ScalarType type, at::Device device) {
   }
 }
 
+// Parameters lie in memory in the order in which they were added.
+void Decoder::find_units() {
+  const auto of_layers = static_cast<int64_t>(layers_.size());
+  const auto number = [&](size_t parameter) -> int64_t {
+    if (parameter == embedding_) return 0;
+    if (parameter == final_norm_) return of_layers;
+    if (parameter == head_) return of_layers + 1;
+    const auto after = std::upper_bound(
+        layers_.begin(), layers_.end(), parameter,
+        [](size_t place, const Layer& layer) { return place < layer.attention_norm; });
+    return after - layers_.begin();
+  };
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const int64_t unit = parameters_[i].unit = number(i);
+    const int64_t begin = parameters_[i].value.storage_offset();
+    if (unit == std::ssize(units_)) {
+      if (unit > 0) units_.back().end = begin;
+      units_.push_back({.begin = begin, .end = 0});
+    }
+  }
+  units_.back().end = weights_.numel();
+}
+
+std::span<Parameter> Decoder::parameters_of(int64_t unit) {
+  const auto in = [](const Parameter& one) { return one.unit; };
+  const auto found = std::ranges::equal_range(parameters_, unit, {}, in);
+  return {found.begin(), found.end()};
+}
+
+std::span<const NamedSlice> Decoder::slices_of(int64_t unit) const {
+  const auto in = [&](const NamedSlice& slice) { return parameters_[slice.parameter].unit; };
+  const auto found = std::ranges::equal_range(slices_, unit, {}, in);
+  return {found.begin(), found.end()};
+}
+
+void Decoder::keep_in(UnitStore& store) {
+  ensure(weights_.is_cpu() && adapters_ == nullptr, "a decoder on the CPU without adapters");
+  store_ = &store;
+  for (Parameter& parameter : parameters_) parameter.store = &store;
+}
+
+void Decoder::join_pass(bool backward) {
+  ensure(store_ != nullptr, "a pass that others make");
+  for (int64_t unit = 0; unit < std::ssize(units_); ++unit) store_->bring(unit);
+  const int64_t head = head_ == embedding_ ? 0 : std::ssize(units_) - 1;
+  if (head == 0) store_->bring(head);
+  if (!backward) return;
+  store_->gradient_done(head);
+  for (int64_t unit = std::ssize(layers_); unit > 0; --unit) {
+    store_->bring(unit);
+    store_->gradient_done(unit);
+  }
+  store_->gradient_done(0);
+}
+
 void Decoder::weights_changed() {
   ++version_;
   for (Parameter& parameter : parameters_) parameter.changed();
@@ -172,9 +228,13 @@ void Decoder::adapt(const LoraConfig& config, const std::string& base, uint64_t 
   trained_weights_changed();
 }
 
-at::Tensor& Decoder::trained_weights() { return adapters_ ? adapters_->values() : weights_; }
+at::Tensor& Decoder::trained_weights() {
+  if (store_ != nullptr) return store_->kept();
+  return adapters_ ? adapters_->values() : weights_;
+}
 
 void Decoder::trained_weights_changed() {
+  if (store_ != nullptr) store_->changed();
   if (adapters_ == nullptr) return weights_changed();
   use_adapters(true);
 }
@@ -189,11 +249,13 @@ void Decoder::use_adapters(bool on) {
 }
 
 at::Tensor Decoder::slice(const NamedSlice& slice) {
+  parameters_[slice.parameter].bring();
   const at::Tensor value = parameters_[slice.parameter].value.detach();
   return slice.rows > 0 ? value.narrow(0, slice.first_row, slice.rows) : value;
 }
 
 std::unique_ptr<Decoder> Decoder::frozen_copy() {
+  ensure(store_ == nullptr, "a decoder whose weights are here");
   auto copy = std::make_unique<Decoder>(spec_, false, weights_.scalar_type(), weights_.device());
   copy->training = training;
   copy->weights().copy_(weights_);
@@ -201,10 +263,12 @@ std::unique_ptr<Decoder> Decoder::frozen_copy() {
   return copy;
 }
 
-void Decoder::randomize(uint64_t seed, double embedding_std, double residual_scale) {
+void Decoder::randomize(uint64_t seed, double embedding_std, double residual_scale,
+                        std::optional<int64_t> unit) {
   const double residual =
       residual_scale / std::sqrt(2.0 * static_cast<double>(spec_.num_hidden_layers));
   for (size_t i = 0; i < parameters_.size(); ++i) {
+    if (unit && parameters_[i].unit != *unit) continue;
     at::Tensor value = parameters_[i].value.detach();
     if (value.dim() == 1) {
       value.fill_(parameters_[i].name.ends_with("bias") ? 0.0 : 1.0);

@@ -29,6 +29,12 @@ struct NamedSlice {
   int64_t numel() const;
 };
 
+/// Numbers [begin, end) of the flat weights that passes read together: the embeddings, a layer, a
+/// head of its own. The norm behind the layers goes with the last of them.
+struct Unit {
+  int64_t begin = 0, end = 0;
+};
+
 /// Tokens of several sequences that one pass over a cache computes.
 struct CachedTokens {
   std::vector<int32_t> ids, positions;  // [rows]
@@ -80,16 +86,33 @@ class Decoder {
   void adapt(const LoraConfig& config, const std::string& base, uint64_t seed);
   /// Null without LoRA.
   Adapters* adapters() { return adapters_.get(); }
-  /// What an optimizer steps: all weights, or the adapters.
+  /// What an optimizer steps: all weights, the adapters, or what the store keeps here.
   at::Tensor& trained_weights();
   /// To be called after any write to trained_weights().
   void trained_weights_changed();
+  /// In the order of the weights.
+  const std::vector<Unit>& units() const { return units_; }
+  /// Parameters of a unit.
+  std::span<Parameter> parameters_of(int64_t unit);
+  /// How often a pass back adds to the gradient of a unit: twice to embeddings that are the head.
+  int64_t uses(int64_t unit) const { return unit == 0 && head_ == embedding_ ? 2 : 1; }
+  /// From now on passes find the weights that they read in `store`, which outlives the decoder's
+  /// use; what is not brought there has no values. hidden() and logprobs() alone compute then.
+  void keep_in(UnitStore& store);
+  /// Null: all weights are here.
+  UnitStore* store() { return store_; }
+  /// Brings the units in the order of a pass, and goes through them back where `backward`: for a
+  /// process that has no tokens for a pass that others make.
+  void join_pass(bool backward);
+
   /// Computes with its adapters, as at first, or without them; nothing where it has none.
   void use_adapters(bool on);
 
   std::vector<Parameter>& parameters() { return parameters_; }
   const std::vector<NamedSlice>& slices() const { return slices_; }
-  /// The values of one slice, row-major; a view.
+  /// Those of a unit, which follow each other.
+  std::span<const NamedSlice> slices_of(int64_t unit) const;
+  /// The values of one slice, row-major; a view. Brings its unit.
   at::Tensor slice(const NamedSlice& slice);
 
   /// A copy of the weights that is not trained and computes as this one does.
@@ -97,7 +120,9 @@ class Decoder {
 
   /// Random weights: embedding N(0, embedding_std), matrices N(0, 1/fan_in), output projections
   /// times residual_scale / sqrt(2 layers), norms 1, biases 0.
-  void randomize(uint64_t seed, double embedding_std, double residual_scale);
+  /// Of one unit alone where it is given.
+  void randomize(uint64_t seed, double embedding_std, double residual_scale,
+                 std::optional<int64_t> unit = {});
 
   /// Hidden states [T, D] after the last norm; with gradients where enabled.
   at::Tensor hidden(const PackedTokens& tokens);
@@ -161,6 +186,7 @@ class Decoder {
   void add_slice(const std::string& name, size_t parameter, int64_t first_row, int64_t rows);
   Layer add_layer(int64_t index);
   void allocate(bool trained, at::ScalarType type, at::Device device);
+  void find_units();
   LayerParameters layer_parameters(const Layer& layer);
   kernels::LayerShape layer_shape(int64_t index) const;
   at::Tensor device_hidden(const std::shared_ptr<const LayerPass>& pass);
@@ -186,6 +212,8 @@ class Decoder {
   PassArrays arrays_;
   TrainingMemory memory_;
   std::unique_ptr<Adapters> adapters_;
+  std::vector<Unit> units_;
+  UnitStore* store_ = nullptr;
 };
 
 }  // namespace vernier

@@ -19,15 +19,8 @@ void check_finite(const float* values, int64_t count, const std::string& path,
     fail(path, ": tensor '", name, "' holds numbers that are not finite");
 }
 
-// Each tensor is converted once, from the mapped file to where it stays.
 void fill_host(const ModelSource& source, Decoder& decoder) {
-  const std::vector<NamedSlice>& slices = decoder.slices();
-  const auto values = [&](size_t i) { return decoder.slice(slices[i]).data_ptr<float>(); };
-  kernel_pool().run(static_cast<int64_t>(slices.size()), [&](int64_t task) {
-    const auto i = static_cast<size_t>(task);
-    source.read(slices[i], values(i));
-    check_finite(values(i), slices[i].numel(), source.path(), slices[i].name);
-  });
+  read_weights(source, decoder, decoder.slices());
 }
 
 // The same by way of a buffer of one tensor, so that no process holds the model on the host.
@@ -43,6 +36,16 @@ void fill_device(const ModelSource& source, Decoder& decoder) {
 }
 
 }  // namespace
+
+// Each tensor is converted once, from the mapped file to where it stays.
+void read_weights(const ModelSource& source, Decoder& decoder, std::span<const NamedSlice> slices) {
+  const auto values = [&](size_t i) { return decoder.slice(slices[i]).data_ptr<float>(); };
+  kernel_pool().run(static_cast<int64_t>(slices.size()), [&](int64_t task) {
+    const auto i = static_cast<size_t>(task);
+    source.read(slices[i], values(i));
+    check_finite(values(i), slices[i].numel(), source.path(), slices[i].name);
+  });
+}
 
 ModelHead read_head(const ModelSource& source, int64_t max_length) {
   ModelSpec spec = source.spec();

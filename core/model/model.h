@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "core/model/decoder.h"
@@ -37,6 +38,9 @@ ModelHead read_head(const NewModel& config);
 /// Opens a model and reads its weights. What does not fit is a UsageError that names it.
 Model load_model(const ModelSource& source, const LoadOptions& options = {});
 Model load_model(const std::string& path, const LoadOptions& options = {});
+
+/// Reads the weights of some slices, on the CPU.
+void read_weights(const ModelSource& source, Decoder& decoder, std::span<const NamedSlice> slices);
 
 /// A model with random weights.
 Model new_model(const NewModel& config, uint64_t seed, bool trained, at::Device device = at::kCPU);

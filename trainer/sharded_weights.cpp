@@ -1,0 +1,96 @@
+#include "trainer/sharded_weights.h"
+
+#include <ATen/ATen.h>
+
+#include "core/base/buffer.h"
+#include "core/comm/slices.h"
+
+namespace vernier {
+namespace {
+
+constexpr const char* kWhat = "weights of a unit";
+
+void forget_unit(at::Tensor& buffer, const Unit& unit) {
+  const at::Tensor numbers = buffer.narrow(0, unit.begin, unit.end - unit.begin);
+  forget(numbers.data_ptr(), numbers.nbytes());
+}
+
+}  // namespace
+
+ShardedWeights::ShardedWeights(Decoder& decoder, Ranks& ranks,
+                               const std::function<void(int64_t)>& fill)
+    : decoder_(decoder), ranks_(ranks), uses_(decoder.units().size()) {
+  at::Tensor& weights = decoder.weights();
+  own_ = at::zeros({Slices(weights.numel(), ranks.size()).each()}, at::kFloat);
+  for (const at::Tensor& buffer : {weights, decoder.gradients()})
+    if (buffer.defined()) use_small_pages(buffer.data_ptr(), buffer.nbytes());
+  take(fill);
+  decoder.keep_in(*this);
+}
+
+void ShardedWeights::take(const std::function<void(int64_t)>& fill) {
+  drop();
+  for (int64_t unit = 0; unit < std::ssize(decoder_.units()); ++unit) {
+    fill(unit);
+    take_unit(unit, decoder_.weights());
+    forget_unit(decoder_.weights(), decoder_.units()[static_cast<size_t>(unit)]);
+  }
+}
+
+void ShardedWeights::take(const at::Tensor& weights) {
+  drop();
+  for (int64_t unit = 0; unit < std::ssize(decoder_.units()); ++unit) take_unit(unit, weights);
+}
+
+void ShardedWeights::take_unit(int64_t unit, const at::Tensor& weights) {
+  const Unit& place = decoder_.units()[static_cast<size_t>(unit)];
+  Slices(weights.numel(), ranks_.size())
+      .for_blocks(ranks_.rank(), place.begin, place.end,
+                  [&](int64_t at, int64_t own, int64_t count) {
+                    own_.narrow(0, own, count).copy_(weights.narrow(0, at, count));
+                  });
+}
+
+void ShardedWeights::bring(int64_t unit) {
+  if (unit == brought_) return;
+  drop();
+  const at::NoGradGuard no_grad;
+  const Unit& place = decoder_.units()[static_cast<size_t>(unit)];
+  ranks_.gather_slices(own_, decoder_.weights(), place.begin, place.end, kWhat);
+  size_t next = 0;
+  for (Parameter& parameter : decoder_.parameters_of(unit)) {
+    if (next == packed_.size()) break;
+    std::tie(parameter.forward, parameter.rounded) = std::move(packed_[next++]);
+  }
+  packed_.clear();
+  brought_ = unit;
+}
+
+void ShardedWeights::drop() {
+  if (brought_ < 0) return;
+  forget_unit(decoder_.weights(), decoder_.units()[static_cast<size_t>(brought_)]);
+  for (Parameter& parameter : decoder_.parameters_of(brought_)) {
+    parameter.changed();
+    packed_.emplace_back(std::exchange(parameter.forward, {}),
+                         std::exchange(parameter.rounded, {}));
+  }
+  brought_ = -1;
+}
+
+void ShardedWeights::gradient_done(int64_t unit) {
+  const auto place = static_cast<size_t>(unit);
+  if (++uses_[place] < decoder_.uses(unit)) return;
+  uses_[place] = 0;
+  const Unit& range = decoder_.units()[place];
+  if (on_gradient) on_gradient(range.begin, range.end);
+  forget_unit(decoder_.gradients(), range);
+}
+
+void ShardedWeights::changed() { drop(); }
+
+void ShardedWeights::gather(at::Tensor& weights) {
+  const at::NoGradGuard no_grad;
+  ranks_.gather_slices(own_, weights, 0, weights.numel(), "weights of all units");
+}
+
+}  // namespace vernier

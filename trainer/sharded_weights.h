@@ -1,0 +1,48 @@
+// trainer.shard = "full": each rank that trains keeps a slice of the weights.
+#pragma once
+
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "core/comm/ranks.h"
+#include "core/model/decoder.h"
+
+namespace vernier {
+
+/// The weights of a decoder, cut among ranks (core/comm/slices.h). A unit is gathered when a pass
+/// comes to it and goes when the pass comes to another; so does its gradient on the way back, once
+/// it has been given to on_gradient. All ranks make the same passes in the same order. Rajbhandari
+/// et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models",
+/// arXiv:1910.02054, stage 3.
+class ShardedWeights final : public UnitStore {
+ public:
+  /// Of those that fill(unit) puts into the decoder, which has held none yet, a unit at a time.
+  /// From then on it finds them here.
+  ShardedWeights(Decoder& decoder, Ranks& ranks, const std::function<void(int64_t)>& fill);
+
+  void bring(int64_t unit) override;
+  void gradient_done(int64_t unit) override;
+  at::Tensor& kept() override { return own_; }
+  void changed() override;
+
+  /// Fills `weights`, which are laid out as the decoder's. On all ranks.
+  void gather(at::Tensor& weights);
+  /// Other values: those of `weights`, or those that fill(unit) puts into the decoder.
+  void take(const at::Tensor& weights);
+  void take(const std::function<void(int64_t)>& fill);
+
+ private:
+  void drop();
+  void take_unit(int64_t unit, const at::Tensor& weights);
+
+  Decoder& decoder_;
+  Ranks& ranks_;
+  at::Tensor own_;             // [Slices::each]
+  int64_t brought_ = -1;       // the unit that is at its place
+  std::vector<int64_t> uses_;  // of each unit in this pass back
+  // Packed forms of the unit that was dropped last: the next one has the same shapes as a rule.
+  std::vector<std::pair<kernels::PackedMatrix, kernels::PackedMatrix>> packed_;
+};
+
+}  // namespace vernier
