@@ -300,6 +300,41 @@ class Ranks(unittest.TestCase):
                     self.train(config, name, ranks, *keys)
                     self.assert_same(one, result_of(self.folder / name, 4), name)
 
+    def test_shared_out_weights_are_saved_in_the_warm_start(self):
+        sft = "[sft]\nsteps = 60\nsave_every = 20\nbatch_sequences = 16\n"
+        config = self.job("sft-left", steps=1, algo=DRPO, rest=sft)
+        self.train(config, "sft-1", 1)
+        full = ["--set", "trainer.shard=full"]
+        process = self.start_job(config, "sft-2", 2, *full)
+        deadline = time.time() + 60
+        while not (self.folder / "sft-2/checkpoint-sft-20/config.json").exists() and time.time() < deadline:
+            time.sleep(0.01)
+        process.terminate()
+        _, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 75, errors)
+        done = self.train(config, "sft-2", 2, *full)
+        self.assertIn("resuming from", done.stderr)
+        self.assert_same(result_of(self.folder / "sft-1", 1), result_of(self.folder / "sft-2", 1), "sft")
+
+    def test_ranks_without_a_sample(self):
+        config = self.job("idle", steps=2, deterministic=False, algo=DRPO)
+        for shard in ("none", "optimizer", "full"):
+            with self.subTest(shard):
+                self.train(config, f"idle-{shard}", 3, "--set", "rollout.prompts_per_step=1", "--set", f"trainer.shard={shard}")
+
+    def test_guard_goes_back_with_weights_that_are_shared_out(self):
+        guard = "[guard]\nmax_accuracy_loss = 0.2\n"
+        config = self.job("guard", steps=8, algo=DRPO, rest=guard)
+        keys = ["--set", "trainer.learning_rate=0.02", "--set", "data.eval_prompts=200", "--set", "run.eval_every=1",
+                "--set", "run.threads=2"]
+        self.train(config, "guard-1", 1, *keys)
+        self.assertIn("roll_back", [row.get("guard/move") for row in metrics_of(self.folder / "guard-1")])
+        full = [*keys, "--set", "trainer.shard=full"]
+        for run, ranks, more in (("guard-2", 2, ()), ("guard-3", 3, self.placed(1, 0))):
+            with self.subTest(run):
+                self.train(config, run, ranks, *full, *more)
+                self.assertEqual(metrics_of(self.folder / "guard-1"), metrics_of(self.folder / run))
+
     def test_slices_of_fewer_numbers_than_ranks(self):
         # Adapters of one block: one rank has them all, the other nothing.
         lora = "[trainer.lora]\nrank = 1\n"

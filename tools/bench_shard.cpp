@@ -53,7 +53,8 @@ int bench_shard(const ShardBench& options, const std::vector<std::string>& argum
   if (identity.launcher == "alone" && options.ranks > 1)
     return run_local_ranks(options.ranks, arguments);
   set_threads(0, identity.local_world_size);
-  Ranks ranks(identity, {.interface = "", .deadline_s = 600, .start_deadline_s = 60}, nullptr);
+  Ranks ranks(identity, {.interface = "", .deadline_s = 600, .start_deadline_s = 60, .workers = {}},
+              nullptr);
   const Team team{.ranks = ranks, .trainers = ranks};
   const ModelSpec spec = shape_named(options.shape);
   const TrainingOptions training{.precision = kernels::Precision::fp32, .recompute = true};

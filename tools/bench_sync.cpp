@@ -25,7 +25,8 @@ int bench_sync(const SyncBench& options, const std::vector<std::string>& argumen
     fs::remove(store);
     return code;
   }
-  Ranks ranks(identity, {.interface = "", .deadline_s = 60, .start_deadline_s = 60}, nullptr);
+  Ranks ranks(identity, {.interface = "", .deadline_s = 60, .start_deadline_s = 60, .workers = {}},
+              nullptr);
   const auto gloo = c10d::ProcessGroupGloo::Options::create(std::chrono::seconds(60));
   gloo->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1"));
   c10d::ProcessGroupGloo peer(

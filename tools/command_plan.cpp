@@ -9,6 +9,7 @@
 #include "core/kernels/machine.h"
 #include "core/kernels/threads.h"
 #include "tools/commands.h"
+#include "tools/plan_config.h"
 #include "trainer/step_time.h"
 
 namespace vernier {
@@ -234,7 +235,8 @@ void print(const Plan& plan) {
   print_effects(plan, plan.together);
 }
 
-// Nothing is scored: a reward from outside is looked at, and not started.
+}  // namespace
+
 std::unique_ptr<RunConfig> read_only(ConfigFile& file) {
   auto config = std::make_unique<RunConfig>();
   config->scoring.only_read = true;
@@ -242,9 +244,9 @@ std::unique_ptr<RunConfig> read_only(ConfigFile& file) {
   return config;
 }
 
-}  // namespace
-
 void plan_command(const PlanOptions& options) {
+  if (!options.lengths.empty() || options.reward_s > 0)
+    fail("--lengths and --reward-s: go with --cluster");
   ConfigFile file = ConfigFile::load(options.configs, options.overrides);
   const std::unique_ptr<RunConfig> config = read_only(file);
   set_threads(config->run.threads);

@@ -57,6 +57,9 @@ struct PlanOptions {
   std::vector<std::string> configs, overrides;
   double memory_gb = 0;    // 0: that of the machine
   double mean_length = 0;  // of a response, tokens; 0: rollout.max_completion_length
+  std::string cluster;     // "": one process on this machine
+  std::string lengths;     // run whose recorded rollouts have the lengths
+  double reward_s = 0;     // from the end of a group to its rewards
   bool json = false;
 };
 
@@ -80,6 +83,9 @@ void endpoint_command(const EndpointOptions& options);
 int worker_command(const JoinOptions& options);
 void score_command(const ScoreOptions& options);
 void plan_command(const PlanOptions& options);
+/// Starts ranks with these arguments of the program where their speed is to be measured, or is one
+/// of them; the exit code.
+int plan_cluster_command(const PlanOptions& options, const std::vector<std::string>& arguments);
 void reference_command(const std::string& topic, bool json);
 void doctor_command(const std::optional<std::string>& model, bool json);
 

@@ -106,7 +106,8 @@ void add_train(CLI::App& app, Options& all, int argc, char** argv) {
   });
 }
 
-void add_plan(CLI::App& app, PlanOptions& options) {
+void add_plan(CLI::App& app, Options& all, int argc, char** argv) {
+  PlanOptions& options = all.plan;
   CLI::App* command =
       app.add_subcommand("plan", "memory and time of a job, and what would make it fit");
   add_configuration(command, options.configs, options.overrides);
@@ -118,8 +119,23 @@ void add_plan(CLI::App& app, PlanOptions& options) {
       ->add_option("--mean-length", options.mean_length,
                    "tokens of a response; rollout.max_completion_length if not given")
       ->check(within(1.0, 1e8));
+  command->add_option(
+      "--cluster", options.cluster,
+      "nodes=N,gpus=G,link=GB/s: the time of a step on so many ranks, by set-up; "
+      "also local=GB/s, device=cpu|a100|h100|h200, decode_share, train_share, price");
+  command->add_option("--lengths", options.lengths,
+                      "with --cluster: run, or rollouts file, whose responses have the lengths");
+  command
+      ->add_option("--reward-s", options.reward_s,
+                   "with --cluster: seconds from the end of a group to its rewards")
+      ->check(within(0.0, 1e6));
   command->add_flag("--json", options.json, "one JSON object in place of tables");
-  command->callback([&options] { plan_command(options); });
+  command->callback([&all, argc, argv] {
+    if (all.plan.cluster.empty())
+      plan_command(all.plan);
+    else
+      all.code = plan_cluster_command(all.plan, rank_arguments(argc, argv));
+  });
 }
 
 void add_replay(CLI::App& app, ReplayOptions& options) {
@@ -443,7 +459,7 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", VERNIER_VERSION);
   Options options;
   add_train(app, options, argc, argv);
-  add_plan(app, options.plan);
+  add_plan(app, options, argc, argv);
   add_replay(app, options.replay);
   add_drawers(app, options);
   add_text(app, options);

@@ -2,10 +2,12 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/base/bytes.h"
 #include "core/base/errors.h"
+#include "core/base/pool.h"
 #include "core/comm/slices.h"
 #include "core/kernels/adam8.h"
 #include "core/kernels/device_training.h"
@@ -13,6 +15,10 @@
 namespace vernier {
 
 namespace {
+
+static_assert(Slices::kBlock == kernels::kSumBlock && Slices::kBlock % kernels::kMomentBlock == 0,
+              "the norm is one number however slices are cut, and they cut no block of moments");
+
 int64_t blocks_of(int64_t weights) {
   return (weights + kernels::kMomentBlock - 1) / kernels::kMomentBlock;
 }
@@ -100,10 +106,22 @@ void step_all(Decoder& decoder, OptimizerState& state, const at::Tensor& gradien
   if (!state.is_slice() || decoder.store() != nullptr) {
     step_weights(numbers, own, state, 0, state.count(), step);
   } else {
+    struct Block {
+      int64_t at, place, count;
+    };
+    std::vector<Block> blocks;
     Slices(state.weights, state.slices)
         .for_blocks(state.slice, 0, state.weights, [&](int64_t at, int64_t place, int64_t count) {
-          step_weights(numbers + at, own + place, state, place, count, step);
+          blocks.push_back({at, place, count});
         });
+    const auto step_block = [&](const Block& one) {
+      step_weights(numbers + one.at, own + one.place, state, one.place, one.count, step);
+    };
+    if (state.in_bytes())  // a block of these is shared out over threads itself
+      std::ranges::for_each(blocks, step_block);
+    else
+      kernel_pool().run(std::ssize(blocks),
+                        [&](int64_t i) { step_block(blocks[static_cast<size_t>(i)]); });
     ranks.gather_slices(weights, "gather of weights");
   }
   decoder.trained_weights_changed();

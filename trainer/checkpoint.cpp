@@ -126,6 +126,10 @@ int64_t read_moment(const SafetensorsFile& file, const char* name, const Optimiz
     fail(file.path(), ": tensor '", name, "' is ",
          tensor == nullptr ? "not there" : name_of(tensor->dtype), ", the optimizer's is ",
          name_of(dtype_of(out)), ": the run was made with another trainer.optimizer");
+  if (file.metadata().contains("begin"))
+    fail(file.path(),
+         ": slices of the optimizer's state were cut otherwise when this was written, "
+         "by an older version, which can go on from it; begin anew with this one");
   const Slices cut(state.weights, number_in(file, kSlices, 1)), own(state.weights, state.slices);
   const int64_t slice = number_in(file, kSlice, 0);
   const auto numbers = [&](int64_t weights) { return (weights + per - 1) / per; };
@@ -220,7 +224,7 @@ void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tok
 
 namespace {
 
-// What every rank has: the model and where the run stands.
+// What one rank writes: the model and where the run stands.
 void write_common(const fs::path& draft, Decoder& decoder, const Tokenizer& tokenizer,
                   const Json& state) {
   save_model(decoder, tokenizer, draft);
@@ -269,6 +273,7 @@ void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tok
     write_common(draft, decoder, tokenizer, state);
   else if (decoder.store() != nullptr)
     for (const NamedSlice& slice : decoder.slices()) decoder.slice(slice);  // as the first one does
+  if (decoder.store() != nullptr) decoder.store()->release();
   Json own = Json::object();
   if (const std::string name = optimizer_file(optimizer, ranks); !name.empty()) {
     const fs::path path = draft / "trainer" / name;

@@ -7,6 +7,7 @@
 
 #include "core/base/errors.h"
 #include "core/comm/slices.h"
+#include "core/model/decoder.h"
 
 namespace vernier {
 
@@ -28,6 +29,7 @@ void make_passes(Decoder& decoder, const Team& team, int64_t own,
       pass(i);
     else
       decoder.join_pass(false);
+  if (UnitStore* store = decoder.store()) store->release();
 }
 
 GradientSum::GradientSum(const Team& team, Decoder& decoder) : team_(team), decoder_(decoder) {
@@ -38,6 +40,8 @@ GradientSum::GradientSum(const Team& team, Decoder& decoder) : team_(team), deco
 GradientSum::~GradientSum() {
   if (UnitStore* store = decoder_.store()) store->on_gradient = {};
 }
+
+bool GradientSum::by_pass() const { return team_.deterministic || decoder_.store() != nullptr; }
 
 at::Tensor& GradientSum::slice_at(size_t depth) {
   const at::Tensor& gradients = decoder_.gradients();

@@ -4,13 +4,15 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <utility>
 #include <vector>
 
 #include "core/comm/ranks.h"
-#include "core/model/decoder.h"
 
 namespace vernier {
+
+class Decoder;
 
 /// The ranks of a job, those of them that compute updates (the first ones), and in how many parts.
 /// Part i W + r is computed by rank r of W in its round i. With 8 parts whatever the ranks
@@ -61,7 +63,7 @@ class GradientSum {
   GradientSum(const GradientSum&) = delete;
   GradientSum& operator=(const GradientSum&) = delete;
 
-  bool by_pass() const { return team_.deterministic || decoder_.store() != nullptr; }
+  bool by_pass() const;
   /// A pass of this rank is over (with `by_pass`), or all of them are: what the gradients hold
   /// becomes part of the sum, and they are zero.
   void add();

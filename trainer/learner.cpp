@@ -83,6 +83,7 @@ void Learner::credit(std::span<Group> groups, Metrics& metrics) {
                  .temperature = config_.rollout.sampling.temperature,
                  .max_tokens = config_.max_tokens_per_microbatch},
                 metrics, team_);
+  if (trainee_.apart) trainee_.model.decoder->release_training_memory();  // that trains elsewhere
   metrics.set("time/credit", clock.seconds());
 }
 

@@ -37,7 +37,8 @@ class Learner {
   /// log-probabilities that a response lacks.
   void update(const std::vector<Group>& groups, size_t count, Metrics& metrics);
 
-  /// Called with every accumulated gradient, before it is clipped. May be empty.
+  /// Called with every accumulated gradient of a process that is alone, before it is clipped. May
+  /// be empty.
   std::function<void(Decoder&)> on_gradient;
   /// What a rank that only samples does while the others learn, for as long as `they_learn` holds.
   /// Empty: it waits.

@@ -201,6 +201,7 @@ class Run {
     progress_.rewards = config_.chain.state();
     const pulse::Slow slow("saving");
     folder_.sync_metrics();
+    if (progress_.phase == "sft") publisher_.changed();  // nobody draws during the warm start
     publisher_.publish_for_checkpoint();
     save_checkpoint(folder_.path(), *trainee_.model.decoder, *trainee_.model.tokenizer,
                     *trainee_.optimizer, progress_, ranks_);

@@ -44,7 +44,7 @@ BatchSize size_of(const PackedBatch& batch) {
 
 }  // namespace
 
-PlannedJob::PlannedJob(const RunConfig& config, double mean_length)
+PlannedJob::PlannedJob(const RunConfig& config, double mean_length, bool for_cluster)
     : config_(config),
       plan_(config.chain.plan()),
       mean_length_(mean_length > 0 ? mean_length
@@ -53,18 +53,11 @@ PlannedJob::PlannedJob(const RunConfig& config, double mean_length)
   if (mean_length_ > static_cast<double>(config.rollout.max_completion_length))
     fail("--mean-length: ", mean_length_,
          " is more than rollout.max_completion_length = ", config.rollout.max_completion_length);
-  if (config.run.deterministic || config.rollout_ranks > 0 || config.shard != "none" ||
-      config.max_staleness > 0 || config.cluster.workers.on())
-    fail(
-        "plan: run.deterministic, rollout.mode, rollout.max_staleness, trainer.shard and "
-        "cluster.workers: a plan knows one process that "
-        "computes an update in one part; leave them out to see what that takes");
+  if (!for_cluster) check_alone();
   if (config.lora)
     fail(
         "[trainer.lora]: a plan knows full training alone; with adapters gradients and moments "
         "take far less than it would say");
-  if (config.run.device == "cuda")
-    fail("run.device = \"cuda\": a plan knows the memory and the speed of the CPU alone");
   ModelHead head = head_of(config);
   tokenizer_ = head.tokenizer;
   model_ = std::make_unique<Decoder>(head.spec, true, at::kFloat, at::kMeta);
@@ -75,6 +68,20 @@ PlannedJob::PlannedJob(const RunConfig& config, double mean_length)
   exit_tokens_ = std::ssize(tokenizer_->encode(plan_.exit_text));
   if (config.run.steps > 0 || config.run.eval_every > 0) read_rollouts();
   if (config.sft.steps > 0) read_demonstrations();
+}
+
+void PlannedJob::check_alone() const {
+  const RunConfig& config = config_;
+  if (config.run.deterministic || config.rollout_ranks > 0 || config.shard != "none" ||
+      config.max_staleness > 0 || config.cluster.workers.on())
+    fail(
+        "plan: run.deterministic, rollout.mode, rollout.max_staleness, trainer.shard and "
+        "cluster.workers: a plan knows one process that computes an update in one part; leave them "
+        "out to see what that takes, or give --cluster for the time of several ranks");
+  if (config.run.device == "cuda")
+    fail(
+        "run.device = \"cuda\": a plan knows the memory and the speed of the CPU alone; --cluster "
+        "takes a GPU's speed from its data sheet");
 }
 
 PlannedDraw PlannedJob::draw_of(const std::vector<Prompt>& prompts, int64_t n) const {

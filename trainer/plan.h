@@ -41,8 +41,9 @@ struct PlannedDraw {
 class PlannedJob {
  public:
   /// Reads files as `train` does, and raises its UsageErrors. Responses are taken to have
-  /// `mean_length` tokens each (0: rollout.max_completion_length), or their row's limit.
-  PlannedJob(const RunConfig& config, double mean_length);
+  /// `mean_length` tokens each (0: rollout.max_completion_length), or their row's limit. UsageError
+  /// where the job is not one process's on a CPU, unless it is planned `for_cluster`.
+  PlannedJob(const RunConfig& config, double mean_length, bool for_cluster = false);
 
   const RunConfig& config() const { return config_; }
   const Decoder& model() const { return *model_; }  // on at::kMeta
@@ -77,6 +78,7 @@ class PlannedJob {
  private:
   void read_rollouts();
   void read_demonstrations();
+  void check_alone() const;
   PlannedDraw draw_of(const std::vector<Prompt>& prompts, int64_t num_generations) const;
   PlannedDraw draw_of_step(const std::vector<Prompt>& prompts) const;
   std::vector<int64_t> lengths_of_group(const Prompt& prompt) const;

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <tuple>
+
 #include "core/base/buffer.h"
 #include "core/comm/slices.h"
 
@@ -31,9 +33,10 @@ ShardedWeights::ShardedWeights(Decoder& decoder, Ranks& ranks,
 void ShardedWeights::take(const std::function<void(int64_t)>& fill) {
   drop();
   for (int64_t unit = 0; unit < std::ssize(decoder_.units()); ++unit) {
+    brought_ = unit;  // who fills it needs nothing of what is there
     fill(unit);
     take_unit(unit, decoder_.weights());
-    forget_unit(decoder_.weights(), decoder_.units()[static_cast<size_t>(unit)]);
+    drop();
   }
 }
 
@@ -85,8 +88,6 @@ void ShardedWeights::gradient_done(int64_t unit) {
   if (on_gradient) on_gradient(range.begin, range.end);
   forget_unit(decoder_.gradients(), range);
 }
-
-void ShardedWeights::changed() { drop(); }
 
 void ShardedWeights::gather(at::Tensor& weights) {
   const at::NoGradGuard no_grad;

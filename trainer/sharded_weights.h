@@ -22,9 +22,9 @@ class ShardedWeights final : public UnitStore {
   ShardedWeights(Decoder& decoder, Ranks& ranks, const std::function<void(int64_t)>& fill);
 
   void bring(int64_t unit) override;
+  void release() override { drop(); }
   void gradient_done(int64_t unit) override;
   at::Tensor& kept() override { return own_; }
-  void changed() override;
 
   /// Fills `weights`, which are laid out as the decoder's. On all ranks.
   void gather(at::Tensor& weights);

@@ -392,7 +392,8 @@ struct Passes {
   Passes(Decoder& of, const Team& among) : decoder(of), team(among), sum(among, of) {}
 
   // Calls pass(round, micro-batch) for every micro-batch of `rounds`, which computes its gradient,
-  // and before(first) ahead of the i-th of each part. Returns the sum of all gradients.
+  // before(first) ahead of the i-th of each part and at least once. Returns the sum of all
+  // gradients.
   template <class Before, class Pass>
   at::Tensor& run(const std::vector<Batches>& rounds, bool slice, const Before& before,
                   const Pass& pass) {
@@ -400,8 +401,9 @@ struct Passes {
     size_t most = 0;
     for (const Batches& batches : rounds) most = std::max(most, batches.size());
     if (together) most = static_cast<size_t>(most_passes(team, static_cast<int64_t>(most)));
+    before(true);  // also where this rank has nothing to do
     for (size_t i = 0; i < most; ++i) {
-      before(i == 0);
+      if (i > 0) before(false);
       for (size_t round = 0; round < rounds.size(); ++round) {
         if (i < rounds[round].size())
           pass(round, rounds[round][i]);

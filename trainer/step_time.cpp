@@ -46,6 +46,15 @@ Seconds prompts_of(const PlannedDraw& draw, const DrawRates& rates) {
 
 }  // namespace
 
+int64_t passes_besides(const RunConfig& config, int64_t updates, bool several) {
+  const Algorithm& algorithm = *config.algorithm;
+  const CreditNeeds needs = algorithm.credit_needs();
+  return (needs.old || needs.square_mass ? 1 : 0) + (needs.reference ? 1 : 0) +
+         (updates > 1 && config.old_logprobs == "recompute" ? 1 : 0) +
+         (algorithm.loss_reads_reference() ? 1 : 0) +
+         (algorithm.coupled() != Coupled::nothing && several ? 1 : 0);
+}
+
 StepTime step_time(const PlannedJob& job, const PlanSettings& settings, const StepRates& rates,
                    double cache_room) {
   StepTime out;
@@ -69,13 +78,7 @@ StepTime step_time(const PlannedJob& job, const PlanSettings& settings, const St
   const Seconds forward = rates.train.forward_token * number(work.tokens) +
                           rates.train.forward_seen * work.seen +
                           rates.train.forward_head * number(work.head_tokens);
-  const Algorithm& algorithm = *config.algorithm;
-  const CreditNeeds needs = algorithm.credit_needs();
-  // Passes over the tokens of the step besides that which goes back.
-  const int64_t more = (needs.old || needs.square_mass ? 1 : 0) + (needs.reference ? 1 : 0) +
-                       (updates > 1 && config.old_logprobs == "recompute" ? 1 : 0) +
-                       (algorithm.loss_reads_reference() ? 1 : 0) +
-                       (algorithm.coupled() != Coupled::nothing && batches.size() > 1 ? 1 : 0);
+  const int64_t more = passes_besides(config, job.updates(), batches.size() > 1);
   out.forward = forward * (number(1 + more) * share) + rates.train.pack * updates;
   out.backward =
       (rates.train.backward_token * number(work.tokens) + rates.train.backward_seen * work.seen +

@@ -16,6 +16,10 @@ struct StepTime {
 
   Seconds all() const { return reference + prompts + decoding + forward + backward + optimizer; }
 };
+/// Passes over the tokens of a step besides that which goes back; `several`: micro-batches of an
+/// update.
+int64_t passes_besides(const RunConfig& config, int64_t updates, bool several);
+
 /// `cache_room`: MemoryPlan::cache_room() of the same settings; the start policy's cache is taken
 /// to have as much.
 StepTime step_time(const PlannedJob& job, const PlanSettings& settings, const StepRates& rates,

@@ -33,6 +33,8 @@ using std::chrono::milliseconds;
 // Of gloo's own; ours is the watch's, which tells a slow rank from one that is gone.
 constexpr auto kNever = std::chrono::hours(24 * 30);
 constexpr int64_t kBucket = Ranks::kBucketBytes / 4;  // numbers
+// Of a broadcast, whose hash is taken beside it.
+constexpr int64_t kPiece = 1 << 21;
 
 struct Addresses {
   addrinfo* list = nullptr;
@@ -291,6 +293,15 @@ struct Ranks::Links {
                  "; this is a mistake in Vernier, please report it");
     return all.narrow(1, 2, std::ssize(sizes));
   }
+
+  // The same of a call whose sizes are those of every rank.
+  void agree_alike(const std::vector<int64_t>& sizes, int64_t ranks, const char* what) {
+    const at::Tensor all = agree(sizes, ranks, what), mine = at::tensor(sizes);
+    for (int64_t r = 0; r < ranks; ++r)
+      if (!at::equal(all[r], mine))
+        fail_run("the ranks have come apart: \"", what, "\" is of other numbers on rank ", r,
+                 " than here; this is a mistake in Vernier, please report it");
+  }
 };
 
 Ranks::Ranks() = default;
@@ -480,7 +491,7 @@ void for_buckets(const Slices& slices, int64_t first, int64_t last, const Body& 
 void Ranks::sum_to_slices(const at::Tensor& buffer, int64_t first, int64_t last,
                           const TakeSum& take, const char* what) {
   if (alone()) return take(first, buffer.narrow(0, first, last - first));
-  links_->agree({first, last}, size(), what);
+  links_->agree_alike({first, last}, size(), what);
   const Slices slices(buffer.numel(), size());
   std::vector<int64_t> equal;
   for_buckets(slices, first, last, [&](const Bucket& bucket) {
@@ -506,19 +517,20 @@ void Ranks::sum_to_slices(const at::Tensor& buffer, int64_t first, int64_t last,
 template <class Own>
 void Ranks::gather_slices(const Own& own, at::Tensor& buffer, int64_t first, int64_t last,
                           const char* what) {
-  links_->agree({first, last}, size(), what);
+  links_->agree_alike({first, last}, size(), what);
   const Slices slices(buffer.numel(), size());
+  std::vector<int64_t> equal;
   for_buckets(slices, first, last, [&](const Bucket& bucket) {
-    auto [all, arrived] = links_->room(bucket.rows * bucket.width(), size(), buffer);
-    at::Tensor in = all.narrow(0, 0, bucket.rows * bucket.width());
-    const at::Tensor sent = in.view({bucket.rows, bucket.width()}),
+    auto [in, arrived] = links_->room(bucket.rows * bucket.width(), size(), buffer);
+    const at::Tensor sent = in.view({size(), bucket.rows, bucket.width()}),
                      received = arrived.view({size(), bucket.rows, bucket.width()});
     bucket.for_blocks(rank(),
                       [&](int64_t row, int64_t at, int64_t within, int64_t place, int64_t count) {
-                        sent[row].narrow(0, within, count).copy_(own(at, place, count));
+                        sent[0][row].narrow(0, within, count).copy_(own(at, place, count));
                       });
-    at::Tensor out = arrived;
-    links_->run(what, [&] { return links_->gloo->_allgather_base(out, in); });
+    for (int64_t r = 1; r < size(); ++r) sent[r].copy_(sent[0]);
+    // An all-gather of gloo's would take as much memory again, in a thread of its own.
+    links_->run(what, [&] { return links_->gloo->alltoall_base(arrived, in, equal, equal); });
     for (int64_t r = 0; r < size(); ++r)
       bucket.for_blocks(r, [&](int64_t row, int64_t at, int64_t within, int64_t, int64_t count) {
         buffer.narrow(0, at, count).copy_(received[r][row].narrow(0, within, count));
@@ -545,7 +557,7 @@ void Ranks::gather_slices(at::Tensor& buffer, const char* what) {
 
 void Ranks::copy_from_first(at::Tensor& buffer, const char* what) {
   if (alone()) return;
-  links_->agree({buffer.numel()}, size(), what);
+  links_->agree_alike({buffer.numel()}, size(), what);
   struct Piece {
     std::vector<at::Tensor> tensors;
     c10::intrusive_ptr<c10d::Work> work;
@@ -553,14 +565,14 @@ void Ranks::copy_from_first(at::Tensor& buffer, const char* what) {
   const auto send = [&](int64_t begin) {
     Piece out;
     if (begin >= buffer.numel()) return out;
-    out.tensors = {buffer.narrow(0, begin, std::min(kBucket, buffer.numel() - begin))};
+    out.tensors = {buffer.narrow(0, begin, std::min(kPiece, buffer.numel() - begin))};
     out.work = links_->gloo->broadcast(out.tensors);
     return out;
   };
   std::string hashes;
   Piece next = send(0);
-  for (int64_t begin = 0; begin < buffer.numel(); begin += kBucket) {
-    const Piece piece = std::exchange(next, send(begin + kBucket));  // on its way beside the hash
+  for (int64_t begin = 0; begin < buffer.numel(); begin += kPiece) {
+    const Piece piece = std::exchange(next, send(begin + kPiece));  // on its way beside the hash
     links_->run(what, [&] { return piece.work; });
     const at::Tensor& here = piece.tensors.front();
     hashes += hash_bytes(here.const_data_ptr(), static_cast<size_t>(here.nbytes()));

@@ -43,7 +43,8 @@ class MeetingPlace {
 
 class Ranks {
  public:
-  /// What a collective has on its way at a time takes, and as much again what arrives.
+  /// What a collective has on its way at a time takes, up to 32 ranks, and as much again what
+  /// arrives.
   static constexpr int64_t kBucketBytes = int64_t{8} << 20;
 
   /// A process that is alone: every call returns what it was given.

@@ -27,12 +27,12 @@ class UnitStore {
   virtual ~UnitStore() = default;
   /// The weights of the unit are at their place until another one is brought.
   virtual void bring(int64_t unit) = 0;
+  /// Lets go of it.
+  virtual void release() = 0;
   /// What a use of the unit adds to its gradient is there.
   virtual void gradient_done(int64_t unit) = 0;
   /// What this process keeps of the weights, one after the other.
   virtual at::Tensor& kept() = 0;
-  /// To be called after any write to it.
-  virtual void changed() = 0;
   /// Called with the place of a unit's gradient once a pass has added all of it, [first, last) of
   /// the flat gradients, which are zero again behind the call.
   std::function<void(int64_t first, int64_t last)> on_gradient;

@@ -70,6 +70,7 @@ int64_t Decoder::pass_bytes(const ModelSpec& spec, int64_t rows) {
 }
 
 at::Tensor Decoder::cached(const CachedTokens& tokens, KvCache& cache, WeightFormat format) {
+  ensure(store_ == nullptr, "a decoder whose weights are here");
   for (const kernels::PagedSpan& span : tokens.spans) make_room(span.first + span.count);
   const int64_t rows = std::ssize(tokens.ids), width = spec_.hidden_size;
   const Pass pass{tokens, cache, format, rows};

@@ -195,7 +195,8 @@ std::span<const NamedSlice> Decoder::slices_of(int64_t unit) const {
 }
 
 void Decoder::keep_in(UnitStore& store) {
-  ensure(weights_.is_cpu() && adapters_ == nullptr, "a decoder on the CPU without adapters");
+  ensure(weights_.is_cpu() && weights_.scalar_type() == at::kFloat && adapters_ == nullptr,
+         "a decoder in fp32 on the CPU without adapters");
   store_ = &store;
   for (Parameter& parameter : parameters_) parameter.store = &store;
 }
@@ -234,7 +235,7 @@ at::Tensor& Decoder::trained_weights() {
 }
 
 void Decoder::trained_weights_changed() {
-  if (store_ != nullptr) store_->changed();
+  if (store_ != nullptr) store_->release();  // what was brought is of before
   if (adapters_ == nullptr) return weights_changed();
   use_adapters(true);
 }
@@ -384,6 +385,7 @@ at::Tensor Decoder::logits(const at::Tensor& hidden, WeightFormat format) {
 }
 
 void Decoder::logits(const float* hidden, int64_t rows, WeightFormat format, float* out) {
+  ensure(store_ == nullptr, "a decoder whose weights are here");
   kernels::gemm(hidden, ops::packed(head(), format), out, rows);
 }
 

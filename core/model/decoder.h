@@ -69,9 +69,9 @@ class Decoder {
   int64_t num_parameters() const { return num_parameters_; }
 
   /// All weights and all gradients, each in one buffer; every tensor starts at a multiple of 64
-  /// bytes, gaps are zero.
+  /// bytes, gaps are zero. Of a decoder in a store, a place for those that are brought.
   at::Tensor& weights() { return weights_; }
-  /// Of trained_weights().
+  /// Of trained_weights(); of all weights where a store keeps some of them.
   at::Tensor& gradients() { return gradients_; }
   /// To be called after any write to weights(): the packed forms are stale then.
   void weights_changed();

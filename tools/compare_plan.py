@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""Sets what `vernier plan --cluster` says a step takes beside the steps of a run.
+
+    tools/compare_plan.py CONFIG.toml [--set KEY=VALUE ...] [--processes 1,2] [--rounds 5] [--vernier PATH]
+
+For each number of processes, every one pinned to a core of its own with one thread: trains for a step to warm up and
+--rounds more, then asks for a plan --rounds times with the lengths that the run recorded, and prints the medians of
+both. Standard library only.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def call(command):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"compare_plan: {' '.join(map(str, command))}\n{done.stderr.strip()[-2000:]}")
+    return done.stdout
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="tools/compare_plan.py", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", nargs="+")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--processes", default="1,2")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--vernier", default=ROOT / "build/release/vernier")
+    options = parser.parse_args()
+    for count in map(int, options.processes.split(",")):
+        if count > os.cpu_count():
+            sys.exit(f"compare_plan: --processes {count}: this machine has {os.cpu_count()} cores")
+        pinned = ["taskset", "-c", f"0-{count - 1}", options.vernier]
+        keys = [word for one in [*options.set, "run.threads=1", "run.eval_every=0", f"run.steps={options.rounds + 1}",
+                                 "log.rollouts.every=1", "log.rollouts.keep_steps=0"] for word in ("--set", one)]
+        with tempfile.TemporaryDirectory(prefix="vernier-plan-") as folder:
+            call([*pinned, "train", *options.config, *keys, "--run", folder, "--nproc", count])
+            rows = [json.loads(line) for line in (pathlib.Path(folder) / "metrics.jsonl").read_text().splitlines()]
+            steps = [row for row in rows if row["phase"] == "rl"][1:]
+            plans = [json.loads(call([*pinned, "plan", *options.config, *keys, "--cluster", f"nodes=1,gpus={count}",
+                                      "--lengths", folder, "--json"])) for _ in range(options.rounds)]
+        middle = {key: statistics.median(row[f"time/{key}"] for row in steps) for key in ("step", "rollout", "update")}
+        said = {key: statistics.median(plan["setups"][0][name] for plan in plans)
+                for key, name in (("step", "step_s"), ("rollout", "draw_s"), ("update", "update_s"))}
+        for key in middle:
+            print(f"{count} processes  {key:8} said {said[key]:.3f} s, measured {middle[key]:.3f} s: {said[key] / middle[key] - 1:+.1%}")
+
+
+if __name__ == "__main__":
+    main()
