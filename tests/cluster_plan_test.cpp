@@ -80,6 +80,12 @@ TEST_CASE("cluster: what is in the making hides the tail") {
   CHECK(ahead.staleness <= 2);
 }
 
+TEST_CASE("cluster: times that are far longer than a pass") {
+  const SimulatedEngine engine{.max_running = 8, .pass = [](double, double) { return 1e-5; }};
+  const SimulatedJob job{.groups = {{.lengths = {10, 4.5}}}, .reward_s = 1e7};
+  CHECK(simulate(job, {}, engine).step_s == doctest::Approx(1e7));
+}
+
 TEST_CASE("cluster: the time that rows and what they see take") {
   const SimulatedEngine engine{.max_running = 4,
                                .pass = [](double rows, double seen) { return rows + seen / 100; },
@@ -104,6 +110,9 @@ TEST_CASE("cluster: keys are read, and wrong ones named") {
   CHECK(problem_of("speed=3").find("key 'speed' is unknown; known: nodes") != std::string::npos);
   CHECK(problem_of("device=abacus").find("known: cpu") != std::string::npos);
   CHECK(problem_of("nodes=65536,gpus=65536,link=1").find("at most") != std::string::npos);
+  CHECK(problem_of("").find("is empty") != std::string::npos);
+  CHECK(problem_of("gpus=2,gpus=3").find("given twice") != std::string::npos);
+  CHECK(problem_of("gpus=2,train_share=0.5").find("device is cpu") != std::string::npos);
   CHECK(problem_of("train_share=1.5").find("to 1") != std::string::npos);
 }
 

@@ -212,7 +212,7 @@ class OwnRewards(unittest.TestCase):
                 f'deadline_s = {deadline}')
 
     def test_it_sleeps(self):
-        self.drill("sleep", self.program("sleep", 6), "timeout", 6)
+        self.drill("sleep", self.program("sleep", 15), "timeout", 15)
 
     def test_it_answers_late(self):
         self.drill("late", self.program("late", 3) + "\ncall_s = 1", "timeout", 3)

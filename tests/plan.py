@@ -135,8 +135,33 @@ class Plan(unittest.TestCase):
         self.assertIn("it does not fit", text)
         self.assertIn(less["together"][0]["keys"], text)
 
+    def test_cluster(self):
+        run = self.folder / "run"
+        one = ["--set", "run.threads=1"]
+        done = self.run_vernier("train", "--run", run, *one, "--set", "log.rollouts.every=1", "--set", "run.steps=1")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for processes in (1, 2):
+            found = self.plan(*one, "--cluster", f"nodes=1,gpus={processes}", "--lengths", run)
+            self.assertEqual(found["measured_processes"], processes)
+            self.assertNotIn("extrapolation", found["label"])
+            self.assertEqual(found["mean_length"], 60)
+            self.assertEqual(found["trained_tokens"], 8 * 12 * 60)
+            names = ["colocated", "colocated, ahead"] + ["disaggregated", "disaggregated, ahead"] * (processes - 1)
+            self.assertEqual([setup["name"] for setup in found["setups"]], names)
+            for setup in found["setups"]:
+                self.assertGreater(setup["step_s"], setup["update_s"] * 0.99)
+                self.assertLess(setup["bubble"], 1)
+        far = self.plan("--cluster", "nodes=4,gpus=8,link=50,device=h100,price=3", "--mean-length", 40, "--reward-s", 2)
+        self.assertIn("extrapolation", far["label"])
+        self.assertGreater(far["setups"][0]["step_s"], 2)
+        self.assertAlmostEqual(far["setups"][0]["cost_per_million_tokens"],
+                               3 * far["setups"][0]["rank_hours_per_million_tokens"])
+        self.assertIn("extrapolation", self.run_vernier("plan", "--cluster", "nodes=2,gpus=1,link=1", *one).stdout)
+
     def test_mistakes(self):
-        for arguments in (["--mean-length", 61], ["--memory", 0], ["--set", "trainer.precision=fp8"]):
+        for arguments in (["--mean-length", 61], ["--memory", 0], ["--set", "trainer.precision=fp8"],
+                          ["--cluster", "nodes=2"], ["--cluster", "gpus=0"], ["--cluster", "speed=9"], ["--lengths", "runs"],
+                          ["--cluster", "gpus=1", "--lengths", self.folder], ["--cluster", "gpus=1", "--set", "run.steps=0"]):
             self.assertEqual(self.run_vernier("plan", *arguments).returncode, 2, arguments)
 
 

@@ -3,8 +3,8 @@
 
     tools/compare_plan.py CONFIG.toml [--set KEY=VALUE ...] [--processes 1,2] [--rounds 5] [--vernier PATH]
 
-For each number of processes, every one pinned to a core of its own with one thread: trains for a step to warm up and
---rounds more, then asks for a plan --rounds times with the lengths that the run recorded, and prints the medians of
+For each number of processes, with one thread each and pinned to as many cores: trains for a step to warm up and
+--rounds (5 at most) more, then asks for a plan --rounds times with the lengths that the run recorded, and prints the medians of
 both. Standard library only.
 """
 
@@ -33,13 +33,14 @@ def main():
     parser.add_argument("config", nargs="+")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--processes", default="1,2")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, choices=range(1, 6))
     parser.add_argument("--vernier", default=ROOT / "build/release/vernier")
     options = parser.parse_args()
     for count in map(int, options.processes.split(",")):
-        if count > os.cpu_count():
-            sys.exit(f"compare_plan: --processes {count}: this machine has {os.cpu_count()} cores")
-        pinned = ["taskset", "-c", f"0-{count - 1}", options.vernier]
+        cores = sorted(os.sched_getaffinity(0))
+        if not 1 <= count <= len(cores):
+            sys.exit(f"compare_plan: --processes {count}: there are {len(cores)} cores")
+        pinned = ["taskset", "-c", ",".join(map(str, cores[:count])), options.vernier]
         keys = [word for one in [*options.set, "run.threads=1", "run.eval_every=0", f"run.steps={options.rounds + 1}",
                                  "log.rollouts.every=1", "log.rollouts.keep_steps=0"] for word in ("--set", one)]
         with tempfile.TemporaryDirectory(prefix="vernier-plan-") as folder:

@@ -130,8 +130,8 @@ void add_plan(CLI::App& app, Options& all, int argc, char** argv) {
                    "with --cluster: seconds from the end of a group to its rewards")
       ->check(within(0.0, 1e6));
   command->add_flag("--json", options.json, "one JSON object in place of tables");
-  command->callback([&all, argc, argv] {
-    if (all.plan.cluster.empty())
+  command->callback([&all, command, argc, argv] {
+    if (command->count("--cluster") == 0)
       plan_command(all.plan);
     else
       all.code = plan_cluster_command(all.plan, rank_arguments(argc, argv));

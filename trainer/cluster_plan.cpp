@@ -5,6 +5,7 @@
 #include <cmath>
 #include <map>
 #include <optional>
+#include <set>
 #include <sstream>
 
 #include "core/base/errors.h"
@@ -39,6 +40,8 @@ double number_of(const std::string& key, const std::string& text, double least, 
 
 ClusterShape read_cluster(const std::string& text) {
   ClusterShape out;
+  std::set<std::string> seen;
+  if (text.empty()) fail("--cluster: is empty; it takes nodes=N,gpus=G,link=GB/s");
   std::istringstream keys(text);
   for (std::string one; std::getline(keys, one, ',');) {
     const size_t equals = one.find('=');
@@ -49,6 +52,7 @@ ClusterShape read_cluster(const std::string& text) {
       if (number != std::floor(number)) fail("--cluster: ", key, " is '", value, "', not whole");
       return static_cast<int64_t>(number);
     };
+    if (!seen.insert(key).second) fail("--cluster: ", key, " is given twice");
     if (key == "nodes") {
       out.nodes = whole();
     } else if (key == "gpus") {
@@ -77,6 +81,9 @@ ClusterShape read_cluster(const std::string& text) {
   }
   if (out.nodes > 1 && out.link == 0)
     fail("--cluster: nodes=", out.nodes, " needs link, the GB/s of a node's network");
+  for (const char* key : {"decode_share", "train_share"})
+    if (out.measured() && seen.contains(key))
+      fail("--cluster: ", key, " is of a GPU's data sheet, and device is cpu, which is measured");
   if (out.ranks() > 1 << 14) fail("--cluster: ", out.ranks(), " ranks; at most 16384");
   if (!out.measured() && out.local == 0) out.local = devices().at(out.device).local / 1e9;
   return out;
@@ -192,6 +199,8 @@ class Planner {
   }
 
   ClusterPlan run() {
+    if (const int64_t given = job_.config().rollout_ranks; given >= shape_.ranks())
+      fail("rollout.ranks: ", given, " of ", shape_.ranks(), " ranks cannot only sample");
     const int64_t ranks = shape_.ranks(), ahead = std::max<int64_t>(1, job_.config().max_staleness);
     out_.setups.push_back(evaluate("colocated", {ranks, ranks, true, 0}));
     out_.setups.push_back(evaluate("colocated, ahead", {ranks, ranks, true, ahead}));
@@ -219,11 +228,9 @@ class Planner {
     std::vector<int64_t> splits = {given};
     if (given == 0) {
       splits.clear();
-      for (int64_t part = 1; part < 16; ++part)
-        splits.push_back(std::clamp<int64_t>(ranks * part / 16, 1, ranks - 1));
+      const int64_t parts = std::min<int64_t>(ranks, 16);
+      for (int64_t part = 1; part < parts; ++part) splits.push_back(ranks * part / parts);
       splits.erase(std::unique(splits.begin(), splits.end()), splits.end());
-    } else if (given >= ranks) {
-      fail("rollout.ranks: ", given, " of ", ranks, " ranks cannot only sample");
     }
     std::optional<ClusterSetup> best;
     for (const int64_t drawing : splits) {
@@ -246,25 +253,42 @@ class Planner {
 
   double weight_bytes() const { return 4 * number(job_.model().num_parameters()); }
 
-  // Whole groups go to a rank, the largest first, about as many tokens to each.
-  RankWork work_of(int64_t ranks) const {
-    RankWork all, largest;
-    for (int64_t g = 0; g < simulated_.prompts_per_step; ++g) {
-      const auto& group = simulated_.groups[static_cast<size_t>(g % std::ssize(simulated_.groups))];
-      RankWork one;
-      one.add(group);
-      all.add(group);
-      if (one.rows > largest.rows) largest = one;
+  // The largest share of the groups [first, first + prompts_per_step): whole groups, the largest
+  // first, each to who has least.
+  RankWork work_of(int64_t first, int64_t ranks) const {
+    std::vector<RankWork> each(static_cast<size_t>(simulated_.prompts_per_step));
+    for (int64_t g = 0; g < simulated_.prompts_per_step; ++g)
+      each[static_cast<size_t>(g)].add(
+          simulated_.groups[static_cast<size_t>((first + g) % std::ssize(simulated_.groups))]);
+    const auto fewer = [](const RankWork& a, const RankWork& b) { return a.rows < b.rows; };
+    std::sort(each.rbegin(), each.rend(), fewer);
+    const auto more = [](const RankWork& a, const RankWork& b) { return a.rows > b.rows; };
+    std::vector<RankWork> of_ranks(static_cast<size_t>(ranks));  // a heap, who has least in front
+    for (const RankWork& one : each) {
+      std::pop_heap(of_ranks.begin(), of_ranks.end(), more);
+      of_ranks.back().rows += one.rows;
+      of_ranks.back().head += one.head;
+      of_ranks.back().seen += one.seen;
+      std::push_heap(of_ranks.begin(), of_ranks.end(), more);
     }
-    const double share = std::max(1 / number(ranks), largest.rows / all.rows);
-    return {.rows = all.rows * share, .head = all.head * share, .seen = all.seen * share};
+    return *std::max_element(of_ranks.begin(), of_ranks.end(), fewer);
   }
 
+  // The mean over the recorded steps.
   double update_seconds(int64_t ranks) const {
+    const int64_t prompts = simulated_.prompts_per_step;
+    const int64_t steps = std::max<int64_t>(1, std::ssize(simulated_.groups) / prompts);
+    double sum = 0;
+    for (int64_t step = 0; step < steps; ++step)
+      sum += update_seconds(work_of(step * prompts, ranks), ranks);
+    return sum / number(steps);
+  }
+
+  double update_seconds(const RankWork& work, int64_t ranks) const {
     const RunConfig& config = job_.config();
-    const RankWork work = work_of(ranks);
     const auto updates = number(job_.updates());
-    const double batches = std::max(updates, std::ceil(work.rows / number(settings_.max_tokens)));
+    const double batches =
+        updates * std::max(1.0, std::ceil(work.rows / updates / number(settings_.max_tokens)));
     const TrainRates& rates = costs_.train;
     const double forward = rates.forward_token.middle * work.rows +
                            rates.forward_seen.middle * work.seen +
@@ -276,8 +300,9 @@ class Planner {
         number(1 + passes_besides(config, job_.updates(), batches > updates || ranks > 1));
     const bool cut = config.shard != "none" && ranks > 1, full = cut && config.shard == "full";
     const double between = sum_everywhere(weight_bytes(), ranks);
-    // With all weights cut, each micro-batch gathers them twice and gives its gradient away.
-    const double collectives = between * (full ? 1.5 * batches + 0.5 * (passes - 1) : updates);
+    // With all weights cut, each micro-batch gathers them on every pass, and back again, and gives
+    // its gradient away.
+    const double collectives = between * (full ? batches * (1.5 + 0.5 * (passes - 1)) : updates);
     return forward * passes + backward + costs_.optimizer_s * updates / (cut ? number(ranks) : 1) +
            costs_.pack_s * updates + collectives;
   }

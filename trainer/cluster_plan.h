@@ -62,8 +62,9 @@ struct ClusterPlan {
   std::vector<ClusterSetup> setups;
 };
 
-/// Colocated; disaggregated and asynchronous with the split of ranks that is fastest, where the
-/// configuration does not give rollout.ranks. `groups` are drawn in that order.
+/// Colocated; disaggregated and asynchronous with the split of ranks that is fastest, of all or of
+/// sixteenths, where the configuration does not give rollout.ranks. `groups` are drawn in that
+/// order.
 ClusterPlan plan_cluster(const PlannedJob& job, const PlanSettings& settings,
                          const ClusterShape& shape, const ClusterCosts& costs,
                          std::vector<SimulatedGroup> groups, double reward_s);

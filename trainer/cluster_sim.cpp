@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <deque>
 #include <limits>
+#include <optional>
+#include <set>
+#include <utility>
 
 #include "core/base/errors.h"
 
@@ -10,8 +13,9 @@ namespace vernier {
 namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
-// Steps, of which the first fill what is in the making.
-constexpr int64_t kSteps = 12, kFirst = 4;
+// Steps that are counted: whole rounds of five recorded ones. Those before them fill what is in the
+// making.
+constexpr int64_t kCounted = 10;
 // Passes after which what a response sees is looked at again.
 constexpr double kLook = 64;
 
@@ -20,8 +24,12 @@ struct Running {
   int64_t group = 0;
 };
 
+struct DrawingRank;
+using Events = std::set<std::pair<double, DrawingRank*>>;  // when something happens next on a rank
+
 struct DrawingRank {
   double now = 0;
+  std::optional<Events::iterator> event;
   std::vector<Running> running;
   std::deque<Running> waiting;  // of groups that it has
   double busy = 0, rows_time = 0;
@@ -50,13 +58,14 @@ class Simulation {
   SimulatedStep run() {
     double trained = 0, ages = 0;  // the end of the last update
     SimulatedStep out;
-    for (int64_t step = 0; step < kSteps; ++step) {
-      if (step == kFirst) begin(trained);
+    const int64_t first = 4 + 2 * setup_.max_staleness;
+    for (int64_t step = 0; step < first + kCounted; ++step) {
+      if (step == first) begin(trained);
       const double begun = trained;
-      const double ready = draw_step() + job_.reward_s;
+      const double ready = draw_step(trained) + job_.reward_s;
       const double start = std::max(trained, ready);
-      if (step >= kFirst) {
-        out.draw_s += ready - begun;
+      if (step >= first) {
+        out.draw_s += std::max(0.0, ready - begun);
         ages += age();
       }
       if (setup_.colocated)
@@ -69,7 +78,6 @@ class Simulation {
       if (!setup_.colocated) pause(start + job_.update_s, trained);
       ++updates_;
     }
-    constexpr double kCounted = kSteps - kFirst;
     double busy = 0, rows = 0;
     for (const DrawingRank& rank : ranks_) {
       busy += rank.busy;
@@ -77,18 +85,20 @@ class Simulation {
     }
     out.rows = busy > 0 ? rows / busy : 0;
     const double span = trained - since_;
-    const double training = kCounted * (job_.update_s + job_.sync_s);
+    constexpr double steps = kCounted;
+    const double training = steps * (job_.update_s + job_.sync_s);
     const auto drawing = static_cast<double>(setup_.drawing),
                trainers = static_cast<double>(setup_.training);
     // Weights keep both sides busy.
     if (setup_.colocated)
       out.bubble = 1 - (busy + drawing * training) / (drawing * span);
     else
-      out.bubble = 1 - (busy + drawing * kCounted * job_.sync_s + trainers * training) /
+      out.bubble = 1 - (busy + drawing * steps * job_.sync_s + trainers * training) /
                            ((drawing + trainers) * span);
-    out.step_s = span / kCounted;
-    out.draw_s /= kCounted;
-    out.staleness = ages / kCounted;
+    out.bubble = std::max(0.0, out.bubble);  // not by a rounding below
+    out.step_s = span / steps;
+    out.draw_s /= steps;
+    out.staleness = ages / steps;
     return out;
   }
 
@@ -106,6 +116,7 @@ class Simulation {
 
   void issue_to(DrawingRank& rank, double now) {
     const auto& group = job_.groups[static_cast<size_t>(issued_ % std::ssize(job_.groups))];
+    advance(rank, now);
     rank.now = std::max(rank.now, now);
     const double prompt = group.prompt * engine_.prompt_token;
     rank.now += prompt;
@@ -124,18 +135,22 @@ class Simulation {
     }
   }
 
-  // Ranks with fewer responses open than their share take a group each in turn.
+  // To a rank that has fewer responses open than its share; whether it has taken a group.
+  bool issue_to_one(DrawingRank& rank, double now) {
+    fill(rank);
+    const auto open = std::ssize(rank.running) + std::ssize(rank.waiting);
+    if (open >= most_open_ || !may_issue()) return false;
+    issue_to(rank, now);
+    fill(rank);
+    return true;
+  }
+
+  // All ranks take a group each in turn.
   void issue(double now) {
-    for (bool more = true; more && may_issue();) {
+    for (bool more = true; more;) {
       more = false;
-      for (DrawingRank& rank : ranks_) {
-        fill(rank);
-        const auto open = std::ssize(rank.running) + std::ssize(rank.waiting);
-        if (open >= most_open_ || !may_issue()) continue;
-        issue_to(rank, now);
-        fill(rank);
-        more = true;
-      }
+      for (DrawingRank& rank : ranks_)
+        if (issue_to_one(rank, now)) more = true;
     }
   }
 
@@ -143,48 +158,54 @@ class Simulation {
     double seen = 0;
     for (const Running& one : rank.running) seen += one.seen;
     const auto rows = static_cast<double>(rank.running.size());
-    return engine_.pass(rows, seen / rows);
+    const double seconds = engine_.pass(rows, seen / rows);
+    ensure(seconds > 0, "a pass that takes time");
+    return seconds;
   }
 
-  // When something ends on a rank, or is looked at again.
-  double next_of(const DrawingRank& rank) const {
-    if (rank.running.empty()) return kNever;
+  // Passes until something ends on a rank, or is looked at again.
+  static double passes_of(const DrawingRank& rank) {
     double least = kLook;
     for (const Running& one : rank.running) least = std::min(least, one.left);
-    return rank.now + least * pass_of(rank);
+    return least;
   }
 
   void advance(DrawingRank& rank, double until) {
+    changed_.push_back(&rank);
+    if (until <= rank.now || rank.running.empty()) return;
+    make_passes(rank, std::min(passes_of(rank), (until - rank.now) / pass_of(rank)), until);
+  }
+
+  void make_passes(DrawingRank& rank, double passes, double until) {
     const double time = until - rank.now;
-    if (time <= 0 || rank.running.empty()) return;
-    const double passes = time / pass_of(rank);
     rank.busy += time;
     rank.rows_time += time * static_cast<double>(rank.running.size());
     rank.now = until;
     for (Running& one : rank.running) {
       one.left -= passes;
       one.seen += passes;
-      if (one.left > 1e-6) continue;
+      if (one.left > 0) continue;
       GroupState& group = state_of(one.group);
       group.end = std::max(group.end, until);
       --group.left;
     }
-    std::erase_if(rank.running, [](const Running& one) { return one.left <= 1e-6; });
+    std::erase_if(rank.running, [](const Running& one) { return one.left <= 0; });
   }
 
   // The first thing that happens before `limit`; false where nothing does.
   bool next_event(double limit) {
-    DrawingRank* first = nullptr;
-    double when = limit;
-    for (DrawingRank& rank : ranks_)
-      if (const double next = next_of(rank); next < when) {
-        first = &rank;
-        when = next;
-      }
-    if (first == nullptr) return false;
-    advance(*first, when);
-    fill(*first);
-    issue(when);
+    for (DrawingRank* rank : changed_) {
+      if (rank->event) events_.erase(*rank->event);
+      rank->event.reset();
+      if (!rank->running.empty())
+        rank->event = events_.emplace(rank->now + passes_of(*rank) * pass_of(*rank), rank).first;
+    }
+    changed_.clear();
+    if (events_.empty() || events_.begin()->first >= limit) return false;
+    const auto [when, rank] = *events_.begin();
+    changed_.push_back(rank);
+    make_passes(*rank, passes_of(*rank), when);  // to the end, whatever rounding the time has
+    while (issue_to_one(*rank, when)) continue;
     return true;
   }
 
@@ -195,11 +216,9 @@ class Simulation {
   }
 
   // Until the step's groups are whole; when the last of them was.
-  double draw_step() {
+  double draw_step(double from) {
     for (first_group_ = taken_; std::ssize(groups_) > issued_ - taken_;) groups_.pop_front();
-    double now = 0;
-    for (const DrawingRank& rank : ranks_) now = std::max(now, rank.now);
-    issue(now);
+    issue(from);
     while (!step_is_there()) ensure(next_event(kNever), "groups that end");
     double end = 0;
     for (int64_t g = 0; g < job_.prompts_per_step; ++g)
@@ -218,7 +237,10 @@ class Simulation {
   // Nothing is drawn from `from` to `until`.
   void pause(double from, double until) {
     advance_all(from);
-    for (DrawingRank& rank : ranks_) rank.now = std::max(rank.now, from) + (until - from);
+    for (DrawingRank& rank : ranks_) {
+      rank.now = std::max(rank.now, from) + (until - from);
+      changed_.push_back(&rank);
+    }
   }
 
   double age() const {
@@ -235,6 +257,8 @@ class Simulation {
   std::deque<GroupState> groups_;  // from taken_ on
   int64_t first_group_ = 0, issued_ = 0, taken_ = 0, version_ = 0, updates_ = 0;
   int64_t most_open_ = 1;
+  Events events_;
+  std::vector<DrawingRank*> changed_;  // since its event was noted
   double since_ = 0;
 };
 

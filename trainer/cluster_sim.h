@@ -40,7 +40,7 @@ struct SimulatedJob {
 /// Means over steps behind the first ones.
 struct SimulatedStep {
   double step_s = 0;
-  double draw_s = 0;     // from the first token of a step's groups that ranks wait for to the last
+  double draw_s = 0;     // that ranks wait for a step's groups and their rewards
   double bubble = 0;     // share of the ranks' time in which one has nothing to do
   double staleness = 0;  // steps from the issue of a group to its update
   double rows = 0;       // responses that a pass draws for
