@@ -76,7 +76,6 @@ class Simulation {
       ++version_;
       trained = start + job_.update_s + job_.sync_s;
       if (!setup_.colocated) pause(start + job_.update_s, trained);
-      ++updates_;
     }
     double busy = 0, rows = 0;
     for (const DrawingRank& rank : ranks_) {
@@ -246,7 +245,7 @@ class Simulation {
   double age() const {
     double sum = 0;
     for (int64_t g = 0; g < job_.prompts_per_step; ++g)
-      sum += static_cast<double>(updates_ - groups_[static_cast<size_t>(g)].version);
+      sum += static_cast<double>(version_ - groups_[static_cast<size_t>(g)].version);
     return sum / static_cast<double>(job_.prompts_per_step);
   }
 
@@ -255,7 +254,7 @@ class Simulation {
   const SimulatedEngine& engine_;
   std::vector<DrawingRank> ranks_;
   std::deque<GroupState> groups_;  // from taken_ on
-  int64_t first_group_ = 0, issued_ = 0, taken_ = 0, version_ = 0, updates_ = 0;
+  int64_t first_group_ = 0, issued_ = 0, taken_ = 0, version_ = 0;
   int64_t most_open_ = 1;
   Events events_;
   std::vector<DrawingRank*> changed_;  // since its event was noted
