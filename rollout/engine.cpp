@@ -268,6 +268,10 @@ void Engine::take_in(int64_t sequence, int64_t drawn) {
   const Response& response = one.draw.response();
   const auto tokens = std::span(response.ids).last(static_cast<size_t>(drawn));
   stats_.new_tokens += drawn;
+  for (const int32_t id : tokens)
+    drawn_ =
+        Rng(drawn_, Stream::sampling, static_cast<uint64_t>(sequence), static_cast<uint64_t>(id))
+            .key();
   scheduler_->append(sequence, tokens);
   if (request.drafts != nullptr)
     for (const int32_t id : tokens) request.drafts->add(response.sample, id);
@@ -313,6 +317,11 @@ EngineStats Engine::stats() const {
   return out;
 }
 
+void PromptShare::check(const std::atomic<bool>* stop, uint64_t drawn) const {
+  const bool here = stop != nullptr && stop->load(std::memory_order_relaxed);
+  if (goes_on ? !goes_on(here, drawn) : here) throw Interrupted();
+}
+
 int64_t PromptShare::most_open(int64_t responses, int64_t max_running) const {
   if (!next) return responses;
   return std::min(max_running, (responses + ranks - 1) / ranks);
@@ -346,13 +355,15 @@ EngineStats Engine::generate(std::vector<Prompt> prompts, const RolloutConfig& c
                                 .group_id = place,
                                 .grown = {},
                                 .ended = {},
-                                .done = done}));
+                                .done = share.follows ? std::function<void(Group &&)>() : done}));
     }
   };
   try {
+    // What follows from the tokens of a pass follows on all that draw the same.
+    share.check(stop, this->drawn());
     for (take(); !idle(); take()) {
-      if (stop != nullptr && stop->load(std::memory_order_relaxed)) throw Interrupted();
       step();
+      share.check(idle() ? nullptr : stop, this->drawn());
     }
   } catch (...) {
     for (const int64_t ticket : tickets) cancel(ticket);

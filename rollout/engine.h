@@ -36,6 +36,15 @@ struct PromptShare {
   /// all of them are drawn here.
   std::function<int64_t()> next = {};
   int64_t ranks = 1;  // that share them
+  /// Whether all that draw the same prompts go on: asked at first and after every pass by those who
+  /// compute one model in parts, with whether this one was told to stop and a number that says what
+  /// it has drawn so far. Empty: it draws alone.
+  std::function<bool(bool stop, uint64_t drawn)> goes_on = {};
+  /// Another process hands over what is drawn here too: nobody hears of it.
+  bool follows = false;
+
+  /// Throws Interrupted where `stop` (may be null) is true, of any of those that draw the same.
+  void check(const std::atomic<bool>* stop, uint64_t drawn) const;
 
   /// Responses that one of them has open at most, of so many: what is not begun is there for who
   /// is faster.
@@ -110,6 +119,8 @@ class Engine {
 
   /// Of all time.
   EngineStats stats() const;
+  /// The same number where the same tokens were drawn, in the same order, since it was made.
+  uint64_t drawn() const { return drawn_; }
   int64_t open_responses() const { return std::ssize(drawings_); }
   int64_t running() const { return scheduler_ ? scheduler_->running() : 0; }
   int64_t waiting() const { return scheduler_ ? scheduler_->waiting() : 0; }
@@ -176,6 +187,7 @@ class Engine {
   Room<float> last_hidden_, logits_;                   // of the rows that are drawn from
   EngineStats stats_;                                  // without the scheduler's
   SchedulerStats past_;                                // of schedulers that are gone
+  uint64_t drawn_ = 0;
 };
 
 }  // namespace vernier

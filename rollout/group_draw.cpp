@@ -107,12 +107,15 @@ class Drawer {
       }
     };
     try {
-      for (take(); !waiting_.empty() || !draw_.engine.idle(); take()) {
-        if (draw_.stop != nullptr && draw_.stop->load(std::memory_order_relaxed))
-          throw Interrupted();
+      // What follows from the tokens of a pass follows on all that draw the same.
+      const Engine& engine = draw_.engine;
+      draw_.share.check(draw_.stop, engine.drawn());
+      for (take(); !waiting_.empty() || !engine.idle(); take()) {
         for (; !waiting_.empty(); waiting_.pop_front())
           tickets_.push_back(draw_.engine.submit(std::move(waiting_.front())));
         draw_.engine.step();
+        const bool over = waiting_.empty() && engine.idle();
+        draw_.share.check(over ? nullptr : draw_.stop, engine.drawn());
       }
     } catch (...) {
       for (const int64_t ticket : tickets_) draw_.engine.cancel(ticket);
@@ -152,7 +155,7 @@ class Drawer {
       open_.erase(id);
       done_(std::move(group));
     });
-    waiting_.back().ended = draw_.ended;
+    if (!draw_.share.follows) waiting_.back().ended = draw_.ended;
   }
 
   void ask(int64_t id, Prompt prompt, std::shared_ptr<const DrawRules> how, uint64_t first_sample,
@@ -366,7 +369,8 @@ std::string plan_problem(const SamplingPlan& plan, const RolloutConfig& config) 
 void draw_groups(const GroupDraw& draw, std::vector<Prompt> prompts,
                  const std::function<void(Group&&)>& done) {
   if (prompts.empty()) return;
-  Drawer(draw, done).run(std::move(prompts));
+  const std::function<void(Group &&)> nobody = [](Group&&) {};
+  Drawer(draw, draw.share.follows ? nobody : done).run(std::move(prompts));
 }
 
 }  // namespace vernier

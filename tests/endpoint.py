@@ -39,6 +39,11 @@ def setUpModule():
     assert made.returncode == 0, made.stderr
 
 
+def all_of(client):
+    """What comes until the other side closes: head and body may come in two pieces."""
+    return b"".join(iter(lambda: client.recv(1 << 16), b""))
+
+
 class Endpoint:
     def __init__(self, case, *arguments, model=MODEL):
         self.process = subprocess.Popen(
@@ -181,7 +186,7 @@ class Clients(unittest.TestCase):
             with socket.create_connection(("127.0.0.1", endpoint.port), timeout=60) as client:
                 client.sendall(garbage)
                 client.shutdown(socket.SHUT_WR)
-                self.assertIn(b"400 Bad Request", client.recv(1 << 16))
+                self.assertIn(b"400 Bad Request", all_of(client))
         body = json.dumps({"prompt": "1", "max_tokens": 100, "ignore_eos": True, "n": 64}).encode()
         request = b"POST /v1/completions HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
         for half in (True, False):
@@ -189,7 +194,7 @@ class Clients(unittest.TestCase):
                 client.sendall(request)
                 if half:
                     client.shutdown(socket.SHUT_WR)
-                    self.assertIn(b"closed its half of the connection", client.recv(1 << 16))
+                    self.assertIn(b"closed its half of the connection", all_of(client))
         self.assertTrue(comes_true(lambda: endpoint.metric("vernier_responses_running") == 0))
         self.assertTrue(comes_true(lambda: endpoint.metric("vernier_cancelled_total") == 2))
         self.assertEqual(endpoint.complete()[0], 200)

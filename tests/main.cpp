@@ -18,7 +18,11 @@ int main(int argc, char** argv) {
 #ifdef VERNIER_TORCH_TESTS
   if (argc == 3 && std::strcmp(argv[1], "--ranks") == 0)
     return vernier::run_local_ranks(std::atoi(argv[2]), {"--rank"});
+  if (argc == 3 && std::strcmp(argv[1], "--gpu-ranks") == 0)
+    return vernier::run_local_ranks(std::atoi(argv[2]), {"--gpu-rank"});
   if (argc == 2 && std::strcmp(argv[1], "--rank") == 0) return vernier::testing::check_ranks();
+  if (argc == 2 && std::strcmp(argv[1], "--gpu-rank") == 0)
+    return vernier::testing::check_gpu_ranks();
 #endif
   return doctest::Context(argc, argv).run();
 }

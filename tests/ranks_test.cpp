@@ -6,13 +6,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <functional>
 #include <numeric>
 #include <set>
 
 #include "core/base/errors.h"
 #include "core/comm/slices.h"
 #include "core/kernels/threads.h"
+#include "core/model/tensor_parallel.h"
+#include "tests/device_arrays.h"
 #include "tests/ranks_case.h"
 #include "trainer/gradient_sum.h"
 #include "trainer/sharing.h"
@@ -73,13 +79,13 @@ at::Tensor tree(int64_t first, int64_t parts, int64_t count) {
 }
 
 // The sum of [first, last) of buffers, and the way back.
-void check_stretch(Ranks& ranks, int64_t count, int64_t first, int64_t last) {
+void check_stretch(Ranks& ranks, at::Device device, int64_t count, int64_t first, int64_t last) {
   const Slices slices(count, ranks.size());
-  const at::Tensor sum = tree(0, ranks.size(), count);
-  at::Tensor slice = at::full({slices.each()}, 7.0F);
+  const at::Tensor sum = tree(0, ranks.size(), count).to(device);
+  at::Tensor slice = at::full({slices.each()}, 7.0F, device);
   int64_t summed = 0;
   ranks.sum_to_slices(
-      part_of(ranks.rank(), count), first, last,
+      part_of(ranks.rank(), count).to(device), first, last,
       [&](int64_t place, const at::Tensor& piece) {
         slice.narrow(0, place, piece.numel()).copy_(piece);
         summed += piece.numel();
@@ -92,38 +98,70 @@ void check_stretch(Ranks& ranks, int64_t count, int64_t first, int64_t last) {
     own += some;
   });
   hold(own == summed, "all of a slice and no more");
-  at::Tensor whole = at::full({count}, 3.0F);
+  at::Tensor whole = at::full({count}, 3.0F, device);
   ranks.gather_slices(slice, whole, first, last, "gather");
-  at::Tensor expected = at::full({count}, 3.0F);
+  at::Tensor expected = at::full({count}, 3.0F, device);
   expected.narrow(0, first, last - first).copy_(sum.narrow(0, first, last - first));
   hold(at::equal(whole, expected), cat("gathered ", first, " to ", last));
 }
 
-void check_sums(Ranks& ranks) {
+// A sum and a gathering of several buckets each that are on their way at once.
+void check_pending(Ranks& ranks, at::Device device) {
+  const int64_t count = 70 * Slices::kBlock + 33;
+  const Slices slices(count, ranks.size());
+  const at::Tensor sum = tree(0, ranks.size(), count).to(device),
+                   all = part_of(3, count).to(device);
+  at::Tensor own = at::zeros({slices.each()}, all.options());
+  slices.for_blocks(ranks.rank(), 0, count, [&](int64_t at, int64_t place, int64_t some) {
+    own.narrow(0, place, some).copy_(all.narrow(0, at, some));
+  });
+  for (const bool crossed : {false, true}) {
+    at::Tensor slice = at::zeros_like(own), whole = at::zeros_like(all);
+    const auto take = [&](int64_t place, const at::Tensor& piece) {
+      slice.narrow(0, place, piece.numel()).copy_(piece);
+    };
+    const auto summing =
+        ranks.begin_sum_to_slices(part_of(ranks.rank(), count).to(device), 0, count, take, "sum");
+    const auto gathering = ranks.begin_gather_slices(own, whole, 0, count, "gather");
+    (crossed ? gathering : summing)->finish();
+    (crossed ? summing : gathering)->finish();
+    hold(at::equal(whole, all), "gathered beside a sum");
+    slices.for_blocks(ranks.rank(), 0, count, [&](int64_t at, int64_t place, int64_t some) {
+      hold(at::equal(slice.narrow(0, place, some), sum.narrow(0, at, some)),
+           "summed beside a gathering");
+    });
+  }
+}
+
+void check_sums(Ranks& ranks, at::Device device) {
+  check_pending(ranks, device);
   constexpr int64_t kBlock = Slices::kBlock;
   for (const int64_t count :
        {int64_t{1}, int64_t{31}, kBlock, 3 * kBlock + 257, 41 * kBlock + 33}) {
-    check_stretch(ranks, count, 0, count);
-    check_stretch(ranks, count, count / 3, count / 3 + 1);
-    check_stretch(ranks, count, count / 4, count - count / 5);
+    check_stretch(ranks, device, count, 0, count);
+    check_stretch(ranks, device, count, count / 3, count / 3 + 1);
+    check_stretch(ranks, device, count, count / 4, count - count / 5);
     // Each rank's part in its place in the whole.
-    const at::Tensor all = part_of(5, count);
-    at::Tensor whole = at::full({count}, 3.0F);
+    const at::Tensor all = part_of(5, count).to(device);
+    at::Tensor whole = at::full({count}, 3.0F, device);
     Slices(count, ranks.size())
         .for_blocks(ranks.rank(), 0, count, [&](int64_t at, int64_t, int64_t some) {
           whole.narrow(0, at, some).copy_(all.narrow(0, at, some));
         });
     ranks.gather_slices(whole, "gather in place");
     hold(at::equal(whole, all), "what every rank has of a buffer");
+    at::Tensor copy = part_of(ranks.rank(), count).to(device);
+    ranks.copy_from_first(copy, "copy");
+    hold(at::equal(copy, part_of(0, count).to(device)), "a copy of what rank 0 has");
   }
 }
 
-ModelSpec small_spec(bool tied) {
+ModelSpec small_spec(bool tied, int64_t layers = 3) {
   ModelSpec spec;
   spec.vocab_size = 97;
   spec.hidden_size = 128;
   spec.intermediate_size = 192;
-  spec.num_hidden_layers = 3;
+  spec.num_hidden_layers = layers;
   spec.num_attention_heads = 4;
   spec.num_key_value_heads = 2;
   spec.head_dim = 32;
@@ -132,8 +170,9 @@ ModelSpec small_spec(bool tied) {
   return spec;
 }
 
-std::unique_ptr<Decoder> small_decoder(bool tied = true) {
-  auto decoder = std::make_unique<Decoder>(small_spec(tied), true);
+std::unique_ptr<Decoder> small_decoder(bool tied = true, at::Device device = at::kCPU,
+                                       int64_t layers = 3) {
+  auto decoder = std::make_unique<Decoder>(small_spec(tied, layers), true, at::kFloat, device);
   decoder->randomize(7, 0.02, 1.0);
   return decoder;
 }
@@ -179,11 +218,13 @@ std::vector<at::Tensor> score(Decoder& decoder, const Team& team) {
 // Steps with weights that are shared out are those with whole weights, bit for bit.
 void check_sharded_weights(Ranks& ranks) {
   const Team team{.ranks = ranks, .trainers = ranks, .deterministic = true};
-  for (const bool tied : {true, false})
-    for (const bool recompute : {true, false}) {
-      if (ranks.size() > 4 && recompute == tied) continue;  // more processes than cores
-      const std::unique_ptr<Decoder> whole = small_decoder(tied);
-      Decoder cut(small_spec(tied), true);
+  // With one layer what comes after it looks alike on the way forward and back.
+  for (const int64_t layers : {1, 2, 3})
+    for (const bool tied : {true, false}) {
+      const bool recompute = tied == (layers == 2);
+      if (ranks.size() > 4 && layers == 2) continue;  // more processes than cores
+      const std::unique_ptr<Decoder> whole = small_decoder(tied, at::kCPU, layers);
+      Decoder cut(small_spec(tied, layers), true);
       cut.training.recompute = recompute;
       const std::unique_ptr<ShardedWeights> weights = sharded_copy(cut, team, *whole);
       OptimizerState of_whole(*whole), of_cut(cut, false, ranks);
@@ -196,16 +237,138 @@ void check_sharded_weights(Ranks& ranks) {
         for (size_t k = 0; k < expected.size(); ++k)
           hold(at::equal(expected[k], found[k]), "log-probabilities");
       }
-      const std::unique_ptr<Decoder> fresh = small_decoder(tied);
+      const std::unique_ptr<Decoder> fresh = small_decoder(tied, at::kCPU, layers);
       weights->take(fresh->weights());
       for (const NamedSlice& slice : cut.slices())
         hold(at::equal(cut.slice(slice), fresh->slice(slice)), slice.name);
     }
 }
 
+// 48 greedy tokens. What goes on is another token than each, or so small a model would repeat
+// itself.
+struct Greedy {
+  std::vector<int32_t> ids;
+  std::vector<double> logprobs;
+};
+
+Greedy draw_greedy(Decoder& decoder) {
+  Greedy out;
+  KvCache cache(decoder.spec(), 4);
+  const std::vector<int32_t> pages = {2, 0, 3};
+  std::vector<int32_t> next = {5, 80, 3, 31, 17, 96, 1};
+  for (int64_t first = 0; out.ids.size() < 48;) {
+    CachedTokens pass;
+    pass.add(next, {}, first, pages);
+    const at::Tensor last = decoder.cached(pass, cache)[-1].unsqueeze(0);
+    const at::Tensor logprob = at::log_softmax(decoder.logits(last).to(at::kDouble), -1)[0];
+    out.ids.push_back(static_cast<int32_t>(logprob.argmax().item<int64_t>()));
+    out.logprobs.push_back(logprob[out.ids.back()].item<double>());
+    first += std::ssize(next);
+    next = {static_cast<int32_t>((out.ids.back() + 13 * out.ids.size()) % 97)};
+  }
+  return out;
+}
+
+// Whom ranks that draw as one hear, and what they agree on.
+void check_drawing_as_one(Ranks& ranks) {
+  const Team team{.ranks = ranks, .trainers = ranks, .together = ranks.size(), .partners = &ranks};
+  const auto thrown = [](const std::function<void()>& body) -> std::string {
+    try {
+      body();
+    } catch (const Interrupted&) {
+      return "interrupted";
+    } catch (const RunError& problem) {
+      return problem.what();
+    }
+    return "";
+  };
+  draw_together(team, [&](const PromptShare& share) {
+    hold(share.follows == (ranks.rank() > 0) && share.ranks == 1, "one hands the groups over");
+    for (int64_t place = 0; place < 3; ++place)
+      hold(share.next() == place, "the same prompt on all of them");
+    std::atomic<bool> stop = false;
+    hold(thrown([&] { share.check(&stop, 5); }).empty(), "all go on");
+    stop = ranks.rank() + 1 == ranks.size();
+    hold(thrown([&] { share.check(&stop, 5); }) == "interrupted", "a signal to one of them");
+    const auto other = static_cast<uint64_t>(ranks.first() ? 6 : 5);
+    const std::string said = thrown([&] { share.check(nullptr, other); });
+    hold(said.find("different tokens") != std::string::npos, cat("tokens that differ: ", said));
+  });
+}
+
+// A model in parts draws as the whole one does.
+void check_tensor_parallel(Ranks& ranks) {
+  for (const bool norm_after : {false, true}) {
+    ModelSpec spec = small_spec(norm_after);
+    spec.num_attention_heads = 8;
+    spec.num_key_value_heads = 4;
+    spec.head_dim = 16;
+    spec.norm_after = norm_after;
+    spec.qk_norm = kernels::QkNorm::head;
+    spec.qkv_bias = spec.output_bias = spec.mlp_bias = true;
+    if (ranks.size() > 4) {
+      hold(part_problem(spec, ranks.size()).find("num_key_value_heads = 4") != std::string::npos,
+           "heads that a part has none of");
+      continue;
+    }
+    Decoder whole(spec, false);
+    whole.randomize(3, 1.0, 2.0);
+    for (Parameter& one : whole.parameters())
+      if (at::Tensor value = one.value.detach(); value.dim() == 1)
+        for (int64_t i = 0; i < value.numel(); ++i)
+          value[i] += 0.1 * std::sin(static_cast<double>(7 * i + std::ssize(one.name)));
+    whole.weights_changed();
+    const TensorPart part{.rank = ranks.rank(), .size = ranks.size()};
+    Decoder shapes(spec, false, at::kFloat, at::kMeta), own(part_of(spec, part.size), false);
+    for (int64_t unit = 0; unit < std::ssize(whole.units()); ++unit) {
+      const Unit& place = whole.units()[static_cast<size_t>(unit)];
+      take_part(part, shapes, unit, whole.weights().narrow(0, place.begin, place.end - place.begin),
+                own);
+    }
+    own.weights_changed();
+    hold(own.num_parameters() < whole.num_parameters() - 1000, "less than the whole model");
+    own.compute_in_parts(
+        [&](float* numbers, int64_t count) { ranks.sum_in_place(numbers, count, "sum of parts"); });
+    const Greedy expected = draw_greedy(whole), found = draw_greedy(own);
+    hold(expected.ids == found.ids, "greedy tokens of a model in parts");
+    hold(std::set(found.ids.begin(), found.ids.end()).size() > 5, "tokens that differ");
+    for (size_t t = 0; t < found.logprobs.size(); ++t)
+      hold(std::abs(expected.logprobs[t] - found.logprobs[t]) <= 1e-5,
+           cat("log-probability of token ", t));
+    const std::string bits(reinterpret_cast<const char*>(found.logprobs.data()),
+                           found.logprobs.size() * sizeof(double));
+    for (const std::string& other : ranks.gather(bits, "bits"))
+      hold(other == bits, "the same bits on all parts");
+  }
+}
+
+// Updates by slices are those of all weights: the same bits, up to rounding on a GPU.
+void check_update(Ranks& ranks, at::Device device) {
+  const std::unique_ptr<Decoder> whole = small_decoder(true, device),
+                                 cut = small_decoder(true, device);
+  OptimizerState of_whole(*whole), of_cut(*cut, false, ranks);
+  const int64_t count = whole->weights().numel();
+  const Slices slices(count, ranks.size());
+  for (int64_t step = 0; step < 2; ++step) {
+    at::Tensor gradient = part_of(step, count).mul_(1e-3F).to(device);
+    at::Tensor own = at::zeros({slices.size(ranks.rank())}, gradient.options());
+    slices.for_blocks(ranks.rank(), 0, count, [&](int64_t at, int64_t place, int64_t some) {
+      own.narrow(0, place, some).copy_(gradient.narrow(0, at, some));
+    });
+    Ranks alone;
+    const double expected = apply_update(*whole, of_whole, gradient, {}, 1e-2, alone).grad_norm;
+    const double found = apply_update(*cut, of_cut, own, {}, 1e-2, ranks).grad_norm;
+    hold(device.is_cpu() ? expected == found : std::abs(found / expected - 1) < 1e-5,
+         "norm of a gradient in slices");
+    hold(device.is_cpu() ? at::equal(whole->weights(), cut->weights())
+                         : at::allclose(whole->weights(), cut->weights(), 1e-5, 1e-6),
+         "weights after a step by slices");
+  }
+}
+
 // Two micro-batches a part.
-void check_gradient_sum(Ranks& ranks) {
-  const std::unique_ptr<Decoder> decoder = small_decoder();
+void check_gradient_sum(Ranks& ranks, at::Device device) {
+  const std::unique_ptr<Decoder> decoder = small_decoder(true, device);
   at::Tensor& gradients = decoder->gradients();
   const int64_t count = gradients.numel();
   hold(count > 2 * Slices::kBlock, "several blocks");
@@ -216,7 +379,8 @@ void check_gradient_sum(Ranks& ranks) {
       GradientSum sum(team, *decoder);
       for (int64_t i = 0; i < 2; ++i)
         for (int64_t round = 0; round < team.rounds(); ++round) {
-          gradients.add_(part_of(i * parts + round * ranks.size() + ranks.rank(), count));
+          gradients.add_(
+              part_of(i * parts + round * ranks.size() + ranks.rank(), count).to(device));
           if (sum.by_pass()) sum.add();
         }
       if (!sum.by_pass()) sum.add();
@@ -231,6 +395,7 @@ void check_gradient_sum(Ranks& ranks) {
           for (size_t k = 0; k < own.size() / 2; ++k) own[k] = own[2 * k] + own[2 * k + 1];
         expected = own.front();
       }
+      expected = expected.to(device);
       const at::Tensor& found = sum.finish(slice);
       if (!slice || parts == 1) {
         hold(at::equal(found, expected), "the sum of all parts");
@@ -245,19 +410,15 @@ void check_gradient_sum(Ranks& ranks) {
     }
 }
 
-}  // namespace
-
-int check_ranks() {
+int check_as_rank(const std::function<void(Ranks&)>& check) {
   set_threads(1);  // there are more ranks than cores
   const Identity identity = identity_from(process_environment());
-  Ranks ranks(identity, {.interface = "", .deadline_s = 20, .start_deadline_s = 60, .workers = {}},
-              nullptr);
+  ClusterConfig config;
+  config.deadline_s = 20;
+  config.start_deadline_s = 60;
+  Ranks ranks(identity, config, nullptr);
   try {
-    check_bytes(ranks);
-    check_claims(ranks);
-    check_sums(ranks);
-    check_gradient_sum(ranks);
-    check_sharded_weights(ranks);
+    check(ranks);
     ranks.leave();
     return 0;
   } catch (const std::exception& problem) {
@@ -267,15 +428,46 @@ int check_ranks() {
   }
 }
 
+}  // namespace
+
+int check_ranks() {
+  return check_as_rank([](Ranks& ranks) {
+    check_bytes(ranks);
+    check_claims(ranks);
+    check_sums(ranks, at::kCPU);
+    check_gradient_sum(ranks, at::kCPU);
+    check_update(ranks, at::kCPU);
+    check_sharded_weights(ranks);
+    check_drawing_as_one(ranks);
+    check_tensor_parallel(ranks);
+  });
+}
+
+int check_gpu_ranks() {
+  // NCCL takes two ranks on one GPU when they say that they are on different hosts.
+  const Identity identity = identity_from(process_environment());
+  ::setenv("NCCL_HOSTID", cat("host-", identity.rank).c_str(), /*overwrite=*/1);
+  return check_as_rank([](Ranks& ranks) {
+    ranks.use_gpu();
+    check_bytes(ranks);  // these stay on the CPU
+    check_sums(ranks, at::kCUDA);
+    check_sums(ranks, at::kCPU);
+    check_gradient_sum(ranks, at::kCUDA);
+    check_update(ranks, at::kCUDA);
+    Ranks some(ranks, "some", {0, 1});
+    if (some.member()) check_sums(some, at::kCUDA);
+  });
+}
+
 }  // namespace testing
 
 namespace {
 
-int run_ranks(int ranks) {
+int run_ranks(int ranks, const char* option = "--ranks") {
   const pid_t pid = ::fork();
   if (pid == 0) {
     const std::string count = cat(ranks);
-    ::execl("/proc/self/exe", "vernier_tests", "--ranks", count.c_str(), nullptr);
+    ::execl("/proc/self/exe", "vernier_tests", option, count.c_str(), nullptr);
     ::_exit(99);
   }
   int status = 0;
@@ -290,6 +482,10 @@ TEST_CASE("ranks: every collective between 2, 4 and 8 processes") {
     CAPTURE(ranks);
     CHECK(run_ranks(ranks) == 0);
   }
+}
+
+TEST_CASE("ranks: NCCL between processes on GPUs" * doctest::skip(!testing::have_gpu())) {
+  CHECK(run_ranks(2, "--gpu-ranks") == 0);
 }
 
 TEST_CASE("ranks: alone they give back what they were given") {
@@ -307,7 +503,7 @@ TEST_CASE("ranks: alone they give back what they were given") {
 
 TEST_CASE("ranks: eight virtual shards of one process are a tree") {
   Ranks ranks;
-  testing::check_gradient_sum(ranks);
+  testing::check_gradient_sum(ranks, at::kCPU);
 }
 
 TEST_CASE("sharing: parts of an update") {

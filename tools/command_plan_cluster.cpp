@@ -165,6 +165,8 @@ void plan_here(const PlanOptions& options, const RunConfig& config, const Cluste
   // What is measured is measured at such lengths.
   const PlannedJob job(config, groups.empty() ? options.mean_length : mean_length(groups), true);
   if (!job.rollout()) fail("plan --cluster: the job has no RL steps (run.steps = 0)");
+  if (config.tensor_parallel_size > 1)
+    fail("plan --cluster: rollout.tensor_parallel_size: ranks are simulated with whole models");
   const PlanSettings settings(config);
   ClusterCosts costs;
   if (shape.measured()) {
@@ -209,17 +211,8 @@ int plan_cluster_command(const PlanOptions& options, const std::vector<std::stri
   if (identity.world_size != processes && identity.launcher != "alone")
     fail("plan --cluster: is not for the ranks of a job; start it by itself");
   Ranks ranks(identity, config->cluster, nullptr);
-  try {
-    plan_here(options, *config, shape, ranks);
-    ranks.leave();
-    return 0;
-  } catch (const UsageError& problem) {
-    ranks.fail(problem.what(), 2);
-    throw;
-  } catch (const std::exception& problem) {
-    ranks.fail(problem.what(), 1);
-    throw;
-  }
+  ranks.run_job([&] { plan_here(options, *config, shape, ranks); });
+  return 0;
 }
 
 }  // namespace vernier

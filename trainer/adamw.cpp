@@ -62,10 +62,19 @@ namespace {
 
 // Sums are fp64 on the CPU, over blocks in their order, and on a GPU fp32 in a tree.
 double norm_of(const at::Tensor& gradient, const OptimizerState& state, Ranks& ranks) {
-  if (gradient.is_cuda()) return at::linalg_vector_norm(gradient).item<double>();
+  constexpr const char* kWhat = "norm of the gradient";
+  if (gradient.is_cuda()) {
+    const auto here = at::linalg_vector_norm(gradient).item<double>();
+    if (!state.is_slice()) return here;
+    double total = 0;
+    for (const std::string& bytes : ranks.gather(bytes_of(here), kWhat)) {
+      const auto norm = from_bytes<double>(bytes, kWhat);
+      total += norm * norm;
+    }
+    return std::sqrt(total);
+  }
   const float* own = gradient.const_data_ptr<float>();
   if (!state.is_slice()) return std::sqrt(kernels::sum_of_squares(own, gradient.numel()));
-  constexpr const char* kWhat = "norm of the gradient";
   std::vector<std::vector<double>> by_rank;
   for (const std::string& bytes :
        ranks.gather(bytes_of(kernels::block_sums_of_squares(own, state.count())), kWhat))
@@ -117,7 +126,8 @@ void step_all(Decoder& decoder, OptimizerState& state, const at::Tensor& gradien
     const auto step_block = [&](const Block& one) {
       step_weights(numbers + one.at, own + one.place, state, one.place, one.count, step);
     };
-    if (state.in_bytes())  // a block of these is shared out over threads itself
+    // A block in bytes is shared out over threads itself, one on a GPU goes to its own.
+    if (state.in_bytes() || weights.is_cuda())
       std::ranges::for_each(blocks, step_block);
     else
       kernel_pool().run(std::ssize(blocks),

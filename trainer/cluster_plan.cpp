@@ -12,6 +12,7 @@
 #include "core/base/text.h"
 #include "core/model/flops.h"
 #include "rollout/rows.h"
+#include "trainer/step_time.h"
 
 namespace vernier {
 namespace {
@@ -108,13 +109,7 @@ std::vector<SimulatedGroup> recorded_groups(const std::string& path, int64_t ste
 ClusterCosts measured_costs(const StepRates& rates, const PlanSettings& settings,
                             const ClusterShape& shape, double copy) {
   const DrawRates& draw = rates.draw;
-  const auto pass = [draw](double rows, double seen) {
-    const auto few = static_cast<double>(draw.few), many = static_cast<double>(draw.many);
-    // Below `few` rows a pass is not taken to be faster.
-    const double share = many > few ? std::max(0.0, (rows - few) / (many - few)) : 0;
-    return draw.few_rows.middle * (1 - share) + draw.many_rows.middle * share +
-           draw.token_seen.middle * rows * std::max(0.0, seen - draw.seen);
-  };
+  const auto pass = [draw](double rows, double seen) { return pass_time(draw, rows, seen).middle; };
   return {.engine = {.max_running = settings.max_running,
                      .pass = pass,
                      .prompt_token = draw.prompt_token.middle},

@@ -157,8 +157,9 @@ Collected Collector::collect(Engine& engine, Metrics& metrics) const {
   // Some draw while others learn, and are idle while they do not.
   const double stream_s = stream_ != nullptr ? stream_->take_seconds() : 0;
   const bool ahead = stream_ != nullptr && (team_.separate() || config_.cluster.workers.on());
-  add_engine_metrics(stream_ != nullptr ? stream_->take_stats() : engine.stats() - before,
-                     ahead ? stream_s : clock.seconds(), metrics);
+  EngineStats drawn = stream_ != nullptr ? stream_->take_stats() : engine.stats() - before;
+  if (team_.follows()) drawn = {};  // another one counts them
+  add_engine_metrics(drawn, ahead ? stream_s : clock.seconds(), metrics);
   return step;
 }
 

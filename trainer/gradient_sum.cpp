@@ -34,11 +34,14 @@ void make_passes(Decoder& decoder, const Team& team, int64_t own,
 
 GradientSum::GradientSum(const Team& team, Decoder& decoder) : team_(team), decoder_(decoder) {
   if (UnitStore* store = decoder.store())
-    store->on_gradient = [this](int64_t first, int64_t last) { add(first, last); };
+    store->on_gradient = [this](int64_t first, int64_t last) { return begin_add(first, last); };
 }
 
 GradientSum::~GradientSum() {
-  if (UnitStore* store = decoder_.store()) store->on_gradient = {};
+  if (UnitStore* store = decoder_.store()) {
+    store->on_gradient = {};
+    store->drop_gradients();  // there are some behind an error alone
+  }
 }
 
 bool GradientSum::by_pass() const { return team_.deterministic || decoder_.store() != nullptr; }
@@ -53,13 +56,13 @@ at::Tensor& GradientSum::slice_at(size_t depth) {
 
 // In round i of a pass a stretch meets what waits of the rounds before it as a carry does in binary
 // counting: depths are numbers of ones.
-void GradientSum::add(int64_t first, int64_t last) {
+std::unique_ptr<Pending> GradientSum::begin_add(int64_t first, int64_t last) {
   const auto round = static_cast<uint64_t>(passes_ % team_.rounds());
   const int depth = std::popcount(round), merges = std::countr_one(round);
   const bool whole = round + 1 == static_cast<uint64_t>(team_.rounds());
-  team_.trainers.sum_to_slices(
+  return team_.trainers.begin_sum_to_slices(
       decoder_.gradients(), first, last,
-      [&](int64_t place, const at::Tensor& arrived) {
+      [this, depth, merges, whole](int64_t place, const at::Tensor& arrived) {
         const auto waiting = [&](int at) {
           return slice_at(static_cast<size_t>(at) + 1).narrow(0, place, arrived.numel());
         };
@@ -75,8 +78,10 @@ void GradientSum::add(int64_t first, int64_t last) {
 
 void GradientSum::add() {
   if (trivial()) return;
-  if (decoder_.store() == nullptr) {
-    add(0, decoder_.gradients().numel());
+  if (UnitStore* store = decoder_.store()) {
+    store->finish_gradients();
+  } else {
+    begin_add(0, decoder_.gradients().numel())->finish();
     decoder_.gradients().zero_();
   }
   ++passes_;

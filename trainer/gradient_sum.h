@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -22,15 +23,22 @@ struct Team {
   Ranks& ranks;
   Ranks& trainers;
   bool deterministic = false;
+  /// Ranks that draw as one, each with a part of the model (rollout.tensor_parallel_size), and
+  /// those that this one draws with; null: it has all of it.
+  int64_t together = 1;
+  Ranks* partners = nullptr;
 
   static constexpr int64_t kVirtualShards = 8;
 
   /// Whether some ranks only sample; then the others do not.
   bool separate() const { return trainers.size() != ranks.size(); }
   bool draws() const { return !separate() || !trainers.member(); }
+  /// Among whom the prompts are shared out.
   int64_t drawing_ranks() const {
-    return separate() ? ranks.size() - trainers.size() : ranks.size();
+    return (separate() ? ranks.size() - trainers.size() : ranks.size()) / together;
   }
+  /// Whether another rank hands over what this one draws.
+  bool follows() const { return partners != nullptr && !partners->first(); }
   int64_t parts() const { return deterministic ? kVirtualShards : trainers.size(); }
   int64_t rounds() const { return parts() / trainers.size(); }
   int64_t rank_of(int64_t part) const { return part % trainers.size(); }
@@ -74,7 +82,7 @@ class GradientSum {
  private:
   bool trivial() const { return team_.parts() == 1; }
   at::Tensor& slice_at(size_t depth);
-  void add(int64_t first, int64_t last);
+  std::unique_ptr<Pending> begin_add(int64_t first, int64_t last);
 
   const Team& team_;
   Decoder& decoder_;

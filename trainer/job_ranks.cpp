@@ -20,8 +20,6 @@ void check_ranks(const RunConfig& config, const std::string& effective, Ranks& r
     fail("run.deterministic: ", trainers, " ranks cannot share ", Team::kVirtualShards,
          " parts of an update evenly; let 1, 2, 4 or 8 train");
   if (ranks.alone()) return;
-  if (config.run.device == "cuda")
-    fail("run.device: \"cuda\" is for one rank so far; ranks train on CPUs");
   const std::string own = hash_bytes(effective.data(), effective.size());
   const std::vector<std::string> all = ranks.gather(own, "configuration");
   for (size_t r = 0; r < all.size(); ++r)
@@ -31,18 +29,39 @@ void check_ranks(const RunConfig& config, const std::string& effective, Ranks& r
            "started with the same files and options");
 }
 
-std::optional<Ranks> trainers_of(const RunConfig& config, Ranks& ranks) {
-  if (config.rollout_ranks == 0) return std::nullopt;
-  std::vector<int64_t> members(static_cast<size_t>(ranks.size() - config.rollout_ranks));
-  std::iota(members.begin(), members.end(), int64_t{0});
-  return std::optional<Ranks>(std::in_place, ranks, "trainers", members);
+namespace {
+
+std::vector<int64_t> ranks_from(int64_t first, int64_t count) {
+  std::vector<int64_t> members(static_cast<size_t>(count));
+  std::iota(members.begin(), members.end(), first);
+  return members;
+}
+
+}  // namespace
+
+Team team_of(const RunConfig& config, Ranks& ranks, RankGroups& groups) {
+  const int64_t size = config.tensor_parallel_size, trainers = ranks.size() - config.rollout_ranks;
+  if (config.rollout_ranks > 0) groups.trainers.emplace(ranks, "trainers", ranks_from(0, trainers));
+  if (size > 1 && ranks.rank() >= trainers) {
+    const int64_t first = trainers + (ranks.rank() - trainers) / size * size;
+    groups.partners.emplace(ranks, cat("parts from rank ", first), ranks_from(first, size));
+  }
+  return {.ranks = ranks,
+          .trainers = groups.trainers ? *groups.trainers : ranks,
+          .deterministic = config.run.deterministic,
+          .together = size,
+          .partners = groups.partners ? &*groups.partners : nullptr};
 }
 
 void share_memory(RunConfig& config, const Team& team) {
-  const int64_t processes = std::min(team.ranks.identity().local_world_size, team.drawing_ranks());
-  if (config.rollout.kv_cache_gb > 0 || processes == 1) return;
-  config.rollout.kv_cache_gb =
-      static_cast<double>(available_memory()) / 2e9 / static_cast<double>(processes);
+  const int64_t processes =
+      std::min(team.ranks.identity().local_world_size, team.drawing_ranks() * team.together);
+  if (config.rollout.kv_cache_gb > 0 || (processes == 1 && team.partners == nullptr)) return;
+  int64_t bytes = available_memory() / 2 / processes;
+  // Who draw the same have caches of one size.
+  if (team.partners != nullptr)
+    bytes = std::ranges::min(team.partners->gather_numbers(bytes, "memory for a cache"));
+  config.rollout.kv_cache_gb = static_cast<double>(bytes) / 1e9;
 }
 
 }  // namespace vernier

@@ -14,8 +14,14 @@ namespace vernier {
 /// where a rank has another configuration (`effective`) than the first one.
 void check_ranks(const RunConfig& config, const std::string& effective, Ranks& ranks);
 
-/// The ranks that train, where the last ones only sample; none: all do both.
-std::optional<Ranks> trainers_of(const RunConfig& config, Ranks& ranks);
+/// Groups among the ranks of a job.
+struct RankGroups {
+  std::optional<Ranks> trainers;  // where the last ranks only sample; none: all do both
+  std::optional<Ranks> partners;  // that compute one model in parts with this one when they draw
+};
+
+/// The team of this job; makes its groups.
+Team team_of(const RunConfig& config, Ranks& ranks, RankGroups& groups);
 
 /// Half of what a machine has free is for the cache of one process: where several draw on it, each
 /// gets its share of that. To be called when weights and moments are there.

@@ -38,8 +38,7 @@ void take_recorded(Update& update) {
 }  // namespace
 
 void Learner::freeze_reference() {
-  if (!config_.needs_reference()) return;
-  if (base_is_reference()) return;
+  if (!config_.needs_reference() || base_is_reference() || trainee_.whole) return;
   if (!trainee_.sharded) {
     reference_ = trainee_.model.decoder->frozen_copy();
     return;
@@ -51,7 +50,7 @@ void Learner::freeze_reference() {
 }
 
 void Learner::load_reference(const fs::path& checkpoint) {
-  if (!config_.needs_reference() || base_is_reference()) return;
+  if (!config_.needs_reference() || base_is_reference() || trainee_.whole) return;
   const std::string problem = check_checkpoint(checkpoint);
   if (!problem.empty())
     fail_run(checkpoint.string(), ": the reference policy cannot be read: ", problem);

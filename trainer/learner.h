@@ -20,7 +20,8 @@ class Learner {
       : config_(config), trainee_(trainee), team_(team), stop_(stop) {}
 
   /// Holds a frozen copy of the trainee's weights, or the model of `checkpoint`, where the run
-  /// needs its start policy; with adapters that begin with RL the trainee itself has it.
+  /// needs its start policy; with adapters that begin with RL the trainee itself has it, and ranks
+  /// that draw with parts of a model do without.
   void freeze_reference();
   void load_reference(const fs::path& checkpoint);
 

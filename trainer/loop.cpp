@@ -326,6 +326,7 @@ class Run {
   // Draws and judges the answers to the evaluation's prompts and stores them.
   Measured measure() {
     const Clock clock;
+    Engine& drawer = engine();  // which shares out the memory
     RolloutConfig drawing = config_.rollout;
     drawing.num_generations = config_.eval.n;
     drawing.sampling = {.temperature = config_.eval.temperature};
@@ -337,7 +338,7 @@ class Run {
     if (stream_) stream_->interrupt();
     publisher_.publish();
     draw_together(team_, [&](const PromptShare& share) {
-      groups = draw_evaluation(engine(), std::move(prompts), drawing,
+      groups = draw_evaluation(drawer, std::move(prompts), drawing,
                                static_cast<uint64_t>(config_.data.eval_seed), &stop_requested(),
                                nullptr, share);
     });
@@ -391,6 +392,7 @@ class Run {
     if (move.restore) {
       const pulse::Slow slow("going back");
       go_back(trainee_, config_, folder_.path() / cat("checkpoint-", *move.restore));
+      publisher_.changed();
       if (stream_) stream_->clear(progress_.next_prompt);
       if (over()) {  // what is measured now is what the run ends with
         Measured end = measure();
@@ -535,18 +537,18 @@ class Run {
 };
 
 void run_job(RunConfig& config, const std::string& effective, const std::string& dir, Ranks& ranks,
-             const TrainOptions& options) {
+             RankGroups& groups, const TrainOptions& options) {
   check_ranks(config, effective, ranks);
+  if (config.device().is_cuda()) ranks.use_gpu();
   set_threads(config.run.threads, ranks.identity().local_world_size);
   RunFolder folder(dir, ranks.first());
   fs::create_directories(folder.path() / "logs");
   log::open_file((folder.path() / "logs" / cat("rank_", ranks.rank(), ".log")).string());
   if (!ranks.alone()) log::info(description_of(ranks.identity()));
-  std::optional<Ranks> some = trainers_of(config, ranks);
-  const Team team{
-      .ranks = ranks, .trainers = some ? *some : ranks, .deterministic = config.run.deterministic};
+  const Team team = team_of(config, ranks, groups);
   if (team.separate())
-    log::info(cat(team.trainers.size(), " ranks train, ", team.drawing_ranks(), " sample"));
+    log::info(cat(team.trainers.size(), " ranks train, ", config.rollout_ranks, " sample",
+                  team.together > 1 ? cat(", ", team.together, " of them as one") : ""));
   Run run(config, folder, team, options);
   folder.compare_config(effective, run.resumes());
   if (run.finished()) {
@@ -568,19 +570,8 @@ void train(const TrainOptions& options) {
   const std::string dir = config->folder(file, options.run_dir);
   install_signal_handlers();
   Ranks ranks(identity, config->cluster, &stop_requested());
-  try {
-    run_job(*config, file.effective(), dir, ranks, options);
-    ranks.leave();
-  } catch (const Interrupted&) {
-    ranks.leave();
-    throw;
-  } catch (const UsageError& problem) {
-    ranks.fail(problem.what(), 2);
-    throw;
-  } catch (const std::exception& problem) {
-    ranks.fail(problem.what(), 1);
-    throw;
-  }
+  RankGroups groups;  // that are there as long as somebody has to be told of an error
+  ranks.run_job([&] { run_job(*config, file.effective(), dir, ranks, groups, options); });
 }
 
 }  // namespace vernier

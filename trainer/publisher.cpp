@@ -30,21 +30,26 @@ void Publisher::send() {
     receivers_.emplace(team_.ranks, "weights", members);
   }
   Decoder& decoder = *trainee_.model.decoder;
-  if (shares_weights(config_, team_))
+  if (shares_weights(config_, team_) || config_.tensor_parallel_size > 1)
     send_units(decoder);
   else if (receivers_->member())
     receivers_->copy_from_first(decoder.trained_weights(), kWhat);
   if (receivers_->member() && !receivers_->first()) decoder.trained_weights_changed();
 }
 
-// No rank that trains has them all: they come together where they leave.
+// No rank that trains has them all, and they come together where they leave; or none that draws
+// has, and it takes its part where they arrive.
 void Publisher::send_units(Decoder& decoder) {
-  for (int64_t unit = 0; unit < std::ssize(decoder.units()); ++unit) {
+  Decoder& whole = trainee_.whole ? *trainee_.whole : decoder;
+  for (int64_t unit = 0; unit < std::ssize(whole.units()); ++unit) {
     if (UnitStore* store = decoder.store()) store->bring(unit);
     if (!receivers_->member()) continue;
-    const Unit& place = decoder.units()[static_cast<size_t>(unit)];
-    at::Tensor weights = decoder.weights().narrow(0, place.begin, place.end - place.begin);
+    const Unit& place = whole.units()[static_cast<size_t>(unit)];
+    const int64_t numbers = place.end - place.begin;
+    at::Tensor weights = trainee_.whole ? at::empty({numbers}, at::kFloat)
+                                        : decoder.weights().narrow(0, place.begin, numbers);
     receivers_->copy_from_first(weights, kWhat);
+    if (trainee_.whole) take_part(trainee_.part, whole, unit, weights, decoder);
   }
 }
 

@@ -12,7 +12,10 @@ namespace vernier {
 class Publisher {
  public:
   Publisher(const RunConfig& config, Trainee& trainee, const Team& team)
-      : config_(config), trainee_(trainee), team_(team) {}
+      : config_(config),
+        trainee_(trainee),
+        team_(team),
+        published_(config.tensor_parallel_size == 1) {}  // parts of a model read no files
 
   /// The policy has other weights where it is trained.
   void changed() { published_ = false; }
@@ -29,7 +32,7 @@ class Publisher {
   Trainee& trainee_;
   const Team& team_;
   std::optional<Ranks> receivers_;  // the ranks that only sample, and rank 0 that has the weights
-  bool published_ = true;
+  bool published_;
 };
 
 }  // namespace vernier

@@ -73,8 +73,9 @@ void RunSection::bind(Binder& config) {
       "deterministic", deterministic,
       "the same bits on 1, 2, 4 and 8 ranks: every update is computed in 8 parts, which are "
       "summed in one fixed order");
-  config.choice("device", device, {"cpu", "cuda"},
-                "where the policy trains and draws; cuda: one GPU, in a build of the cuda preset");
+  config.choice(
+      "device", device, {"cpu", "cuda"},
+      "where the policy trains and draws; cuda: one GPU a rank, in a build of the cuda preset");
   if (deterministic && device == "cuda")
     config.error("deterministic",
                  "not with run.device = \"cuda\": its attention adds gradients in "
@@ -281,6 +282,29 @@ void check_workers(Binder& config, const RunConfig& run) {
         "others, which workers do not");
 }
 
+// What ranks that draw as one do not.
+void check_parts(Binder& root, const RunConfig& run) {
+  if (run.tensor_parallel_size == 1) return;
+  const auto refuse = [&](const char* why) {
+    root.error("rollout", cat("tensor_parallel_size: ", why));
+  };
+  if (run.max_staleness > 0)
+    refuse("what is drawn ahead (max_staleness) is drawn with whole models so far");
+  if (run.run.device == "cuda")
+    refuse("parts of a model draw on CPUs so far: not with run.device = \"cuda\"");
+  if (run.run.deterministic)
+    refuse("sums over parts are not those of a whole model: not with run.deterministic = true");
+  if (run.lora) refuse("adapters are drawn with on whole models so far: not with [trainer.lora]");
+  if (run.algorithm != nullptr && run.algorithm->credit_needs().any())
+    refuse(
+        "the advantages of this algorithm need a pass over the model where a response was drawn, "
+        "which a part does not make");
+  if (run.chain.plan().reference_generations > 0)
+    refuse(
+        "responses of the start policy, which the rewards ask for, are drawn with whole models so "
+        "far; give the rows their columns");
+}
+
 // What a run would otherwise ask for only after its warm start.
 void check_sources(Binder& root, const RunConfig& config) {
   if (!config.needs_model) return;
@@ -320,6 +344,14 @@ void RunConfig::bind(Binder& root) {
     b.only_if("ranks", apart, "mode = \"colocated\"");
     if (apart && rollout_ranks == 0)
       b.error("ranks", "mode = \"disaggregated\" needs the number of ranks that only sample");
+    b.number("tensor_parallel_size", tensor_parallel_size, 1, 64,
+             "disaggregated: so many of the ranks that sample compute the model together, each "
+             "with a part of every layer");
+    b.only_if("tensor_parallel_size", apart, "mode = \"colocated\"");
+    if (rollout_ranks % tensor_parallel_size != 0)
+      b.error("tensor_parallel_size",
+              cat(rollout_ranks, " ranks sample (ranks), which is not a multiple of ",
+                  tensor_parallel_size));
     b.number("max_staleness", max_staleness, 0, 64,
              "steps that the weights a token is drawn with may be behind those it is trained into: "
              "responses for later steps are begun early, and go on under new weights; 0: none is");
@@ -355,6 +387,7 @@ void RunConfig::bind(Binder& root) {
   root.table("log", [&](Binder& b) { bind_log(b, *this); });
   root.table("cluster", [&](Binder& b) {
     cluster.bind(b);
+    b.only_if("flight_recorder", run.device == "cuda", "run.device = \"cpu\"");
     check_workers(b, *this);
   });
   if (!rollout.record_logprobs.empty() && (log.rollouts_every == 0 || !log.token_fields))
@@ -363,6 +396,7 @@ void RunConfig::bind(Binder& root) {
                "log.rollouts.token_fields = true; leave it out");
   check_rewards(root, *this);
   check_plan(root, *this);
+  check_parts(root, *this);
   check_sources(root, *this);
 }
 

@@ -79,8 +79,9 @@ struct RunConfig {
   DataConfig data;
   SftConfig sft;
   RolloutConfig rollout;
-  int64_t rollout_ranks = 0;  // the last ones of a job, that only sample
-  int64_t max_staleness = 0;  // steps
+  int64_t rollout_ranks = 0;         // the last ones of a job, that only sample
+  int64_t tensor_parallel_size = 1;  // of these ranks draw as one
+  int64_t max_staleness = 0;         // steps
   FilterConfig filter;
   ScoringContext scoring;  // its decode calls `decode` below; empty where no tokenizer will come
   ScoringChain chain;

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <tuple>
 
 #include "core/base/buffer.h"
@@ -31,7 +32,7 @@ ShardedWeights::ShardedWeights(Decoder& decoder, Ranks& ranks,
 }
 
 void ShardedWeights::take(const std::function<void(int64_t)>& fill) {
-  drop();
+  release();
   for (int64_t unit = 0; unit < std::ssize(decoder_.units()); ++unit) {
     brought_ = unit;  // who fills it needs nothing of what is there
     fill(unit);
@@ -41,7 +42,7 @@ void ShardedWeights::take(const std::function<void(int64_t)>& fill) {
 }
 
 void ShardedWeights::take(const at::Tensor& weights) {
-  drop();
+  release();
   for (int64_t unit = 0; unit < std::ssize(decoder_.units()); ++unit) take_unit(unit, weights);
 }
 
@@ -56,10 +57,16 @@ void ShardedWeights::take_unit(int64_t unit, const at::Tensor& weights) {
 
 void ShardedWeights::bring(int64_t unit) {
   if (unit == brought_) return;
+  const int64_t before = brought_;
   drop();
   const at::NoGradGuard no_grad;
-  const Unit& place = decoder_.units()[static_cast<size_t>(unit)];
-  ranks_.gather_slices(own_, decoder_.weights(), place.begin, place.end, kWhat);
+  if (ahead_ != unit) {
+    give_up();
+    begin(unit);
+  }
+  arrival_->finish();
+  arrival_.reset();
+  ahead_ = -1;
   size_t next = 0;
   for (Parameter& parameter : decoder_.parameters_of(unit)) {
     if (next == packed_.size()) break;
@@ -67,6 +74,40 @@ void ShardedWeights::bring(int64_t unit) {
   }
   packed_.clear();
   brought_ = unit;
+  if (const int64_t after = unit_after(before, unit); after >= 0) begin(after);
+}
+
+void ShardedWeights::begin(int64_t unit) {
+  const Unit& place = decoder_.units()[static_cast<size_t>(unit)];
+  arrival_ = ranks_.begin_gather_slices(own_, decoder_.weights(), place.begin, place.end, kWhat);
+  ahead_ = unit;
+}
+
+// The one that a pass comes to next, as far as that can be told: embeddings, layers, head, and back
+// through the layers; -1: none, or who knows.
+int64_t ShardedWeights::unit_after(int64_t before, int64_t unit) const {
+  const auto units = std::ssize(decoder_.units());
+  const auto layers = std::ssize(decoder_.layers());
+  const int64_t head = units > layers + 1 ? units - 1 : 0;
+  if (unit == 0) return head == 0 && before == layers ? -1 : 1;
+  if (unit == head) return -1;
+  if (before == unit - 1) return unit < layers ? unit + 1 : head;
+  return unit > 1 ? unit - 1 : -1;
+}
+
+void ShardedWeights::release() {
+  const at::NoGradGuard no_grad;
+  give_up();
+  drop();
+}
+
+// Of what was begun, and is not wanted.
+void ShardedWeights::give_up() {
+  if (ahead_ < 0) return;
+  arrival_->finish();
+  arrival_.reset();
+  forget_unit(decoder_.weights(), decoder_.units()[static_cast<size_t>(ahead_)]);
+  ahead_ = -1;
 }
 
 void ShardedWeights::drop() {
@@ -84,9 +125,25 @@ void ShardedWeights::gradient_done(int64_t unit) {
   const auto place = static_cast<size_t>(unit);
   if (++uses_[place] < decoder_.uses(unit)) return;
   uses_[place] = 0;
+  finish_gradients();
   const Unit& range = decoder_.units()[place];
-  if (on_gradient) on_gradient(range.begin, range.end);
-  forget_unit(decoder_.gradients(), range);
+  if (on_gradient) departure_ = on_gradient(range.begin, range.end);
+  leaving_ = unit;
+}
+
+void ShardedWeights::finish_gradients() {
+  if (leaving_ < 0) return;
+  const at::NoGradGuard no_grad;
+  if (departure_) departure_->finish();
+  departure_.reset();
+  forget_unit(decoder_.gradients(), decoder_.units()[static_cast<size_t>(leaving_)]);
+  leaving_ = -1;
+}
+
+void ShardedWeights::drop_gradients() {
+  departure_.reset();
+  leaving_ = -1;
+  std::ranges::fill(uses_, 0);
 }
 
 void ShardedWeights::gather(at::Tensor& weights) {

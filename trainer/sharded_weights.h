@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -11,8 +12,9 @@
 namespace vernier {
 
 /// The weights of a decoder, cut among ranks (core/comm/slices.h). A unit is gathered when a pass
-/// comes to it and goes when the pass comes to another; so does its gradient on the way back, once
-/// it has been given to on_gradient. All ranks make the same passes in the same order. Rajbhandari
+/// comes to it and goes when the pass comes to another; so does its gradient on the way back. A
+/// first bucket of either is on its way while the pass is at the unit before, or goes on to the
+/// next. All ranks make the same passes in the same order. Rajbhandari
 /// et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models",
 /// arXiv:1910.02054, stage 3.
 class ShardedWeights final : public UnitStore {
@@ -22,8 +24,10 @@ class ShardedWeights final : public UnitStore {
   ShardedWeights(Decoder& decoder, Ranks& ranks, const std::function<void(int64_t)>& fill);
 
   void bring(int64_t unit) override;
-  void release() override { drop(); }
+  void release() override;
   void gradient_done(int64_t unit) override;
+  void finish_gradients() override;
+  void drop_gradients() override;
   at::Tensor& kept() override { return own_; }
 
   /// Fills `weights`, which are laid out as the decoder's. On all ranks.
@@ -34,12 +38,19 @@ class ShardedWeights final : public UnitStore {
 
  private:
   void drop();
+  void begin(int64_t unit);
+  void give_up();
+  int64_t unit_after(int64_t before, int64_t unit) const;
   void take_unit(int64_t unit, const at::Tensor& weights);
 
   Decoder& decoder_;
   Ranks& ranks_;
-  at::Tensor own_;             // [Slices::each]
-  int64_t brought_ = -1;       // the unit that is at its place
+  at::Tensor own_;        // [Slices::each]
+  int64_t brought_ = -1;  // the unit that is at its place
+  int64_t ahead_ = -1;    // the one that is on its way
+  std::unique_ptr<Pending> arrival_;
+  int64_t leaving_ = -1;  // the one whose gradient is
+  std::unique_ptr<Pending> departure_;
   std::vector<int64_t> uses_;  // of each unit in this pass back
   // Packed forms of the unit that was dropped last: the next one has the same shapes as a rule.
   std::vector<std::pair<kernels::PackedMatrix, kernels::PackedMatrix>> packed_;

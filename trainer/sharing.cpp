@@ -15,6 +15,30 @@ constexpr size_t kGroupsAtATime = 32;  // whose rows are on their way to rank 0
 
 bool is_here(const Ranks& ranks, const Group& group) { return group.rank == ranks.rank(); }
 
+PromptShare share_of(const Team& team) {
+  Ranks& ranks = team.ranks;
+  PromptShare share{.next = [&ranks] { return ranks.claim(); }, .ranks = team.drawing_ranks()};
+  Ranks* partners = team.partners;
+  if (partners == nullptr) return share;
+  share.follows = team.follows();
+  share.next = [&ranks, partners] {
+    return partners->gather_numbers(partners->first() ? ranks.claim() : 0, "next prompt").front();
+  };
+  share.goes_on = [partners](bool stop, uint64_t drawn) {
+    const int64_t mine = static_cast<int64_t>(drawn << 1 | (stop ? 1 : 0));
+    bool stops = false;
+    for (const int64_t one : partners->gather_numbers(mine, "next pass")) {
+      stops = stops || one % 2 != 0;
+      if (one >> 1 != mine >> 1)
+        fail_run(
+            "ranks that compute a model in parts (rollout.tensor_parallel_size) have drawn "
+            "different tokens from it: their processors or builds are not alike");
+    }
+    return !stops;
+  };
+  return share;
+}
+
 }  // namespace
 
 void draw_together(const Team& team, const std::function<void(const PromptShare&)>& draw) {
@@ -23,8 +47,7 @@ void draw_together(const Team& team, const std::function<void(const PromptShare&
   ranks.begin_claims();
   bool interrupted = false;
   try {
-    if (team.draws())
-      draw({.next = [&ranks] { return ranks.claim(); }, .ranks = team.drawing_ranks()});
+    if (team.draws()) draw(share_of(team));
   } catch (const Interrupted&) {
     interrupted = true;
   }

@@ -20,7 +20,8 @@ namespace vernier {
 struct Update;
 
 /// Runs a draw of which this rank does its share, where it draws at all. Where a signal ends it on
-/// one rank, Interrupted is thrown on all. The share gives every prompt to one rank that asks.
+/// one rank, Interrupted is thrown on all. The share gives every prompt to one rank that asks, or
+/// to those that draw as one.
 void draw_together(const Team& team, const std::function<void(const PromptShare&)>& draw);
 
 /// The same where a rank goes on with later groups when its share is done: `others`, which it calls

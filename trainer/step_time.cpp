@@ -7,14 +7,6 @@
 namespace vernier {
 namespace {
 
-// A pass with `rows` rows, each of which sees `seen` tokens.
-Seconds pass_time(const DrawRates& rates, double rows, double seen) {
-  const auto few = static_cast<double>(rates.few), many = static_cast<double>(rates.many);
-  const double share = many > few ? std::max(0.0, (rows - few) / (many - few)) : 0;
-  return rates.few_rows * (1 - share) + rates.many_rows * share +
-         rates.token_seen * (rows * std::max(0.0, seen - rates.seen));
-}
-
 struct Decoding {
   Seconds time;
   int64_t passes = 0;
@@ -45,6 +37,13 @@ Seconds prompts_of(const PlannedDraw& draw, const DrawRates& rates) {
 }
 
 }  // namespace
+
+Seconds pass_time(const DrawRates& rates, double rows, double seen) {
+  const auto few = static_cast<double>(rates.few), many = static_cast<double>(rates.many);
+  const double share = many > few ? std::max(0.0, (rows - few) / (many - few)) : 0;
+  return rates.few_rows * (1 - share) + rates.many_rows * share +
+         rates.token_seen * (rows * std::max(0.0, seen - rates.seen));
+}
 
 int64_t passes_besides(const RunConfig& config, int64_t updates, bool several) {
   const Algorithm& algorithm = *config.algorithm;

@@ -20,6 +20,10 @@ struct StepTime {
 /// update.
 int64_t passes_besides(const RunConfig& config, int64_t updates, bool several);
 
+/// A pass with `rows` rows, each of which sees `seen` tokens. Below `rates.few` rows it is not
+/// taken to be faster.
+Seconds pass_time(const DrawRates& rates, double rows, double seen);
+
 /// `cache_room`: MemoryPlan::cache_room() of the same settings; the start policy's cache is taken
 /// to have as much.
 StepTime step_time(const PlannedJob& job, const PlanSettings& settings, const StepRates& rates,

@@ -50,34 +50,55 @@ std::unique_ptr<OptimizerState> fresh_optimizer(const RunConfig& config, Decoder
 
 namespace {
 
+// Where the weights are read from; none: they are new.
+std::optional<ModelSource> source_of(const RunConfig& config,
+                                     const std::optional<fs::path>& checkpoint) {
+  std::optional<ModelSource> source;
+  if (checkpoint)
+    source.emplace(checkpoint->string());
+  else if (!config.new_model)
+    source.emplace(config.model_path);
+  return source;
+}
+
+ModelHead head_of(const RunConfig& config, const std::optional<ModelSource>& source) {
+  return source ? read_head(*source, config.max_length) : read_head(*config.new_model);
+}
+
 // On ranks that train and do not draw: no rank ever has all weights.
 void load_slices(const RunConfig& config, const std::optional<fs::path>& checkpoint,
                  const Team& team, Trainee& out) {
-  const auto begin = [&](ModelHead head) {
-    out.model.tokenizer = std::move(head.tokenizer);
-    out.model.decoder = std::make_unique<Decoder>(head.spec, true);
+  const std::optional<ModelSource> source = source_of(config, checkpoint);
+  ModelHead head = head_of(config, source);
+  out.model.tokenizer = std::move(head.tokenizer);
+  out.model.decoder = std::make_unique<Decoder>(head.spec, true);
+  Decoder& decoder = *out.model.decoder;
+  const auto fill = [&](int64_t unit) {
+    if (source) return read_weights(*source, decoder, decoder.slices_of(unit));
+    decoder.randomize(static_cast<uint64_t>(config.run.seed), config.new_model->embedding_std,
+                      config.new_model->residual_scale, unit);
   };
-  std::function<void(int64_t)> fill;
-  std::optional<ModelSource> source;
-  if (!checkpoint && config.new_model) {
-    const NewModel& fresh = *config.new_model;
-    begin(read_head(fresh));
-    fill = [&](int64_t unit) {
-      out.model.decoder->randomize(static_cast<uint64_t>(config.run.seed), fresh.embedding_std,
-                                   fresh.residual_scale, unit);
-    };
-  } else {
-    source.emplace(checkpoint ? checkpoint->string() : config.model_path);
-    begin(read_head(*source, config.max_length));
-    fill = [&](int64_t unit) {
-      read_weights(*source, *out.model.decoder, out.model.decoder->slices_of(unit));
-    };
-  }
-  out.sharded = std::make_unique<ShardedWeights>(*out.model.decoder, team.trainers, fill);
+  out.sharded = std::make_unique<ShardedWeights>(decoder, team.trainers, fill);
+}
+
+// On ranks that draw as one.
+void begin_part(const RunConfig& config, const std::optional<fs::path>& checkpoint, Ranks& partners,
+                Trainee& out) {
+  ModelHead head = head_of(config, source_of(config, checkpoint));
+  if (const auto problem = part_problem(head.spec, partners.size()); !problem.empty())
+    fail("rollout.tensor_parallel_size: ", problem);
+  out.part = {.rank = partners.rank(), .size = partners.size()};
+  out.whole = std::make_unique<Decoder>(head.spec, false, at::kFloat, at::kMeta);
+  out.model.tokenizer = std::move(head.tokenizer);
+  out.model.decoder = std::make_unique<Decoder>(part_of(head.spec, partners.size()), false);
+  out.model.decoder->compute_in_parts([&partners](float* numbers, int64_t count) {
+    partners.sum_in_place(numbers, count, "sum over the parts of a layer");
+  });
 }
 
 void load_weights(const RunConfig& config, const std::optional<fs::path>& checkpoint,
                   const Team& team, Trainee& out) {
+  if (team.partners != nullptr) return begin_part(config, checkpoint, *team.partners, out);
   const bool trains = team.trainers.member(), sharded = trains && shares_weights(config, team);
   if (sharded && !team.draws()) return load_slices(config, checkpoint, team, out);
   const LoadOptions options{
@@ -127,7 +148,7 @@ Trainee load_trainee(RunConfig& config, const std::optional<fs::path>& checkpoin
                                        checkpoint         ? checkpoint->string()
                                        : config.new_model ? "model.new"
                                                           : config.model_path);
-  out.optimizer = fresh_optimizer(config, out.trained(), team);
+  out.optimizer = fresh_optimizer(config, out.shapes(), team);
   if (checkpoint) {
     out.progress = load_trainer_state(*checkpoint, config.rollout.prompts_per_step, *out.optimizer);
     if (!out.progress.algorithm.is_null()) config.algorithm->restore(out.progress.algorithm);
@@ -139,7 +160,7 @@ Trainee load_trainee(RunConfig& config, const std::optional<fs::path>& checkpoin
   if (config.device().is_cuda() && (config.run.steps > 0 || config.run.eval_every > 0))
     check_device_draw(out.model.decoder->spec());
   const DrawRules rules(config.rollout, *out.model.tokenizer, out.model.decoder->spec());
-  log::info(cat("model: ", out.model.decoder->num_parameters(), " parameters, tokenizer ",
+  log::info(cat("model: ", out.shapes().num_parameters(), " parameters, tokenizer ",
                 out.model.tokenizer->kind(), " of ", out.model.tokenizer->size(),
                 " ids, chat format ", out.chat_format.name));
   return out;
@@ -156,7 +177,7 @@ void go_back(Trainee& trainee, RunConfig& config, const fs::path& checkpoint) {
   } else if (decoder.store() != nullptr) {
     trainee.sharded->take(
         [&](int64_t unit) { read_weights(source, decoder, decoder.slices_of(unit)); });
-  } else {
+  } else if (!trainee.whole) {
     decoder.weights().copy_(
         load_model(source, {.max_length = config.max_length}).decoder->weights());
     decoder.trained_weights_changed();

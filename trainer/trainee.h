@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "core/model/model.h"
+#include "core/model/tensor_parallel.h"
 #include "trainer/checkpoint.h"
 #include "trainer/gradient_sum.h"
 #include "trainer/run_config.h"
@@ -18,11 +19,17 @@ struct Trainee {
   Model model;
   std::unique_ptr<Decoder> apart;
   std::unique_ptr<ShardedWeights> sharded;  // of what is trained; null: all weights are here
+  /// On ranks that draw as one (rollout.tensor_parallel_size): the part that model.decoder is of
+  /// the model, and its shapes, without weights. Its own come from the ranks that train.
+  TensorPart part;
+  std::unique_ptr<Decoder> whole;
   ChatFormat chat_format;
   std::unique_ptr<OptimizerState> optimizer;
   Progress progress;
 
   Decoder& trained() const { return apart ? *apart : *model.decoder; }
+  /// With the shapes of the whole model, whatever of it is here.
+  Decoder& shapes() const { return whole ? *whole : trained(); }
 };
 
 /// The model of the configuration, or that of `checkpoint` with its optimizer state and progress.
@@ -39,7 +46,7 @@ bool shares_weights(const RunConfig& config, const Team& team);
 std::unique_ptr<ShardedWeights> sharded_copy(Decoder& copy, const Team& team, Decoder& from);
 
 /// Puts the weights, the optimizer, the algorithm and what the rewards have learned back to a
-/// checkpoint of the trainee's run; its progress stays.
+/// checkpoint of the trainee's run; its progress stays. Parts of the model have to be sent theirs.
 void go_back(Trainee& trainee, RunConfig& config, const fs::path& checkpoint);
 
 /// Notes what an update did. Warns of one that was skipped because a number was not finite, and

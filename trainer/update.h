@@ -61,7 +61,6 @@ Update make_update(const std::vector<Group>& groups, size_t first, size_t last,
 void account(std::span<const Group> groups, int64_t issued, bool by_channel, Metrics& metrics);
 
 /// Prompt and response of every sample, in order.
-/// Prompt and response of every sample, in order.
 std::vector<Sequence> sequences_of(const Update& update);
 
 }  // namespace vernier

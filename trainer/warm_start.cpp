@@ -105,7 +105,7 @@ void WarmStart::run(RunFolder& folder, const std::atomic<bool>& stop,
   }
   progress = Progress{.phase = "rl"};
   trainee_.optimizer.reset();  // before the new one takes its memory
-  trainee_.optimizer = fresh_optimizer(config_, trainee_.trained(), team_);
+  trainee_.optimizer = fresh_optimizer(config_, trainee_.shapes(), team_);
   log::end_progress();
 }
 

@@ -46,6 +46,9 @@ void ClusterConfig::bind(Binder& config) {
                 "taken for lost");
   config.number("start_deadline_s", start_deadline_s, 1.0, 86400.0,
                 "the same while the ranks meet, load and save");
+  config.number("flight_recorder", flight_recorder, 0, 1 << 20,
+                "run.device = \"cuda\": operations of NCCL that each rank remembers; its log has "
+                "them where the job ends because a rank is gone or stuck");
   config.table("workers", [&](Binder& table) { workers.bind(table); });
 }
 

@@ -27,6 +27,7 @@ std::optional<std::pair<std::string, int>> host_and_port(const std::string& text
 struct ClusterConfig {
   std::string interface;  // network interface of the ranks' connections, where there are more hosts
   double deadline_s = 60, start_deadline_s = 600;
+  int64_t flight_recorder = 2000;  // operations of NCCL
   WorkersConfig workers;
 
   void bind(Binder& config);

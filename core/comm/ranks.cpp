@@ -1,27 +1,21 @@
 #include "core/comm/ranks.h"
 
 #include <ATen/ATen.h>
-#include <arpa/inet.h>
-#include <netdb.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
+#include <cstdlib>
 #include <optional>
-#include <random>
 #include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
-#include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/files.h"
-#include "core/base/log.h"
 #include "core/base/pulse.h"
+#include "core/comm/buckets.h"
+#include "core/comm/device_group.h"
+#include "core/comm/meeting.h"
 #include "core/comm/slices.h"
 #include "core/comm/watch.h"
 
@@ -32,139 +26,8 @@ using std::chrono::milliseconds;
 
 // Of gloo's own; ours is the watch's, which tells a slow rank from one that is gone.
 constexpr auto kNever = std::chrono::hours(24 * 30);
-constexpr int64_t kBucket = Ranks::kBucketBytes / 4;  // numbers
 // Of a broadcast, whose hash is taken beside it.
 constexpr int64_t kPiece = 1 << 21;
-
-struct Addresses {
-  addrinfo* list = nullptr;
-  ~Addresses() {
-    if (list != nullptr) ::freeaddrinfo(list);
-  }
-};
-
-// Where the ranks meet. The name of a host that has just begun may not be known yet.
-void look_up(const Identity& one, double seconds, Addresses& out) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
-  const Clock clock;
-  int problem = 0;
-  bool told = false;
-  while ((problem = ::getaddrinfo(one.address.c_str(), cat(one.port).c_str(), &hints, &out.list)) !=
-         0) {
-    if (clock.seconds() > seconds)
-      fail_run("rank 0: the ranks' address ", one.address,
-               " is not known here: ", ::gai_strerror(problem));
-    if (!std::exchange(told, true))
-      log::warn(cat("rank 0: the ranks' address ", one.address, " is not known here (",
-                    ::gai_strerror(problem), "); tries again for ", seconds, " s"));
-    std::this_thread::sleep_for(std::chrono::milliseconds(500));
-  }
-}
-
-bool is_loopback(const sockaddr& address) {
-  if (address.sa_family != AF_INET) return false;
-  return (ntohl(reinterpret_cast<const sockaddr_in&>(address).sin_addr.s_addr) >> 24) == 127;
-}
-
-// A socket that listens at the address where the ranks meet and nowhere else.
-int listen_at(const Identity& one, double seconds) {
-  Addresses found;
-  look_up(one, seconds, found);
-  int fd = -1, error = 0;
-  for (const addrinfo* at = found.list; at != nullptr && fd < 0; at = at->ai_next) {
-    if (!one.on_one_machine() && is_loopback(*at->ai_addr))
-      fail("rank 0: ", one.address,
-           " is an address of loopback on this machine, which the ranks of "
-           "other machines do not reach: give MASTER_ADDR as the address of cluster.interface");
-    fd = ::socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, 0);
-    error = errno;
-    const int yes = 1;
-    if (fd >= 0) ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-    if (fd >= 0 && (::bind(fd, at->ai_addr, at->ai_addrlen) != 0 || ::listen(fd, SOMAXCONN) != 0)) {
-      error = errno;
-      ::close(fd);
-      fd = -1;
-    }
-  }
-  if (fd < 0)
-    fail_run("rank 0 cannot listen at ", one.address, ":", one.port,
-             ", where the ranks meet: ", std::strerror(error),
-             "; choose another MASTER_PORT, or an address of this machine");
-  return fd;
-}
-
-std::string unique_number() {
-  std::random_device source;
-  return cat(source(), "-", source());
-}
-
-std::string read(c10d::Store& store, const std::string& key) {
-  if (!store.check({key})) return "";
-  const std::vector<uint8_t> bytes = store.get(key);
-  return {bytes.begin(), bytes.end()};
-}
-
-void write(c10d::Store& store, const std::string& key, const std::string& text) {
-  store.set(key, std::vector<uint8_t>(text.begin(), text.end()));
-}
-
-// The name of this try of the job. A store may hold what an earlier try has left (torchrun's lives
-// as long as its agent, and its count of restarts is not the same on all machines), so a rank
-// believes what rank 0 says only when its own number comes back.
-std::string meet(c10d::Store& store, const Identity& one, double seconds) {
-  const Clock clock;
-  const auto wait = [&](const char* whom) {
-    if (clock.seconds() > seconds)
-      fail_run("rank ", one.rank, ": ", whom, " did not come within ", seconds,
-               " s (cluster.start_deadline_s)");
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  };
-  const std::string own = unique_number();
-  if (one.rank == 0) {
-    write(store, "vernier/try", own);
-    for (int64_t rank = 1; rank < one.world_size; ++rank) {
-      const std::string hello = cat("vernier/", own, "/hello/", rank);
-      std::string number;
-      while ((number = read(store, hello)).empty()) wait(cat("rank ", rank).c_str());
-      write(store, hello + "/answer", number);
-    }
-    return own;
-  }
-  while (true) {
-    const std::string current = read(store, "vernier/try");
-    const std::string hello = cat("vernier/", current, "/hello/", one.rank);
-    if (!current.empty()) write(store, hello, own);
-    const Clock asked;
-    while (!current.empty() && asked.seconds() < 1) {
-      if (read(store, hello + "/answer") == own) return current;
-      wait("rank 0");
-    }
-    wait("rank 0");
-  }
-}
-
-c10::intrusive_ptr<c10d::Store> open_store(const Identity& one, const ClusterConfig& config) {
-  c10d::TCPStoreOptions options;
-  options.port = one.port;
-  options.isServer = one.rank == 0 && !one.agent_store;
-  options.waitWorkers = false;
-  options.timeout = milliseconds(static_cast<int64_t>(config.start_deadline_s * 1000));
-  if (options.isServer)
-    options.masterListenFd = one.listener ? *one.listener : listen_at(one, config.start_deadline_s);
-  try {
-    const auto store = c10::make_intrusive<c10d::TCPStore>(one.address, options);
-    return c10::make_intrusive<c10d::PrefixStore>(
-        cat("vernier/", meet(*store, one, config.start_deadline_s)), store);
-  } catch (const Error&) {
-    throw;
-  } catch (const std::exception& problem) {
-    fail_run("rank ", one.rank, " does not reach the store at ", one.address, ":", one.port,
-             " within ", config.start_deadline_s,
-             " s (cluster.start_deadline_s): ", problem.what());
-  }
-}
 
 c10::intrusive_ptr<c10d::ProcessGroupGloo> open_gloo(const c10::intrusive_ptr<c10d::Store>& store,
                                                      const std::string& name, int64_t rank,
@@ -199,75 +62,73 @@ std::vector<std::string> cut(const at::Tensor& bytes, const std::vector<int64_t>
 
 }  // namespace
 
-struct MeetingPlace::Store {
-  c10::intrusive_ptr<c10d::TCPStore> store;
-};
-
-MeetingPlace::MeetingPlace(const std::string& host) : store_(std::make_unique<Store>()) {
-  Identity self;
-  self.address = host;
-  c10d::TCPStoreOptions options;
-  options.isServer = true;
-  options.waitWorkers = false;
-  options.masterListenFd = listen_at(self, 0);
-  sockaddr_storage bound{};
-  socklen_t size = sizeof bound;
-  ::getsockname(*options.masterListenFd, reinterpret_cast<sockaddr*>(&bound), &size);
-  port_ = ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6&>(bound).sin6_port
-                                            : reinterpret_cast<sockaddr_in&>(bound).sin_port);
-  options.port = static_cast<uint16_t>(port_);
-  store_->store = c10::make_intrusive<c10d::TCPStore>(host, options);
-}
-
-MeetingPlace::MeetingPlace(const std::string& host, int port, double seconds)
-    : port_(port), store_(std::make_unique<Store>()) {
-  c10d::TCPStoreOptions options;
-  options.port = static_cast<uint16_t>(port);
-  options.waitWorkers = false;
-  options.timeout = milliseconds(static_cast<int64_t>(seconds * 1000));
-  try {
-    store_->store = c10::make_intrusive<c10d::TCPStore>(host, options);
-  } catch (const std::exception& problem) {
-    fail_run("the store at ", host, ":", port, " is not reached within ", seconds,
-             " s: ", problem.what());
-  }
-}
-
-MeetingPlace::~MeetingPlace() = default;
-
 // All calls are of the main thread; the watch has a connection of its own.
 struct Ranks::Links {
+  // For buckets of all ranks.
+  struct Room {
+    at::Tensor sent, received;
+  };
+
   c10::intrusive_ptr<c10d::Store> store;
   c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
-  std::shared_ptr<Watch> watch;  // null: nobody watches
+  c10::intrusive_ptr<c10d::Backend> nccl;  // null: buffers are on CPUs
+  std::shared_ptr<Watch> watch;            // null: nobody watches
   int64_t calls = 0, noted = -1;
-  at::Tensor sent, received;  // buckets of all ranks
+  std::vector<Room> rooms;  // that nobody uses
 
-  // Runs one operation of the group. What it fails with is less than what the watch will find: that
-  // ends the process with the name of who is gone.
-  template <class Start>
-  void run(const std::string& what, const Start& start) {
+  // For so many numbers.
+  Room take_room(int64_t numbers, const at::Tensor& like) {
+    Room room;
+    if (!rooms.empty()) {
+      room = std::move(rooms.back());
+      rooms.pop_back();
+    }
+    if (!room.sent.defined() || room.sent.numel() < numbers ||
+        room.sent.device() != like.device()) {
+      room = {};  // before the other one takes its memory
+      room.sent = at::zeros({numbers}, like.options().requires_grad(false));
+      room.received = at::empty_like(room.sent);
+    }
+    return room;
+  }
+
+  // For a buffer.
+  c10d::Backend& group(const at::Tensor& buffer) const {
+    if (!buffer.is_cuda()) return *gloo;
+    ensure(nccl != nullptr, "ranks that use GPUs");
+    return *nccl;
+  }
+
+  // Waits for an operation. NCCL lets a stream wait in place of the thread, which is to notice when
+  // another rank is gone.
+  static void wait_for(const c10::intrusive_ptr<c10d::Work>& work, bool of_gpu) {
+    work->wait();
+    if (!of_gpu) return;
+    while (!work->isCompleted()) std::this_thread::sleep_for(std::chrono::microseconds(20));
+    if (const std::exception_ptr problem = work->exception()) std::rethrow_exception(problem);
+  }
+
+  // Something of an operation of a group. What it fails with is less than what the watch will find:
+  // that ends the process with the name of who is gone.
+  template <class Body>
+  auto attempt(const std::string& what, const Body& body) {
     // Who nobody watches over is no reason for others to wait; each operation has its own deadline.
     std::optional<pulse::Waiting> waiting;
     if (watch) waiting.emplace(what);
     pulse::beat();
     if (watch && std::exchange(noted, calls) != calls) watch->note(cat(calls, " ", what));
     try {
-      start()->wait();
+      return body();
     } catch (const std::exception& problem) {
       if (watch) watch->lost(what, problem.what());
       fail_run(what, ": the other ranks cannot be reached: ", problem.what());
     }
   }
 
-  // Room for `each` numbers for, and of, every rank.
-  std::pair<at::Tensor, at::Tensor> room(int64_t each, int64_t ranks, const at::Tensor& like) {
-    const int64_t numbers = each * ranks;
-    if (!sent.defined() || sent.numel() < numbers) {
-      sent = at::zeros({numbers}, like.options().requires_grad(false));
-      received = at::empty_like(sent);
-    }
-    return {sent.narrow(0, 0, numbers), received.narrow(0, 0, numbers)};
+  // Runs one operation.
+  template <class Start>
+  void run(const std::string& what, const Start& start, bool of_gpu = false) {
+    attempt(what, [&] { wait_for(start(), of_gpu); });
   }
 
   // Numbers of all ranks [ranks, values].
@@ -343,6 +204,28 @@ Ranks::Ranks(Ranks& all, const std::string& name, const std::vector<int64_t>& me
   links_->store = all.links_->store;
   links_->watch = all.links_->watch;
   links_->gloo = open_gloo(links_->store, name, rank(), size(), config_);
+  if (all.links_->nccl != nullptr) open_nccl(name);
+}
+
+void Ranks::open_nccl(const std::string& name) {
+  links_->nccl =
+      open_device_group(c10::make_intrusive<c10d::PrefixStore>(cat("nccl ", name), links_->store),
+                        name, rank(), size());
+}
+
+void Ranks::use_gpu() {
+  if (alone()) return;
+  const std::vector<std::string> gpus = gather(choose_gpu(identity_.local_rank), "GPUs");
+  // With NCCL_HOSTID the ranks say that they are on different hosts, whatever that is good for.
+  for (size_t r = 0; r < gpus.size() && std::getenv("NCCL_HOSTID") == nullptr; ++r)
+    for (size_t other = r + 1; other < gpus.size(); ++other)
+      if (gpus[r] == gpus[other])
+        vernier::fail("run.device: \"cuda\": ranks ", r, " and ", other,
+                      " are on one GPU, and NCCL wants one for each: start as many ranks as there "
+                      "are GPUs");
+  prepare_nccl(config_);
+  open_nccl("all");
+  links_->watch->set_last_words([] { return "NCCL's flight recorder: " + flight_record(); });
 }
 
 Ranks::Ranks(const MeetingPlace& place, const std::string& name, int64_t rank, int64_t size,
@@ -359,7 +242,13 @@ Ranks::Ranks(const MeetingPlace& place, const std::string& name, int64_t rank, i
   links_->gloo->setTimeout(milliseconds(static_cast<int64_t>(config.deadline_s * 1000)));
 }
 
-Ranks::~Ranks() = default;
+// All of its operations are over, and a communicator that is torn down in turn with others waits
+// for them: without a watch nothing would end that.
+Ranks::~Ranks() {
+  if (links_ == nullptr || links_->nccl == nullptr) return;
+  const Deadline ending(config_.deadline_s, cat("rank ", rank(), ": NCCL does not come to an end"));
+  links_->nccl->abort();
+}
 
 std::vector<std::string> Ranks::exchange(std::vector<std::string> to_each, const char* what) {
   if (alone()) return to_each;
@@ -435,124 +324,179 @@ std::string Ranks::draw_name() const { return cat("draw ", claims_); }
 
 namespace {
 
-// Some of the blocks of every rank, which are on their way together: of each block the numbers
-// [low, high).
-struct Bucket {
-  const Slices& slices;
-  int64_t first, last;  // of the buffer
-  int64_t row, rows;    // row i has block i of every slice
-  int64_t low = 0, high = Slices::kBlock;
-
-  int64_t width() const { return high - low; }
-
-  // body(row of the bucket, place in the buffer, place in the block's numbers, place in the slice,
-  // numbers) for what a rank has here.
-  template <class Body>
-  void for_blocks(int64_t rank, const Body& body) const {
-    const int64_t across = slices.ranks * Slices::kBlock;
-    slices.for_blocks(rank, std::max(first, row * across), std::min(last, (row + rows) * across),
-                      [&](int64_t at, int64_t place, int64_t count) {
-                        body(at / across - row, at, at % Slices::kBlock - low, place, count);
-                      });
-  }
-};
-
-// A stretch that is shorter than a row of blocks sends no more of them than it has.
-void trim(Bucket& bucket) {
-  if (bucket.rows > 1) return;
-  int64_t low = Slices::kBlock, high = 0;
-  for (int64_t r = 0; r < bucket.slices.ranks; ++r)
-    bucket.for_blocks(r, [&](int64_t, int64_t, int64_t within, int64_t, int64_t count) {
-      low = std::min(low, within);
-      high = std::max(high, within + count);
-    });
-  bucket.low = low;
-  bucket.high = high;
-}
-
-template <class Body>
-void for_buckets(const Slices& slices, int64_t first, int64_t last, const Body& body) {
-  const int64_t across = slices.ranks * Slices::kBlock,
-                most = std::max<int64_t>(1, kBucket / across);
-  const int64_t end = (last + across - 1) / across;
-  for (int64_t row = first / across; row < end; row += most) {
-    Bucket bucket{.slices = slices,
-                  .first = first,
-                  .last = last,
-                  .row = row,
-                  .rows = std::min(most, end - row)};
-    trim(bucket);
-    body(bucket);
-  }
+int64_t bucket_bytes(const at::Tensor& buffer) {
+  return buffer.is_cuda() ? Ranks::kGpuBucketBytes : Ranks::kBucketBytes;
 }
 
 }  // namespace
 
-void Ranks::sum_to_slices(const at::Tensor& buffer, int64_t first, int64_t last,
-                          const TakeSum& take, const char* what) {
-  if (alone()) return take(first, buffer.narrow(0, first, last - first));
-  links_->agree_alike({first, last}, size(), what);
-  const Slices slices(buffer.numel(), size());
-  std::vector<int64_t> equal;
-  for_buckets(slices, first, last, [&](const Bucket& bucket) {
-    auto [in, arrived] = links_->room(bucket.rows * bucket.width(), size(), buffer);
-    const at::Tensor sent = in.view({size(), bucket.rows, bucket.width()}),
-                     received = arrived.view({size(), bucket.rows, bucket.width()});
-    for (int64_t r = 0; r < size(); ++r)
+// Goes through the buckets of a stretch, one of which is on its way from the beginning on: put()
+// fills one with rows for every rank, take() is given one with rows of every rank.
+class Ranks::BucketExchange final : public Pending {
+ public:
+  using Body = std::function<void(const Bucket& bucket, const at::Tensor& rows)>;
+
+  BucketExchange(Links& links, int64_t ranks, const at::Tensor& buffer, int64_t first, int64_t last,
+                 const char* what, Body put, Body take)
+      : links_(links),
+        buffer_(buffer),
+        what_(what),
+        slices_(buffer.numel(), ranks),
+        put_(std::move(put)),
+        take_(std::move(take)) {
+    links_.agree_alike({first, last}, ranks, what);
+    for_buckets(slices_, first, last, bucket_bytes(buffer),
+                [&](const Bucket& bucket) { buckets_.push_back(bucket); });
+    send();
+  }
+
+  void finish() override {
+    while (next_ < buckets_.size()) {
+      links_.attempt(what_, [&] { Links::wait_for(work_, buffer_.is_cuda()); });
+      take_(buckets_[next_], rows(room_.received));
+      ++next_;
+      send();
+    }
+    if (room_.sent.defined()) links_.rooms.push_back(std::exchange(room_, {}));
+  }
+
+ private:
+  int64_t numbers() const {
+    const Bucket& bucket = buckets_[next_];
+    return slices_.ranks * bucket.rows * bucket.width();
+  }
+  at::Tensor rows(const at::Tensor& all) const {
+    const Bucket& bucket = buckets_[next_];
+    return all.narrow(0, 0, numbers()).view({slices_.ranks, bucket.rows, bucket.width()});
+  }
+
+  void send() {
+    if (next_ == buckets_.size()) return;
+    if (!room_.sent.defined()) room_ = links_.take_room(most(), buffer_);
+    put_(buckets_[next_], rows(room_.sent));
+    at::Tensor in = room_.sent.narrow(0, 0, numbers()),
+               out = room_.received.narrow(0, 0, numbers());
+    std::vector<int64_t> equal;
+    // An all-gather of gloo's would take as much memory again, in a thread of its own.
+    work_ = links_.attempt(
+        what_, [&] { return links_.group(buffer_).alltoall_base(out, in, equal, equal); });
+  }
+
+  // Of the largest bucket.
+  int64_t most() const {
+    int64_t out = 0;
+    for (const Bucket& bucket : buckets_)
+      out = std::max(out, slices_.ranks * bucket.rows * bucket.width());
+    return out;
+  }
+
+  Links& links_;
+  const at::Tensor buffer_;
+  const char* what_;
+  const Slices slices_;
+  const Body put_, take_;
+  std::vector<Bucket> buckets_;
+  size_t next_ = 0;  // that is on its way
+  Links::Room room_;
+  c10::intrusive_ptr<c10d::Work> work_;
+};
+
+namespace {
+
+// Of a process that is alone.
+struct Done final : Pending {
+  void finish() override {}
+};
+
+}  // namespace
+
+std::unique_ptr<Pending> Ranks::begin_sum_to_slices(const at::Tensor& buffer, int64_t first,
+                                                    int64_t last, TakeSum take, const char* what) {
+  if (alone()) {
+    take(first, buffer.narrow(0, first, last - first));
+    return std::make_unique<Done>();
+  }
+  const auto put = [buffer](const Bucket& bucket, const at::Tensor& sent) {
+    for (int64_t r = 0; r < sent.size(0); ++r)
       bucket.for_blocks(r, [&](int64_t row, int64_t at, int64_t within, int64_t, int64_t count) {
         sent[r][row].narrow(0, within, count).copy_(buffer.narrow(0, at, count));
       });
-    links_->run(what, [&] { return links_->gloo->alltoall_base(arrived, in, equal, equal); });
-    for (int64_t stride = 1; stride < size(); stride *= 2)
-      for (int64_t r = 0; r + stride < size(); r += 2 * stride)
+  };
+  const auto sum = [own = rank(), take = std::move(take)](const Bucket& bucket,
+                                                          const at::Tensor& received) {
+    for (int64_t stride = 1; stride < received.size(0); stride *= 2)
+      for (int64_t r = 0; r + stride < received.size(0); r += 2 * stride)
         received[r].add_(received[r + stride]);
-    bucket.for_blocks(rank(),
-                      [&](int64_t row, int64_t, int64_t within, int64_t place, int64_t count) {
-                        take(place, received[0][row].narrow(0, within, count));
-                      });
-  });
+    bucket.for_blocks(own, [&](int64_t row, int64_t, int64_t within, int64_t place, int64_t count) {
+      take(place, received[0][row].narrow(0, within, count));
+    });
+  };
+  return std::make_unique<BucketExchange>(*links_, size(), buffer, first, last, what, put, sum);
 }
 
-// own(place in the buffer, place in the slice, numbers) is what this rank has of it.
+void Ranks::sum_to_slices(const at::Tensor& buffer, int64_t first, int64_t last,
+                          const TakeSum& take, const char* what) {
+  begin_sum_to_slices(buffer, first, last, take, what)->finish();
+}
+
+namespace {
+
+// own(place in the buffer, place in the slice, numbers) is what rank `rank` has of the buffer.
 template <class Own>
-void Ranks::gather_slices(const Own& own, at::Tensor& buffer, int64_t first, int64_t last,
-                          const char* what) {
-  links_->agree_alike({first, last}, size(), what);
-  const Slices slices(buffer.numel(), size());
-  std::vector<int64_t> equal;
-  for_buckets(slices, first, last, [&](const Bucket& bucket) {
-    auto [in, arrived] = links_->room(bucket.rows * bucket.width(), size(), buffer);
-    const at::Tensor sent = in.view({size(), bucket.rows, bucket.width()}),
-                     received = arrived.view({size(), bucket.rows, bucket.width()});
-    bucket.for_blocks(rank(),
+auto put_own(int64_t rank, const Own& own) {
+  return [rank, own](const Bucket& bucket, const at::Tensor& sent) {
+    bucket.for_blocks(rank,
                       [&](int64_t row, int64_t at, int64_t within, int64_t place, int64_t count) {
                         sent[0][row].narrow(0, within, count).copy_(own(at, place, count));
                       });
-    for (int64_t r = 1; r < size(); ++r) sent[r].copy_(sent[0]);
-    // An all-gather of gloo's would take as much memory again, in a thread of its own.
-    links_->run(what, [&] { return links_->gloo->alltoall_base(arrived, in, equal, equal); });
-    for (int64_t r = 0; r < size(); ++r)
+    for (int64_t r = 1; r < sent.size(0); ++r) sent[r].copy_(sent[0]);
+  };
+}
+
+auto take_all(const at::Tensor& buffer) {
+  return [buffer](const Bucket& bucket, const at::Tensor& received) {
+    for (int64_t r = 0; r < received.size(0); ++r)
       bucket.for_blocks(r, [&](int64_t row, int64_t at, int64_t within, int64_t, int64_t count) {
         buffer.narrow(0, at, count).copy_(received[r][row].narrow(0, within, count));
       });
-  });
+  };
+}
+
+}  // namespace
+
+std::unique_ptr<Pending> Ranks::begin_gather_slices(const at::Tensor& slice, at::Tensor& buffer,
+                                                    int64_t first, int64_t last, const char* what) {
+  if (alone()) {
+    buffer.narrow(0, first, last - first).copy_(slice.narrow(0, first, last - first));
+    return std::make_unique<Done>();
+  }
+  const auto own = [slice](int64_t, int64_t place, int64_t count) {
+    return slice.narrow(0, place, count);
+  };
+  return std::make_unique<BucketExchange>(*links_, size(), buffer, first, last, what,
+                                          put_own(rank(), own), take_all(buffer));
 }
 
 void Ranks::gather_slices(const at::Tensor& slice, at::Tensor& buffer, int64_t first, int64_t last,
                           const char* what) {
-  if (alone()) {
-    buffer.narrow(0, first, last - first).copy_(slice.narrow(0, first, last - first));
-    return;
-  }
-  gather_slices(
-      [&](int64_t, int64_t place, int64_t count) { return slice.narrow(0, place, count); }, buffer,
-      first, last, what);
+  begin_gather_slices(slice, buffer, first, last, what)->finish();
 }
 
 void Ranks::gather_slices(at::Tensor& buffer, const char* what) {
   if (alone()) return;
-  gather_slices([&](int64_t at, int64_t, int64_t count) { return buffer.narrow(0, at, count); },
-                buffer, 0, buffer.numel(), what);
+  const auto own = [buffer](int64_t at, int64_t, int64_t count) {
+    return buffer.narrow(0, at, count);
+  };
+  BucketExchange(*links_, size(), buffer, 0, buffer.numel(), what, put_own(rank(), own),
+                 take_all(buffer))
+      .finish();
+}
+
+// Every number is summed by one rank, in an order that the ring gives, and sent to all.
+void Ranks::sum_in_place(float* numbers, int64_t count, const char* what) {
+  if (alone()) return;
+  std::vector<at::Tensor> all = {at::from_blob(numbers, {count}, at::kFloat)};
+  links_->run(what, [&] { return links_->gloo->allreduce(all); });
 }
 
 void Ranks::copy_from_first(at::Tensor& buffer, const char* what) {
@@ -566,21 +510,38 @@ void Ranks::copy_from_first(at::Tensor& buffer, const char* what) {
     Piece out;
     if (begin >= buffer.numel()) return out;
     out.tensors = {buffer.narrow(0, begin, std::min(kPiece, buffer.numel() - begin))};
-    out.work = links_->gloo->broadcast(out.tensors);
+    out.work = links_->attempt(what, [&] { return links_->group(buffer).broadcast(out.tensors); });
     return out;
   };
   std::string hashes;
   Piece next = send(0);
   for (int64_t begin = 0; begin < buffer.numel(); begin += kPiece) {
     const Piece piece = std::exchange(next, send(begin + kPiece));  // on its way beside the hash
-    links_->run(what, [&] { return piece.work; });
-    const at::Tensor& here = piece.tensors.front();
+    links_->run(
+        what, [&] { return piece.work; }, buffer.is_cuda());
+    const at::Tensor here = piece.tensors.front().cpu();
     hashes += hash_bytes(here.const_data_ptr(), static_cast<size_t>(here.nbytes()));
   }
   const std::vector<std::string> all = gather(std::move(hashes), what);
   for (size_t r = 0; r < all.size(); ++r)
     if (all[r] != all.front())
       fail_run(what, ": rank ", r, " has received other bytes than were sent");
+}
+
+void Ranks::run_job(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const Interrupted&) {
+    leave();
+    throw;
+  } catch (const UsageError& problem) {
+    fail(problem.what(), 2);
+    throw;
+  } catch (const std::exception& problem) {
+    fail(problem.what(), 1);
+    throw;
+  }
+  leave();
 }
 
 void Ranks::leave() {

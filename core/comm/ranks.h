@@ -1,4 +1,4 @@
-// The ranks of a job and what they tell each other, over c10d: gloo between CPUs.
+// The ranks of a job and what they tell each other, over c10d: gloo, and NCCL for buffers on GPUs.
 //
 // Every rank calls the same functions in the same order; `what` names the call in messages. Where
 // ranks have come apart (another order, another size) the next call says so on all of them.
@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/pending.h"
 #include "core/comm/cluster_config.h"
 #include "core/comm/identity.h"
 
@@ -46,6 +47,8 @@ class Ranks {
   /// What a collective has on its way at a time takes, up to 32 ranks, and as much again what
   /// arrives.
   static constexpr int64_t kBucketBytes = int64_t{8} << 20;
+  /// The same of buffers on GPUs, whose links are faster.
+  static constexpr int64_t kGpuBucketBytes = int64_t{64} << 20;
 
   /// A process that is alone: every call returns what it was given.
   Ranks();
@@ -53,8 +56,8 @@ class Ranks {
   /// UsageError where the environment or the configuration is wrong for them, RunError where they
   /// do not meet.
   Ranks(const Identity& identity, const ClusterConfig& config, std::atomic<bool>* stop);
-  /// Some of the ranks among themselves, numbered in the order of `members`; every rank of `all`
-  /// makes it, and of those who are not in it rank() is size(). It may not outlive `all`.
+  /// Some of the ranks among themselves, numbered in the order of `members`, who all make it; of a
+  /// rank that is not in it rank() is size(). It may not outlive `all`.
   Ranks(Ranks& all, const std::string& name, const std::vector<int64_t>& members);
   /// Processes that come and go: all that say the same name, which nobody has said before, at one
   /// place. Nobody watches over them: what does not answer within config.deadline_s is a RunError,
@@ -65,6 +68,11 @@ class Ranks {
   ~Ranks();
   Ranks(const Ranks&) = delete;
   Ranks& operator=(const Ranks&) = delete;
+
+  /// From now on this process computes on a GPU of its own, by its place on the machine, and
+  /// buffers there go over NCCL; so it is in groups that are made of this one later. UsageError
+  /// where there is none, or another rank has the same.
+  void use_gpu();
 
   int64_t rank() const { return rank_; }
   int64_t size() const { return size_; }
@@ -105,12 +113,24 @@ class Ranks {
   /// Fills numbers [first, last) of `buffer` from the slices of all ranks; `slice` is this one's.
   void gather_slices(const at::Tensor& slice, at::Tensor& buffer, int64_t first, int64_t last,
                      const char* what);
+  /// The same two, of which a bucket is on its way when they return and the rest follows when they
+  /// are finished. Until then their buffers stay where they are, and `buffer` is not written to.
+  /// All ranks begin and finish theirs in one order.
+  std::unique_ptr<Pending> begin_sum_to_slices(const at::Tensor& buffer, int64_t first,
+                                               int64_t last, TakeSum take, const char* what);
+  std::unique_ptr<Pending> begin_gather_slices(const at::Tensor& slice, at::Tensor& buffer,
+                                               int64_t first, int64_t last, const char* what);
   /// Fills `buffer` with what the ranks have of it: each has its slice in its place there.
   void gather_slices(at::Tensor& buffer, const char* what);
+  /// Puts the sum over all ranks in place of `count` numbers, the same bits on all of them.
+  void sum_in_place(float* numbers, int64_t count, const char* what);
   /// Fills `buffer`, which is flat, with that of rank 0. It goes in pieces, each with its hash:
   /// RunError on all ranks where one arrived otherwise than it was sent.
   void copy_from_first(at::Tensor& buffer, const char* what);
 
+  /// Runs `body` to its end, or that of the job: leave() behind it and where a signal interrupts
+  /// it, fail() where it throws something else, with the exit code of that.
+  void run_job(const std::function<void()>& body);
   /// The job is over, or was left on a signal, on all ranks.
   void leave();
   /// This rank cannot go on and ends with exit code `code`: tells the others why, who then end with
@@ -120,9 +140,9 @@ class Ranks {
  private:
   struct Links;  // store, group and watch
 
-  template <class Own>
-  void gather_slices(const Own& own, at::Tensor& buffer, int64_t first, int64_t last,
-                     const char* what);
+  class BucketExchange;
+
+  void open_nccl(const std::string& name);
 
   Identity identity_;
   ClusterConfig config_;

@@ -16,6 +16,7 @@ namespace vernier {
 namespace {
 
 constexpr size_t kLastOperations = 16;
+constexpr double kWordsSeconds = 5;
 constexpr const char *kVerdict = "verdict", *kStop = "stop";
 
 double now() {
@@ -47,15 +48,15 @@ std::string text_of(const std::vector<uint8_t>& bytes) { return {bytes.begin(), 
 
 }  // namespace
 
-Deadline::Deadline(double seconds, std::string what)
-    : thread_([this, seconds, what = std::move(what)] {
+Deadline::Deadline(double seconds, std::string what, int code)
+    : thread_([this, seconds, what = std::move(what), code] {
         std::unique_lock hold(lock_);
         if (changed_.wait_for(hold, std::chrono::duration<double>(seconds),
                               [this] { return met_; }))
           return;
         std::fprintf(stderr, "vernier: %s\n", what.c_str());
         std::fflush(stderr);
-        ::_exit(1);
+        ::_exit(code);
       }) {}
 
 Deadline::~Deadline() {
@@ -100,6 +101,11 @@ void Watch::note(std::string operation) {
   const std::lock_guard hold(lock_);
   last_.push_back(std::move(operation));
   if (last_.size() > kLastOperations) last_.pop_front();
+}
+
+void Watch::set_last_words(std::function<std::string()> words) {
+  const std::lock_guard hold(lock_);
+  last_words_ = std::move(words);
 }
 
 void Watch::leave() {
@@ -282,15 +288,23 @@ void Watch::tick() {
 void Watch::end(const std::string& verdict, int code) {
   std::string text =
       cat("rank ", identity_.rank, " (", host_, ") ends: ", verdict, "\n  its last operations:");
+  std::function<std::string()> last_words;
   {
     const std::lock_guard hold(lock_);
     for (const std::string& one : last_) text += cat("\n    ", one);
+    last_words = last_words_;
   }
   log::end_progress();
   std::fprintf(stderr, "vernier: %s\n", text.c_str());
   log::quiet();  // the file has it too
   log::warn(text);
   std::fflush(stderr);
+  if (last_words) {
+    // They may wait for what the process is stuck in.
+    const Deadline words(kWordsSeconds, cat("rank ", identity_.rank, " ends without last words"),
+                         code);
+    log::warn(last_words());
+  }
   linger();
   ::_exit(code);
 }

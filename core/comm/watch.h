@@ -9,6 +9,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <string>
@@ -23,8 +24,8 @@ namespace vernier {
 /// Ends the process where it is still there after so many seconds: for calls that wait for ever.
 class Deadline {
  public:
-  /// `what` says what did not happen.
-  Deadline(double seconds, std::string what);
+  /// `what` says what did not happen; `code` is the process's then.
+  Deadline(double seconds, std::string what, int code = 1);
   ~Deadline();
   Deadline(const Deadline&) = delete;
   Deadline& operator=(const Deadline&) = delete;
@@ -51,6 +52,9 @@ class Watch {
   /// An operation failed: somebody is gone. Waits for the verdict, which ends the process; returns
   /// where there is none.
   void lost(const std::string& operation, const std::string& why);
+
+  /// Called before the process ends for others, for what only the log wants to know.
+  void set_last_words(std::function<std::string()> words);
 
   /// From now on nobody's silence means anything.
   void leave();
@@ -91,6 +95,7 @@ class Watch {
   std::mutex lock_;
   std::condition_variable changed_;
   std::deque<std::string> last_;  // operations
+  std::function<std::string()> last_words_;
   bool over_ = false, left_ = false;
   double ticked_;  // when the last tick was over
   std::thread thread_, guard_;

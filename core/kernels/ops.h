@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "core/base/buffer.h"
+#include "core/base/pending.h"
 #include "core/kernels/head.h"
 #include "core/kernels/layer.h"
 
@@ -33,9 +34,13 @@ class UnitStore {
   virtual void gradient_done(int64_t unit) = 0;
   /// What this process keeps of the weights, one after the other.
   virtual at::Tensor& kept() = 0;
+  /// What on_gradient() began is over. To be called behind a pass back.
+  virtual void finish_gradients() = 0;
+  /// The pass back did not come to its end, and nobody wants what it began.
+  virtual void drop_gradients() = 0;
   /// Called with the place of a unit's gradient once a pass has added all of it, [first, last) of
-  /// the flat gradients, which are zero again behind the call.
-  std::function<void(int64_t first, int64_t last)> on_gradient;
+  /// the flat gradients, which are zero again once what it returns is finished.
+  std::function<std::unique_ptr<Pending>(int64_t first, int64_t last)> on_gradient;
 };
 
 /// One weight of a model with its gradient, and the packed forms that the CPU kernels read.

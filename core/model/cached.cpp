@@ -71,20 +71,23 @@ int64_t Decoder::pass_bytes(const ModelSpec& spec, int64_t rows) {
 
 at::Tensor Decoder::cached(const CachedTokens& tokens, KvCache& cache, WeightFormat format) {
   ensure(store_ == nullptr, "a decoder whose weights are here");
+  const bool in_parts = static_cast<bool>(sum_of_parts_);
   for (const kernels::PagedSpan& span : tokens.spans) make_room(span.first + span.count);
   const int64_t rows = std::ssize(tokens.ids), width = spec_.hidden_size;
   const Pass pass{tokens, cache, format, rows};
   float* x = arrays_.residual.take(rows * width);
   float* normed = arrays_.normed.take(rows * width);
-  float* block = spec_.norm_after ? arrays_.block.take(rows * width) : nullptr;
+  float* block = spec_.norm_after || in_parts ? arrays_.block.take(rows * width) : nullptr;
   const auto norm = [&](const float* in, size_t weight, float* out) {
     kernels::rms_norm(in, numbers(parameters_[weight]), out, arrays_.inverse.take(rows), rows,
                       width, static_cast<float>(spec_.rms_norm_eps));
   };
-  // x += norm(block).
-  const auto add_normed = [&](size_t weight) {
-    norm(block, weight, normed);
-    for (int64_t i = 0; i < rows * width; ++i) x[i] += normed[i];
+  // x += norm(block), or block where it has no norm behind it.
+  const auto add_block = [&](std::optional<size_t> weight) {
+    if (in_parts) sum_of_parts_(block, rows * width);
+    if (weight) norm(block, *weight, normed);
+    const float* more = weight ? normed : block;
+    for (int64_t i = 0; i < rows * width; ++i) x[i] += more[i];
   };
   ops::check_ids(tokens.ids, parameters_[embedding_]);
   for (int64_t t = 0; t < rows; ++t)
@@ -96,9 +99,16 @@ at::Tensor Decoder::cached(const CachedTokens& tokens, KvCache& cache, WeightFor
     const auto index = static_cast<int64_t>(i);
     if (spec_.norm_after) {
       attention_pass(pass, index, x, block, false);
-      add_normed(layer.attention_norm);
+      add_block(layer.attention_norm);
       mlp_pass(pass, layer, x, block, false);
-      add_normed(layer.mlp_norm);
+      add_block(layer.mlp_norm);
+    } else if (in_parts) {
+      norm(x, layer.attention_norm, normed);
+      attention_pass(pass, index, normed, block, false);
+      add_block({});
+      norm(x, layer.mlp_norm, normed);
+      mlp_pass(pass, layer, normed, block, false);
+      add_block({});
     } else {
       norm(x, layer.attention_norm, normed);
       attention_pass(pass, index, normed, x, true);

@@ -1,6 +1,7 @@
 // The decoder: one transformer, driven by ModelSpec, on flat buffers.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -45,6 +46,10 @@ struct CachedTokens {
   void add(std::span<const int32_t> known, std::span<const int32_t> guessed, int64_t first,
            const std::vector<int32_t>& pages);
 };
+
+/// Adds up `count` numbers of all processes that compute a model in parts; each then has the sum,
+/// the same bits on all of them.
+using SumOfParts = std::function<void(float* numbers, int64_t count)>;
 
 /// How a pass with gradients is computed.
 struct TrainingOptions {
@@ -104,6 +109,11 @@ class Decoder {
   /// Brings the units in the order of a pass, and goes through them back where `backward`: for a
   /// process that has no tokens for a pass that others make.
   void join_pass(bool backward);
+
+  /// From now on it is one of the parts of a model (core/model/tensor_parallel.h): what a block of
+  /// a layer gives here is summed over all of them. cached() and logits() alone compute then, on
+  /// all of them at once, for the same tokens.
+  void compute_in_parts(SumOfParts sum) { sum_of_parts_ = std::move(sum); }
 
   /// Computes with its adapters, as at first, or without them; nothing where it has none.
   void use_adapters(bool on);
@@ -214,6 +224,7 @@ class Decoder {
   std::unique_ptr<Adapters> adapters_;
   std::vector<Unit> units_;
   UnitStore* store_ = nullptr;
+  SumOfParts sum_of_parts_;  // empty: the model is whole here
 };
 
 }  // namespace vernier

@@ -1,0 +1,33 @@
+// The ranks' group for buffers on GPUs: NCCL's. device_group_none.cpp stands for it in a build
+// without CUDA.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <torch/csrc/distributed/c10d/Backend.hpp>
+#include <torch/csrc/distributed/c10d/Store.hpp>
+
+#include "core/comm/cluster_config.h"
+
+namespace vernier {
+
+/// Lets this thread compute on the GPU of a rank that is `local_rank` of its machine; where the
+/// process sees one alone, on that. Returns what tells the GPU from all others. UsageError where
+/// there is none, or fewer than `local_rank` + 1.
+std::string choose_gpu(int64_t local_rank);
+
+/// Sets up NCCL for the process, before its first group: errors come to who waits for an operation,
+/// the last operations are remembered, and sockets are where those of the ranks are. What the
+/// environment says already stays.
+void prepare_nccl(const ClusterConfig& config);
+
+/// Of processes that see the same store. It connects when it is used first, and wants an abort()
+/// before it goes.
+c10::intrusive_ptr<c10d::Backend> open_device_group(const c10::intrusive_ptr<c10d::Store>& store,
+                                                    const std::string& name, int64_t rank,
+                                                    int64_t size);
+
+/// NCCL's flight recorder: the last operations of this process, as JSON.
+std::string flight_record();
+
+}  // namespace vernier
