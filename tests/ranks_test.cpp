@@ -15,6 +15,7 @@
 #include <set>
 
 #include "core/base/errors.h"
+#include "core/comm/nccl_environment.h"
 #include "core/comm/slices.h"
 #include "core/kernels/threads.h"
 #include "core/model/tensor_parallel.h"
@@ -151,7 +152,7 @@ void check_sums(Ranks& ranks, at::Device device) {
     ranks.gather_slices(whole, "gather in place");
     hold(at::equal(whole, all), "what every rank has of a buffer");
     at::Tensor copy = part_of(ranks.rank(), count).to(device);
-    ranks.copy_from_first(copy, "copy");
+    ranks.copy_from_first(copy, 7, "copy");
     hold(at::equal(copy, part_of(0, count).to(device)), "a copy of what rank 0 has");
   }
 }
@@ -229,7 +230,13 @@ void check_sharded_weights(Ranks& ranks) {
       const std::unique_ptr<ShardedWeights> weights = sharded_copy(cut, team, *whole);
       OptimizerState of_whole(*whole), of_cut(cut, false, ranks);
       for (int i = 0; i < 2; ++i) {
+        const int64_t brought = weights->brought(), ahead = weights->begun_ahead();
         hold(step(*whole, of_whole, team) == step(cut, of_cut, team), "norms of gradients");
+        // The first unit of a pass, and the last layer on the way back, are not known before.
+        if (const auto passes = 2 * team.rounds(); layers == 3)
+          hold(weights->brought() - brought - (weights->begun_ahead() - ahead) <= 2 * passes &&
+                   weights->begun_ahead() - ahead >= passes * (2 * layers - 1),
+               "units that are on their way before a pass comes to them");
         at::Tensor gathered = at::zeros_like(whole->weights());
         weights->gather(gathered);
         hold(at::equal(gathered, whole->weights()), "weights after a step");
@@ -447,6 +454,7 @@ int check_gpu_ranks() {
   // NCCL takes two ranks on one GPU when they say that they are on different hosts.
   const Identity identity = identity_from(process_environment());
   ::setenv("NCCL_HOSTID", cat("host-", identity.rank).c_str(), /*overwrite=*/1);
+  set_nccl_environment({});
   return check_as_rank([](Ranks& ranks) {
     ranks.use_gpu();
     check_bytes(ranks);  // these stay on the CPU
@@ -486,6 +494,36 @@ TEST_CASE("ranks: every collective between 2, 4 and 8 processes") {
 
 TEST_CASE("ranks: NCCL between processes on GPUs" * doctest::skip(!testing::have_gpu())) {
   CHECK(run_ranks(2, "--gpu-ranks") == 0);
+}
+
+TEST_CASE("ranks: NCCL's environment") {
+  const auto get = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::string(value == nullptr ? "" : value);
+  };
+  ::setenv("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1", 1);  // as torchrun does
+  ::setenv("TORCH_NCCL_ENABLE_MONITORING", "1", 1);     // as a user may
+  ClusterConfig config;
+  config.interface = "ib0";
+  config.flight_recorder = 77;
+  set_nccl_environment(config);
+  CHECK(get("TORCH_NCCL_ASYNC_ERROR_HANDLING") == "0");
+  CHECK(get("TORCH_NCCL_ENABLE_MONITORING") == "1");
+  CHECK(get("TORCH_FR_BUFFER_SIZE") == "77");
+  CHECK(get("NCCL_SOCKET_IFNAME") == "=ib0");
+  for (const char* name :
+       {"TORCH_NCCL_ASYNC_ERROR_HANDLING", "TORCH_NCCL_RETHROW_CUDA_ERRORS",
+        "TORCH_NCCL_ENABLE_MONITORING", "TORCH_NCCL_DUMP_ON_TIMEOUT",
+        "TORCH_NCCL_WAIT_TIMEOUT_DUMP_MILSEC", "TORCH_FR_BUFFER_SIZE", "NCCL_SOCKET_IFNAME"})
+    ::unsetenv(name);
+}
+
+TEST_CASE("ranks: an interface that is not there") {
+  check_interface("", "cluster.interface");
+  check_interface("lo", "cluster.interface");
+  CHECK_THROWS_WITH_AS(
+      check_interface("nope0", "cluster.interface"),
+      doctest::Contains("\"nope0\" is no network interface of this machine, which"), UsageError);
 }
 
 TEST_CASE("ranks: alone they give back what they were given") {

@@ -103,7 +103,11 @@ int bench_shard(const ShardBench& options, const std::vector<std::string>& argum
         {"share_mb", mb(state_bytes) / static_cast<double>(ranks.size())},
         {"two_units_mb", mb(4 * two_largest(decoder))},
         {"bucket_mb", mb(2 * Ranks::kBucketBytes)},
-        {"between_steps_mb", held}};
+        {"between_steps_mb", held},
+        {"units_begun_ahead", weights == nullptr
+                                  ? Json(nullptr)
+                                  : Json(static_cast<double>(weights->begun_ahead()) /
+                                         static_cast<double>(weights->brought()))}};
     std::printf("%s\n", dump_json(out).c_str());
   }
   ranks.leave();

@@ -37,7 +37,7 @@ int bench_sync(const SyncBench& options, const std::vector<std::string>& argumen
   for (int64_t round = 0; round < options.rounds; ++round) {
     ranks.any(false, "round");
     const Clock own;
-    ranks.copy_from_first(weights, "weights");
+    ranks.copy_from_first(weights, 0, "weights");
     ours.push_back(own.seconds());
     ranks.any(false, "round");
     std::vector<at::Tensor> tensors = {weights};

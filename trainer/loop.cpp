@@ -10,6 +10,7 @@
 #include "core/base/log.h"
 #include "core/base/pulse.h"
 #include "core/comm/local_ranks.h"
+#include "core/comm/nccl_environment.h"
 #include "core/kernels/threads.h"
 #include "rollout/rows.h"
 #include "trainer/collector.h"
@@ -548,7 +549,7 @@ void run_job(RunConfig& config, const std::string& effective, const std::string&
   const Team team = team_of(config, ranks, groups);
   if (team.separate())
     log::info(cat(team.trainers.size(), " ranks train, ", config.rollout_ranks, " sample",
-                  team.together > 1 ? cat(", ", team.together, " of them as one") : ""));
+                  team.together > 1 ? cat(", each ", team.together, " of them as one") : ""));
   Run run(config, folder, team, options);
   folder.compare_config(effective, run.resumes());
   if (run.finished()) {
@@ -569,6 +570,7 @@ void train(const TrainOptions& options) {
   const std::unique_ptr<RunConfig> config = RunConfig::load(file);
   const std::string dir = config->folder(file, options.run_dir);
   install_signal_handlers();
+  if (identity.world_size > 1 && config->device().is_cuda()) set_nccl_environment(config->cluster);
   Ranks ranks(identity, config->cluster, &stop_requested());
   RankGroups groups;  // that are there as long as somebody has to be told of an error
   ranks.run_job([&] { run_job(*config, file.effective(), dir, ranks, groups, options); });

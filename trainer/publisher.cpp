@@ -33,7 +33,7 @@ void Publisher::send() {
   if (shares_weights(config_, team_) || config_.tensor_parallel_size > 1)
     send_units(decoder);
   else if (receivers_->member())
-    receivers_->copy_from_first(decoder.trained_weights(), kWhat);
+    receivers_->copy_from_first(decoder.trained_weights(), trainee_.progress.step, kWhat);
   if (receivers_->member() && !receivers_->first()) decoder.trained_weights_changed();
 }
 
@@ -48,7 +48,7 @@ void Publisher::send_units(Decoder& decoder) {
     const int64_t numbers = place.end - place.begin;
     at::Tensor weights = trainee_.whole ? at::empty({numbers}, at::kFloat)
                                         : decoder.weights().narrow(0, place.begin, numbers);
-    receivers_->copy_from_first(weights, kWhat);
+    receivers_->copy_from_first(weights, trainee_.progress.step, kWhat);
     if (trainee_.whole) take_part(trainee_.part, whole, unit, weights, decoder);
   }
 }

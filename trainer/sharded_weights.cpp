@@ -60,7 +60,10 @@ void ShardedWeights::bring(int64_t unit) {
   const int64_t before = brought_;
   drop();
   const at::NoGradGuard no_grad;
-  if (ahead_ != unit) {
+  ++gathers_;
+  if (ahead_ == unit) {
+    ++begun_ahead_;
+  } else {
     give_up();
     begin(unit);
   }

@@ -30,6 +30,10 @@ class ShardedWeights final : public UnitStore {
   void drop_gradients() override;
   at::Tensor& kept() override { return own_; }
 
+  /// Units that were brought so far, and those of them that were on their way before.
+  int64_t brought() const { return gathers_; }
+  int64_t begun_ahead() const { return begun_ahead_; }
+
   /// Fills `weights`, which are laid out as the decoder's. On all ranks.
   void gather(at::Tensor& weights);
   /// Other values: those of `weights`, or those that fill(unit) puts into the decoder.
@@ -49,6 +53,7 @@ class ShardedWeights final : public UnitStore {
   int64_t brought_ = -1;  // the unit that is at its place
   int64_t ahead_ = -1;    // the one that is on its way
   std::unique_ptr<Pending> arrival_;
+  int64_t gathers_ = 0, begun_ahead_ = 0;
   int64_t leaving_ = -1;  // the one whose gradient is
   std::unique_ptr<Pending> departure_;
   std::vector<int64_t> uses_;  // of each unit in this pass back

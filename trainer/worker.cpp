@@ -119,7 +119,8 @@ class Worker {
       group_.emplace(*place_, notice.group, notice.rank, notice.size, cluster_);
     }
     if (!group_) fail_run("they go to a group that this worker is not in");
-    group_->copy_from_first(model_.decoder->trained_weights(), "weights to the workers");
+    group_->copy_from_first(model_.decoder->trained_weights(), notice.version,
+                            "weights to the workers");
   }
 
   void go_on() {

@@ -37,6 +37,7 @@ WorkerHost::WorkerHost(const RunConfig& config, const Trainee& trainee)
                       .deadline_s = config.cluster.deadline_s})),
       host_(host_and_port(config.cluster.workers.listen)->first),
       place_(host_ == "localhost" ? "127.0.0.1" : host_) {
+  check_interface(config.cluster.interface, "cluster.interface");
   const auto [host, port] = *host_and_port(config.cluster.workers.listen);
   server_.emplace(host, port, control::read_secret(config.cluster.workers.secret),
                   limits_of(config.cluster));
@@ -203,7 +204,8 @@ bool WorkerHost::send_weights(const std::vector<int64_t>& members, int64_t versi
     ClusterConfig cluster = config_.cluster;
     cluster.deadline_s /= 2;
     if (fresh) group_.emplace(place_, notice.group, 0, notice.size, cluster);
-    group_->copy_from_first(trainee_.model.decoder->trained_weights(), "weights to the workers");
+    group_->copy_from_first(trainee_.model.decoder->trained_weights(), version,
+                            "weights to the workers");
     sent = true;
   } catch (const RunError& problem) {
     log::warn(

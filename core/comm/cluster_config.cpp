@@ -1,6 +1,14 @@
 #include "core/comm/cluster_config.h"
 
+#include <ifaddrs.h>
+
 #include <charconv>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "core/base/errors.h"
+#include "core/base/text.h"
 
 namespace vernier {
 
@@ -18,6 +26,17 @@ std::optional<std::pair<std::string, int>> host_and_port(const std::string& text
   if (host.empty() || error != std::errc() || stopped != end || port < 0 || port > 65535)
     return std::nullopt;
   return std::pair(host, port);
+}
+
+void check_interface(const std::string& interface, const char* key) {
+  ifaddrs* list = nullptr;
+  if (interface.empty() || ::getifaddrs(&list) != 0) return;
+  const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> held(list, ::freeifaddrs);
+  std::set<std::string> names;
+  for (const ifaddrs* one = list; one != nullptr; one = one->ifa_next) names.insert(one->ifa_name);
+  if (!names.contains(interface))
+    fail(key, ": \"", interface, "\" is no network interface of this machine, which has ",
+         join(std::vector<std::string>(names.begin(), names.end()), ", "));
 }
 
 void WorkersConfig::bind(Binder& config) {

@@ -23,6 +23,10 @@ struct WorkersConfig {
 /// HOST and PORT of HOST:PORT, [HOST]:PORT for an IPv6 address; none where it is neither.
 std::optional<std::pair<std::string, int>> host_and_port(const std::string& text);
 
+/// Raises UsageError (under the name `key` of what gave it) where this machine has no such network
+/// interface; empty: none is named.
+void check_interface(const std::string& interface, const char* key);
+
 /// [cluster]
 struct ClusterConfig {
   std::string interface;  // network interface of the ranks' connections, where there are more hosts

@@ -5,7 +5,6 @@
 #include <nccl.h>
 
 #include <chrono>
-#include <cstdlib>
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 
 #include "core/base/errors.h"
@@ -18,7 +17,7 @@ static_assert(NCCL_MAJOR == 2 && NCCL_MINOR == 28, "nccl.h of NCCL 2.28, as LibT
 
 std::string choose_gpu(int64_t local_rank) {
   const int64_t count = c10::cuda::device_count();
-  if (count == 0) fail("device cuda: torch finds no GPU here");
+  if (count == 0) fail("run.device: \"cuda\": torch finds no GPU here");
   // A launcher may have given each of its ranks one.
   const int64_t index = count == 1 ? 0 : local_rank;
   if (index >= count)
@@ -28,23 +27,6 @@ std::string choose_gpu(int64_t local_rank) {
   c10::cuda::set_device(gpu);
   const auto& id = at::cuda::getDeviceProperties(gpu)->uuid;
   return {id.bytes, sizeof id.bytes};
-}
-
-void prepare_nccl(const ClusterConfig& config) {
-  const auto set = [](const char* name, const std::string& value) {
-    ::setenv(name, value.c_str(), /*overwrite=*/0);
-  };
-  // Our watch says who is gone, with a name: torch's watchdog is neither to end the process before
-  // it, nor to tell later tries of the job through the launcher's store that they are to end.
-  set("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0");
-  set("TORCH_NCCL_RETHROW_CUDA_ERRORS", "0");
-  set("TORCH_NCCL_ENABLE_MONITORING", "0");
-  set("TORCH_NCCL_DUMP_ON_TIMEOUT", "0");
-  set("TORCH_NCCL_WAIT_TIMEOUT_DUMP_MILSEC", "1000");
-  if (std::getenv("TORCH_NCCL_TRACE_BUFFER_SIZE") == nullptr)
-    set("TORCH_FR_BUFFER_SIZE", cat(config.flight_recorder));
-  // Its sockets too are on the ranks' network alone, or on this machine ("=": the whole name).
-  set("NCCL_SOCKET_IFNAME", config.interface.empty() ? "lo" : "=" + config.interface);
 }
 
 c10::intrusive_ptr<c10d::Backend> open_device_group(const c10::intrusive_ptr<c10d::Store>& store,

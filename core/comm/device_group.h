@@ -7,19 +7,12 @@
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
-#include "core/comm/cluster_config.h"
-
 namespace vernier {
 
 /// Lets this thread compute on the GPU of a rank that is `local_rank` of its machine; where the
 /// process sees one alone, on that. Returns what tells the GPU from all others. UsageError where
 /// there is none, or fewer than `local_rank` + 1.
 std::string choose_gpu(int64_t local_rank);
-
-/// Sets up NCCL for the process, before its first group: errors come to who waits for an operation,
-/// the last operations are remembered, and sockets are where those of the ranks are. What the
-/// environment says already stays.
-void prepare_nccl(const ClusterConfig& config);
 
 /// Of processes that see the same store. It connects when it is used first, and wants an abort()
 /// before it goes.

@@ -10,12 +10,11 @@ namespace {
     fail(
         "run.device: \"cuda\" for several ranks: this build has no NCCL; build it where nccl.h of "
         "NCCL 2.28 is found beside the CUDA toolkit");
-  fail("device cuda: this build has no CUDA; build the cuda preset (tools/build cuda)");
+  fail("run.device: \"cuda\": this build has no CUDA; build the cuda preset (tools/build cuda)");
 }
 }  // namespace
 
 std::string choose_gpu(int64_t) { refuse(); }
-void prepare_nccl(const ClusterConfig&) { refuse(); }
 c10::intrusive_ptr<c10d::Backend> open_device_group(const c10::intrusive_ptr<c10d::Store>&,
                                                     const std::string&, int64_t, int64_t) {
   refuse();

@@ -45,14 +45,18 @@ class Variables {
 
 constexpr int64_t kMostRanks = 1 << 20;
 
-void check(const Identity& one, const char* rank, const char* size) {
+void check(const Identity& one, const char* rank, const char* size, const char* local_rank,
+           const char* local_size) {
   if (one.world_size < 1 || one.rank >= one.world_size)
     fail("environment: ", rank, " = ", one.rank, " and ", size, " = ", one.world_size,
          ": ranks go from 0 to the size less 1");
   if (one.local_world_size < 1 || one.local_rank >= one.local_world_size ||
       one.local_world_size > one.world_size)
-    fail("environment: rank ", one.local_rank, " of ", one.local_world_size,
-         " on this machine does not fit rank ", one.rank, " of ", one.world_size);
+    fail("environment: ", local_rank, " = ", one.local_rank, " and ", local_size, " = ",
+         one.local_world_size,
+         ": ranks of a machine go from 0 to their number less 1, which is at "
+         "most the ",
+         one.world_size, " of ", size);
 }
 
 void set_meeting(const Variables& env, Identity& out) {
@@ -84,7 +88,7 @@ Identity of_variables(const Variables& env) {
   out.agent_store = env.text("TORCHELASTIC_USE_AGENT_STORE").value_or("") == "True";
   if (const auto fd = env.number("VERNIER_STORE_FD", kMostRanks); fd && out.rank == 0)
     out.listener = static_cast<int>(*fd);
-  check(out, "RANK", "WORLD_SIZE");
+  check(out, "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE");
   set_meeting(env, out);
   return out;
 }
@@ -96,7 +100,8 @@ Identity of_open_mpi(const Variables& env) {
   out.world_size = env.needed("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", kMostRanks);
   out.local_rank = env.number("OMPI_COMM_WORLD_LOCAL_RANK", kMostRanks).value_or(0);
   out.local_world_size = env.number("OMPI_COMM_WORLD_LOCAL_SIZE", kMostRanks).value_or(1);
-  check(out, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE");
+  check(out, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
+        "OMPI_COMM_WORLD_LOCAL_SIZE");
   if (out.on_one_machine()) out.address = "127.0.0.1";
   const std::string job =
       env.text("PMIX_NAMESPACE").value_or(env.text("OMPI_MCA_ess_base_jobid").value_or(""));
@@ -137,7 +142,8 @@ Identity of_slurm(const Variables& env) {
   out.local_world_size =
       tasks.empty() ? out.world_size
                     : tasks_here(tasks, env.number("SLURM_NODEID", kMostRanks).value_or(0));
-  check(out, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS");
+  check(out, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID",
+        tasks.empty() ? "SLURM_STEP_NUM_TASKS" : "SLURM_STEP_TASKS_PER_NODE");
   const auto job = env.number("SLURM_JOB_ID", std::numeric_limits<int64_t>::max());
   const auto step = env.number("SLURM_STEP_ID", std::numeric_limits<int64_t>::max());
   if (job) out.port = port_of(static_cast<uint64_t>(*job) * 31 + static_cast<uint64_t>(*step));

@@ -133,6 +133,11 @@ std::string meet(c10d::Store& store, const Identity& one, double seconds) {
 
 }  // namespace
 
+std::string reason_of(const std::exception& problem) {
+  const auto* of_torch = dynamic_cast<const c10::Error*>(&problem);
+  return of_torch == nullptr ? problem.what() : of_torch->what_without_backtrace();
+}
+
 c10::intrusive_ptr<c10d::Store> open_store(const Identity& one, const ClusterConfig& config) {
   c10d::TCPStoreOptions options;
   options.port = one.port;
@@ -150,7 +155,7 @@ c10::intrusive_ptr<c10d::Store> open_store(const Identity& one, const ClusterCon
   } catch (const std::exception& problem) {
     fail_run("rank ", one.rank, " does not reach the store at ", one.address, ":", one.port,
              " within ", config.start_deadline_s,
-             " s (cluster.start_deadline_s): ", problem.what());
+             " s (cluster.start_deadline_s): ", reason_of(problem));
   }
 }
 
@@ -180,7 +185,7 @@ MeetingPlace::MeetingPlace(const std::string& host, int port, double seconds)
     store_->store = c10::make_intrusive<c10d::TCPStore>(host, options);
   } catch (const std::exception& problem) {
     fail_run("the store at ", host, ":", port, " is not reached within ", seconds,
-             " s: ", problem.what());
+             " s: ", reason_of(problem));
   }
 }
 

@@ -120,8 +120,8 @@ struct Ranks::Links {
     try {
       return body();
     } catch (const std::exception& problem) {
-      if (watch) watch->lost(what, problem.what());
-      fail_run(what, ": the other ranks cannot be reached: ", problem.what());
+      if (watch) watch->lost(what, reason_of(problem));
+      fail_run(what, ": the other ranks cannot be reached: ", reason_of(problem));
     }
   }
 
@@ -170,6 +170,7 @@ Ranks::Ranks() = default;
 Ranks::Ranks(const Identity& identity, const ClusterConfig& config, std::atomic<bool>* stop)
     : identity_(identity), config_(config), rank_(identity.rank), size_(identity.world_size) {
   if (alone()) return;
+  check_interface(config.interface, "cluster.interface");
   if (!identity.on_one_machine() && config.interface.empty())
     vernier::fail("cluster.interface: not given, and the ranks are on several machines (",
                   description_of(identity), "): name the network interface they speak over");
@@ -190,7 +191,7 @@ Ranks::Ranks(const Identity& identity, const ClusterConfig& config, std::atomic<
   } catch (const std::exception& problem) {
     fail_run("rank ", identity.rank, " does not reach the other ranks",
              config.interface.empty() ? "" : cat(" over ", config.interface), " within ",
-             config.start_deadline_s, " s (cluster.start_deadline_s): ", problem.what());
+             config.start_deadline_s, " s (cluster.start_deadline_s): ", reason_of(problem));
   }
   links_->watch = std::make_shared<Watch>(links_->store->clone(), identity, config.deadline_s,
                                           config.start_deadline_s, stop);
@@ -216,14 +217,13 @@ void Ranks::open_nccl(const std::string& name) {
 void Ranks::use_gpu() {
   if (alone()) return;
   const std::vector<std::string> gpus = gather(choose_gpu(identity_.local_rank), "GPUs");
-  // With NCCL_HOSTID the ranks say that they are on different hosts, whatever that is good for.
+  // Tests put two ranks on one GPU: with NCCL_HOSTID they say that they are on different hosts.
   for (size_t r = 0; r < gpus.size() && std::getenv("NCCL_HOSTID") == nullptr; ++r)
     for (size_t other = r + 1; other < gpus.size(); ++other)
       if (gpus[r] == gpus[other])
         vernier::fail("run.device: \"cuda\": ranks ", r, " and ", other,
                       " are on one GPU, and NCCL wants one for each: start as many ranks as there "
                       "are GPUs");
-  prepare_nccl(config_);
   open_nccl("all");
   links_->watch->set_last_words([] { return "NCCL's flight recorder: " + flight_record(); });
 }
@@ -237,7 +237,7 @@ Ranks::Ranks(const MeetingPlace& place, const std::string& name, int64_t rank, i
     links_->gloo = open_gloo(place.store_->store, name, rank, size, config_);
   } catch (const std::exception& problem) {
     fail_run("the processes of ", name, " do not reach each other within ", config.deadline_s,
-             " s (cluster.deadline_s): ", problem.what());
+             " s (cluster.deadline_s): ", reason_of(problem));
   }
   links_->gloo->setTimeout(milliseconds(static_cast<int64_t>(config.deadline_s * 1000)));
 }
@@ -499,9 +499,9 @@ void Ranks::sum_in_place(float* numbers, int64_t count, const char* what) {
   links_->run(what, [&] { return links_->gloo->allreduce(all); });
 }
 
-void Ranks::copy_from_first(at::Tensor& buffer, const char* what) {
+void Ranks::copy_from_first(at::Tensor& buffer, int64_t version, const char* what) {
   if (alone()) return;
-  links_->agree_alike({buffer.numel()}, size(), what);
+  links_->agree_alike({buffer.numel(), version}, size(), what);
   struct Piece {
     std::vector<at::Tensor> tensors;
     c10::intrusive_ptr<c10d::Work> work;

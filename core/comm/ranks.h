@@ -125,8 +125,9 @@ class Ranks {
   /// Puts the sum over all ranks in place of `count` numbers, the same bits on all of them.
   void sum_in_place(float* numbers, int64_t count, const char* what);
   /// Fills `buffer`, which is flat, with that of rank 0. It goes in pieces, each with its hash:
-  /// RunError on all ranks where one arrived otherwise than it was sent.
-  void copy_from_first(at::Tensor& buffer, const char* what);
+  /// RunError on all ranks where one arrived otherwise than it was sent, or where a rank waits for
+  /// another `version` of it.
+  void copy_from_first(at::Tensor& buffer, int64_t version, const char* what);
 
   /// Runs `body` to its end, or that of the job: leave() behind it and where a signal interrupts
   /// it, fail() where it throws something else, with the exit code of that.

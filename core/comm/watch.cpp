@@ -11,6 +11,7 @@
 #include "core/base/errors.h"
 #include "core/base/log.h"
 #include "core/base/pulse.h"
+#include "core/comm/meeting.h"
 
 namespace vernier {
 namespace {
@@ -156,9 +157,10 @@ void Watch::work() {
       std::this_thread::sleep_for(std::chrono::seconds(1));
       if (!silent())
         end(identity_.rank == 0
-                ? cat("the store that this rank holds failed: ", problem.what())
+                ? cat("the store that this rank holds failed: ", reason_of(problem))
                 : cat("the store is gone, which ", identity_.agent_store ? "torchrun" : "rank 0",
-                      " holds at ", identity_.address, ":", identity_.port, ": ", problem.what()));
+                      " holds at ", identity_.address, ":", identity_.port, ": ",
+                      reason_of(problem)));
       return;
     }
     hold.lock();

@@ -25,8 +25,9 @@ namespace {
 
 void check_device(at::Device device) {
   if (!device.is_cuda()) return;
-  if (!kernels::device::built()) fail("device cuda: this build has no CUDA; build the cuda preset");
-  if (!at::globalContext().hasCUDA()) fail("device cuda: torch finds no GPU here");
+  if (!kernels::device::built())
+    fail("run.device: \"cuda\": this build has no CUDA; build the cuda preset");
+  if (!at::globalContext().hasCUDA()) fail("run.device: \"cuda\": torch finds no GPU here");
   // Products of bf16 are summed in fp32 to their end.
   at::globalContext().setAllowBF16ReductionCuBLAS(/*allow_reduced_precision=*/false);
 }

@@ -1,0 +1,147 @@
+"""Ranks of one machine that draw as one, and ranks on GPUs.
+
+    python3 tests/rank_groups.py BUILD_FOLDER [NAME ...]
+
+Standard library only.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import unittest
+
+from ranks import DRPO, ROOT, VERNIER, RankJobs, metrics_of, vernier, wait_for_step
+from stored_rows import rows_of, unpacked
+
+
+class DrawnAsOne(RankJobs):
+    """rollout.tensor_parallel_size"""
+
+    PLACED = {  # ranks that draw as one: ranks, those that only sample, trainer.shard
+        "pair": (3, 2, "none"), "pair of two": (4, 2, "full"), "two pairs": (5, 4, "optimizer"),
+    }  # fmt: skip
+
+    def as_one(self, name):
+        ranks, sampling, shard = self.PLACED[name]
+        return ranks, [*self.placed(sampling, 0), "--set", "rollout.tensor_parallel_size=2", "--set", f"trainer.shard={shard}"]
+
+    def test_drawn_as_one(self):
+        config = self.job("as-one", deterministic=False, algo=DRPO)
+        keys = ["--set", "eval.temperature=0"]
+        self.train(config, "as-one", 2, *keys, *self.placed(1, 0))
+        one, evaluation = self.drawn("as-one", 1)[0], (self.folder / "as-one/eval/step_0.jsonl").read_text()
+        for name in self.PLACED:
+            with self.subTest(name):
+                run = "as-one-" + name.replace(" ", "-")
+                ranks, more = self.as_one(name)
+                self.train(config, run, ranks, *keys, *more)
+                self.assertEqual(evaluation, (self.folder / run / "eval/step_0.jsonl").read_text())
+                self.assert_close(one, self.drawn(run, 1)[0])
+                rows = [row for row in metrics_of(self.folder / run) if row["phase"] == "rl"]
+                self.assertEqual([row["step"] for row in rows], [1, 2, 3, 4])
+                for row in rows:
+                    self.assertGreater(row["num_tokens"], 0)
+                    self.assertEqual(row["samples/issued"], 48)
+                    # What was drawn is what the ranks that train would have drawn, after each update.
+                    self.assertLess(row["sampling/k3/mean"], 1e-9)
+                stored = rows_of(unpacked(self.folder / run / "rollouts/step_4.jsonl.zst"))
+                self.assertEqual(rows[3]["num_tokens"], sum(row["num_tokens"] for row in stored))
+
+    def assert_close(self, one, other):
+        for a, b in zip(one, other, strict=True):
+            self.assertEqual(a["response_ids"], b["response_ids"])
+            for x, y in zip(a["logprobs"], b["logprobs"], strict=True):
+                self.assertAlmostEqual(x, y, delta=1e-5)
+
+    def test_drawn_as_one_is_left_and_killed(self):
+        config = self.job("as-one-left", steps=30, deterministic=False, algo=DRPO)
+        ranks, more = self.as_one("pair")
+        for run, victim, one, code in (("left", 2, signal.SIGTERM, 75), ("killed", 2, signal.SIGKILL, 1), ("killed-first", 1, signal.SIGKILL, 1)):
+            with self.subTest(run):
+                run = f"as-one-{run}"
+                process = self.start_job(config, run, ranks, *more)
+                pids = self.rank_pids(process, ranks)
+                wait_for_step(self.folder / run, 2)
+                os.kill(pids[victim], one)
+                _, errors = process.communicate(timeout=60)
+                self.assertEqual(process.returncode, code, errors)
+                done = self.train(config, run, ranks, *more)
+                self.assertIn("resuming from", done.stderr)
+                rows = [row for row in metrics_of(self.folder / run) if row["phase"] == "rl"]
+                self.assertEqual([row["step"] for row in rows], list(range(1, 31)))
+                self.assertLess(max(row["sampling/k3/mean"] for row in rows), 1e-9)
+
+    def test_drawn_as_one_is_refused(self):
+        config = self.job("as-one-wrong", deterministic=False, algo='type = "grpo"')
+        apart = [*self.placed(2, 0), "--set", "rollout.tensor_parallel_size=2"]
+        cases = [
+            (["--set", "rollout.tensor_parallel_size=2"], 'mode = "colocated"'),
+            ([*self.placed(3, 0), "--set", "rollout.tensor_parallel_size=2"], "3 ranks sample"),
+            ([*apart, "--set", "rollout.max_staleness=1"], "max_staleness"),
+            ([*apart, "--set", "run.deterministic=true"], "run.deterministic"),
+            ([*apart, "--set", "run.device=cuda", "--set", "rollout.kv_cache_gb=1"], "on CPUs so far"),
+            ([*apart, "--set", "trainer.lora.rank=2"], "[trainer.lora]"),
+            ([*apart, "--set", "algo.beta=0.1", "--set", "algo.kl_in=reward"], "a pass over the model"),
+            ([*self.placed(3, 0), "--set", "rollout.tensor_parallel_size=3"], "is not a multiple of 3"),
+        ]
+        for number, (keys, message) in enumerate(cases):
+            with self.subTest(message):
+                done = self.train(config, f"as-one-wrong-{number}", 4, *keys, code=2)
+                self.assertIn("tensor_parallel_size", done.stderr)
+                self.assertIn(message, done.stderr)
+
+    def test_guard_goes_back_with_parts_of_a_model(self):
+        rest = "[guard]\nmax_accuracy_loss = 0.2\n[sft]\nsteps = 2\nbatch_sequences = 16\n"
+        config = self.job("guard-parts", steps=8, deterministic=False, algo=DRPO, rest=rest)
+        keys = ["--set", "trainer.learning_rate=0.02", "--set", "data.eval_prompts=200", "--set", "run.eval_every=1"]
+        ranks, more = self.as_one("pair")
+        self.train(config, "guard-parts", ranks, *keys, *more)
+        rows = metrics_of(self.folder / "guard-parts")
+        self.assertIn("roll_back", [row.get("guard/move") for row in rows])
+        self.assertLess(max(row["sampling/k3/mean"] for row in rows if row["phase"] == "rl"), 1e-8)
+
+
+class OnGpus(RankJobs):
+    """Over NCCL; on one GPU where there is no other: each says that it is a host of its own."""
+
+    @classmethod
+    def setUpClass(cls):
+        if not json.loads(vernier("doctor", "--json").stdout)["gpu"]:
+            raise unittest.SkipTest("no GPU")
+        super().setUpClass()
+
+    def test_gpu_ranks(self):
+        config = self.job("gpus", deterministic=False, algo=DRPO, trainer='precision = "fp32"')
+        keys = ["--set", "run.device=cuda", "--set", "rollout.kv_cache_gb=0.5", "--set", "eval.temperature=0"]
+        self.train(config, "gpu-1", 1, *keys)
+        one = (self.folder / "gpu-1/eval/step_0.jsonl").read_text()
+        for number, more in enumerate(
+            (["--set", "trainer.shard=none"], ["--set", "trainer.shard=optimizer"], self.placed(1, 0), self.placed(1, 1))
+        ):
+            run = self.folder / f"gpu-2-{number}"
+            with self.subTest(more):
+                place = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{29520 + number}"}
+                ranks = []
+                for rank in (0, 1):
+                    environment = os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank), "NCCL_HOSTID": f"host-{rank}"}
+                    ranks.append(
+                        subprocess.Popen(
+                            [str(VERNIER), "train", str(config), "--run", str(run), *keys, *more],
+                            stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment,
+                        )
+                    )
+                for process in ranks:
+                    _, errors = process.communicate(timeout=300)
+                    self.assertEqual(process.returncode, 0, errors)
+                self.assertEqual(one, (run / "eval/step_0.jsonl").read_text())
+                rows = [row for row in metrics_of(run) if row["phase"] == "rl"]
+                self.assertEqual([row["step"] for row in rows], [1, 2, 3, 4])
+                if more != self.placed(1, 1):
+                    # What was drawn is what is trained on: all have the weights of the update before.
+                    self.assertLess(max(row["sampling/k3/mean"] for row in rows), 1e-6)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=2)
