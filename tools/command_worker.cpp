@@ -1,5 +1,4 @@
 // vernier worker: draws for a running job.
-#include "core/comm/cluster_config.h"
 #include "tools/commands.h"
 #include "trainer/signals.h"
 #include "trainer/worker.h"
@@ -7,7 +6,6 @@
 namespace vernier {
 
 int worker_command(const JoinOptions& options) {
-  check_interface(options.interface, "--interface");
   install_signal_handlers();
   return work({.join = options.join,
                .secret = options.secret,
