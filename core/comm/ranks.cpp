@@ -27,7 +27,7 @@ using std::chrono::milliseconds;
 // Of gloo's own; ours is the watch's, which tells a slow rank from one that is gone.
 constexpr auto kNever = std::chrono::hours(24 * 30);
 // Of a broadcast, whose hash is taken beside it.
-constexpr int64_t kPiece = 1 << 21;
+constexpr int64_t kPiece = 1 << 23;
 
 c10::intrusive_ptr<c10d::ProcessGroupGloo> open_gloo(const c10::intrusive_ptr<c10d::Store>& store,
                                                      const std::string& name, int64_t rank,
