@@ -21,20 +21,27 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def call(command):
+    """What a command says; ends this program where it fails."""
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if done.returncode != 0:
-        sys.exit(f"compare_plan: {' '.join(map(str, command))}\n{done.stderr.strip()[-2000:]}")
+        sys.exit(f"{pathlib.Path(sys.argv[0]).stem}: {' '.join(map(str, command))}\n{done.stderr.strip()[-2000:]}")
     return done.stdout
 
 
-def main():
-    parser = argparse.ArgumentParser(prog="tools/compare_plan.py", description=__doc__,
+def job_parser(description):
+    """Arguments that name a job and the program that runs it."""
+    parser = argparse.ArgumentParser(prog=f"tools/{pathlib.Path(sys.argv[0]).name}", description=description,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", nargs="+")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--vernier", default=ROOT / "build/release/vernier")
+    return parser
+
+
+def main():
+    parser = job_parser(__doc__)
     parser.add_argument("--processes", default="1,2")
     parser.add_argument("--rounds", type=int, default=5, choices=range(1, 6))
-    parser.add_argument("--vernier", default=ROOT / "build/release/vernier")
     options = parser.parse_args()
     for count in map(int, options.processes.split(",")):
         cores = sorted(os.sched_getaffinity(0))

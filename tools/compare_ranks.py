@@ -8,12 +8,12 @@ T+S: T ranks train and S only sample. The job gets run.deterministic = true and 
 With --torchrun the ranks are started by it, else by --nproc. Standard library only.
 """
 
-import argparse
 import pathlib
-import subprocess
 import sys
 import tempfile
 import time
+
+from compare_plan import call, job_parser
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 EVERY = 5
@@ -28,21 +28,15 @@ def run(options, folder, ranks, more):
     elif ranks > 1:
         command += ["--nproc", ranks]
     began = time.time()
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"compare_ranks: {' '.join(map(str, command))}\n{done.stderr.strip()[-2000:]}")
+    call(command)
     return time.time() - began
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="tools/compare_ranks.py", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", nargs="+")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser = job_parser(__doc__)
     parser.add_argument("--ranks", default="2,4,1+1,1+2,1+3")
     parser.add_argument("--shards", default="none,optimizer,full")
     parser.add_argument("--torchrun")
-    parser.add_argument("--vernier", default=ROOT / "build/release/vernier", type=pathlib.Path)
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT / "tests"))
     sys.argv = [sys.argv[0]]

@@ -82,11 +82,15 @@ at::Tensor Decoder::cached(const CachedTokens& tokens, KvCache& cache, WeightFor
     kernels::rms_norm(in, numbers(parameters_[weight]), out, arrays_.inverse.take(rows), rows,
                       width, static_cast<float>(spec_.rms_norm_eps));
   };
-  // x += norm(block), or block where it has no norm behind it.
-  const auto add_block = [&](std::optional<size_t> weight) {
+  // Adds to x what a block gives, whose norm is in front of it or behind.
+  const auto add_block = [&](size_t weight, const auto& compute) {
+    if (!spec_.norm_after) norm(x, weight, normed);
+    const float* in = spec_.norm_after ? x : normed;
+    if (block == nullptr) return compute(in, x, true);
+    compute(in, block, false);
     if (in_parts) sum_of_parts_(block, rows * width);
-    if (weight) norm(block, *weight, normed);
-    const float* more = weight ? normed : block;
+    if (spec_.norm_after) norm(block, weight, normed);
+    const float* more = spec_.norm_after ? normed : block;
     for (int64_t i = 0; i < rows * width; ++i) x[i] += more[i];
   };
   ops::check_ids(tokens.ids, parameters_[embedding_]);
@@ -97,24 +101,11 @@ at::Tensor Decoder::cached(const CachedTokens& tokens, KvCache& cache, WeightFor
     pulse::beat();
     const Layer& layer = layers_[i];
     const auto index = static_cast<int64_t>(i);
-    if (spec_.norm_after) {
-      attention_pass(pass, index, x, block, false);
-      add_block(layer.attention_norm);
-      mlp_pass(pass, layer, x, block, false);
-      add_block(layer.mlp_norm);
-    } else if (in_parts) {
-      norm(x, layer.attention_norm, normed);
-      attention_pass(pass, index, normed, block, false);
-      add_block({});
-      norm(x, layer.mlp_norm, normed);
-      mlp_pass(pass, layer, normed, block, false);
-      add_block({});
-    } else {
-      norm(x, layer.attention_norm, normed);
-      attention_pass(pass, index, normed, x, true);
-      norm(x, layer.mlp_norm, normed);
-      mlp_pass(pass, layer, normed, x, true);
-    }
+    add_block(layer.attention_norm, [&](const float* in, float* out, bool add) {
+      attention_pass(pass, index, in, out, add);
+    });
+    add_block(layer.mlp_norm,
+              [&](const float* in, float* out, bool add) { mlp_pass(pass, layer, in, out, add); });
   }
   at::Tensor hidden = at::empty({rows, width}, at::kFloat);
   norm(x, final_norm_, hidden.data_ptr<float>());
