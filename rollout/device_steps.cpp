@@ -92,6 +92,7 @@ class DeviceSteps final : public StepRunner {
  public:
   DeviceSteps(Decoder& decoder, const StepLimits& limits)
       : spec_(decoder.spec()),
+        parts_(decoder.parts()),
         limits_(limits),
         words_{.slots = limits.slots, .width = pages_of(limits.longest)},
         decoder_(decoder, limits.longest, std::max(limits.slots, limits.step_tokens)),
@@ -179,6 +180,7 @@ class DeviceSteps final : public StepRunner {
            " GB left beside the model");
     const double most = limits_.cache_gb > 0 ? limits_.cache_gb * 1e9 : 0.9 * available;
     pages_ = std::min(limits_.pages, static_cast<int64_t>(most) / page);
+    if (parts_ != nullptr) pages_ = parts_->least(pages_);  // they plan the same steps
     if (pages_ < 1)
       fail("rollout.kv_cache_gb: a page of the cache has ", static_cast<double>(page) / 1e9,
            " GB, there is room for ", most / 1e9);
@@ -325,6 +327,7 @@ class DeviceSteps final : public StepRunner {
   }
 
   const ModelSpec spec_;
+  Parts* parts_;  // null: the model is whole here
   StepLimits limits_;
   Words words_;
   device::Stream stream_;

@@ -25,11 +25,20 @@ GroupStream::~GroupStream() {
   for (const auto& [place, ticket] : tickets_) engine_.cancel(ticket);
 }
 
-void GroupStream::begin_step(int64_t done, int64_t first) {
+void GroupStream::new_weights(int64_t version) {
   interrupt();
-  version_ = done;
-  queue_.begin_step(done, first);
+  version_ = version;
+  note_version();
 }
+
+// Of who is furthest behind.
+void GroupStream::note_version() {
+  queue_.new_weights(others_ != nullptr && others_->count() > 0
+                         ? std::min(version_, others_->version())
+                         : version_);
+}
+
+void GroupStream::begin_step(int64_t done, int64_t first) { queue_.begin_step(done, first); }
 
 void GroupStream::end_step(int64_t first) { queue_.end_step(first); }
 
@@ -186,6 +195,7 @@ void GroupStream::hear(double seconds) {
     deliver(place, std::move(group));
   }
   late_ += news.late;
+  note_version();
   if (!news.lost.empty()) workers_ = others_->count();  // what they had is shared by who is left
   for (const int64_t drawer : news.lost)
     for (const int64_t place : queue_.lose(drawer)) {
@@ -196,8 +206,9 @@ void GroupStream::hear(double seconds) {
 }
 
 void GroupStream::pass() {
+  if (before_pass) before_pass();
+  hear(0);  // which may let more places be begun
   go_on();
-  hear(0);
   issue(true);
   if (!engine_.idle()) return engine_.step();
   // What may be begun is drawn: the others, or the next step, are waited for.
@@ -208,14 +219,14 @@ void GroupStream::pass() {
 
 void GroupStream::draw(int64_t end, const std::atomic<bool>* stop,
                        const std::function<void(Group&&)>& done,
-                       const std::function<bool()>& others) {
+                       const std::function<bool()>& others, const PromptShare& share) {
   queue_.want(end);
   while (!whole_.empty() && queue_.wanted(whole_.begin()->first))
     done(std::move(whole_.extract(whole_.begin()).mapped()));
   done_ = &done;
   try {
     while (true) {
-      if (stop != nullptr && stop->load(std::memory_order_relaxed)) throw Interrupted();
+      share.check(stop, engine_.drawn());
       if (queue_.done() && (!others || !others())) break;
       pass();
     }
@@ -232,8 +243,8 @@ void GroupStream::draw_ahead(const std::function<bool()>& more) {
 
 void GroupStream::hand_out() {
   if (others_ == nullptr) return;
-  take_prompts();
   hear(0);
+  take_prompts();
   issue(false);
 }
 

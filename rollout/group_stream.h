@@ -40,19 +40,22 @@ class GroupStream {
   GroupStream(const GroupStream&) = delete;
   GroupStream& operator=(const GroupStream&) = delete;
 
-  /// A step begins: `done` are behind it, with the weights that the engine has now, and its groups
-  /// begin at place `first`.
+  /// The engine's weights have so many steps in them now.
+  void new_weights(int64_t version);
+  /// A step begins: `done` are behind it, and its groups begin at place `first`.
   void begin_step(int64_t done, int64_t first);
   /// Draws until every group at a place before `end` is whole, and goes on with later ones for as
   /// long as `others()` holds, which is asked from then on (empty: nobody else draws). Hands over
   /// those of this rank, whose ids are their places. Throws Interrupted soon after `stop` becomes
-  /// true.
+  /// true, of any of those that `share` says draw the same.
   void draw(int64_t end, const std::atomic<bool>* stop, const std::function<void(Group&&)>& done,
-            const std::function<bool()>& others);
+            const std::function<bool()>& others, const PromptShare& share = {});
   /// The step has its groups; those of the next begin at place `first`.
   void end_step(int64_t first);
   /// Draws for later steps as long as `more()` holds.
   void draw_ahead(const std::function<bool()>& more);
+  /// Called in front of every pass, between which the weights may change; may be empty.
+  std::function<void()> before_pass;
   /// Gives those who draw elsewhere what they may begin, for a time in which nobody calls.
   void hand_out();
 
@@ -81,6 +84,7 @@ class GroupStream {
   static constexpr int64_t kHere = 0;  // the drawer that is this rank's engine
   void take_prompts();
   void go_on();
+  void note_version();
   void issue(bool here);
   bool has_room(int64_t place) const;
   int64_t most_groups() const;

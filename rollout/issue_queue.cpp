@@ -14,7 +14,6 @@ IssueQueue::IssueQueue(int64_t step_groups, int64_t max_staleness, int64_t last_
       claim_(std::move(claim)) {}
 
 void IssueQueue::begin_step(int64_t done, int64_t first) {
-  version_ = done;
   step_ = done + 1;
   if (epoch_ == 0) clear(first);
   ensure(first >= end_, "groups of a step behind those before it");

@@ -26,7 +26,9 @@ class IssueQueue {
   /// Nothing is issued for steps after `last_step`.
   IssueQueue(int64_t step_groups, int64_t max_staleness, int64_t last_step, Claim claim = {});
 
-  /// A step begins: `done` are behind it, and in the weights; its groups begin at place `first`.
+  /// The weights that are drawn with have so many steps in them now.
+  void new_weights(int64_t version) { version_ = version; }
+  /// A step begins: `done` are behind it; its groups begin at place `first`.
   void begin_step(int64_t done, int64_t first);
   /// Places before `end` are wanted now.
   void want(int64_t end);

@@ -24,6 +24,8 @@ class RemoteDrawers {
 
   /// How many there are, who may be given groups.
   virtual int64_t count() const = 0;
+  /// Steps that are in the weights of those who have the oldest.
+  virtual int64_t version() const = 0;
   /// One, from 1 on, that has room for a group where each may have `most` of them; 0: none.
   virtual int64_t with_room(int64_t most) = 0;
   virtual void give(int64_t drawer, const RemoteDraw& draw) = 0;

@@ -29,7 +29,7 @@ void fields(Archive& archive, T& one) {
 
 template <class Archive, FieldsOf<WorkerSetup> T>
 void fields(Archive& archive, T& one) {
-  archive(one.drawing, one.files, one.max_length, one.deadline_s);
+  archive(one.drawing, one.files, one.max_length, one.deadline_s, one.weights_beside);
 }
 
 template <class Archive, FieldsOf<WeightsNotice> T>

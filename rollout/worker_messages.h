@@ -29,6 +29,7 @@ struct WorkerSetup {
   std::map<std::string, std::string> files;  // of the model's folder, by name
   int64_t max_length = 0;                    // model.max_length
   double deadline_s = 60;
+  bool weights_beside = false;  // new ones may come while it draws with those before
 };
 
 /// The weights come over c10d: in a group of this name at the job's host and this port.

@@ -148,7 +148,7 @@ TEST_CASE("strangers are refused, and the others go on") {
   CHECK(events.size() == 1);  // nobody else has joined
   CHECK(events.front().peer == peer);
   CHECK(hello_problem(hello(random_nonce(), 0), "a worker") ==
-        "it speaks version 0 of the protocol, this program version 1: take the same Vernier on "
+        "it speaks version 0 of the protocol, this program version 2: take the same Vernier on "
         "both sides");
 }
 

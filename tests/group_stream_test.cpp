@@ -200,7 +200,10 @@ struct Streams {
       const int64_t place = group.id;
       CHECK(out.emplace(place, std::move(group)).second);
     };
-    for (auto& stream : streams) stream->begin_step(done, first);
+    for (auto& stream : streams) {
+      stream->new_weights(done);
+      stream->begin_step(done, first);
+    }
     // The first rank draws ahead while the second one has groups of this step.
     const auto second = [&] {
       if (passes++ < 5) return true;
@@ -293,6 +296,35 @@ TEST_CASE("groups that are drawn ahead wait for their step, and are issued again
   CHECK(again.size() == 3);
   for (const auto& [place, group] : again)
     for (const Response& response : group.responses) CHECK(response.versions.front().first == 3);
+}
+
+TEST_CASE("new weights come in the middle of a step") {
+  Model model = tiny_model(false, 3, kPositions);
+  RolloutConfig config = base();
+  config.max_running = config.num_generations;
+  Streams streams(model, {.drawing = config, .max_staleness = 1, .last_step = 3}, 1);
+  GroupStream& stream = *streams.streams.front();
+  CHECK(streams.step(0, 0, 3).size() == 3);
+  int64_t passes = 0;
+  stream.before_pass = [&] {
+    if (++passes == 2) stream.new_weights(1);
+  };
+  std::vector<Group> groups;
+  stream.begin_step(1, 3);
+  stream.draw(6, nullptr, [&](Group&& group) { groups.push_back(std::move(group)); }, {});
+  stream.end_step(6);
+  REQUIRE(groups.size() == 3);
+  int64_t several = 0;
+  for (const Group& group : groups)
+    for (const Response& response : group.responses) {
+      several += response.versions.size() == 2;
+      for (const auto& [version, tokens] : response.versions) CHECK((version == 0 || version == 1));
+    }
+  CHECK(several > 0);
+  // What was drawn ahead meanwhile is for the last step, and no older than it may be.
+  stream.before_pass = nullptr;
+  for (const auto& [place, group] : streams.step(2, 6, 9))
+    for (const Response& response : group.responses) CHECK(response.versions.front().first >= 1);
 }
 
 }  // namespace

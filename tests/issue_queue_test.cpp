@@ -32,6 +32,8 @@ TEST_CASE("places are issued in order, as far ahead as the weights allow") {
   queue.end_step(3);
   CHECK(queue.next() == -1);  // with the weights as they are
   queue.begin_step(1, 3);
+  CHECK(queue.limit() == 9);  // those of the step before are on their way
+  queue.new_weights(1);
   CHECK(queue.next() == 9);
   CHECK(queue.limit() == 12);
   // One who is gone: its places come back first, and what it still sends is dropped.
@@ -57,6 +59,7 @@ TEST_CASE("nothing is issued for steps that do not come, but what a step wants")
   CHECK(queue.limit() == 8);
   queue.want(10);  // a filter
   CHECK(queue.limit() == 10);
+  queue.new_weights(1);
   queue.begin_step(1, 10);
   CHECK(queue.limit() == 14);
 }
@@ -68,6 +71,7 @@ TEST_CASE("ranks that claim places from one counter share them") {
   std::set<int64_t> seen;
   for (int64_t step = 0; step < 3; ++step) {
     for (IssueQueue* one : {&a, &b}) {
+      one->new_weights(step);
       one->begin_step(step, 4 * step);
       one->want(4 * step + 4);
     }
@@ -102,9 +106,15 @@ class Cluster {
     IssueQueue queue(kGroups, staleness_, steps);
     std::vector<double> out;
     for (int64_t step = 0; step < steps; ++step) {
+      // Where they may be older, the weights of a step come while it draws.
+      int64_t version = staleness_ > 0 ? std::max<int64_t>(0, step - 1) : step;
+      queue.new_weights(version);
       queue.begin_step(step, step * kGroups);
       queue.want((step + 1) * kGroups);
-      while (!queue.done()) advance(queue, step);
+      for (int64_t looks = 0; !queue.done(); ++looks) {
+        if (looks == 10) queue.new_weights(version = step);
+        advance(queue, version);
+      }
       for (int64_t place = step * kGroups; place < (step + 1) * kGroups; ++place) {
         REQUIRE(finished_.erase(place) == 1);  // neither lost nor doubled
         for (int64_t sample = 0; sample < kGenerations; ++sample)

@@ -23,9 +23,9 @@ class DrawnAsOne(RankJobs):
         "pair": (3, 2, "none"), "pair of two": (4, 2, "full"), "two pairs": (5, 4, "optimizer"),
     }  # fmt: skip
 
-    def as_one(self, name):
+    def as_one(self, name, staleness=0):
         ranks, sampling, shard = self.PLACED[name]
-        return ranks, [*self.placed(sampling, 0), "--set", "rollout.tensor_parallel_size=2", "--set", f"trainer.shard={shard}"]
+        return ranks, [*self.placed(sampling, staleness), "--set", "rollout.tensor_parallel_size=2", "--set", f"trainer.shard={shard}"]
 
     def test_drawn_as_one(self):
         config = self.job("as-one", deterministic=False, algo=DRPO)
@@ -49,6 +49,27 @@ class DrawnAsOne(RankJobs):
                 stored = rows_of(unpacked(self.folder / run / "rollouts/step_4.jsonl.zst"))
                 self.assertEqual(rows[3]["num_tokens"], sum(row["num_tokens"] for row in stored))
 
+    def test_drawn_as_one_ahead(self):
+        config = self.job("as-one-ahead", steps=8, deterministic=False, algo=DRPO)
+        self.train(config, "as-one-ahead", 2, "--set", "run.steps=1", *self.placed(1, 0))
+        one = self.drawn("as-one-ahead", 1)[0]
+        for name in self.PLACED:
+            with self.subTest(name):
+                run = "as-one-ahead-" + name.replace(" ", "-")
+                ranks, more = self.as_one(name, staleness=1)
+                self.train(config, run, ranks, *more)
+                self.assert_close(one, self.drawn(run, 1)[0])
+                rows = [row for row in metrics_of(self.folder / run) if row["phase"] == "rl"]
+                self.assertEqual([row["step"] for row in rows], list(range(1, 9)))
+                for row in rows:
+                    self.assertEqual(row["samples/issued"], 48)
+                    self.assertLessEqual(row["staleness/max"], 1)
+                    stored = rows_of(unpacked(self.folder / run / f"rollouts/step_{row['step']}.jsonl.zst"))
+                    self.assertEqual(len({(one["problem"], one["sample"]) for one in stored}), 48)
+                    # Tokens are of the weights that they say.
+                    self.assertEqual(row["staleness/mean"] > 0, row["sampling/k3/mean"] > 1e-9)
+                self.assertGreater(max(row["staleness/mean"] for row in rows), 0)
+
     def assert_close(self, one, other):
         for a, b in zip(one, other, strict=True):
             self.assertEqual(a["response_ids"], b["response_ids"])
@@ -58,7 +79,11 @@ class DrawnAsOne(RankJobs):
     def test_drawn_as_one_is_left_and_killed(self):
         config = self.job("as-one-left", steps=30, deterministic=False, algo=DRPO)
         ranks, more = self.as_one("pair")
-        for run, victim, one, code in (("left", 2, signal.SIGTERM, 75), ("killed", 2, signal.SIGKILL, 1), ("killed-first", 1, signal.SIGKILL, 1)):
+        ahead = self.as_one("pair", staleness=1)[1]
+        for run, more, victim, one, code in (
+            ("left", more, 2, signal.SIGTERM, 75), ("killed", more, 2, signal.SIGKILL, 1), ("killed-first", more, 1, signal.SIGKILL, 1),
+            ("left-ahead", ahead, 2, signal.SIGTERM, 75), ("killed-ahead", ahead, 1, signal.SIGKILL, 1),
+        ):  # fmt: skip
             with self.subTest(run):
                 run = f"as-one-{run}"
                 process = self.start_job(config, run, ranks, *more)
@@ -71,7 +96,8 @@ class DrawnAsOne(RankJobs):
                 self.assertIn("resuming from", done.stderr)
                 rows = [row for row in metrics_of(self.folder / run) if row["phase"] == "rl"]
                 self.assertEqual([row["step"] for row in rows], list(range(1, 31)))
-                self.assertLess(max(row["sampling/k3/mean"] for row in rows), 1e-9)
+                if more is not ahead:
+                    self.assertLess(max(row["sampling/k3/mean"] for row in rows), 1e-9)
 
     def test_drawn_as_one_is_refused(self):
         config = self.job("as-one-wrong", deterministic=False, algo='type = "grpo"')
@@ -79,9 +105,7 @@ class DrawnAsOne(RankJobs):
         cases = [
             (["--set", "rollout.tensor_parallel_size=2"], 'mode = "colocated"'),
             ([*self.placed(3, 0), "--set", "rollout.tensor_parallel_size=2"], "3 ranks sample"),
-            ([*apart, "--set", "rollout.max_staleness=1"], "max_staleness"),
             ([*apart, "--set", "run.deterministic=true"], "run.deterministic"),
-            ([*apart, "--set", "run.device=cuda", "--set", "rollout.kv_cache_gb=1"], "on CPUs so far"),
             ([*apart, "--set", "trainer.lora.rank=2"], "[trainer.lora]"),
             ([*apart, "--set", "algo.beta=0.1", "--set", "algo.kl_in=reward"], "a pass over the model"),
             ([*self.placed(3, 0), "--set", "rollout.tensor_parallel_size=3"], "is not a multiple of 3"),
@@ -117,14 +141,18 @@ class OnGpus(RankJobs):
         keys = ["--set", "run.device=cuda", "--set", "rollout.kv_cache_gb=0.5", "--set", "eval.temperature=0"]
         self.train(config, "gpu-1", 1, *keys)
         one = (self.folder / "gpu-1/eval/step_0.jsonl").read_text()
-        for number, more in enumerate(
-            (["--set", "trainer.shard=none"], ["--set", "trainer.shard=optimizer"], self.placed(1, 0), self.placed(1, 1))
-        ):
-            run = self.folder / f"gpu-2-{number}"
+        as_one = ["--set", "rollout.tensor_parallel_size=2"]
+        for number, (count, more) in enumerate((
+            (2, ["--set", "trainer.shard=none"]), (2, ["--set", "trainer.shard=optimizer"]), (2, self.placed(1, 0)), (2, self.placed(1, 1)),
+            (3, self.placed(2, 0) + as_one), (3, self.placed(2, 1) + as_one),
+        )):  # fmt: skip
+            run = self.folder / f"gpu-{number}"
             with self.subTest(more):
-                place = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{29520 + number}"}
+                place = {
+                    "WORLD_SIZE": f"{count}", "LOCAL_WORLD_SIZE": f"{count}", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{29520 + number}",
+                }  # fmt: skip
                 ranks = []
-                for rank in (0, 1):
+                for rank in range(count):
                     environment = os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank), "NCCL_HOSTID": f"host-{rank}"}
                     ranks.append(
                         subprocess.Popen(
@@ -138,7 +166,7 @@ class OnGpus(RankJobs):
                 self.assertEqual(one, (run / "eval/step_0.jsonl").read_text())
                 rows = [row for row in metrics_of(run) if row["phase"] == "rl"]
                 self.assertEqual([row["step"] for row in rows], [1, 2, 3, 4])
-                if more != self.placed(1, 1):
+                if "rollout.max_staleness=1" not in more:
                     # What was drawn is what is trained on: all have the weights of the update before.
                     self.assertLess(max(row["sampling/k3/mean"] for row in rows), 1e-6)
 

@@ -465,6 +465,9 @@ class Ranks(RankJobs):
             with self.subTest(run):
                 self.train(config, run, ranks, *self.placed(sampling, staleness))
                 self.assert_oldest_first(self.folder / run, 6, staleness)
+        # Weights that come together where they leave.
+        self.train(config, "ahead-full", 3, *self.placed(1, 1), "--set", "trainer.shard=full")
+        self.assert_oldest_first(self.folder / "ahead-full", 6, 1)
 
     def assert_oldest_first(self, run, steps, staleness):
         """Every step has the prompts that a step without staleness has, and no weights that are too old."""

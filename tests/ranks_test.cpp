@@ -7,18 +7,19 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <numeric>
 #include <set>
+#include <thread>
 
 #include "core/base/errors.h"
 #include "core/comm/nccl_environment.h"
 #include "core/comm/slices.h"
 #include "core/kernels/threads.h"
-#include "core/model/tensor_parallel.h"
 #include "tests/device_arrays.h"
 #include "tests/ranks_case.h"
 #include "trainer/gradient_sum.h"
@@ -28,11 +29,6 @@
 namespace vernier {
 namespace testing {
 namespace {
-
-// Throws where it does not hold: doctest's own checks are not for a rank.
-void hold(bool ok, const std::string& what) {
-  if (!ok) throw BugError(what);
-}
 
 void check_bytes(Ranks& ranks) {
   const auto rank = static_cast<size_t>(ranks.rank()), size = static_cast<size_t>(ranks.size());
@@ -157,6 +153,33 @@ void check_sums(Ranks& ranks, at::Device device) {
   }
 }
 
+// Weights that go beside other work, from a rank that has them piece by piece.
+void check_copies(Ranks& ranks, at::Device device) {
+  const int64_t count = 3 * (1 << 23) + 77;
+  const at::Tensor all = part_of(0, count).to(device);
+  for (const std::vector<int64_t>& cuts : {std::vector<int64_t>{}, {1000, 1 << 23, count - 5}}) {
+    at::Tensor buffer = part_of(1 + ranks.rank(), count).to(device);
+    const auto copy = ranks.begin_copy(buffer, cuts, 3, "copy");
+    std::vector<int64_t> ends = cuts;
+    ends.push_back(count);
+    for (int64_t begin = 0; const int64_t end : ends) {
+      if (ranks.first()) {
+        const at::Tensor some = all.narrow(0, begin, end - begin).clone();
+        copy->send(begin, some);
+        hold(copy->finish(), "what was sent has left");
+        some.zero_();
+      }
+      begin = end;
+    }
+    for (int64_t looks = 0; !ranks.first() && !copy->here(); ++looks) {
+      hold(looks < 20000, "a copy that arrives while nobody waits for it");
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    ranks.end_copy(*copy, "copy");
+    hold(ranks.first() || at::equal(buffer, all), "a copy that came beside other work");
+  }
+}
+
 ModelSpec small_spec(bool tied, int64_t layers = 3) {
   ModelSpec spec;
   spec.vocab_size = 97;
@@ -253,29 +276,6 @@ void check_sharded_weights(Ranks& ranks) {
 
 // 48 greedy tokens. What goes on is another token than each, or so small a model would repeat
 // itself.
-struct Greedy {
-  std::vector<int32_t> ids;
-  std::vector<double> logprobs;
-};
-
-Greedy draw_greedy(Decoder& decoder) {
-  Greedy out;
-  KvCache cache(decoder.spec(), 4);
-  const std::vector<int32_t> pages = {2, 0, 3};
-  std::vector<int32_t> next = {5, 80, 3, 31, 17, 96, 1};
-  for (int64_t first = 0; out.ids.size() < 48;) {
-    CachedTokens pass;
-    pass.add(next, {}, first, pages);
-    const at::Tensor last = decoder.cached(pass, cache)[-1].unsqueeze(0);
-    const at::Tensor logprob = at::log_softmax(decoder.logits(last).to(at::kDouble), -1)[0];
-    out.ids.push_back(static_cast<int32_t>(logprob.argmax().item<int64_t>()));
-    out.logprobs.push_back(logprob[out.ids.back()].item<double>());
-    first += std::ssize(next);
-    next = {static_cast<int32_t>((out.ids.back() + 13 * out.ids.size()) % 97)};
-  }
-  return out;
-}
-
 // Whom ranks that draw as one hear, and what they agree on.
 void check_drawing_as_one(Ranks& ranks) {
   const Team team{.ranks = ranks, .trainers = ranks, .together = ranks.size(), .partners = &ranks};
@@ -301,52 +301,6 @@ void check_drawing_as_one(Ranks& ranks) {
     const std::string said = thrown([&] { share.check(nullptr, other); });
     hold(said.find("different tokens") != std::string::npos, cat("tokens that differ: ", said));
   });
-}
-
-// A model in parts draws as the whole one does.
-void check_tensor_parallel(Ranks& ranks) {
-  for (const bool norm_after : {false, true}) {
-    ModelSpec spec = small_spec(norm_after);
-    spec.num_attention_heads = 8;
-    spec.num_key_value_heads = 4;
-    spec.head_dim = 16;
-    spec.norm_after = norm_after;
-    spec.qk_norm = kernels::QkNorm::head;
-    spec.qkv_bias = spec.output_bias = spec.mlp_bias = true;
-    if (ranks.size() > 4) {
-      hold(part_problem(spec, ranks.size()).find("num_key_value_heads = 4") != std::string::npos,
-           "heads that a part has none of");
-      continue;
-    }
-    Decoder whole(spec, false);
-    whole.randomize(3, 1.0, 2.0);
-    for (Parameter& one : whole.parameters())
-      if (at::Tensor value = one.value.detach(); value.dim() == 1)
-        for (int64_t i = 0; i < value.numel(); ++i)
-          value[i] += 0.1 * std::sin(static_cast<double>(7 * i + std::ssize(one.name)));
-    whole.weights_changed();
-    const TensorPart part{.rank = ranks.rank(), .size = ranks.size()};
-    Decoder shapes(spec, false, at::kFloat, at::kMeta), own(part_of(spec, part.size), false);
-    for (int64_t unit = 0; unit < std::ssize(whole.units()); ++unit) {
-      const Unit& place = whole.units()[static_cast<size_t>(unit)];
-      take_part(part, shapes, unit, whole.weights().narrow(0, place.begin, place.end - place.begin),
-                own);
-    }
-    own.weights_changed();
-    hold(own.num_parameters() < whole.num_parameters() - 1000, "less than the whole model");
-    own.compute_in_parts(
-        [&](float* numbers, int64_t count) { ranks.sum_in_place(numbers, count, "sum of parts"); });
-    const Greedy expected = draw_greedy(whole), found = draw_greedy(own);
-    hold(expected.ids == found.ids, "greedy tokens of a model in parts");
-    hold(std::set(found.ids.begin(), found.ids.end()).size() > 5, "tokens that differ");
-    for (size_t t = 0; t < found.logprobs.size(); ++t)
-      hold(std::abs(expected.logprobs[t] - found.logprobs[t]) <= 1e-5,
-           cat("log-probability of token ", t));
-    const std::string bits(reinterpret_cast<const char*>(found.logprobs.data()),
-                           found.logprobs.size() * sizeof(double));
-    for (const std::string& other : ranks.gather(bits, "bits"))
-      hold(other == bits, "the same bits on all parts");
-  }
 }
 
 // Updates by slices are those of all weights: the same bits, up to rounding on a GPU.
@@ -442,6 +396,7 @@ int check_ranks() {
     check_bytes(ranks);
     check_claims(ranks);
     check_sums(ranks, at::kCPU);
+    check_copies(ranks, at::kCPU);
     check_gradient_sum(ranks, at::kCPU);
     check_update(ranks, at::kCPU);
     check_sharded_weights(ranks);
@@ -460,10 +415,12 @@ int check_gpu_ranks() {
     check_bytes(ranks);  // these stay on the CPU
     check_sums(ranks, at::kCUDA);
     check_sums(ranks, at::kCPU);
+    check_copies(ranks, at::kCUDA);
     check_gradient_sum(ranks, at::kCUDA);
     check_update(ranks, at::kCUDA);
     Ranks some(ranks, "some", {0, 1});
     if (some.member()) check_sums(some, at::kCUDA);
+    check_gpu_tensor_parallel(ranks);
   });
 }
 

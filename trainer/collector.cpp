@@ -299,13 +299,14 @@ void Collector::draw(Engine& engine, int64_t count, Collected& step, Numbers& nu
 void Collector::draw_stream(const Collected& step, int64_t count, int64_t first_id,
                             GroupScorer& scorer, double& scoring_s) const {
   const int64_t first = step.next_prompt;
-  draw_together_ahead(team_, [&](const std::function<bool()>& others) {
+  draw_together_ahead(team_, [&](const PromptShare& share, const OthersDraw& others) {
     const auto done = [&](Group&& group) {
+      if (share.follows) return;
       group.id += first_id - first;
       group.step = trainee_.progress.step + 1;
       scorer.take(std::move(group));
     };
-    stream_->draw(first + count, stop_, done, others);
+    stream_->draw(first + count, stop_, done, others, share);
     const Clock clock;
     scorer.finish();
     scoring_s += config_.chain.asks_outside() ? clock.seconds() : scorer.seconds();
@@ -335,7 +336,7 @@ void Collector::add_staleness(const Collected& step, Metrics& metrics) const {
               static_cast<double>(several) / static_cast<double>(responses));
   const IssueQueue& queue = stream_->queue();
   ensure(queue.balanced(), "every group that was issued");
-  const auto sums = sum_counts(ranks_, {{"open", stream_->open_groups()},
+  const auto sums = sum_counts(ranks_, {{"open", team_.follows() ? 0 : stream_->open_groups()},
                                         {"reissued", queue.counts().reissued},
                                         {"late", stream_->late()},
                                         {"elsewhere", stream_->take_elsewhere()}});

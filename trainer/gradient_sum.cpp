@@ -17,6 +17,11 @@ const Team& Team::alone() {
   return team;
 }
 
+int64_t Team::asked_once(const std::function<int64_t()>& ask, const char* what) const {
+  if (partners == nullptr) return ask();
+  return partners->gather_numbers(follows() ? 0 : ask(), what).front();
+}
+
 int64_t most_passes(const Team& team, int64_t own) {
   return std::ranges::max(team.trainers.gather_numbers(own, "passes"));
 }

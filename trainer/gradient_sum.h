@@ -39,6 +39,9 @@ struct Team {
   }
   /// Whether another rank hands over what this one draws.
   bool follows() const { return partners != nullptr && !partners->first(); }
+  /// What `ask` says here, or where several draw as one, on the first of them: they all decide by
+  /// the same answer, and call this in the same order.
+  int64_t asked_once(const std::function<int64_t()>& ask, const char* what) const;
   int64_t parts() const { return deterministic ? kVirtualShards : trainers.size(); }
   int64_t rounds() const { return parts() / trainers.size(); }
   int64_t rank_of(int64_t part) const { return part % trainers.size(); }

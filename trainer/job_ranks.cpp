@@ -56,7 +56,10 @@ Team team_of(const RunConfig& config, Ranks& ranks, RankGroups& groups) {
 void share_memory(RunConfig& config, const Team& team) {
   const int64_t processes =
       std::min(team.ranks.identity().local_world_size, team.drawing_ranks() * team.together);
-  if (config.rollout.kv_cache_gb > 0 || (processes == 1 && team.partners == nullptr)) return;
+  // A GPU is one process's, and parts of a model agree on its pages where they are taken.
+  if (config.rollout.kv_cache_gb > 0 || config.device().is_cuda() ||
+      (processes == 1 && team.partners == nullptr))
+    return;
   int64_t bytes = available_memory() / 2 / processes;
   // Who draw the same have caches of one size.
   if (team.partners != nullptr)

@@ -175,7 +175,9 @@ void Learner::tell_samplers(bool interrupted) {
 }
 
 void Learner::hear_trainers() {
-  if (meanwhile) meanwhile([this] { return team_.ranks.count(learned_counter(trainee_), 0) == 0; });
+  const auto learned = [this] { return team_.ranks.count(learned_counter(trainee_), 0); };
+  if (meanwhile)
+    meanwhile([&] { return team_.asked_once(learned, "whether the others learn") == 0; });
   const std::string heard = team_.ranks.from_first("", kOutcome);
   ensure(!heard.empty(), "the outcome of a step");
   if (heard.front() == '1') throw Interrupted();

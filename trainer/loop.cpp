@@ -271,10 +271,16 @@ class Run {
     if (config_.run.steps > 0)
       stream_ = make_stream(config_, trainee_, *prompts_.training, team_, engine(), workers_.get());
     wait_for_workers();
-    if (stream_ && team_.separate())
-      learner_.meanwhile = [this](const std::function<bool()>& they_learn) {
-        stream_->draw_ahead(they_learn);
-      };
+    if (!stream_ || !team_.separate()) return;
+    learner_.meanwhile = [this](const std::function<bool()>& they_learn) {
+      stream_->draw_ahead(they_learn);
+    };
+    stream_->before_pass = [this] {
+      if (!publisher_.here()) return;
+      stream_->interrupt();
+      publisher_.take();
+      stream_->new_weights(publisher_.version());
+    };
   }
 
   void wait_for_workers() {
@@ -470,7 +476,8 @@ class Run {
         [this]() -> Engine& { return reference_engine(); }, stream_.get(), &stop_requested());
     Collected step;
     pulse::enter("sampling");
-    publisher_.publish();
+    publisher_.begin();
+    if (stream_) stream_->new_weights(publisher_.version());
     if (config_.cluster.workers.on()) {
       if (workers_) workers_->publish(progress_.step);
       const int64_t count =
@@ -484,6 +491,8 @@ class Run {
       learner_.credit(std::span(step.groups).first(step.kept), metrics);
       store_rollouts(step);
       if (stream_) stream_->hand_out();
+      publisher_.let_go();
+      if (workers_) workers_->let_go();
       learner_.update(step.groups, step.kept, metrics);
       publisher_.changed();
     });

@@ -289,10 +289,6 @@ void check_parts(Binder& root, const RunConfig& run) {
   const auto refuse = [&](const char* why) {
     root.error("rollout", cat("tensor_parallel_size: ", why));
   };
-  if (run.max_staleness > 0)
-    refuse("what is drawn ahead (max_staleness) is drawn with whole models so far");
-  if (run.run.device == "cuda")
-    refuse("parts of a model draw on CPUs so far: not with run.device = \"cuda\"");
   if (run.run.deterministic)
     refuse("sums over parts are not those of a whole model: not with run.deterministic = true");
   if (run.lora) refuse("adapters are drawn with on whole models so far: not with [trainer.lora]");

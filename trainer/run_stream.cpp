@@ -16,8 +16,11 @@ std::unique_ptr<GroupStream> make_stream(const RunConfig& config, const Trainee&
                   "trainer.old_logprobs = \"rollout\", or algo.correction where the algorithm "
                   "has it, takes them as what they are"));
   std::function<int64_t(int64_t)> claim;
-  if (Ranks& ranks = team.ranks; !ranks.alone())
-    claim = [&ranks](int64_t epoch) { return ranks.count(cat("stream ", epoch), 1) - 1; };
+  if (!team.ranks.alone())
+    claim = [&team](int64_t epoch) {
+      const auto next = [&] { return team.ranks.count(cat("stream ", epoch), 1) - 1; };
+      return team.asked_once(next, "next group");
+    };
   const Model& model = trainee.model;
   const auto take = [&](int64_t first, int64_t count) {
     std::vector<Prompt> some = prompts.take(first, count);

@@ -16,13 +16,12 @@ constexpr size_t kGroupsAtATime = 32;  // whose rows are on their way to rank 0
 bool is_here(const Ranks& ranks, const Group& group) { return group.rank == ranks.rank(); }
 
 PromptShare share_of(const Team& team) {
-  Ranks& ranks = team.ranks;
-  PromptShare share{.next = [&ranks] { return ranks.claim(); }, .ranks = team.drawing_ranks()};
+  PromptShare share{.next = [&team] { return team.ranks.claim(); }, .ranks = team.drawing_ranks()};
   Ranks* partners = team.partners;
   if (partners == nullptr) return share;
   share.follows = team.follows();
-  share.next = [&ranks, partners] {
-    return partners->gather_numbers(partners->first() ? ranks.claim() : 0, "next prompt").front();
+  share.next = [&team] {
+    return team.asked_once([&team] { return team.ranks.claim(); }, "next prompt");
   };
   share.goes_on = [partners](bool stop, uint64_t drawn) {
     const int64_t mine = static_cast<int64_t>(drawn << 1 | (stop ? 1 : 0));
@@ -55,19 +54,21 @@ void draw_together(const Team& team, const std::function<void(const PromptShare&
 }
 
 void draw_together_ahead(const Team& team,
-                         const std::function<void(const std::function<bool()>&)>& draw) {
+                         const std::function<void(const PromptShare&, const OthersDraw&)>& draw) {
   Ranks& ranks = team.ranks;
-  if (ranks.alone()) return draw({});
-  draw_together(team, [&](const PromptShare&) {
+  if (ranks.alone()) return draw({}, {});
+  draw_together(team, [&](const PromptShare& share) {
     const std::string name = cat(ranks.draw_name(), " done");
     bool told = false;
-    const auto others = [&] {
-      return ranks.count(name, std::exchange(told, true) ? 0 : 1) < team.drawing_ranks();
+    const OthersDraw others = [&] {
+      const int64_t more = std::exchange(told, true) ? 0 : 1;
+      return team.asked_once([&] { return ranks.count(name, more); }, "end of a share") <
+             team.drawing_ranks();
     };
     try {
-      draw(others);
+      draw(share, others);
     } catch (const Interrupted&) {
-      others();  // nobody waits for this one
+      if (!told) others();  // nobody waits for this one
       throw;
     }
   });

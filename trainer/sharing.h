@@ -24,10 +24,13 @@ struct Update;
 /// to those that draw as one.
 void draw_together(const Team& team, const std::function<void(const PromptShare&)>& draw);
 
-/// The same where a rank goes on with later groups when its share is done: `others`, which it calls
-/// from then on, holds as long as another one is not done.
-void draw_together_ahead(const Team& team,
-                         const std::function<void(const std::function<bool()>& others)>& draw);
+/// Holds as long as another rank is not done with its share; called from when this one is.
+using OthersDraw = std::function<bool()>;
+
+/// The same where a rank goes on with later groups when its share is done.
+void draw_together_ahead(
+    const Team& team,
+    const std::function<void(const PromptShare& share, const OthersDraw& others)>& draw);
 
 /// The groups of this rank, whole, and the numbers of those of the others, in order of their ids.
 void share_groups(Ranks& ranks, std::vector<Group>& groups);

@@ -90,10 +90,9 @@ void begin_part(const RunConfig& config, const std::optional<fs::path>& checkpoi
   out.part = {.rank = partners.rank(), .size = partners.size()};
   out.whole = std::make_unique<Decoder>(head.spec, false, at::kFloat, at::kMeta);
   out.model.tokenizer = std::move(head.tokenizer);
-  out.model.decoder = std::make_unique<Decoder>(part_of(head.spec, partners.size()), false);
-  out.model.decoder->compute_in_parts([&partners](float* numbers, int64_t count) {
-    partners.sum_in_place(numbers, count, "sum over the parts of a layer");
-  });
+  out.model.decoder = std::make_unique<Decoder>(part_of(head.spec, partners.size()), false,
+                                                at::kFloat, config.device());
+  out.model.decoder->compute_in_parts(parts_of(partners));
 }
 
 void load_weights(const RunConfig& config, const std::optional<fs::path>& checkpoint,

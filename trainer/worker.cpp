@@ -1,5 +1,6 @@
 #include "trainer/worker.h"
 
+#include <ATen/ATen.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -49,6 +50,7 @@ class Worker {
     if (drawing.weights == kernels::WeightFormat::bf16_pairs)
       drawing.weights = kernels::bf16_format();
     rules_.emplace(drawing, *model_.tokenizer, model_.decoder->spec());
+    if (setup.weights_beside) room_ = at::empty_like(model_.decoder->trained_weights());
     log::info(cat("joined: a model of ", model_.decoder->num_parameters(), " parameters"));
     job_.send(type_of(WorkerMessage::ready), "");
   }
@@ -77,50 +79,87 @@ class Worker {
     return std::nullopt;
   }
 
-  bool busy() const { return version_ >= 0 && !engine_.idle(); }
-  void draw() { engine_.step(); }
+  /// How long a message may be waited for, in s.
+  double patience() const { return draws() ? 0 : copy_ != nullptr ? 0.005 : 0.2; }
+  void work() {
+    bool here = false;
+    if (copy_ != nullptr && arriving([&] { here = copy_->here(); }) && here) take_arrived();
+    if (draws()) engine_.step();
+  }
 
  private:
+  bool draws() const { return version_ >= 0 && !engine_.idle(); }
+
   static Model model_of(const WorkerSetup& setup) {
     ModelHead head = head_from_files(setup.files, setup.max_length);
     return {.decoder = std::make_unique<Decoder>(head.spec, false, at::kFloat, at::kCPU),
             .tokenizer = std::move(head.tokenizer)};
   }
 
-  // What is in the making goes on under the new weights. Those that came to an end in the middle
-  // are no weights: nothing is drawn until the job, which is told, sends them again.
+  // What is in the making goes on under the new weights; where tokens of those before are allowed,
+  // it goes on under these until the new ones are here.
   void take_weights(const WeightsNotice& notice) {
     const pulse::Slow slow("taking weights in");
-    std::vector<Request> open = engine_.interrupt();
-    waiting_.insert(waiting_.end(), std::make_move_iterator(open.begin()),
-                    std::make_move_iterator(open.end()));
-    version_ = -1;
-    bool whole = false;
-    try {
-      receive(notice);
-      whole = true;
-    } catch (const RunError& problem) {
-      log::warn(cat("the weights have not arrived: ", problem.what()));
-      group_.reset();
-      place_.reset();  // its connection may be what is broken
-    }
-    job_.send(type_of(WorkerMessage::arrived),
-              to_bytes(WeightsArrived{.version = notice.version, .whole = whole}));
-    if (!whole) return;
-    model_.decoder->trained_weights_changed();
-    version_ = notice.version;
-    go_on();
+    copy_.reset();  // the job has given up what was on its way
+    coming_ = notice.version;
+    const bool beside = room_.defined() && version_ >= 0;
+    if (!beside) stop_drawing();
+    if (arriving([&] { begin(notice); }) && !beside) take_arrived();
   }
 
-  void receive(const WeightsNotice& notice) {
+  void begin(const WeightsNotice& notice) {
     if (notice.fresh) {
       group_.reset();
       if (!place_) place_.emplace(host_, static_cast<int>(notice.port), cluster_.deadline_s);
       group_.emplace(*place_, notice.group, notice.rank, notice.size, cluster_);
     }
     if (!group_) fail_run("they go to a group that this worker is not in");
-    group_->copy_from_first(model_.decoder->trained_weights(), notice.version,
-                            "weights to the workers");
+    at::Tensor& weights = room_.defined() ? room_ : model_.decoder->trained_weights();
+    copy_ = group_->begin_copy(weights, {}, notice.version, "weights to the workers");
+  }
+
+  void take_arrived() {
+    const pulse::Slow slow("taking weights in");
+    if (!arriving([&] {
+          if (!copy_->finish()) fail_run("they are not what was sent");
+        }))
+      return;
+    copy_.reset();
+    stop_drawing();
+    if (room_.defined()) model_.decoder->trained_weights().copy_(room_);
+    model_.decoder->trained_weights_changed();
+    version_ = coming_;
+    tell_arrived(true);
+    go_on();
+  }
+
+  // Something of weights on their way. Those that came to an end in the middle are none: the job,
+  // which is told, sends them again.
+  template <class Body>
+  bool arriving(const Body& body) {
+    try {
+      body();
+      return true;
+    } catch (const RunError& problem) {
+      log::warn(cat("the weights have not arrived: ", problem.what()));
+      copy_.reset();
+      group_.reset();
+      place_.reset();  // its connection may be what is broken
+      tell_arrived(false);
+      return false;
+    }
+  }
+
+  void tell_arrived(bool whole) {
+    job_.send(type_of(WorkerMessage::arrived),
+              to_bytes(WeightsArrived{.version = coming_, .whole = whole}));
+  }
+
+  void stop_drawing() {
+    std::vector<Request> open = engine_.interrupt();
+    waiting_.insert(waiting_.end(), std::make_move_iterator(open.begin()),
+                    std::make_move_iterator(open.end()));
+    version_ = -1;
   }
 
   void go_on() {
@@ -167,6 +206,9 @@ class Worker {
   std::optional<RulesByLimit> rules_;  // once the weights' format is this machine's
   std::optional<MeetingPlace> place_;
   std::optional<Ranks> group_;
+  at::Tensor room_;               // for weights that come beside what is drawn
+  std::unique_ptr<Copy> copy_;    // of those that are on their way
+  int64_t coming_ = 0;            // their version
   std::vector<Request> waiting_;  // while there are no weights
   int64_t version_ = -1;          // of the weights; -1: none are whole
   int64_t longest_ = 64;          // prompt that the engine is open for
@@ -202,10 +244,10 @@ int work(const WorkerOptions& options, const std::atomic<bool>& stop) {
   std::optional<pulse::Slow> slow("making room for the weights");
   Worker worker(options, job, setup, where->first);
   slow.reset();
-  for (messages.erase(messages.begin()); !stop; messages = job.poll(worker.busy() ? 0 : 0.2)) {
+  for (messages.erase(messages.begin()); !stop; messages = job.poll(worker.patience())) {
     if (const auto code = worker.hear(messages)) return *code;
     pulse::beat();
-    if (worker.busy()) worker.draw();
+    worker.work();
   }
   job.finish();
   return 0;

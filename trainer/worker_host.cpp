@@ -34,9 +34,11 @@ WorkerHost::WorkerHost(const RunConfig& config, const Trainee& trainee)
           WorkerSetup{.drawing = drawing_,
                       .files = head_files(trainee.model.decoder->spec(), *trainee.model.tokenizer),
                       .max_length = config.max_length,
-                      .deadline_s = config.cluster.deadline_s})),
+                      .deadline_s = config.cluster.deadline_s,
+                      .weights_beside = config.max_staleness > 0})),
       host_(host_and_port(config.cluster.workers.listen)->first),
-      place_(host_ == "localhost" ? "127.0.0.1" : host_) {
+      place_(host_ == "localhost" ? "127.0.0.1" : host_),
+      beside_(config.max_staleness > 0) {
   check_interface(config.cluster.interface, "cluster.interface");
   const auto [host, port] = *host_and_port(config.cluster.workers.listen);
   server_.emplace(host, port, control::read_secret(config.cluster.workers.secret),
@@ -157,29 +159,34 @@ std::vector<int64_t> WorkerHost::ready() const {
   return out;
 }
 
+bool WorkerHost::arrived_everywhere() const {
+  return std::ranges::all_of(members_, [&](int64_t peer) {
+    const auto found = workers_.find(peer);
+    return found != workers_.end() && found->second.arrived &&
+           found->second.arrived->version == newest_ && found->second.arrived->whole;
+  });
+}
+
 // Each says what has arrived; who says nothing in time is gone. True where they are whole with all.
-bool WorkerHost::wait_for_arrival(const std::vector<int64_t>& members, int64_t version) {
+bool WorkerHost::wait_for_arrival() {
   const auto waits = [&](int64_t peer) {
     const auto found = workers_.find(peer);
     return found != workers_.end() &&
-           (!found->second.arrived || found->second.arrived->version != version);
+           (!found->second.arrived || found->second.arrived->version != newest_);
   };
   for (const Clock clock;
-       std::ranges::any_of(members, waits) && clock.seconds() < config_.cluster.deadline_s;) {
+       std::ranges::any_of(members_, waits) && clock.seconds() < config_.cluster.deadline_s;) {
     hear(0.05);
     pulse::beat();
   }
-  bool whole = true;
-  for (const int64_t peer : members) {
+  for (const int64_t peer : members_)
     if (waits(peer)) give_up(peer, "it did not say that the weights have reached it");
-    const auto found = workers_.find(peer);
-    whole &= found != workers_.end() && found->second.arrived->whole;
-  }
-  return whole;
+  return arrived_everywhere();
 }
 
-// True where they are whole with all members.
-bool WorkerHost::send_weights(const std::vector<int64_t>& members, int64_t version) {
+// False where it is known already that they do not come to all.
+bool WorkerHost::begin_weights(const std::vector<int64_t>& members, int64_t version) {
+  newest_ = version;  // who has them draws with them at once
   const bool fresh = members != members_ || !group_;
   if (fresh) {
     group_.reset();
@@ -197,30 +204,79 @@ bool WorkerHost::send_weights(const std::vector<int64_t>& members, int64_t versi
     server_->send(peer, type_of(WorkerMessage::weights), to_bytes(notice));
   }
   members_ = members;
-  bool sent = false;
-  try {
+  return reaches_all([&] {
     // Half the time that a worker may be silent: who is late is told from who is gone by what it
     // says then.
     ClusterConfig cluster = config_.cluster;
     cluster.deadline_s /= 2;
     if (fresh) group_.emplace(place_, notice.group, 0, notice.size, cluster);
-    group_->copy_from_first(trainee_.model.decoder->trained_weights(), version,
-                            "weights to the workers");
-    sent = true;
+    at::Tensor& weights = trainee_.model.decoder->trained_weights();
+    copy_ = group_->begin_copy(weights, {}, version, "weights to the workers");
+    copy_->send(0, weights);
+  });
+}
+
+template <class Body>
+bool WorkerHost::reaches_all(const Body& body) {
+  try {
+    body();
+    return true;
   } catch (const RunError& problem) {
-    log::warn(
-        cat("workers: the weights have not reached all of ", members.size(), ": ", problem.what()));
+    log::warn(cat("workers: the weights have not reached all of ", members_.size(), ": ",
+                  problem.what()));
+    copy_.reset();
     group_.reset();  // the others hear of it at once
+    return false;
   }
-  const bool whole = wait_for_arrival(members, version) && sent;
-  if (!whole) group_.reset();
+}
+
+// True where they are whole with all members.
+bool WorkerHost::end_weights() {
+  const bool sent =
+      copy_ != nullptr && reaches_all([&] { ensure(copy_->finish(), "own weights"); });
+  copy_.reset();
+  const bool whole = wait_for_arrival() && sent;
+  if (whole)
+    have_weights();
+  else
+    group_.reset();
   return whole;
+}
+
+void WorkerHost::have_weights() {
+  version_ = newest_;
+  for (const int64_t peer : members_) workers_.at(peer).member = true;
+}
+
+void WorkerHost::look_after_weights() {
+  if (copy_ == nullptr) return;
+  bool sent = false;
+  if (!reaches_all([&] { sent = copy_->here(); })) return;
+  if (!sent || !arrived_everywhere()) return;
+  copy_.reset();
+  have_weights();
 }
 
 void WorkerHost::publish(int64_t version) {
   const pulse::Slow slow("sending weights to workers");
+  let_go();
   hear(0);
-  newest_ = version;  // who has them draws with them at once
+  const std::vector<int64_t> all = ready();
+  const bool drawing = !all.empty() && std::ranges::all_of(all, [&](int64_t one) {
+    return workers_.at(one).member;
+  });
+  if (beside_ && drawing && begin_weights(all, version)) return;
+  publish_now(version);
+}
+
+void WorkerHost::let_go() {
+  look_after_weights();
+  if (version_ == newest_ || members_.empty()) return;
+  const pulse::Slow slow("sending weights to workers");
+  if (!end_weights()) publish_now(newest_);
+}
+
+void WorkerHost::publish_now(int64_t version) {
   const auto drop = [&](const std::function<bool(const Worker&)>& whom) {
     for (const int64_t peer : ready())
       if (whom(workers_.at(peer))) give_up(peer, "the weights did not reach it");
@@ -232,11 +288,8 @@ void WorkerHost::publish(int64_t version) {
       members_.clear();
       return;
     }
-    if (send_weights(members, version)) {
-      version_ = version;
-      for (const int64_t peer : members) workers_.at(peer).member = true;
-      return;
-    }
+    begin_weights(members, version);
+    if (end_weights()) return;
     if (attempt == 0 || ready() != members) continue;  // who was at fault has left
     drop([](const Worker& one) { return !one.member; });
     if (attempt > 1 && ready() == members)
@@ -278,6 +331,7 @@ void WorkerHost::forget() {
 
 RemoteDrawers::News WorkerHost::news(double seconds) {
   hear(0);
+  look_after_weights();
   if (news_.finished.empty() && news_.lost.empty() && seconds > 0) hear(seconds);
   return std::exchange(news_, {});
 }

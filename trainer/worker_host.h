@@ -32,12 +32,16 @@ class WorkerHost : public RemoteDrawers {
   /// Interrupted soon after `stop` becomes true.
   void wait_at_start(const std::atomic<bool>& stop);
 
-  /// Sends the trainee's weights, those after `version` steps, to all who are ready. Whom they do
+  /// Sends the trainee's weights, those after `version` steps, to all who are ready; with
+  /// rollout.max_staleness beside what all of them draw, where they have those before. Whom they do
   /// not reach is dropped: those who leave or say nothing for cluster.deadline_s, then those who
   /// are new, then those who say that they have not arrived. The job goes on in any case.
   void publish(int64_t version);
+  /// Before the weights change: none is on its way any more.
+  void let_go();
 
   int64_t count() const override;
+  int64_t version() const override { return version_; }
   int64_t with_room(int64_t most) override;
   void give(int64_t drawer, const RemoteDraw& draw) override;
   void forget() override;
@@ -61,8 +65,15 @@ class WorkerHost : public RemoteDrawers {
   void take_group(int64_t peer, Worker& worker, std::string_view bytes);
   void leave(int64_t peer, const std::string& why);
   std::vector<int64_t> ready() const;
-  bool send_weights(const std::vector<int64_t>& members, int64_t version);
-  bool wait_for_arrival(const std::vector<int64_t>& members, int64_t version);
+  void publish_now(int64_t version);
+  bool begin_weights(const std::vector<int64_t>& members, int64_t version);
+  bool end_weights();
+  bool wait_for_arrival();
+  bool arrived_everywhere() const;
+  void have_weights();
+  void look_after_weights();
+  template <class Body>
+  bool reaches_all(const Body& body);
   void give_up(int64_t peer, const std::string& why);
 
   const RunConfig& config_;
@@ -76,6 +87,8 @@ class WorkerHost : public RemoteDrawers {
   std::vector<int64_t> members_;
   int64_t epoch_ = 0;
   std::optional<Ranks> group_;        // this rank, then the members
+  std::unique_ptr<Copy> copy_;        // of the weights that are on their way to them
+  bool beside_;                       // may they be, while somebody draws
   int64_t version_ = 0, newest_ = 0;  // of the weights that the members have; that are sent
   int64_t next_ticket_ = 1;
   News news_;

@@ -7,6 +7,8 @@
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
+struct CUstream_st;  // cudaStream_t
+
 namespace vernier {
 
 /// Lets this thread compute on the GPU of a rank that is `local_rank` of its machine; where the
@@ -19,6 +21,9 @@ std::string choose_gpu(int64_t local_rank);
 c10::intrusive_ptr<c10d::Backend> open_device_group(const c10::intrusive_ptr<c10d::Store>& store,
                                                     const std::string& name, int64_t rank,
                                                     int64_t size);
+
+/// Puts the sum over the group in place of numbers on the GPU, in the order of a stream.
+void add_up(c10d::Backend& group, const at::Tensor& numbers, CUstream_st* stream);
 
 /// NCCL's flight recorder: the last operations of this process, as JSON.
 std::string flight_record();

@@ -13,10 +13,9 @@
 #include "core/base/errors.h"
 #include "core/base/files.h"
 #include "core/base/pulse.h"
-#include "core/comm/buckets.h"
 #include "core/comm/device_group.h"
+#include "core/comm/links.h"
 #include "core/comm/meeting.h"
-#include "core/comm/slices.h"
 #include "core/comm/watch.h"
 
 namespace vernier {
@@ -26,24 +25,6 @@ using std::chrono::milliseconds;
 
 // Of gloo's own; ours is the watch's, which tells a slow rank from one that is gone.
 constexpr auto kNever = std::chrono::hours(24 * 30);
-// Of a broadcast, whose hash is taken beside it.
-constexpr int64_t kPiece = 1 << 23;
-
-c10::intrusive_ptr<c10d::ProcessGroupGloo> open_gloo(const c10::intrusive_ptr<c10d::Store>& store,
-                                                     const std::string& name, int64_t rank,
-                                                     int64_t size, const ClusterConfig& config) {
-  const auto options = c10d::ProcessGroupGloo::Options::create(
-      milliseconds(static_cast<int64_t>(config.start_deadline_s * 1000)));
-  if (!config.interface.empty())
-    options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForInterface(config.interface));
-  else
-    options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1"));
-  auto group = c10::make_intrusive<c10d::ProcessGroupGloo>(
-      c10::make_intrusive<c10d::PrefixStore>(name, store), static_cast<int>(rank),
-      static_cast<int>(size), options);
-  group->setTimeout(milliseconds(kNever));
-  return group;
-}
 
 at::Tensor tensor_of(const std::string& bytes) {
   return at::from_blob(const_cast<char*>(bytes.data()), {static_cast<int64_t>(bytes.size())},
@@ -62,108 +43,21 @@ std::vector<std::string> cut(const at::Tensor& bytes, const std::vector<int64_t>
 
 }  // namespace
 
-// All calls are of the main thread; the watch has a connection of its own.
-struct Ranks::Links {
-  // For buckets of all ranks.
-  struct Room {
-    at::Tensor sent, received;
-  };
-
-  c10::intrusive_ptr<c10d::Store> store;
-  c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
-  c10::intrusive_ptr<c10d::Backend> nccl;  // null: buffers are on CPUs
-  std::shared_ptr<Watch> watch;            // null: nobody watches
-  int64_t calls = 0, noted = -1;
-  std::vector<Room> rooms;  // that nobody uses
-
-  // For so many numbers.
-  Room take_room(int64_t numbers, const at::Tensor& like) {
-    Room room;
-    if (!rooms.empty()) {
-      room = std::move(rooms.back());
-      rooms.pop_back();
-    }
-    if (!room.sent.defined() || room.sent.numel() < numbers ||
-        room.sent.device() != like.device()) {
-      room = {};  // before the other one takes its memory
-      room.sent = at::zeros({numbers}, like.options().requires_grad(false));
-      room.received = at::empty_like(room.sent);
-    }
-    return room;
-  }
-
-  // For a buffer.
-  c10d::Backend& group(const at::Tensor& buffer) const {
-    if (!buffer.is_cuda()) return *gloo;
-    ensure(nccl != nullptr, "ranks that use GPUs");
-    return *nccl;
-  }
-
-  // Waits for an operation. NCCL lets a stream wait in place of the thread, which is to notice when
-  // another rank is gone.
-  static void wait_for(const c10::intrusive_ptr<c10d::Work>& work, bool of_gpu) {
-    work->wait();
-    if (!of_gpu) return;
-    while (!work->isCompleted()) std::this_thread::sleep_for(std::chrono::microseconds(20));
-    if (const std::exception_ptr problem = work->exception()) std::rethrow_exception(problem);
-  }
-
-  // Something of an operation of a group. What it fails with is less than what the watch will find:
-  // that ends the process with the name of who is gone.
-  template <class Body>
-  auto attempt(const std::string& what, const Body& body) {
-    // Who nobody watches over is no reason for others to wait; each operation has its own deadline.
-    std::optional<pulse::Waiting> waiting;
-    if (watch) waiting.emplace(what);
-    pulse::beat();
-    if (watch && std::exchange(noted, calls) != calls) watch->note(cat(calls, " ", what));
-    try {
-      return body();
-    } catch (const std::exception& problem) {
-      if (watch) watch->lost(what, reason_of(problem));
-      fail_run(what, ": the other ranks cannot be reached: ", reason_of(problem));
-    }
-  }
-
-  // Runs one operation.
-  template <class Start>
-  void run(const std::string& what, const Start& start, bool of_gpu = false) {
-    attempt(what, [&] { wait_for(start(), of_gpu); });
-  }
-
-  // Numbers of all ranks [ranks, values].
-  at::Tensor gather_longs(const std::vector<int64_t>& mine, int64_t ranks, const char* what) {
-    at::Tensor in = at::tensor(mine), out = at::empty({ranks * in.numel()}, at::kLong);
-    run(what, [&] { return gloo->_allgather_base(out, in); });
-    return out.view({ranks, in.numel()});
-  }
-
-  // Sizes on their way in front of a call, by rank, with its number and name: these must agree. All
-  // calls send the same number of them, so that ranks which have come apart can say so.
-  at::Tensor agree(const std::vector<int64_t>& sizes, int64_t ranks, const char* what) {
-    const auto name = static_cast<int64_t>(std::hash<std::string_view>()(what) >> 1);
-    ensure(std::ssize(sizes) <= ranks, "sizes of a call");
-    std::vector<int64_t> mine = {++calls, name};
-    mine.insert(mine.end(), sizes.begin(), sizes.end());
-    mine.resize(static_cast<size_t>(ranks + 2));
-    const at::Tensor all = gather_longs(mine, ranks, what);
-    for (int64_t r = 0; r < ranks; ++r)
-      if (all[r][0].item<int64_t>() != calls || all[r][1].item<int64_t>() != name)
-        fail_run("the ranks have come apart: call ", calls, " is \"", what, "\" here and call ",
-                 all[r][0].item<int64_t>(), " of another name on rank ", r,
-                 "; this is a mistake in Vernier, please report it");
-    return all.narrow(1, 2, std::ssize(sizes));
-  }
-
-  // The same of a call whose sizes are those of every rank.
-  void agree_alike(const std::vector<int64_t>& sizes, int64_t ranks, const char* what) {
-    const at::Tensor all = agree(sizes, ranks, what), mine = at::tensor(sizes);
-    for (int64_t r = 0; r < ranks; ++r)
-      if (!at::equal(all[r], mine))
-        fail_run("the ranks have come apart: \"", what, "\" is of other numbers on rank ", r,
-                 " than here; this is a mistake in Vernier, please report it");
-  }
-};
+c10::intrusive_ptr<c10d::ProcessGroupGloo> open_gloo(const c10::intrusive_ptr<c10d::Store>& store,
+                                                     const std::string& name, int64_t rank,
+                                                     int64_t size, const ClusterConfig& config) {
+  const auto options = c10d::ProcessGroupGloo::Options::create(
+      milliseconds(static_cast<int64_t>(config.start_deadline_s * 1000)));
+  if (!config.interface.empty())
+    options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForInterface(config.interface));
+  else
+    options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1"));
+  auto group = c10::make_intrusive<c10d::ProcessGroupGloo>(
+      c10::make_intrusive<c10d::PrefixStore>(name, store), static_cast<int>(rank),
+      static_cast<int>(size), options);
+  group->setTimeout(milliseconds(kNever));
+  return group;
+}
 
 Ranks::Ranks() = default;
 
@@ -204,6 +98,7 @@ Ranks::Ranks(Ranks& all, const std::string& name, const std::vector<int64_t>& me
   links_ = std::make_unique<Links>();
   links_->store = all.links_->store;
   links_->watch = all.links_->watch;
+  links_->group_name = name;
   links_->gloo = open_gloo(links_->store, name, rank(), size(), config_);
   if (all.links_->nccl != nullptr) open_nccl(name);
 }
@@ -322,176 +217,6 @@ int64_t Ranks::count(const std::string& counter, int64_t more) {
 
 std::string Ranks::draw_name() const { return cat("draw ", claims_); }
 
-namespace {
-
-int64_t bucket_bytes(const at::Tensor& buffer) {
-  return buffer.is_cuda() ? Ranks::kGpuBucketBytes : Ranks::kBucketBytes;
-}
-
-}  // namespace
-
-// Goes through the buckets of a stretch, one of which is on its way from the beginning on: put()
-// fills one with rows for every rank, take() is given one with rows of every rank.
-class Ranks::BucketExchange final : public Pending {
- public:
-  using Body = std::function<void(const Bucket& bucket, const at::Tensor& rows)>;
-
-  BucketExchange(Links& links, int64_t ranks, const at::Tensor& buffer, int64_t first, int64_t last,
-                 const char* what, Body put, Body take)
-      : links_(links),
-        buffer_(buffer),
-        what_(what),
-        slices_(buffer.numel(), ranks),
-        put_(std::move(put)),
-        take_(std::move(take)) {
-    links_.agree_alike({first, last}, ranks, what);
-    for_buckets(slices_, first, last, bucket_bytes(buffer),
-                [&](const Bucket& bucket) { buckets_.push_back(bucket); });
-    send();
-  }
-
-  void finish() override {
-    while (next_ < buckets_.size()) {
-      links_.attempt(what_, [&] { Links::wait_for(work_, buffer_.is_cuda()); });
-      take_(buckets_[next_], rows(room_.received));
-      ++next_;
-      send();
-    }
-    if (room_.sent.defined()) links_.rooms.push_back(std::exchange(room_, {}));
-  }
-
- private:
-  int64_t numbers() const {
-    const Bucket& bucket = buckets_[next_];
-    return slices_.ranks * bucket.rows * bucket.width();
-  }
-  at::Tensor rows(const at::Tensor& all) const {
-    const Bucket& bucket = buckets_[next_];
-    return all.narrow(0, 0, numbers()).view({slices_.ranks, bucket.rows, bucket.width()});
-  }
-
-  void send() {
-    if (next_ == buckets_.size()) return;
-    if (!room_.sent.defined()) room_ = links_.take_room(most(), buffer_);
-    put_(buckets_[next_], rows(room_.sent));
-    at::Tensor in = room_.sent.narrow(0, 0, numbers()),
-               out = room_.received.narrow(0, 0, numbers());
-    std::vector<int64_t> equal;
-    // An all-gather of gloo's would take as much memory again, in a thread of its own.
-    work_ = links_.attempt(
-        what_, [&] { return links_.group(buffer_).alltoall_base(out, in, equal, equal); });
-  }
-
-  // Of the largest bucket.
-  int64_t most() const {
-    int64_t out = 0;
-    for (const Bucket& bucket : buckets_)
-      out = std::max(out, slices_.ranks * bucket.rows * bucket.width());
-    return out;
-  }
-
-  Links& links_;
-  const at::Tensor buffer_;
-  const char* what_;
-  const Slices slices_;
-  const Body put_, take_;
-  std::vector<Bucket> buckets_;
-  size_t next_ = 0;  // that is on its way
-  Links::Room room_;
-  c10::intrusive_ptr<c10d::Work> work_;
-};
-
-namespace {
-
-// Of a process that is alone.
-struct Done final : Pending {
-  void finish() override {}
-};
-
-}  // namespace
-
-std::unique_ptr<Pending> Ranks::begin_sum_to_slices(const at::Tensor& buffer, int64_t first,
-                                                    int64_t last, TakeSum take, const char* what) {
-  if (alone()) {
-    take(first, buffer.narrow(0, first, last - first));
-    return std::make_unique<Done>();
-  }
-  const auto put = [buffer](const Bucket& bucket, const at::Tensor& sent) {
-    for (int64_t r = 0; r < sent.size(0); ++r)
-      bucket.for_blocks(r, [&](int64_t row, int64_t at, int64_t within, int64_t, int64_t count) {
-        sent[r][row].narrow(0, within, count).copy_(buffer.narrow(0, at, count));
-      });
-  };
-  const auto sum = [own = rank(), take = std::move(take)](const Bucket& bucket,
-                                                          const at::Tensor& received) {
-    for (int64_t stride = 1; stride < received.size(0); stride *= 2)
-      for (int64_t r = 0; r + stride < received.size(0); r += 2 * stride)
-        received[r].add_(received[r + stride]);
-    bucket.for_blocks(own, [&](int64_t row, int64_t, int64_t within, int64_t place, int64_t count) {
-      take(place, received[0][row].narrow(0, within, count));
-    });
-  };
-  return std::make_unique<BucketExchange>(*links_, size(), buffer, first, last, what, put, sum);
-}
-
-void Ranks::sum_to_slices(const at::Tensor& buffer, int64_t first, int64_t last,
-                          const TakeSum& take, const char* what) {
-  begin_sum_to_slices(buffer, first, last, take, what)->finish();
-}
-
-namespace {
-
-// own(place in the buffer, place in the slice, numbers) is what rank `rank` has of the buffer.
-template <class Own>
-auto put_own(int64_t rank, const Own& own) {
-  return [rank, own](const Bucket& bucket, const at::Tensor& sent) {
-    bucket.for_blocks(rank,
-                      [&](int64_t row, int64_t at, int64_t within, int64_t place, int64_t count) {
-                        sent[0][row].narrow(0, within, count).copy_(own(at, place, count));
-                      });
-    for (int64_t r = 1; r < sent.size(0); ++r) sent[r].copy_(sent[0]);
-  };
-}
-
-auto take_all(const at::Tensor& buffer) {
-  return [buffer](const Bucket& bucket, const at::Tensor& received) {
-    for (int64_t r = 0; r < received.size(0); ++r)
-      bucket.for_blocks(r, [&](int64_t row, int64_t at, int64_t within, int64_t, int64_t count) {
-        buffer.narrow(0, at, count).copy_(received[r][row].narrow(0, within, count));
-      });
-  };
-}
-
-}  // namespace
-
-std::unique_ptr<Pending> Ranks::begin_gather_slices(const at::Tensor& slice, at::Tensor& buffer,
-                                                    int64_t first, int64_t last, const char* what) {
-  if (alone()) {
-    buffer.narrow(0, first, last - first).copy_(slice.narrow(0, first, last - first));
-    return std::make_unique<Done>();
-  }
-  const auto own = [slice](int64_t, int64_t place, int64_t count) {
-    return slice.narrow(0, place, count);
-  };
-  return std::make_unique<BucketExchange>(*links_, size(), buffer, first, last, what,
-                                          put_own(rank(), own), take_all(buffer));
-}
-
-void Ranks::gather_slices(const at::Tensor& slice, at::Tensor& buffer, int64_t first, int64_t last,
-                          const char* what) {
-  begin_gather_slices(slice, buffer, first, last, what)->finish();
-}
-
-void Ranks::gather_slices(at::Tensor& buffer, const char* what) {
-  if (alone()) return;
-  const auto own = [buffer](int64_t at, int64_t, int64_t count) {
-    return buffer.narrow(0, at, count);
-  };
-  BucketExchange(*links_, size(), buffer, 0, buffer.numel(), what, put_own(rank(), own),
-                 take_all(buffer))
-      .finish();
-}
-
 // Every number is summed by one rank, in an order that the ring gives, and sent to all.
 void Ranks::sum_in_place(float* numbers, int64_t count, const char* what) {
   if (alone()) return;
@@ -499,33 +224,9 @@ void Ranks::sum_in_place(float* numbers, int64_t count, const char* what) {
   links_->run(what, [&] { return links_->gloo->allreduce(all); });
 }
 
-void Ranks::copy_from_first(at::Tensor& buffer, int64_t version, const char* what) {
+void Ranks::sum_in_stream(at::Tensor numbers, CUstream_st* stream, const char* what) {
   if (alone()) return;
-  links_->agree_alike({buffer.numel(), version}, size(), what);
-  struct Piece {
-    std::vector<at::Tensor> tensors;
-    c10::intrusive_ptr<c10d::Work> work;
-  };
-  const auto send = [&](int64_t begin) {
-    Piece out;
-    if (begin >= buffer.numel()) return out;
-    out.tensors = {buffer.narrow(0, begin, std::min(kPiece, buffer.numel() - begin))};
-    out.work = links_->attempt(what, [&] { return links_->group(buffer).broadcast(out.tensors); });
-    return out;
-  };
-  std::string hashes;
-  Piece next = send(0);
-  for (int64_t begin = 0; begin < buffer.numel(); begin += kPiece) {
-    const Piece piece = std::exchange(next, send(begin + kPiece));  // on its way beside the hash
-    links_->run(
-        what, [&] { return piece.work; }, buffer.is_cuda());
-    const at::Tensor here = piece.tensors.front().cpu();
-    hashes += hash_bytes(here.const_data_ptr(), static_cast<size_t>(here.nbytes()));
-  }
-  const std::vector<std::string> all = gather(std::move(hashes), what);
-  for (size_t r = 0; r < all.size(); ++r)
-    if (all[r] != all.front())
-      fail_run(what, ": rank ", r, " has received other bytes than were sent");
+  links_->attempt(what, [&] { add_up(links_->group(numbers), numbers, stream); });
 }
 
 void Ranks::run_job(const std::function<void()>& body) {

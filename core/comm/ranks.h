@@ -15,6 +15,8 @@
 #include "core/comm/cluster_config.h"
 #include "core/comm/identity.h"
 
+struct CUstream_st;  // cudaStream_t
+
 namespace at {
 class Tensor;
 }
@@ -40,6 +42,20 @@ class MeetingPlace {
   struct Store;
   int port_ = 0;
   std::unique_ptr<Store> store_;
+};
+
+/// A buffer of rank 0 that is on its way to the others.
+class Copy {
+ public:
+  virtual ~Copy() = default;
+  /// On rank 0: its numbers from `first` on, behind those that were sent before. They are read
+  /// until finish() returns.
+  virtual void send(int64_t first, const at::Tensor& values) = 0;
+  /// Whether finish() would wait for nobody. RunError where it does not come to an end.
+  virtual bool here() = 0;
+  /// Waits for what was sent so far, or on the others for all of it. False where it is not here as
+  /// it was sent.
+  [[nodiscard]] virtual bool finish() = 0;
 };
 
 class Ranks {
@@ -113,9 +129,9 @@ class Ranks {
   /// Fills numbers [first, last) of `buffer` from the slices of all ranks; `slice` is this one's.
   void gather_slices(const at::Tensor& slice, at::Tensor& buffer, int64_t first, int64_t last,
                      const char* what);
-  /// The same two, of which a bucket is on its way when they return and the rest follows when they
-  /// are finished. Until then their buffers stay where they are, and `buffer` is not written to.
-  /// All ranks begin and finish theirs in one order.
+  /// The same two beside what this process does. Until they are finished `take` may be called by
+  /// another thread, their buffers stay where they are, and what they read or fill is nobody
+  /// else's. All ranks begin theirs in one order.
   std::unique_ptr<Pending> begin_sum_to_slices(const at::Tensor& buffer, int64_t first,
                                                int64_t last, TakeSum take, const char* what);
   std::unique_ptr<Pending> begin_gather_slices(const at::Tensor& slice, at::Tensor& buffer,
@@ -124,10 +140,20 @@ class Ranks {
   void gather_slices(at::Tensor& buffer, const char* what);
   /// Puts the sum over all ranks in place of `count` numbers, the same bits on all of them.
   void sum_in_place(float* numbers, int64_t count, const char* what);
+  /// The same of numbers (fp32 or bf16) on GPUs, behind what is in `stream` and before what comes
+  /// to it; returns at once, and may be recorded in a graph once it was called without.
+  void sum_in_stream(at::Tensor numbers, CUstream_st* stream, const char* what);
   /// Fills `buffer`, which is flat, with that of rank 0. It goes in pieces, each with its hash:
   /// RunError on all ranks where one arrived otherwise than it was sent, or where a rank waits for
   /// another `version` of it.
   void copy_from_first(at::Tensor& buffer, int64_t version, const char* what);
+  /// The same, beside whatever the processes do: until it has ended, this group is not to be called
+  /// otherwise. Pieces do not go over the `cuts`, of which all have the same. Rank 0 sends what
+  /// lies between some of them at a time; its own buffer only says how much that is.
+  std::unique_ptr<Copy> begin_copy(at::Tensor& buffer, std::vector<int64_t> cuts, int64_t version,
+                                   const char* what);
+  /// Waits for it, and for all to say that it has arrived: RunError as above.
+  void end_copy(Copy& copy, const char* what);
 
   /// Runs `body` to its end, or that of the job: leave() behind it and where a signal interrupts
   /// it, fail() where it throws something else, with the exit code of that.
@@ -142,8 +168,17 @@ class Ranks {
   struct Links;  // store, group and watch
 
   class BucketExchange;
+  class BesideExchange;
+  class CopyOfFirst;
 
   void open_nccl(const std::string& name);
+  void agree_on(int64_t first, int64_t last, const char* what);
+  BucketExchange summing(const at::Tensor& buffer, int64_t first, int64_t last, TakeSum take) const;
+  BucketExchange gathering(const at::Tensor& slice, const at::Tensor& buffer, int64_t first,
+                           int64_t last) const;
+  void run_exchange(const BucketExchange& exchange, const at::Tensor& buffer, const char* what);
+  std::unique_ptr<Pending> begin_exchange(BucketExchange exchange, const at::Tensor& buffer,
+                                          const char* what);
 
   Identity identity_;
   ClusterConfig config_;

@@ -19,7 +19,7 @@
 
 namespace vernier::control {
 
-constexpr uint16_t kVersion = 1;
+constexpr uint16_t kVersion = 2;
 constexpr size_t kMaxPayload = size_t{512} << 20;
 constexpr size_t kNonceBytes = 32, kMacBytes = 32, kHelloBytes = 8 + 2 + kNonceBytes,
                  kAnswerBytes = kHelloBytes + kMacBytes, kHeaderBytes = 8 + kMacBytes;

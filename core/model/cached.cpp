@@ -71,13 +71,13 @@ int64_t Decoder::pass_bytes(const ModelSpec& spec, int64_t rows) {
 
 at::Tensor Decoder::cached(const CachedTokens& tokens, KvCache& cache, WeightFormat format) {
   ensure(store_ == nullptr, "a decoder whose weights are here");
-  const bool in_parts = static_cast<bool>(sum_of_parts_);
+  Parts* parts = parts_.get();
   for (const kernels::PagedSpan& span : tokens.spans) make_room(span.first + span.count);
   const int64_t rows = std::ssize(tokens.ids), width = spec_.hidden_size;
   const Pass pass{tokens, cache, format, rows};
   float* x = arrays_.residual.take(rows * width);
   float* normed = arrays_.normed.take(rows * width);
-  float* block = spec_.norm_after || in_parts ? arrays_.block.take(rows * width) : nullptr;
+  float* block = spec_.norm_after || parts != nullptr ? arrays_.block.take(rows * width) : nullptr;
   const auto norm = [&](const float* in, size_t weight, float* out) {
     kernels::rms_norm(in, numbers(parameters_[weight]), out, arrays_.inverse.take(rows), rows,
                       width, static_cast<float>(spec_.rms_norm_eps));
@@ -88,7 +88,7 @@ at::Tensor Decoder::cached(const CachedTokens& tokens, KvCache& cache, WeightFor
     const float* in = spec_.norm_after ? x : normed;
     if (block == nullptr) return compute(in, x, true);
     compute(in, block, false);
-    if (in_parts) sum_of_parts_(block, rows * width);
+    if (parts != nullptr) parts->sum(block, rows * width);
     if (spec_.norm_after) norm(block, weight, normed);
     const float* more = spec_.norm_after ? normed : block;
     for (int64_t i = 0; i < rows * width; ++i) x[i] += more[i];

@@ -257,7 +257,7 @@ at::Tensor Decoder::slice(const NamedSlice& slice) {
 }
 
 std::unique_ptr<Decoder> Decoder::frozen_copy() {
-  ensure(store_ == nullptr && !sum_of_parts_, "a decoder whose weights are here");
+  ensure(store_ == nullptr && parts_ == nullptr, "a decoder whose weights are here");
   auto copy = std::make_unique<Decoder>(spec_, false, weights_.scalar_type(), weights_.device());
   copy->training = training;
   copy->weights().copy_(weights_);
@@ -327,7 +327,7 @@ void Decoder::make_room(int64_t tokens) {
 }
 
 at::Tensor Decoder::hidden(const PackedTokens& tokens) {
-  ensure(!sum_of_parts_, "a decoder that is whole");
+  ensure(parts_ == nullptr, "a decoder that is whole");
   int64_t longest = 0;
   for (int64_t s = 0; s < tokens.segments(); ++s) longest = std::max(longest, tokens.tokens(s));
   make_room(longest);

@@ -12,6 +12,8 @@
 #include "core/model/kv_cache.h"
 #include "core/model/spec.h"
 
+struct CUstream_st;  // cudaStream_t
+
 namespace vernier {
 
 using kernels::WeightFormat;
@@ -47,9 +49,19 @@ struct CachedTokens {
            const std::vector<int32_t>& pages);
 };
 
-/// Adds up `count` numbers of all processes that compute a model in parts; each then has the sum,
-/// the same bits on all of them.
-using SumOfParts = std::function<void(float* numbers, int64_t count)>;
+/// What the processes that compute a model in parts do together: each calls the same in the same
+/// order.
+class Parts {
+ public:
+  virtual ~Parts() = default;
+  /// Adds up `count` numbers of all parts; each then has the sum, the same bits on all of them.
+  virtual void sum(float* numbers, int64_t count) = 0;
+  /// The same of numbers (fp32 or bf16) of a GPU, in the order of a stream; it waits for nothing,
+  /// and may be recorded.
+  virtual void sum(at::Tensor numbers, CUstream_st* stream) = 0;
+  /// The least of the parts' numbers.
+  virtual int64_t least(int64_t mine) = 0;
+};
 
 /// How a pass with gradients is computed.
 struct TrainingOptions {
@@ -111,9 +123,11 @@ class Decoder {
   void join_pass(bool backward);
 
   /// From now on it is one of the parts of a model (core/model/tensor_parallel.h): what a block of
-  /// a layer gives here is summed over all of them. cached() and logits() alone compute then, on
-  /// all of them at once, for the same tokens.
-  void compute_in_parts(SumOfParts sum) { sum_of_parts_ = std::move(sum); }
+  /// a layer gives here is summed over all of them. cached() and logits(), or a DeviceDecoder,
+  /// alone compute then, on all of them at once, for the same tokens.
+  void compute_in_parts(std::unique_ptr<Parts> parts) { parts_ = std::move(parts); }
+  /// Null: the model is whole here.
+  Parts* parts() const { return parts_.get(); }
 
   /// Computes with its adapters, as at first, or without them; nothing where it has none.
   void use_adapters(bool on);
@@ -224,7 +238,7 @@ class Decoder {
   std::unique_ptr<Adapters> adapters_;
   std::vector<Unit> units_;
   UnitStore* store_ = nullptr;
-  SumOfParts sum_of_parts_;  // empty: the model is whole here
+  std::unique_ptr<Parts> parts_;
 };
 
 }  // namespace vernier

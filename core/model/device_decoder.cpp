@@ -67,6 +67,9 @@ DeviceDecoder<T>::DeviceDecoder(Decoder& decoder, int64_t positions, int64_t row
                        .down = of("down"),
                        .down_bias = of("down_bias")});
   }
+  constexpr at::ScalarType type = std::is_same_v<T, float> ? at::kFloat : at::kBFloat16;
+  blocks_ = at::from_blob(delta_.as<T>(), {rows * spec_.hidden_size},
+                          at::TensorOptions(type).device(weights.device()));
   weights_changed();
 }
 
@@ -148,6 +151,7 @@ void DeviceDecoder<T>::attention_block(int64_t index, int64_t rows, const Attend
   attend(index, qkv_.as<T>(), attended_.as<T>());
   linear(attended_.as<T>(), layer.output, layer.output_bias, delta_.as<T>(), rows,
          shape.heads * shape.head_size, width, stream);
+  sum_parts(rows, stream);
 }
 
 // normed -> delta.
@@ -158,6 +162,14 @@ void DeviceDecoder<T>::mlp_block(const Layer& layer, int64_t rows, CUstream_st* 
          2 * inner, stream);
   device::swiglu(gate_up_.as<T>(), inner_.as<T>(), rows, inner, stream);
   linear(inner_.as<T>(), layer.down, layer.down_bias, delta_.as<T>(), rows, inner, width, stream);
+  sum_parts(rows, stream);
+}
+
+// What a block gives here -> what it gives in all parts, rounded to T as each of them is.
+template <class T>
+void DeviceDecoder<T>::sum_parts(int64_t rows, CUstream_st* stream) {
+  if (Parts* parts = decoder_.parts())
+    parts->sum(blocks_.narrow(0, 0, rows * spec_.hidden_size), stream);
 }
 
 template <class T>

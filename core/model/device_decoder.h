@@ -23,7 +23,8 @@ class DeviceDecoder {
   using Attend = std::function<void(int64_t layer, T* qkv, T* out)>;
 
   /// Of a decoder that lies on the GPU in fp32 and outlives this; for sequences of up to
-  /// `positions` tokens and passes of up to `rows` tokens.
+  /// `positions` tokens and passes of up to `rows` tokens. Where the decoder is a part of a model,
+  /// those of the other parts make the same passes.
   DeviceDecoder(Decoder& decoder, int64_t positions, int64_t rows);
 
   /// Takes over what the decoder's weights are now; waits for the GPU.
@@ -49,6 +50,7 @@ class DeviceDecoder {
   const T* at(Place place) const;
   void attention_block(int64_t index, int64_t rows, const Attend& attend, CUstream_st* stream);
   void mlp_block(const Layer& layer, int64_t rows, CUstream_st* stream);
+  void sum_parts(int64_t rows, CUstream_st* stream);
   void linear(const T* x, Place weight, Place bias, T* y, int64_t rows, int64_t inner,
               int64_t columns, CUstream_st* stream);
 
@@ -56,6 +58,7 @@ class DeviceDecoder {
   const ModelSpec spec_;
   int64_t rows_;
   at::Tensor weights_;  // T: the decoder's own, or rounded
+  at::Tensor blocks_;   // delta_, where it is summed over parts
   std::vector<Layer> layers_;
   Place embedding_, final_norm_, head_;
   kernels::device::Linear linear_;
