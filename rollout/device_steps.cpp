@@ -4,8 +4,10 @@
 #include <array>
 #include <cstring>
 #include <map>
+#include <optional>
 
 #include "core/base/errors.h"
+#include "core/base/pulse.h"
 #include "core/kernels/device_runtime.h"
 #include "core/model/device_decoder.h"
 
@@ -146,7 +148,11 @@ class DeviceSteps final : public StepRunner {
     ensure(collected_ < launched_, "a step to collect");
     const auto turn = static_cast<size_t>(collected_ % 2);
     ++collected_;
-    done_[turn].wait();
+    {
+      std::optional<pulse::Waiting> waiting;  // for those who compute the other parts
+      if (parts_ != nullptr) waiting.emplace("step of a model in parts");
+      done_[turn].wait();
+    }
     const auto slots = static_cast<size_t>(limits_.slots);
     const auto* ids = results_[turn].as<int32_t>();
     const auto* logprobs = results_[turn].as<float>() + slots;

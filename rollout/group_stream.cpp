@@ -26,7 +26,7 @@ GroupStream::~GroupStream() {
 }
 
 void GroupStream::new_weights(int64_t version) {
-  interrupt();
+  if (version != version_) interrupt();
   version_ = version;
   note_version();
 }
@@ -46,7 +46,7 @@ void GroupStream::clear(int64_t first) {
   interrupt();
   waiting_.clear();
   tickets_.clear();
-  if (others_ != nullptr && !given_.empty()) others_->forget();
+  if (others_ != nullptr) others_->forget();
   given_.clear();
   whole_.clear();
   prompts_.clear();

@@ -29,7 +29,7 @@ class RemoteDrawers {
   /// One, from 1 on, that has room for a group where each may have `most` of them; 0: none.
   virtual int64_t with_room(int64_t most) = 0;
   virtual void give(int64_t drawer, const RemoteDraw& draw) = 0;
-  /// Nobody wants any more what was given.
+  /// Nobody wants any more what was given, nor what those weights would still draw.
   virtual void forget() = 0;
 
   struct Finished {

@@ -194,8 +194,8 @@ TEST_CASE("a frame that is changed, repeated, too long or of another secret ends
         std::string::npos);
   CHECK(hit([](Frames& frames) {
           std::string frame = frames.write(4, "evil");
-          return frame.replace(2, 2, std::string("\x02\x00", 2));
-        }).find("a frame of version 2 of the protocol") != std::string::npos);
+          return frame.replace(2, 2, std::string("\x07\x00", 2));
+        }).find("a frame of version 7 of the protocol") != std::string::npos);
 }
 
 TEST_CASE("who reads nothing, or says nothing, is given up") {

@@ -178,6 +178,21 @@ void check_copies(Ranks& ranks, at::Device device) {
     ranks.end_copy(*copy, "copy");
     hold(ranks.first() || at::equal(buffer, all), "a copy that came beside other work");
   }
+  // Something happens to it on its way to the last rank.
+  at::Tensor buffer = part_of(0, 1000).to(device);
+  const auto copy = ranks.begin_copy(buffer, {}, 4, "copy");
+  if (ranks.first()) copy->send(0, buffer);
+  ranks.any(false, "sent");
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  if (ranks.rank() + 1 == ranks.size()) buffer[7] += 1;
+  std::string said;
+  try {
+    ranks.end_copy(*copy, "copy");
+  } catch (const RunError& problem) {
+    said = problem.what();
+  }
+  hold(said.find(cat("rank ", ranks.size() - 1, " has received other bytes")) != std::string::npos,
+       cat("a copy that is not what was sent: ", said));
 }
 
 ModelSpec small_spec(bool tied, int64_t layers = 3) {
@@ -274,8 +289,6 @@ void check_sharded_weights(Ranks& ranks) {
     }
 }
 
-// 48 greedy tokens. What goes on is another token than each, or so small a model would repeat
-// itself.
 // Whom ranks that draw as one hear, and what they agree on.
 void check_drawing_as_one(Ranks& ranks) {
   const Team team{.ranks = ranks, .trainers = ranks, .together = ranks.size(), .partners = &ranks};

@@ -11,6 +11,7 @@
 #include "rollout/engine.h"
 #include "tests/ranks_case.h"
 #include "tests/testing.h"
+#include "trainer/job_ranks.h"
 
 namespace vernier::testing {
 namespace {
@@ -33,6 +34,8 @@ struct Greedy {
   std::vector<double> logprobs;
 };
 
+// 48 greedy tokens. What goes on is another token than each, or so small a model would repeat
+// itself.
 Greedy draw_greedy(Decoder& decoder) {
   Greedy out;
   KvCache cache(decoder.spec(), 4);

@@ -149,12 +149,21 @@ class Workers(unittest.TestCase):
     def test_workers_that_die_stall_and_leave(self):
         config = self.job("faults", 700)
         expected = self.alone(config, "faults-alone", 700)
-        process, log = self.start(config, "faults", "--set", "cluster.deadline_s=3")
+        self.train_with_faults(config, "faults")
+        self.assert_same(expected, result_of(self.folder / "faults", 700))
+
+    def test_workers_that_die_stall_and_leave_while_weights_come_beside(self):
+        config = self.job("faults-ahead", 700, deterministic="false")
+        self.train_with_faults(config, "faults-ahead", "--set", "rollout.max_staleness=1")
+        self.assert_as_alone(config, "faults-ahead", 700, 1)
+
+    def train_with_faults(self, config, run, *more):
+        process, log = self.start(config, run, "--set", "cluster.deadline_s=3", *more)
         for i, one in enumerate((signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM)):
-            victim, other = self.worker(log, f"faults-{i}"), self.worker(log, f"faults-{i}-b")
+            victim, other = self.worker(log, f"{run}-{i}"), self.worker(log, f"{run}-{i}-b")
             self.wait_for(lambda: log.read_text().count("has joined") == 2 * i + 2, "the workers")
-            steps = self.steps_of("faults")
-            self.wait_for(lambda: self.steps_of("faults") > steps + 2, "steps with them")
+            steps = self.steps_of(run)
+            self.wait_for(lambda: self.steps_of(run) > steps + 2, "steps with them")
             victim.send(one)
             if one == signal.SIGTERM:
                 self.assertEqual(victim.end(), 0)
@@ -165,8 +174,7 @@ class Workers(unittest.TestCase):
             victim.kill()
             other.kill()
         self.assertEqual(process.wait(timeout=120), 0, log.read_text())
-        self.assertGreater(self.groups_of_workers("faults"), 0)
-        self.assert_same(expected, result_of(self.folder / "faults", 700))
+        self.assertGreater(self.groups_of_workers(run), 0)
         self.assertIn("is gone", log.read_text())
 
     def test_drawn_ahead(self):
@@ -177,14 +185,37 @@ class Workers(unittest.TestCase):
         self.assertEqual(process.wait(timeout=120), 0, log.read_text())
         for one in workers:
             self.assertEqual(one.end(), 0)
-        alone = self.alone(config, "ahead-alone", 60)
-        found = result_of(self.folder / "ahead", 60)
+        self.assert_as_alone(config, "ahead", 60, 2)
+        self.assertGreater(self.groups_of_workers("ahead"), 0)
+
+    def assert_as_alone(self, config, run, steps, staleness):
+        """Every step has the prompts of a job without workers, and no weights that are too old."""
+        alone, found = self.alone(config, f"{run}-alone", steps), result_of(self.folder / run, steps)
         place = [[(row["problem"], row["sample"]) for row in rows] for rows in found["rollouts"]]
         self.assertEqual(place, [[(row["problem"], row["sample"]) for row in rows] for rows in alone["rollouts"]])
         rows = [row for row in found["metrics"] if row["phase"] == "rl"]
-        self.assertLessEqual(max(row["staleness/max"] for row in rows), 2)
+        self.assertLessEqual(max(row["staleness/max"] for row in rows), staleness)
         self.assertGreater(max(row["staleness/max"] for row in rows), 0)
-        self.assertGreater(self.groups_of_workers("ahead"), 0)
+        for row in rows:  # tokens are of the weights that they say
+            self.assertEqual(row["staleness/mean"] > 0, row["sampling/k3/mean"] > 1e-9)
+
+    def test_guard_goes_back_with_workers(self):
+        rest = "[guard]\nmax_accuracy_loss = 0.2\n[sft]\nsteps = 2\nbatch_sequences = 16\n"
+        config = self.job("guard", 8, deterministic="false", rest=rest)
+        more = ("rollout.max_staleness=1", "cluster.workers.at_start=2", "trainer.learning_rate=0.02", "data.eval_prompts=200", "run.eval_every=1")
+        process, log = self.start(config, "guard", *(word for key in more for word in ("--set", key)))
+        workers = [self.worker(log, f"guard-{i}") for i in range(2)]
+        self.assertEqual(process.wait(timeout=120), 0, log.read_text())
+        for one in workers:
+            self.assertEqual(one.end(), 0)
+        rows = metrics_of(self.folder / "guard")
+        back = [i for i, row in enumerate(rows) if row.get("guard/move") == "roll_back"]
+        self.assertTrue(back)
+        for i in back:  # nobody draws with the policy that was left
+            after = next((row for row in rows[i:] if row["phase"] == "rl"), None)
+            if after:
+                self.assertEqual(after["staleness/mean"], 0)
+                self.assertLess(after["sampling/k3/mean"], 1e-9)
 
     def test_a_worker_that_gets_no_weights(self):
         config = self.job("unreached", 600)

@@ -43,7 +43,7 @@ const MetricDocs docs{
     {"staleness/several_versions", "share",
      "of the responses, that were in the making when the weights changed"},
     {"staleness/groups_ahead", "groups", "begun for later steps when the step had its own"},
-    {"workers/count", "workers", "that have the step's weights"},
+    {"workers/count", "workers", "that have weights to draw with"},
     {"workers/groups", "groups", "that have come from workers in the step"},
     {"workers/reissued_groups", "groups",
      "that were issued again since the job began, since their worker was gone"},

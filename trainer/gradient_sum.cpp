@@ -10,6 +10,9 @@
 #include "core/model/decoder.h"
 
 namespace vernier {
+namespace {
+constexpr const char* kWhat = "sum of gradients";
+}
 
 const Team& Team::alone() {
   static Ranks ranks;
@@ -39,7 +42,9 @@ void make_passes(Decoder& decoder, const Team& team, int64_t own,
 
 GradientSum::GradientSum(const Team& team, Decoder& decoder) : team_(team), decoder_(decoder) {
   if (UnitStore* store = decoder.store())
-    store->on_gradient = [this](int64_t first, int64_t last) { return begin_add(first, last); };
+    store->on_gradient = [this](int64_t first, int64_t last) {
+      return team_.trainers.begin_sum_to_slices(decoder_.gradients(), first, last, adding(), kWhat);
+    };
 }
 
 GradientSum::~GradientSum() {
@@ -61,24 +66,21 @@ at::Tensor& GradientSum::slice_at(size_t depth) {
 
 // In round i of a pass a stretch meets what waits of the rounds before it as a carry does in binary
 // counting: depths are numbers of ones.
-std::unique_ptr<Pending> GradientSum::begin_add(int64_t first, int64_t last) {
+Ranks::TakeSum GradientSum::adding() {
   const auto round = static_cast<uint64_t>(passes_ % team_.rounds());
   const int depth = std::popcount(round), merges = std::countr_one(round);
   const bool whole = round + 1 == static_cast<uint64_t>(team_.rounds());
-  return team_.trainers.begin_sum_to_slices(
-      decoder_.gradients(), first, last,
-      [this, depth, merges, whole](int64_t place, const at::Tensor& arrived) {
-        const auto waiting = [&](int at) {
-          return slice_at(static_cast<size_t>(at) + 1).narrow(0, place, arrived.numel());
-        };
-        at::Tensor sum = arrived;
-        for (int k = 1; k <= merges; ++k) sum = waiting(depth - k).add_(sum);
-        if (whole)
-          slice_at(0).narrow(0, place, arrived.numel()).add_(sum);
-        else if (merges == 0)
-          waiting(depth).copy_(sum);
-      },
-      "sum of gradients");
+  return [this, depth, merges, whole](int64_t place, const at::Tensor& arrived) {
+    const auto waiting = [&](int at) {
+      return slice_at(static_cast<size_t>(at) + 1).narrow(0, place, arrived.numel());
+    };
+    at::Tensor sum = arrived;
+    for (int k = 1; k <= merges; ++k) sum = waiting(depth - k).add_(sum);
+    if (whole)
+      slice_at(0).narrow(0, place, arrived.numel()).add_(sum);
+    else if (merges == 0)
+      waiting(depth).copy_(sum);
+  };
 }
 
 void GradientSum::add() {
@@ -86,8 +88,9 @@ void GradientSum::add() {
   if (UnitStore* store = decoder_.store()) {
     store->finish_gradients();
   } else {
-    begin_add(0, decoder_.gradients().numel())->finish();
-    decoder_.gradients().zero_();
+    at::Tensor& gradients = decoder_.gradients();
+    team_.trainers.sum_to_slices(gradients, 0, gradients.numel(), adding(), kWhat);
+    gradients.zero_();
   }
   ++passes_;
 }

@@ -85,7 +85,7 @@ class GradientSum {
  private:
   bool trivial() const { return team_.parts() == 1; }
   at::Tensor& slice_at(size_t depth);
-  std::unique_ptr<Pending> begin_add(int64_t first, int64_t last);
+  Ranks::TakeSum adding();
 
   const Team& team_;
   Decoder& decoder_;

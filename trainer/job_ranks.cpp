@@ -53,6 +53,28 @@ Team team_of(const RunConfig& config, Ranks& ranks, RankGroups& groups) {
           .partners = groups.partners ? &*groups.partners : nullptr};
 }
 
+namespace {
+
+class RankParts final : public Parts {
+ public:
+  explicit RankParts(Ranks& ranks) : ranks_(ranks) {}
+  void sum(float* numbers, int64_t count) override { ranks_.sum_in_place(numbers, count, kSum); }
+  void sum(at::Tensor numbers, CUstream_st* stream) override {
+    ranks_.sum_in_stream(std::move(numbers), stream, kSum);
+  }
+  int64_t least(int64_t mine) override {
+    return std::ranges::min(ranks_.gather_numbers(mine, "least of the parts"));
+  }
+
+ private:
+  static constexpr const char* kSum = "sum over the parts of a layer";
+  Ranks& ranks_;
+};
+
+}  // namespace
+
+std::unique_ptr<Parts> parts_of(Ranks& ranks) { return std::make_unique<RankParts>(ranks); }
+
 void share_memory(RunConfig& config, const Team& team) {
   const int64_t processes =
       std::min(team.ranks.identity().local_world_size, team.drawing_ranks() * team.together);

@@ -1,10 +1,12 @@
 // How the ranks of a job share it, by its configuration.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "core/comm/ranks.h"
+#include "core/model/decoder.h"
 #include "trainer/gradient_sum.h"
 #include "trainer/run_config.h"
 
@@ -22,6 +24,9 @@ struct RankGroups {
 
 /// The team of this job; makes its groups.
 Team team_of(const RunConfig& config, Ranks& ranks, RankGroups& groups);
+
+/// The ranks of a group as the parts of a model; they outlive the decoder that computes with them.
+std::unique_ptr<Parts> parts_of(Ranks& ranks);
 
 /// Half of what a machine has free is for the cache of one process: where several draw on it, each
 /// gets its share of that. To be called when weights and moments are there.

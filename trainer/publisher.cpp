@@ -10,17 +10,25 @@
 namespace vernier {
 namespace {
 constexpr const char* kWhat = "weights to the ranks that sample";
+
+// Whether a step asks the policy itself for more than its groups, where these are drawn.
+bool asks_the_newest(const RunConfig& config) {
+  return config.algorithm != nullptr &&
+         (config.algorithm->needs_greedy() || config.algorithm->credit_needs().any() ||
+          config.chain.plan().monitor_every > 0);
 }
+
+}  // namespace
 
 Publisher::Publisher(const RunConfig& config, Trainee& trainee, const Team& team)
     : config_(config),
       trainee_(trainee),
       team_(team),
       published_(config.tensor_parallel_size == 1),  // parts of a model read no files
-      // Parts are cut out as they arrive, at the same pass of all of them.
-      beside_(config.max_staleness > 0 && team.separate() && config.tensor_parallel_size == 1) {
-  // Before a cache takes what memory there is.
-  if (beside_ && receives()) room_ = at::empty_like(trainee.model.decoder->trained_weights());
+      beside_(config.max_staleness > 0 && team.separate() && config.tensor_parallel_size == 1 &&
+              !asks_the_newest(config)) {
+  // Written to before a cache takes half of what memory there is.
+  if (beside_ && receives()) room_ = at::zeros_like(trainee.model.decoder->trained_weights());
 }
 
 void Publisher::publish() {

@@ -19,7 +19,9 @@ class Publisher {
   /// Now all ranks that draw have them; at once where they have been told before.
   void publish();
   /// The same where tokens of older weights are allowed and some ranks only sample: these draw on,
-  /// and take the new weights between two passes once they are here().
+  /// and take the new weights between two passes once they are here(). Not for parts of a model,
+  /// which are cut out where they arrive, nor where a step asks the newest policy for more than its
+  /// groups (greedy answers, passes for the advantages, monitored prompts).
   void begin();
   bool here() { return copy_ != nullptr && !taken_ && copy_->here(); }
   void take();

@@ -11,10 +11,9 @@
 
 namespace vernier {
 
-/// The weights of a decoder, cut among ranks (core/comm/slices.h). A unit is gathered when a pass
-/// comes to it and goes when the pass comes to another; so does its gradient on the way back. A
-/// first bucket of either is on its way while the pass is at the unit before, or goes on to the
-/// next. All ranks make the same passes in the same order. Rajbhandari
+/// The weights of a decoder, cut among ranks (core/comm/slices.h). A unit is gathered while a
+/// pass is at the one before it, and goes when the pass comes to another; so does its gradient on
+/// the way back. All ranks make the same passes in the same order. Rajbhandari
 /// et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models",
 /// arXiv:1910.02054, stage 3.
 class ShardedWeights final : public UnitStore {

@@ -8,6 +8,7 @@
 #include "core/base/log.h"
 #include "rollout/device_steps.h"
 #include "rollout/response_draw.h"
+#include "trainer/job_ranks.h"
 
 namespace vernier {
 

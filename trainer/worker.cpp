@@ -50,7 +50,7 @@ class Worker {
     if (drawing.weights == kernels::WeightFormat::bf16_pairs)
       drawing.weights = kernels::bf16_format();
     rules_.emplace(drawing, *model_.tokenizer, model_.decoder->spec());
-    if (setup.weights_beside) room_ = at::empty_like(model_.decoder->trained_weights());
+    if (setup.weights_beside) room_ = at::zeros_like(model_.decoder->trained_weights());
     log::info(cat("joined: a model of ", model_.decoder->num_parameters(), " parameters"));
     job_.send(type_of(WorkerMessage::ready), "");
   }

@@ -248,30 +248,40 @@ void WorkerHost::have_weights() {
   for (const int64_t peer : members_) workers_.at(peer).member = true;
 }
 
+// Those that are on their way. Where they do not come to all any more they are sent again at once:
+// whoever has none of this step would keep everybody from what lies ahead.
 void WorkerHost::look_after_weights() {
   if (copy_ == nullptr) return;
+  const bool lost = std::ranges::any_of(members_, [&](int64_t peer) {
+    const auto found = workers_.find(peer);
+    return found == workers_.end() || (found->second.arrived && !found->second.arrived->whole);
+  });
   bool sent = false;
-  if (!reaches_all([&] { sent = copy_->here(); })) return;
-  if (!sent || !arrived_everywhere()) return;
-  copy_.reset();
-  have_weights();
+  if (lost || !reaches_all([&] { sent = copy_->here(); })) {
+    const pulse::Slow slow("sending weights to workers");
+    if (!end_weights()) publish_now(newest_);
+  } else if (sent && arrived_everywhere()) {
+    copy_.reset();
+    have_weights();
+  }
 }
 
 void WorkerHost::publish(int64_t version) {
   const pulse::Slow slow("sending weights to workers");
-  let_go();
+  ensure(copy_ == nullptr, "weights of the step before that have left");
   hear(0);
   const std::vector<int64_t> all = ready();
   const bool drawing = !all.empty() && std::ranges::all_of(all, [&](int64_t one) {
     return workers_.at(one).member;
   });
-  if (beside_ && drawing && begin_weights(all, version)) return;
+  const bool anew = std::exchange(forgotten_, false);
+  if (beside_ && drawing && !anew && begin_weights(all, version)) return;
   publish_now(version);
 }
 
 void WorkerHost::let_go() {
   look_after_weights();
-  if (version_ == newest_ || members_.empty()) return;
+  if (copy_ == nullptr && version_ == newest_) return;
   const pulse::Slow slow("sending weights to workers");
   if (!end_weights()) publish_now(newest_);
 }
@@ -296,6 +306,7 @@ void WorkerHost::publish_now(int64_t version) {
       drop([](const Worker& one) { return !one.arrived || !one.arrived->whole; });
   }
   drop([](const Worker&) { return true; });
+  members_.clear();
 }
 
 int64_t WorkerHost::count() const {
@@ -322,6 +333,7 @@ void WorkerHost::give(int64_t drawer, const RemoteDraw& draw) {
 }
 
 void WorkerHost::forget() {
+  forgotten_ = true;
   for (auto& [peer, worker] : workers_) {
     worker.given.clear();
     server_->send(peer, type_of(WorkerMessage::forget), "");

@@ -89,6 +89,7 @@ class WorkerHost : public RemoteDrawers {
   std::optional<Ranks> group_;        // this rank, then the members
   std::unique_ptr<Copy> copy_;        // of the weights that are on their way to them
   bool beside_;                       // may they be, while somebody draws
+  bool forgotten_ = false;            // is what was drawn with those before
   int64_t version_ = 0, newest_ = 0;  // of the weights that the members have; that are sent
   int64_t next_ticket_ = 1;
   News news_;

@@ -125,9 +125,11 @@ std::unique_ptr<Pending> Ranks::begin_exchange(BucketExchange exchange, const at
     return std::make_unique<Done>();
   }
   if (links_->beside == nullptr) {
-    links_->beside = std::make_unique<Links::Beside>();
-    links_->beside->gloo =
-        open_gloo(links_->store, cat("beside ", links_->group_name), rank(), size(), config_);
+    auto beside = std::make_unique<Links::Beside>();
+    beside->gloo = links_->attempt(what, [&] {
+      return open_gloo(links_->store, cat("beside ", links_->group_name), rank(), size(), config_);
+    });
+    links_->beside = std::move(beside);
   }
   return std::make_unique<BesideExchange>(*links_, what, std::move(exchange));
 }

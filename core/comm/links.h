@@ -1,4 +1,4 @@
-// How a process reaches the others of a group: for ranks.cpp and copy.cpp.
+// How a process reaches the others of a group: for those who write Ranks.
 #pragma once
 
 #include <ATen/ATen.h>

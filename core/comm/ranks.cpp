@@ -5,14 +5,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
-#include <optional>
-#include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 
 #include "core/base/errors.h"
-#include "core/base/files.h"
-#include "core/base/pulse.h"
 #include "core/comm/device_group.h"
 #include "core/comm/links.h"
 #include "core/comm/meeting.h"

@@ -8,10 +8,8 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
 
-#include "core/comm/ranks.h"
 #include "core/model/decoder.h"
 
 namespace vernier {
@@ -25,9 +23,6 @@ std::string part_problem(const ModelSpec& spec, int64_t size);
 
 /// Sizes of each of so many parts.
 ModelSpec part_of(const ModelSpec& spec, int64_t size);
-
-/// The ranks of a group as the parts of a model; they outlive the decoder that computes with them.
-std::unique_ptr<Parts> parts_of(Ranks& ranks);
 
 /// Takes what a part has of a unit out of its `values`, which lie as in Decoder::weights() of the
 /// whole model from Unit::begin on, and puts it into `decoder`, made with part_of(). `whole` says
