@@ -275,7 +275,10 @@ void WorkerHost::publish(int64_t version) {
     return workers_.at(one).member;
   });
   const bool anew = std::exchange(forgotten_, false);
-  if (beside_ && drawing && !anew && begin_weights(all, version)) return;
+  if (beside_ && drawing && !anew) {
+    if (begin_weights(all, version)) return;
+    end_weights();  // what they say of this try is not to be taken for that of the next
+  }
   publish_now(version);
 }
 
