@@ -179,12 +179,14 @@ void check_copies(Ranks& ranks, at::Device device) {
     hold(ranks.first() || at::equal(buffer, all), "a copy that came beside other work");
   }
   // Something happens to it on its way to the last rank.
-  at::Tensor buffer = part_of(0, 1000).to(device);
+  at::Tensor buffer = part_of(ranks.rank(), 1000).to(device);
+  const at::Tensor sent = part_of(0, 1000).to(device);
   const auto copy = ranks.begin_copy(buffer, {}, 4, "copy");
   if (ranks.first()) copy->send(0, buffer);
-  ranks.any(false, "sent");
-  std::this_thread::sleep_for(std::chrono::milliseconds(300));
-  if (ranks.rank() + 1 == ranks.size()) buffer[7] += 1;
+  if (ranks.rank() + 1 == ranks.size()) {
+    while (!at::equal(buffer, sent)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    buffer[7] += 1;
+  }
   std::string said;
   try {
     ranks.end_copy(*copy, "copy");

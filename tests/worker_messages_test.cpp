@@ -73,7 +73,9 @@ TEST_CASE("a worker is told everything that a response depends on") {
   setup.files = {{"config.json", "{}"}};
   setup.max_length = 512;
   setup.deadline_s = 2.5;
+  setup.weights_beside = true;
   const WorkerSetup is = setup_from(to_bytes(setup));
+  CHECK(is.weights_beside);
   const RolloutConfig& drawing = is.drawing;
   CHECK(drawing.num_generations == 3);
   CHECK(drawing.prompts_per_step == 5);

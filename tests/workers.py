@@ -182,6 +182,9 @@ class Workers(unittest.TestCase):
         more = ("rollout.max_staleness=2", "cluster.workers.at_start=2")
         process, log = self.start(config, "ahead", *(word for key in more for word in ("--set", key)))
         workers = [self.worker(log, f"ahead-{i}") for i in range(2)]
+        # A write to a worker that dies is an error there, and not the end of the job.
+        ignored = int(re.search(r"SigIgn:\s*(\w+)", pathlib.Path(f"/proc/{process.pid}/status").read_text())[1], 16)
+        self.assertTrue(ignored >> (signal.SIGPIPE - 1) & 1)
         self.assertEqual(process.wait(timeout=120), 0, log.read_text())
         for one in workers:
             self.assertEqual(one.end(), 0)
@@ -197,7 +200,7 @@ class Workers(unittest.TestCase):
         self.assertLessEqual(max(row["staleness/max"] for row in rows), staleness)
         self.assertGreater(max(row["staleness/max"] for row in rows), 0)
         for row in rows:  # tokens are of the weights that they say
-            self.assertEqual(row["staleness/mean"] > 0, row["sampling/k3/mean"] > 1e-9)
+            self.assertEqual(row["staleness/mean"] > 0, row["sampling/k3/mean"] > 0)
 
     def test_guard_goes_back_with_workers(self):
         rest = "[guard]\nmax_accuracy_loss = 0.2\n[sft]\nsteps = 2\nbatch_sequences = 16\n"
@@ -210,12 +213,11 @@ class Workers(unittest.TestCase):
             self.assertEqual(one.end(), 0)
         rows = metrics_of(self.folder / "guard")
         back = [i for i, row in enumerate(rows) if row.get("guard/move") == "roll_back"]
-        self.assertTrue(back)
-        for i in back:  # nobody draws with the policy that was left
-            after = next((row for row in rows[i:] if row["phase"] == "rl"), None)
-            if after:
-                self.assertEqual(after["staleness/mean"], 0)
-                self.assertLess(after["sampling/k3/mean"], 1e-9)
+        after = [next((row for row in rows[i:] if row["phase"] == "rl"), None) for i in back]
+        after = [row for row in after if row]  # but for one at the end
+        self.assertTrue(after)
+        for row in after:  # nobody draws with the policy that was left
+            self.assertEqual((row["staleness/mean"], row["sampling/k3/mean"]), (0, 0))
 
     def test_a_worker_that_gets_no_weights(self):
         config = self.job("unreached", 600)

@@ -23,6 +23,9 @@ void install_signal_handlers() {
   struct sigaction action {};
   action.sa_handler = on_signal;
   for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) sigaction(signal, &action, nullptr);
+  // A peer that dies while bytes go to it is told of by the write, not by the end of this process.
+  action.sa_handler = SIG_IGN;
+  sigaction(SIGPIPE, &action, nullptr);
 }
 
 }  // namespace vernier

@@ -9,7 +9,7 @@ namespace vernier {
 /// asks to save and leave; or when another rank was asked to.
 std::atomic<bool>& stop_requested();
 
-/// The second signal ends the process at once.
+/// The second signal ends the process at once. SIGPIPE ends it never.
 void install_signal_handlers();
 
 }  // namespace vernier

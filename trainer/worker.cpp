@@ -4,11 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <map>
 #include <memory>
 #include <optional>
 
-#include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/log.h"
 #include "core/base/pulse.h"

@@ -37,14 +37,15 @@ WorkerHost::WorkerHost(const RunConfig& config, const Trainee& trainee)
                       .deadline_s = config.cluster.deadline_s,
                       .weights_beside = config.max_staleness > 0})),
       host_(host_and_port(config.cluster.workers.listen)->first),
-      place_(host_ == "localhost" ? "127.0.0.1" : host_),
       beside_(config.max_staleness > 0) {
   check_interface(config.cluster.interface, "cluster.interface");
   const auto [host, port] = *host_and_port(config.cluster.workers.listen);
   server_.emplace(host, port, control::read_secret(config.cluster.workers.secret),
                   limits_of(config.cluster));
-  log::info(cat("workers: they join at ", host, ":", server_->port(),
-                "; weights go by the store at ", host, ":", place_.port(), " and over ",
+  place_.emplace(host_ == "localhost" ? "127.0.0.1" : host_);
+  const std::string shown = host.find(':') == std::string::npos ? host : cat("[", host, "]");
+  log::info(cat("workers: they join at ", shown, ":", server_->port(),
+                "; weights go by the store at ", shown, ":", place_->port(), " and over ",
                 config.cluster.interface.empty() ? "loopback" : config.cluster.interface));
 }
 
@@ -193,7 +194,7 @@ bool WorkerHost::begin_weights(const std::vector<int64_t>& members, int64_t vers
     ++epoch_;
   }
   WeightsNotice notice{.group = cat("weights/", epoch_),
-                       .port = place_.port(),
+                       .port = place_->port(),
                        .rank = 0,
                        .size = std::ssize(members) + 1,
                        .fresh = fresh,
@@ -209,7 +210,7 @@ bool WorkerHost::begin_weights(const std::vector<int64_t>& members, int64_t vers
     // says then.
     ClusterConfig cluster = config_.cluster;
     cluster.deadline_s /= 2;
-    if (fresh) group_.emplace(place_, notice.group, 0, notice.size, cluster);
+    if (fresh) group_.emplace(*place_, notice.group, 0, notice.size, cluster);
     at::Tensor& weights = trainee_.model.decoder->trained_weights();
     copy_ = group_->begin_copy(weights, {}, version, "weights to the workers");
     copy_->send(0, weights);

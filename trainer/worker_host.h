@@ -82,7 +82,7 @@ class WorkerHost : public RemoteDrawers {
   const std::string setup_;
   std::string host_;
   std::optional<control::ControlServer> server_;
-  MeetingPlace place_;
+  std::optional<MeetingPlace> place_;  // of the weights' groups
   std::map<int64_t, Worker> workers_;  // by peer, which is the drawer's number
   std::vector<int64_t> members_;
   int64_t epoch_ = 0;

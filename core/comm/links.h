@@ -80,7 +80,7 @@ struct Ranks::Links {
       return body();
     } catch (const std::exception& problem) {
       if (watch) watch->lost(what, reason_of(problem));
-      fail_run(what, ": the other ranks cannot be reached: ", reason_of(problem));
+      fail_run(what, ": the other processes cannot be reached: ", reason_of(problem));
     }
   }
 

@@ -208,7 +208,8 @@ std::vector<int64_t> Ranks::gather_numbers(int64_t mine, const char* what) {
 
 int64_t Ranks::count(const std::string& counter, int64_t more) {
   ensure(!alone(), "ranks that count together");
-  return links_->store->add(cat("counts/", counter), more);
+  return links_->attempt("a counter of all ranks",
+                         [&] { return links_->store->add(cat("counts/", counter), more); });
 }
 
 std::string Ranks::draw_name() const { return cat("draw ", claims_); }
