@@ -157,6 +157,20 @@ class Workers(unittest.TestCase):
         self.train_with_faults(config, "faults-ahead", "--set", "rollout.max_staleness=1")
         self.assert_as_alone(config, "faults-ahead", 700, 1)
 
+    def test_workers_that_are_killed_as_they_join(self):
+        config = self.job("churn", 3000, deterministic="false")
+        more = ("rollout.max_staleness=1", "cluster.deadline_s=3", "run.save_every=0", "run.eval_every=0")
+        process, log = self.start(config, "churn", *(word for key in more for word in ("--set", key)))
+        for i in range(15):
+            one = self.worker(log, f"churn-{i}")
+            self.wait_for(lambda: log.read_text().count("has joined") > i, "the worker")
+            time.sleep(0.15 + 0.01 * i)
+            one.kill()
+        self.wait_for(lambda: log.read_text().count("is gone") == 15, "the end of the last one")
+        self.assertIsNone(process.poll(), log.read_text())
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(timeout=60), 75, log.read_text())
+
     def train_with_faults(self, config, run, *more):
         process, log = self.start(config, run, "--set", "cluster.deadline_s=3", *more)
         for i, one in enumerate((signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM)):

@@ -285,7 +285,7 @@ void WorkerHost::publish(int64_t version) {
 
 void WorkerHost::let_go() {
   look_after_weights();
-  if (copy_ == nullptr && version_ == newest_) return;
+  if (copy_ == nullptr) return;  // who has come since the last publish() gets those of the next
   const pulse::Slow slow("sending weights to workers");
   if (!end_weights()) publish_now(newest_);
 }
