@@ -1,5 +1,6 @@
 // Sums of buffers to slices, and slices to buffers, a bucket at a time.
 #include <ATen/ATen.h>
+#include <c10/util/ParallelGuard.h>
 
 #include <algorithm>
 #include <future>
@@ -84,11 +85,16 @@ class Ranks::BesideExchange final : public Pending {
   BesideExchange(Links& links, const char* what, BucketExchange exchange)
       : links_(links), what_(what), exchange_(std::move(exchange)) {
     Links::Beside& beside = *links.beside;
-    done_ = beside.mover.give([this, &beside] {
+    const auto task = std::make_shared<std::packaged_task<void()>>([this, &beside] {
+      // What it copies and adds up takes one thread: the others belong to who computes.
+      const c10::ParallelGuard alone(true);
+      const at::NoGradGuard no_grad;
       exchange_.run(beside.room, [&](at::Tensor& received, at::Tensor& sent) {
         all_to_all(*beside.gloo, received, sent)->wait();
       });
     });
+    done_ = task->get_future();
+    beside.mover.post([task] { (*task)(); });
   }
   ~BesideExchange() override {
     if (done_.valid()) done_.wait();

@@ -15,8 +15,8 @@
 
 #include "core/base/errors.h"
 #include "core/base/pulse.h"
+#include "core/base/task_thread.h"
 #include "core/comm/meeting.h"
-#include "core/comm/mover.h"
 #include "core/comm/ranks.h"
 #include "core/comm/watch.h"
 
@@ -39,7 +39,7 @@ struct Ranks::Links {
   struct Beside {
     c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
     Room room;
-    Mover mover;  // goes first
+    TaskThread mover;  // goes first
   };
 
   std::string group_name;

@@ -5,6 +5,7 @@
 #include "core/base/errors.h"
 
 namespace vernier {
+
 std::string part_problem(const ModelSpec& spec, int64_t size) {
   struct Size {
     const char* name;

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "core/base/task_thread.h"
 #include "core/model/spec.h"
 #include "core/text/chat_format.h"
 #include "core/text/pieces.h"
@@ -12,7 +13,6 @@
 #include "rollout/endpoint/counters.h"
 #include "rollout/endpoint/http.h"
 #include "rollout/endpoint/request.h"
-#include "rollout/endpoint/task_thread.h"
 #include "rollout/service.h"
 
 namespace vernier {

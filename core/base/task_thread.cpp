@@ -1,4 +1,4 @@
-#include "rollout/endpoint/task_thread.h"
+#include "core/base/task_thread.h"
 
 #include <utility>
 
