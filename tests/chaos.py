@@ -142,6 +142,33 @@ class Chaos:
         (run / f"eval/step_{STEPS_WITH_WORKERS}.jsonl").touch()  # there is no evaluation
         return without_workers(result_of(run, STEPS_WITH_WORKERS))
 
+    def staleness(self):
+        """What rollout.max_staleness is this time, and the words that ask for it."""
+        steps = self.random.choice([0, 1, 2])
+        return steps, ["--set", f"rollout.max_staleness={steps}", "--set", "run.deterministic=false"] if steps else []
+
+    @staticmethod
+    def hold_to(expected, found, staleness):
+        """Failed unless a job came to what an undisturbed one comes to."""
+        if staleness == 0:
+            for key, value in expected.items():
+                if value != found[key]:
+                    raise Failed(f"{key} is not that of an undisturbed job")
+            return
+        # What is drawn ahead hangs on who was fast; that each response was trained on once, and when, does not.
+        place = lambda result: [[(row["problem"], row["sample"]) for row in rows] for rows in result["rollouts"]]
+        if place(found) != place(expected):
+            raise Failed("the responses are not those, one for one, that an undisturbed job trains on")
+        steps = lambda result: [row["step"] for row in result["metrics"] if row["phase"] == "rl"]
+        if steps(found) != steps(expected):
+            raise Failed(f"the steps are {steps(found)}")
+        for step, rows in enumerate(found["rollouts"], 1):
+            for row in rows:
+                tokens = sum(count for _, count in row["versions"])
+                ages = [step - 1 - version for version, _ in row["versions"]]
+                if tokens != row["num_tokens"] or not 0 <= min(ages, default=0) <= max(ages, default=0) <= staleness:
+                    raise Failed(f"step {step}, at most {staleness} old: {row['num_tokens']} tokens of the versions {row['versions']}")
+
     def run_to_end(self, arguments):
         subprocess.run([str(word) for word in [self.vernier, *arguments]], check=True, capture_output=True)
 
@@ -150,13 +177,14 @@ class Chaos:
         moment = self.random.uniform(0, 1.5 * self.seconds_longer)
         ranks = self.random.choice([1, 1, 2]) if fault != "cut worker" else 1
         run = self.folder / f"round-{number}"
-        what = f"round {number}: {fault}, one of 3 that draw for {ranks} ranks, after {moment:.2f} s"
+        staleness, ahead = self.staleness()
+        what = f"round {number}: {fault}, one of 3 that draw for {ranks} ranks, staleness {staleness}, after {moment:.2f} s"
         hosts = Hosts(f"chaos-{os.getpid()}-{number}") if fault == "cut worker" else None
         at = hosts.addresses[0] if hosts else "127.0.0.1"
         inside = (lambda name: ("ip", "netns", "exec", name)) if hosts else (lambda name: ())
         keys = [f"cluster.workers.listen={at}:0", f"cluster.workers.secret={self.secret}", "cluster.workers.at_start=1"]
         keys += [f"cluster.interface={hosts.interface}"] if hosts else []
-        words = [self.vernier, "train", self.config, "--run", run, *self.longer]
+        words = [self.vernier, "train", self.config, "--run", run, *self.longer, *ahead]
         words += [word for key in keys for word in ("--set", key)]
         words += ["--nproc", ranks] if ranks > 1 else []
         log = self.folder / f"round-{number}.log"
@@ -185,10 +213,7 @@ class Chaos:
                 raise Failed(f"the job is still running:\n{log.read_text()}") from None
             if code != 0:
                 raise Failed(f"the job ended with {code}:\n{log.read_text()}")
-            found = self.longer_result(run)
-            for key, value in self.expected_longer.items():
-                if value != found[key]:
-                    raise Failed(f"{key} is not that of a job without workers")
+            self.hold_to(self.expected_longer, self.longer_result(run), staleness)
             drawn = sum(row["workers/groups"] for row in result_of(run, STEPS_WITH_WORKERS)["metrics"] if row["phase"] == "rl")
             for one in workers[1:]:
                 # One that was still starting when the job was over finds nobody.
@@ -208,8 +233,8 @@ class Chaos:
             if hosts is not None:
                 hosts.close()
 
-    def command(self, run, ranks, sampling, shard, launch):
-        words = [self.vernier, "train", self.config, "--run", run, "--set", f"trainer.shard={shard}"]
+    def command(self, run, ranks, sampling, shard, ahead, launch):
+        words = [self.vernier, "train", self.config, "--run", run, "--set", f"trainer.shard={shard}", *ahead]
         words += ["--set", f"cluster.start_deadline_s={START_DEADLINE}"]
         if sampling:
             words += ["--set", "rollout.mode=disaggregated", "--set", f"rollout.ranks={sampling}"]
@@ -223,10 +248,14 @@ class Chaos:
         moment = self.random.uniform(0, 1.2 * self.seconds)
         victim = self.random.randrange(ranks)
         run = self.folder / f"round-{number}"
-        what = f"round {number}: {fault}, rank {victim} of {ranks}, {sampling} only sample, shard {shard}, after {moment:.2f} s"
+        staleness, ahead = self.staleness()
+        what = (
+            f"round {number}: {fault}, rank {victim} of {ranks}, {sampling} only sample, shard {shard}, staleness {staleness}, "
+            f"after {moment:.2f} s"
+        )
         hosts = Hosts(f"chaos-{os.getpid()}-{number}") if fault == "cut" else None
         try:
-            job = Job(self.command(run, ranks, sampling, shard, hosts is None), hosts)
+            job = Job(self.command(run, ranks, sampling, shard, ahead, hosts is None), hosts)
             time.sleep(moment)
             hit = self.inject(job, fault, victim)
             began = time.time()
@@ -245,14 +274,11 @@ class Chaos:
                     raise Failed(f"ended with {codes} before anything was done to it:\n{said}")
                 if not CAUSE.search(said):
                     raise Failed(f"ended with {codes} and names no cause:\n{said}")
-                again = Job(self.command(run, ranks, sampling, shard, hosts is None), hosts)
+                again = Job(self.command(run, ranks, sampling, shard, ahead, hosts is None), hosts)
                 codes_again, said_again = again.end(120)
                 if any(codes_again):
                     raise Failed(f"started again it ended with {codes_again}:\n{said_again}")
-            found = result_of(run, STEPS)
-            for key, value in self.expected.items():
-                if value != found[key]:
-                    raise Failed(f"{key} is not that of an undisturbed run")
+            self.hold_to(self.expected, result_of(run, STEPS), staleness)
             print(f"{what}: {'ended in %.1f s, then went on to the same end' % took if any(codes) else 'ran to its end: nobody was there to be hit, or it was over'}", flush=True)
             return took if any(codes) else 0
         except Failed as problem:

@@ -145,7 +145,8 @@ class OnGpus(RankJobs):
         one = (self.folder / "gpu-1/eval/step_0.jsonl").read_text()
         as_one = ["--set", "rollout.tensor_parallel_size=2"]
         for number, (count, more) in enumerate((
-            (2, ["--set", "trainer.shard=none"]), (2, ["--set", "trainer.shard=optimizer"]), (2, self.placed(1, 0)), (2, self.placed(1, 1)),
+            (2, ["--set", "trainer.shard=none"]), (2, ["--set", "trainer.shard=optimizer"]), (2, ["--set", "trainer.shard=full"]),
+            (2, self.placed(1, 0)), (2, self.placed(1, 1)), (3, self.placed(1, 1) + ["--set", "trainer.shard=full"]),
             (3, self.placed(2, 0) + as_one), (3, self.placed(2, 1) + as_one),
         )):  # fmt: skip
             run = self.folder / f"gpu-{number}"

@@ -65,12 +65,13 @@ int bench_shard(const ShardBench& options, const std::vector<std::string>& argum
     step(tiny, state, team, {.tokens = 64}, 0);
   }
   const int64_t base = resident_memory();
-  Decoder decoder(spec, true);
+  const bool full = options.shard == "full" && !ranks.alone();
+  Decoder decoder(spec, true, at::kFloat, full ? at::kMeta : at::kCPU);
   decoder.training = training;
   std::unique_ptr<ShardedWeights> weights;
   const auto fill = [&](int64_t unit) { decoder.randomize(1, 0.02, 1, unit); };
-  if (options.shard == "full" && !ranks.alone())
-    weights = std::make_unique<ShardedWeights>(decoder, ranks, fill);
+  if (full)
+    weights = std::make_unique<ShardedWeights>(decoder, ranks, at::kCPU, fill);
   else
     decoder.randomize(1, 0.02, 1);
   const std::unique_ptr<OptimizerState> state = moments_of(decoder, options.shard, ranks);

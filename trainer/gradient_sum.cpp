@@ -42,8 +42,9 @@ void make_passes(Decoder& decoder, const Team& team, int64_t own,
 
 GradientSum::GradientSum(const Team& team, Decoder& decoder) : team_(team), decoder_(decoder) {
   if (UnitStore* store = decoder.store())
-    store->on_gradient = [this](int64_t first, int64_t last) {
-      return team_.trainers.begin_sum_to_slices(decoder_.gradients(), first, last, adding(), kWhat);
+    store->on_gradient = [this](int64_t first, const at::Tensor& gradient) {
+      return team_.trainers.begin_sum_to_slices(gradient, first, decoder_.gradients().numel(),
+                                                adding(), kWhat);
     };
 }
 
@@ -57,10 +58,10 @@ GradientSum::~GradientSum() {
 bool GradientSum::by_pass() const { return team_.deterministic || decoder_.store() != nullptr; }
 
 at::Tensor& GradientSum::slice_at(size_t depth) {
-  const at::Tensor& gradients = decoder_.gradients();
-  const Slices slices(gradients.numel(), team_.trainers.size());
+  const Slices slices(decoder_.gradients().numel(), team_.trainers.size());
   while (slices_.size() <= depth)
-    slices_.push_back(at::zeros({slices.each()}, gradients.options()));
+    slices_.push_back(
+        at::zeros({slices.each()}, at::TensorOptions(at::kFloat).device(decoder_.device())));
   return slices_[depth];
 }
 

@@ -44,7 +44,7 @@ void Learner::freeze_reference() {
     return;
   }
   Decoder& now = trainee_.trained();
-  reference_ = std::make_unique<Decoder>(now.spec(), false);
+  reference_ = std::make_unique<Decoder>(now.spec(), false, at::kFloat, at::kMeta);
   reference_->training = now.training;
   reference_weights_ = sharded_copy(*reference_, team_, now);
 }
@@ -56,9 +56,10 @@ void Learner::load_reference(const fs::path& checkpoint) {
     fail_run(checkpoint.string(), ": the reference policy cannot be read: ", problem);
   const ModelSource source(checkpoint.string());
   if (trainee_.sharded) {
-    reference_ = std::make_unique<Decoder>(read_head(source, config_.max_length).spec, false);
+    reference_ = std::make_unique<Decoder>(read_head(source, config_.max_length).spec, false,
+                                           at::kFloat, at::kMeta);
     reference_weights_ = std::make_unique<ShardedWeights>(
-        *reference_, team_.trainers,
+        *reference_, team_.trainers, config_.device(),
         [&](int64_t unit) { read_weights(source, *reference_, reference_->slices_of(unit)); });
   } else {
     reference_ =

@@ -73,12 +73,11 @@ void Publisher::send_parts(Decoder& decoder) {
   Ranks& receivers = this->receivers();
   Decoder& whole = trainee_.whole ? *trainee_.whole : decoder;
   for (int64_t unit = 0; unit < std::ssize(whole.units()); ++unit) {
-    if (UnitStore* store = decoder.store()) store->bring(unit);
-    if (!receivers.member()) continue;
     const Unit& place = whole.units()[static_cast<size_t>(unit)];
-    const int64_t numbers = place.end - place.begin;
-    at::Tensor weights = trainee_.whole ? at::empty({numbers}, decoder.weights().options())
-                                        : decoder.weights().narrow(0, place.begin, numbers);
+    at::Tensor weights = trainee_.whole
+                             ? at::empty({place.end - place.begin}, decoder.weights().options())
+                             : decoder.unit_weights(unit);
+    if (!receivers.member()) continue;
     receivers.copy_from_first(weights, trainee_.progress.step, kWhat);
     if (trainee_.whole) take_part(trainee_.part, whole, unit, weights, decoder);
   }
@@ -104,11 +103,10 @@ void Publisher::begin_copy() {
   if (receivers.member()) copy_ = receivers.begin_copy(weights, std::move(cuts), coming_, kWhat);
   if (receives()) return;
   for (int64_t unit = 0; unit < std::ssize(decoder.units()); ++unit) {
-    decoder.store()->bring(unit);
+    const at::Tensor values = decoder.unit_weights(unit);
     if (copy_ == nullptr) continue;
-    const Unit& place = decoder.units()[static_cast<size_t>(unit)];
-    copy_->send(place.begin, weights.narrow(0, place.begin, place.end - place.begin));
-    let_go();  // of its place, where the next one comes to
+    copy_->send(decoder.units()[static_cast<size_t>(unit)].begin, values);
+    let_go();  // before the next one comes
   }
 }
 

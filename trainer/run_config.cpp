@@ -131,9 +131,6 @@ void bind_trainer(Binder& config, RunConfig& out) {
       "what ranks share out among them: nothing but the work; the optimizer's moments and "
       "its step too (ZeRO-1, arXiv:1910.02054); weights and gradients as well, which come together "
       "a layer at a time (ZeRO-3). Ranks that draw and train keep weights for drawing beside it");
-  if (out.shard == "full" && out.run.device == "cuda")
-    config.error("shard",
-                 "\"full\" is not built for run.device = \"cuda\"; use \"optimizer\" or \"none\"");
   if (out.moments_in_bytes && out.run.device == "cuda")
     config.error("optimizer",
                  "\"adamw_8bit\" is not built for run.device = \"cuda\"; use \"adamw\"");

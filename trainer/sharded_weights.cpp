@@ -5,53 +5,49 @@
 #include <algorithm>
 #include <tuple>
 
-#include "core/base/buffer.h"
 #include "core/comm/slices.h"
 
 namespace vernier {
 namespace {
-
 constexpr const char* kWhat = "weights of a unit";
-
-void forget_unit(at::Tensor& buffer, const Unit& unit) {
-  const at::Tensor numbers = buffer.narrow(0, unit.begin, unit.end - unit.begin);
-  forget(numbers.data_ptr(), numbers.nbytes());
 }
 
-}  // namespace
-
-ShardedWeights::ShardedWeights(Decoder& decoder, Ranks& ranks,
+ShardedWeights::ShardedWeights(Decoder& decoder, Ranks& ranks, at::Device device,
                                const std::function<void(int64_t)>& fill)
-    : decoder_(decoder), ranks_(ranks), uses_(decoder.units().size()) {
-  at::Tensor& weights = decoder.weights();
-  own_ = at::zeros({Slices(weights.numel(), ranks.size()).each()}, at::kFloat);
-  for (const at::Tensor& buffer : {weights, decoder.gradients()})
-    if (buffer.defined()) use_small_pages(buffer.data_ptr(), buffer.nbytes());
+    : decoder_(decoder),
+      ranks_(ranks),
+      own_(at::zeros({Slices(decoder.weights().numel(), ranks.size()).each()},
+                     at::TensorOptions(at::kFloat).device(device))),
+      uses_(decoder.units().size()),
+      gradients_(decoder.units().size()) {
+  decoder.keep_in(*this, device);
   take(fill);
-  decoder.keep_in(*this);
 }
 
 void ShardedWeights::take(const std::function<void(int64_t)>& fill) {
   release();
   for (int64_t unit = 0; unit < std::ssize(decoder_.units()); ++unit) {
+    const at::Tensor values = decoder_.room_for(unit);
+    decoder_.put(unit, values);
     brought_ = unit;  // who fills it needs nothing of what is there
     fill(unit);
-    take_unit(unit, decoder_.weights());
+    take_unit(unit, values);
     drop();
   }
 }
 
 void ShardedWeights::take(const at::Tensor& weights) {
   release();
-  for (int64_t unit = 0; unit < std::ssize(decoder_.units()); ++unit) take_unit(unit, weights);
+  for (int64_t unit = 0; const Unit& place : decoder_.units())
+    take_unit(unit++, weights.narrow(0, place.begin, place.end - place.begin));
 }
 
-void ShardedWeights::take_unit(int64_t unit, const at::Tensor& weights) {
+void ShardedWeights::take_unit(int64_t unit, const at::Tensor& values) {
   const Unit& place = decoder_.units()[static_cast<size_t>(unit)];
-  Slices(weights.numel(), ranks_.size())
+  Slices(decoder_.weights().numel(), ranks_.size())
       .for_blocks(ranks_.rank(), place.begin, place.end,
                   [&](int64_t at, int64_t own, int64_t count) {
-                    own_.narrow(0, own, count).copy_(weights.narrow(0, at, count));
+                    own_.narrow(0, own, count).copy_(values.narrow(0, at - place.begin, count));
                   });
 }
 
@@ -69,6 +65,7 @@ void ShardedWeights::bring(int64_t unit) {
   }
   arrival_->finish();
   arrival_.reset();
+  decoder_.put(unit, std::exchange(arriving_, {}));
   ahead_ = -1;
   size_t next = 0;
   for (Parameter& parameter : decoder_.parameters_of(unit)) {
@@ -82,7 +79,9 @@ void ShardedWeights::bring(int64_t unit) {
 
 void ShardedWeights::begin(int64_t unit) {
   const Unit& place = decoder_.units()[static_cast<size_t>(unit)];
-  arrival_ = ranks_.begin_gather_slices(own_, decoder_.weights(), place.begin, place.end, kWhat);
+  arriving_ = decoder_.room_for(unit);
+  arrival_ =
+      ranks_.begin_gather_slices(own_, arriving_, place.begin, decoder_.weights().numel(), kWhat);
   ahead_ = unit;
 }
 
@@ -109,28 +108,38 @@ void ShardedWeights::give_up() {
   if (ahead_ < 0) return;
   arrival_->finish();
   arrival_.reset();
-  forget_unit(decoder_.weights(), decoder_.units()[static_cast<size_t>(ahead_)]);
+  arriving_ = at::Tensor();
   ahead_ = -1;
 }
 
 void ShardedWeights::drop() {
   if (brought_ < 0) return;
-  forget_unit(decoder_.weights(), decoder_.units()[static_cast<size_t>(brought_)]);
-  for (Parameter& parameter : decoder_.parameters_of(brought_)) {
-    parameter.changed();
+  decoder_.put(brought_, {});
+  for (Parameter& parameter : decoder_.parameters_of(brought_))
     packed_.emplace_back(std::exchange(parameter.forward, {}),
                          std::exchange(parameter.rounded, {}));
-  }
   brought_ = -1;
+}
+
+void ShardedWeights::bring_gradient(int64_t unit) {
+  at::Tensor& gradient = gradients_[static_cast<size_t>(unit)];
+  if (gradient.defined()) return;
+  gradient = decoder_.room_for(unit);
+  decoder_.put_gradient(unit, gradient);
+}
+
+void ShardedWeights::drop_gradient(int64_t unit) {
+  decoder_.put_gradient(unit, {});
+  gradients_[static_cast<size_t>(unit)] = at::Tensor();
 }
 
 void ShardedWeights::gradient_done(int64_t unit) {
   const auto place = static_cast<size_t>(unit);
+  bring_gradient(unit);  // of a process that has no tokens for the pass
   if (++uses_[place] < decoder_.uses(unit)) return;
   uses_[place] = 0;
   finish_gradients();
-  const Unit& range = decoder_.units()[place];
-  if (on_gradient) departure_ = on_gradient(range.begin, range.end);
+  if (on_gradient) departure_ = on_gradient(decoder_.units()[place].begin, gradients_[place]);
   leaving_ = unit;
 }
 
@@ -139,13 +148,15 @@ void ShardedWeights::finish_gradients() {
   const at::NoGradGuard no_grad;
   if (departure_) departure_->finish();
   departure_.reset();
-  forget_unit(decoder_.gradients(), decoder_.units()[static_cast<size_t>(leaving_)]);
+  drop_gradient(leaving_);
   leaving_ = -1;
 }
 
 void ShardedWeights::drop_gradients() {
   departure_.reset();
   leaving_ = -1;
+  for (int64_t unit = 0; unit < std::ssize(gradients_); ++unit)
+    if (gradients_[static_cast<size_t>(unit)].defined()) drop_gradient(unit);
   std::ranges::fill(uses_, 0);
 }
 

@@ -69,8 +69,7 @@ struct StepTimes {
         training_flop(decoder.spec(), work, adapters == nullptr ? 0 : adapters->num_parameters()) /
         1e9;
     metrics.set("perf/train_tokens_per_s", static_cast<double>(work.tokens) / seconds);
-    const double peak =
-        training_peak_gflops(decoder.weights().device(), decoder.training.precision);
+    const double peak = training_peak_gflops(decoder.device(), decoder.training.precision);
     if (peak > 0)
       metrics.set("perf/train_mfu", gflop / seconds / (peak * static_cast<double>(ranks)));
     else
@@ -345,8 +344,7 @@ std::string training_speed(Decoder& decoder, const Metrics& metrics) {
   if (!std::isfinite(speed)) return "learns nothing";
   std::string out = cat("learns ", fixed(speed, 0), " tok/s");
   if (!std::isfinite(share)) return out;
-  const double peak =
-      training_peak_gflops(decoder.weights().device(), decoder.training.precision) / 1e3;
+  const double peak = training_peak_gflops(decoder.device(), decoder.training.precision) / 1e3;
   return out + cat(" at ", fixed(100 * share, 1), " % of ", fixed(peak, peak < 10 ? 2 : 0),
                    " TFLOP/s (", decoder.adapters() == nullptr ? "6N" : "4N",
                    " a token and attention)");

@@ -72,14 +72,14 @@ void load_slices(const RunConfig& config, const std::optional<fs::path>& checkpo
   const std::optional<ModelSource> source = source_of(config, checkpoint);
   ModelHead head = head_of(config, source);
   out.model.tokenizer = std::move(head.tokenizer);
-  out.model.decoder = std::make_unique<Decoder>(head.spec, true);
+  out.model.decoder = std::make_unique<Decoder>(head.spec, true, at::kFloat, at::kMeta);
   Decoder& decoder = *out.model.decoder;
   const auto fill = [&](int64_t unit) {
     if (source) return read_weights(*source, decoder, decoder.slices_of(unit));
     decoder.randomize(static_cast<uint64_t>(config.run.seed), config.new_model->embedding_std,
                       config.new_model->residual_scale, unit);
   };
-  out.sharded = std::make_unique<ShardedWeights>(decoder, team.trainers, fill);
+  out.sharded = std::make_unique<ShardedWeights>(decoder, team.trainers, config.device(), fill);
 }
 
 // On ranks that draw as one.
@@ -113,7 +113,7 @@ void load_weights(const RunConfig& config, const std::optional<fs::path>& checkp
   else
     out.model = load_model(config.model_path, options);
   if (!sharded) return;
-  out.apart = std::make_unique<Decoder>(out.model.decoder->spec(), true);
+  out.apart = std::make_unique<Decoder>(out.model.decoder->spec(), true, at::kFloat, at::kMeta);
   out.sharded = sharded_copy(*out.apart, team, *out.model.decoder);
 }
 
@@ -125,13 +125,8 @@ bool shares_weights(const RunConfig& config, const Team& team) {
 
 std::unique_ptr<ShardedWeights> sharded_copy(Decoder& copy, const Team& team, Decoder& from) {
   const at::NoGradGuard no_grad;
-  return std::make_unique<ShardedWeights>(copy, team.trainers, [&](int64_t unit) {
-    if (UnitStore* store = from.store()) store->bring(unit);
-    const Unit& place = from.units()[static_cast<size_t>(unit)];
-    const auto cut = [&](at::Tensor& weights) {
-      return weights.narrow(0, place.begin, place.end - place.begin);
-    };
-    cut(copy.weights()).copy_(cut(from.weights()));
+  return std::make_unique<ShardedWeights>(copy, team.trainers, from.device(), [&](int64_t unit) {
+    copy.unit_weights(unit).copy_(from.unit_weights(unit));
   });
 }
 

@@ -119,22 +119,6 @@ bool reset_peak_memory() {
   return static_cast<bool>(file << "5" << std::flush);
 }
 
-void use_small_pages(void* from, size_t bytes) {
-  const auto [first, last] = pages_of(from, bytes);
-  if (first < last) ::madvise(first, static_cast<size_t>(last - first), MADV_NOHUGEPAGE);
-}
-
-void forget(void* from, size_t bytes) {
-  const auto [first, last] = pages_of(from, bytes);
-  auto *begin = static_cast<std::byte*>(from), *end = begin + bytes;
-  if (first >= last || ::madvise(first, static_cast<size_t>(last - first), MADV_DONTNEED) != 0) {
-    std::memset(begin, 0, bytes);
-    return;
-  }
-  std::memset(begin, 0, static_cast<size_t>(first - begin));
-  std::memset(last, 0, static_cast<size_t>(end - last));
-}
-
 Buffer::Buffer(size_t bytes, PageGroup* group) : size_(bytes) {
   static PageGroup everyone;
   if (bytes == 0) return;

@@ -25,11 +25,6 @@ int64_t peak_memory();
 /// False where the system does not let a process forget its peak.
 bool reset_peak_memory();
 
-/// For an array that is mostly empty: its pages come and go one by one. It holds nothing yet.
-void use_small_pages(void* from, size_t bytes);
-/// Makes an array zero; whole pages of it go back to the system.
-void forget(void* from, size_t bytes);
-
 /// Buffers that share large pages with each other and no others: those that go together leave
 /// no hole behind.
 struct PageGroup {

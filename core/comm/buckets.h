@@ -17,15 +17,32 @@ struct Bucket {
   int64_t low = 0, high = Slices::kBlock;
 
   int64_t width() const { return high - low; }
+  int64_t across() const { return slices.ranks * Slices::kBlock; }
+
+  /// Rows that lie in the stretch with all of their blocks, [begin, end).
+  struct Rows {
+    int64_t begin, end;
+  };
+  Rows whole_rows() const {
+    const int64_t begin = std::clamp((first + across() - 1) / across(), row, row + rows);
+    return {begin, std::clamp(last / across(), begin, row + rows)};
+  }
 
   /// body(row of the bucket, place in the buffer, place in the block's numbers, place in the slice,
-  /// numbers) for what a rank has here.
+  /// numbers) for what a rank has here, but for whole rows.
   template <class Body>
-  void for_blocks(int64_t rank, const Body& body) const {
-    const int64_t across = slices.ranks * Slices::kBlock;
-    slices.for_blocks(rank, std::max(first, row * across), std::min(last, (row + rows) * across),
+  void for_edges(int64_t rank, const Body& body) const {
+    const Rows whole = whole_rows();
+    for_blocks(rank, row, whole.begin, body);
+    for_blocks(rank, whole.end, row + rows, body);
+  }
+
+  /// The same of rows [begin, end).
+  template <class Body>
+  void for_blocks(int64_t rank, int64_t begin, int64_t end, const Body& body) const {
+    slices.for_blocks(rank, std::max(first, begin * across()), std::min(last, end * across()),
                       [&](int64_t at, int64_t place, int64_t count) {
-                        body(at / across - row, at, at % Slices::kBlock - low, place, count);
+                        body(at / across() - row, at, at % Slices::kBlock - low, place, count);
                       });
   }
 };
@@ -35,10 +52,11 @@ inline void trim(Bucket& bucket) {
   if (bucket.rows > 1) return;
   int64_t low = Slices::kBlock, high = 0;
   for (int64_t r = 0; r < bucket.slices.ranks; ++r)
-    bucket.for_blocks(r, [&](int64_t, int64_t, int64_t within, int64_t, int64_t count) {
-      low = std::min(low, within);
-      high = std::max(high, within + count);
-    });
+    bucket.for_blocks(r, bucket.row, bucket.row + 1,
+                      [&](int64_t, int64_t, int64_t within, int64_t, int64_t count) {
+                        low = std::min(low, within);
+                        high = std::max(high, within + count);
+                      });
   bucket.low = low;
   bucket.high = high;
 }

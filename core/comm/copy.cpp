@@ -38,7 +38,6 @@ class Ranks::CopyOfFirst final : public Copy {
               const char* what)
       : sends_(ranks.first()),
         links_(*ranks.links_),
-        buffer_(buffer),
         what_(what),
         ends_(ends_of(buffer.numel(), std::move(cuts))) {
     links_.agree_alike({buffer.numel(), version}, ranks.size(), what);
@@ -68,7 +67,7 @@ class Ranks::CopyOfFirst final : public Copy {
     for (; pieces_.size() < ends_.size() && ends_[pieces_.size()] <= first + values.numel();
          end_ = ends_[pieces_.size() - 1]) {
       pieces_.push_back(values.narrow(0, end_ - first, ends_[pieces_.size()] - end_));
-      begin(pieces_.back(), links_.group(buffer_));
+      begin(pieces_.back(), links_.group(values));
     }
     ensure(end_ == first + values.numel(), "whole pieces");
     for (size_t i = before; sends_ && i < pieces_.size(); ++i)
@@ -84,8 +83,9 @@ class Ranks::CopyOfFirst final : public Copy {
   void end_next() {
     const bool last = done_ == ends_.size();
     links_.run(
-        what_, [&] { return works_[done_]; }, buffer_.is_cuda() && !last);
+        what_, [&] { return works_[done_]; }, !last && pieces_[done_].is_cuda());
     if (!sends_ && !last) note_hash(done_, found_);
+    if (sends_ && !last) pieces_[done_] = at::Tensor();  // who sends it may be done with it
     ++done_;
   }
 
@@ -97,7 +97,6 @@ class Ranks::CopyOfFirst final : public Copy {
 
   const bool sends_;
   Links& links_;
-  const at::Tensor buffer_;
   const char* what_;
   const std::vector<int64_t> ends_;  // of the pieces
   at::Tensor hashes_, found_;        // of all of them: as rank 0 has them, and as they are here

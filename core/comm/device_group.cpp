@@ -1,6 +1,7 @@
 #include "core/comm/device_group.h"
 
 #include <ATen/cuda/CUDAContext.h>
+#include <ATen/cuda/CUDAEvent.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -51,6 +52,34 @@ void add_up(c10d::Backend& group, const at::Tensor& numbers, CUstream_st* stream
   options.asyncOp = false;
   group.allreduce(all, options);
 }
+
+namespace {
+
+// One of a process, which has one GPU: what is freed in it is found again in it.
+const c10::cuda::CUDAStream& side_stream() {
+  static const c10::cuda::CUDAStream stream = c10::cuda::getStreamFromPool();
+  return stream;
+}
+
+class PoolStream final : public SideStream {
+ public:
+  PoolStream() : stream_(side_stream()) { begun_.record(); }
+
+  void run(const std::function<void()>& body) override {
+    const c10::cuda::CUDAStreamGuard guard(stream_);  // of its GPU too
+    begun_.block(stream_);
+    body();
+    stream_.synchronize();
+  }
+
+ private:
+  const c10::cuda::CUDAStream stream_;
+  at::cuda::CUDAEvent begun_;
+};
+
+}  // namespace
+
+std::unique_ptr<SideStream> open_side_stream() { return std::make_unique<PoolStream>(); }
 
 std::string flight_record() { return c10d::dump_nccl_trace_json(true, false); }
 

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/Store.hpp>
@@ -24,6 +26,16 @@ c10::intrusive_ptr<c10d::Backend> open_device_group(const c10::intrusive_ptr<c10
 
 /// Puts the sum over the group in place of numbers on the GPU, in the order of a stream.
 void add_up(c10d::Backend& group, const at::Tensor& numbers, CUstream_st* stream);
+
+/// Where a thread computes on the GPU beside another: a stream of its own, behind what was in the
+/// stream of who opened it.
+class SideStream {
+ public:
+  virtual ~SideStream() = default;
+  /// Runs `body` with that stream as the thread's, and waits until all that it put there is done.
+  virtual void run(const std::function<void()>& body) = 0;
+};
+std::unique_ptr<SideStream> open_side_stream();
 
 /// NCCL's flight recorder: the last operations of this process, as JSON.
 std::string flight_record();

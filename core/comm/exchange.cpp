@@ -6,14 +6,15 @@
 #include <future>
 
 #include "core/comm/buckets.h"
+#include "core/comm/device_group.h"
 #include "core/comm/links.h"
 #include "core/comm/slices.h"
 
 namespace vernier {
 namespace {
 
-int64_t bucket_bytes(const at::Tensor& buffer) {
-  return buffer.is_cuda() ? Ranks::kGpuBucketBytes : Ranks::kBucketBytes;
+int64_t bucket_bytes(const at::Tensor& numbers) {
+  return numbers.is_cuda() ? Ranks::kGpuBucketBytes : Ranks::kBucketBytes;
 }
 
 struct Done final : Pending {
@@ -29,25 +30,26 @@ class Ranks::BucketExchange {
   using Body = std::function<void(const Bucket& bucket, const at::Tensor& rows)>;
   using Exchange = std::function<void(at::Tensor& received, at::Tensor& sent)>;
 
-  BucketExchange(int64_t ranks, const at::Tensor& buffer, int64_t first, int64_t last, Body put,
-                 Body take)
-      : buffer_(buffer),
-        slices_(buffer.numel(), ranks),
+  /// `numbers` are those of the buffer from `first` on.
+  BucketExchange(Slices slices, const at::Tensor& numbers, int64_t first, Body put, Body take)
+      : slices_(slices),
+        numbers_(numbers),
         first_(first),
-        last_(last),
         put_(std::move(put)),
         take_(std::move(take)) {}
 
+  const at::Tensor& numbers() const { return numbers_; }
+
   void run(Links::Room& room, const Exchange& exchange) const {
     std::vector<Bucket> buckets;
-    for_buckets(slices_, first_, last_, bucket_bytes(buffer_),
+    for_buckets(slices_, first_, first_ + numbers_.numel(), bucket_bytes(numbers_),
                 [&](const Bucket& bucket) { buckets.push_back(bucket); });
     int64_t most = 0;
-    for (const Bucket& bucket : buckets) most = std::max(most, numbers(bucket));
-    if (most > 0) room.fit(most, buffer_);
+    for (const Bucket& bucket : buckets) most = std::max(most, size_of(bucket));
+    if (most > 0) room.fit(most, numbers_);
     for (const Bucket& bucket : buckets) {
-      at::Tensor sent = room.sent.narrow(0, 0, numbers(bucket)),
-                 received = room.received.narrow(0, 0, numbers(bucket));
+      at::Tensor sent = room.sent.narrow(0, 0, size_of(bucket)),
+                 received = room.received.narrow(0, 0, size_of(bucket));
       put_(bucket, rows(bucket, sent));
       exchange(received, sent);
       take_(bucket, rows(bucket, received));
@@ -55,16 +57,16 @@ class Ranks::BucketExchange {
   }
 
  private:
-  int64_t numbers(const Bucket& bucket) const {
+  int64_t size_of(const Bucket& bucket) const {
     return slices_.ranks * bucket.rows * bucket.width();
   }
   at::Tensor rows(const Bucket& bucket, const at::Tensor& all) const {
     return all.view({slices_.ranks, bucket.rows, bucket.width()});
   }
 
-  at::Tensor buffer_;
   Slices slices_;
-  int64_t first_, last_;
+  at::Tensor numbers_;
+  int64_t first_;
   Body put_, take_;
 };
 
@@ -82,16 +84,14 @@ c10::intrusive_ptr<c10d::Work> all_to_all(c10d::Backend& group, at::Tensor& rece
 // What the mover does; nothing of it is under way any more when this is gone.
 class Ranks::BesideExchange final : public Pending {
  public:
-  BesideExchange(Links& links, const char* what, BucketExchange exchange)
-      : links_(links), what_(what), exchange_(std::move(exchange)) {
-    Links::Beside& beside = *links.beside;
-    const auto task = std::make_shared<std::packaged_task<void()>>([this, &beside] {
-      // What it copies and adds up takes one thread: the others belong to who computes.
-      const c10::ParallelGuard alone(true);
-      const at::NoGradGuard no_grad;
-      exchange_.run(beside.room, [&](at::Tensor& received, at::Tensor& sent) {
-        all_to_all(*beside.gloo, received, sent)->wait();
-      });
+  BesideExchange(Links& links, Links::Beside& beside, const char* what, BucketExchange exchange)
+      : links_(links), beside_(beside), what_(what), exchange_(std::move(exchange)) {
+    if (exchange_.numbers().is_cuda()) side_ = open_side_stream();
+    const auto task = std::make_shared<std::packaged_task<void()>>([this] {
+      if (side_)
+        side_->run([this] { run(); });
+      else
+        run();
     });
     done_ = task->get_future();
     beside.mover.post([task] { (*task)(); });
@@ -105,47 +105,79 @@ class Ranks::BesideExchange final : public Pending {
   }
 
  private:
+  void run() {
+    // What it copies and adds up takes one thread: the others belong to who computes.
+    const c10::ParallelGuard alone(true);
+    const at::NoGradGuard no_grad;
+    exchange_.run(beside_.room, [&](at::Tensor& received, at::Tensor& sent) {
+      Links::wait_for(all_to_all(*beside_.group, received, sent), side_ != nullptr);
+    });
+  }
+
   Links& links_;
+  Links::Beside& beside_;
   const char* what_;
   const BucketExchange exchange_;
+  std::unique_ptr<SideStream> side_;  // of the GPU, where that is where it happens
   std::future<void> done_;
 };
 
-void Ranks::agree_on(int64_t first, int64_t last, const char* what) {
-  links_->agree_alike({first, last}, size(), what);
+void Ranks::agree_on(const at::Tensor& numbers, int64_t first, const char* what) {
+  links_->agree_alike({first, numbers.numel()}, size(), what);
 }
 
-void Ranks::run_exchange(const BucketExchange& exchange, const at::Tensor& buffer,
-                         const char* what) {
+void Ranks::run_exchange(const BucketExchange& exchange, const char* what) {
+  const at::Tensor& numbers = exchange.numbers();
   exchange.run(links_->room, [&](at::Tensor& received, at::Tensor& sent) {
     links_->run(
-        what, [&] { return all_to_all(links_->group(buffer), received, sent); }, buffer.is_cuda());
+        what, [&] { return all_to_all(links_->group(numbers), received, sent); },
+        numbers.is_cuda());
   });
 }
 
-// Beside it where it is on CPUs; NCCL has one stream for a group.
-std::unique_ptr<Pending> Ranks::begin_exchange(BucketExchange exchange, const at::Tensor& buffer,
-                                               const char* what) {
-  if (buffer.is_cuda()) {
-    run_exchange(exchange, buffer, what);
-    return std::make_unique<Done>();
-  }
-  if (links_->beside == nullptr) {
-    auto beside = std::make_unique<Links::Beside>();
-    beside->gloo = links_->attempt(what, [&] {
-      return open_gloo(links_->store, cat("beside ", links_->group_name), rank(), size(), config_);
+std::unique_ptr<Pending> Ranks::begin_exchange(BucketExchange exchange, const char* what) {
+  const bool of_gpu = exchange.numbers().is_cuda();
+  std::unique_ptr<Links::Beside>& beside = of_gpu ? links_->nccl_beside : links_->beside;
+  if (beside == nullptr) {
+    auto opened = std::make_unique<Links::Beside>();
+    const std::string name = cat("beside ", links_->group_name);
+    opened->group = links_->attempt(what, [&]() -> c10::intrusive_ptr<c10d::Backend> {
+      if (of_gpu) return open_nccl(links_->store, name, rank(), size());
+      return open_gloo(links_->store, name, rank(), size(), config_);
     });
-    links_->beside = std::move(beside);
+    beside = std::move(opened);
   }
-  return std::make_unique<BesideExchange>(*links_, what, std::move(exchange));
+  return std::make_unique<BesideExchange>(*links_, *beside, what, std::move(exchange));
 }
 
-Ranks::BucketExchange Ranks::summing(const at::Tensor& buffer, int64_t first, int64_t last,
+namespace {
+
+// What a bucket has of rows that are whole: by rank, row and number, of its rows, and of numbers
+// that lie as the flat buffer does from `first` on.
+at::Tensor whole_of(const Bucket& bucket, const at::Tensor& rows) {
+  const auto [begin, end] = bucket.whole_rows();
+  return rows.narrow(1, begin - bucket.row, end - begin);
+}
+at::Tensor whole_of_flat(const Bucket& bucket, const at::Tensor& numbers, int64_t first) {
+  const auto [begin, end] = bucket.whole_rows();
+  return numbers.narrow(0, begin * bucket.across() - first, (end - begin) * bucket.across())
+      .view({end - begin, bucket.slices.ranks, Slices::kBlock})
+      .transpose(0, 1);
+}
+bool has_whole(const Bucket& bucket) {
+  const auto [begin, end] = bucket.whole_rows();
+  return begin < end;
+}
+
+}  // namespace
+
+Ranks::BucketExchange Ranks::summing(const at::Tensor& numbers, int64_t first, int64_t of,
                                      TakeSum take) const {
-  const auto put = [buffer](const Bucket& bucket, const at::Tensor& sent) {
+  const auto put = [numbers, first](const Bucket& bucket, const at::Tensor& sent) {
+    if (has_whole(bucket)) whole_of(bucket, sent).copy_(whole_of_flat(bucket, numbers, first));
     for (int64_t r = 0; r < sent.size(0); ++r)
-      bucket.for_blocks(r, [&](int64_t row, int64_t at, int64_t within, int64_t, int64_t count) {
-        sent[r][row].narrow(0, within, count).copy_(buffer.narrow(0, at, count));
+      bucket.for_edges(r, [&](int64_t row, int64_t at, int64_t within, int64_t, int64_t count) {
+        sent[r][row].narrow(0, within, count).copy_(numbers.narrow(0, at - first, count));
       });
   };
   const auto sum = [own = rank(), take = std::move(take)](const Bucket& bucket,
@@ -153,90 +185,116 @@ Ranks::BucketExchange Ranks::summing(const at::Tensor& buffer, int64_t first, in
     for (int64_t stride = 1; stride < received.size(0); stride *= 2)
       for (int64_t r = 0; r + stride < received.size(0); r += 2 * stride)
         received[r].add_(received[r + stride]);
-    bucket.for_blocks(own, [&](int64_t row, int64_t, int64_t within, int64_t place, int64_t count) {
+    if (has_whole(bucket))
+      take(bucket.whole_rows().begin * Slices::kBlock, whole_of(bucket, received)[0].flatten());
+    bucket.for_edges(own, [&](int64_t row, int64_t, int64_t within, int64_t place, int64_t count) {
       take(place, received[0][row].narrow(0, within, count));
     });
   };
-  return {size(), buffer, first, last, put, sum};
+  return {Slices(of, size()), numbers, first, put, sum};
 }
 
-std::unique_ptr<Pending> Ranks::begin_sum_to_slices(const at::Tensor& buffer, int64_t first,
-                                                    int64_t last, TakeSum take, const char* what) {
+std::unique_ptr<Pending> Ranks::begin_sum_to_slices(const at::Tensor& numbers, int64_t first,
+                                                    int64_t of, TakeSum take, const char* what) {
   if (!alone()) {
-    agree_on(first, last, what);
-    return begin_exchange(summing(buffer, first, last, std::move(take)), buffer, what);
+    agree_on(numbers, first, what);
+    return begin_exchange(summing(numbers, first, of, std::move(take)), what);
   }
-  take(first, buffer.narrow(0, first, last - first));
+  take(first, numbers);
   return std::make_unique<Done>();
 }
 
-void Ranks::sum_to_slices(const at::Tensor& buffer, int64_t first, int64_t last,
-                          const TakeSum& take, const char* what) {
-  if (alone()) return take(first, buffer.narrow(0, first, last - first));
-  agree_on(first, last, what);
-  run_exchange(summing(buffer, first, last, take), buffer, what);
+void Ranks::sum_to_slices(const at::Tensor& numbers, int64_t first, int64_t of, const TakeSum& take,
+                          const char* what) {
+  if (alone()) return take(first, numbers);
+  agree_on(numbers, first, what);
+  run_exchange(summing(numbers, first, of, take), what);
 }
 
 namespace {
 
-// own(place in the buffer, place in the slice, numbers) is what rank `rank` has of the buffer.
+// own(bucket) gives whole rows [rows, kBlock] of what this rank has of the buffer, own(place in the
+// buffer, place in the slice, numbers) some of its numbers.
 template <class Own>
 auto put_own(int64_t rank, const Own& own) {
   return [rank, own](const Bucket& bucket, const at::Tensor& sent) {
-    bucket.for_blocks(rank,
-                      [&](int64_t row, int64_t at, int64_t within, int64_t place, int64_t count) {
-                        sent[0][row].narrow(0, within, count).copy_(own(at, place, count));
-                      });
+    if (has_whole(bucket)) whole_of(bucket, sent)[0].copy_(own(bucket));
+    bucket.for_edges(rank,
+                     [&](int64_t row, int64_t at, int64_t within, int64_t place, int64_t count) {
+                       sent[0][row].narrow(0, within, count).copy_(own(at, place, count));
+                     });
     for (int64_t r = 1; r < sent.size(0); ++r) sent[r].copy_(sent[0]);
   };
 }
 
-auto take_all(const at::Tensor& buffer) {
-  return [buffer](const Bucket& bucket, const at::Tensor& received) {
+auto take_all(const at::Tensor& numbers, int64_t first) {
+  return [numbers, first](const Bucket& bucket, const at::Tensor& received) {
+    if (has_whole(bucket)) whole_of_flat(bucket, numbers, first).copy_(whole_of(bucket, received));
     for (int64_t r = 0; r < received.size(0); ++r)
-      bucket.for_blocks(r, [&](int64_t row, int64_t at, int64_t within, int64_t, int64_t count) {
-        buffer.narrow(0, at, count).copy_(received[r][row].narrow(0, within, count));
+      bucket.for_edges(r, [&](int64_t row, int64_t at, int64_t within, int64_t, int64_t count) {
+        numbers.narrow(0, at - first, count).copy_(received[r][row].narrow(0, within, count));
       });
   };
 }
 
+struct OfSlice {
+  at::Tensor slice;
+
+  at::Tensor operator()(const Bucket& bucket) const {
+    const auto [begin, end] = bucket.whole_rows();
+    return slice.narrow(0, begin * Slices::kBlock, (end - begin) * Slices::kBlock)
+        .view({end - begin, Slices::kBlock});
+  }
+  at::Tensor operator()(int64_t, int64_t place, int64_t count) const {
+    return slice.narrow(0, place, count);
+  }
+};
+
+struct InPlace {
+  at::Tensor buffer;
+  int64_t rank;
+
+  at::Tensor operator()(const Bucket& bucket) const {
+    return whole_of_flat(bucket, buffer, 0)[rank];
+  }
+  at::Tensor operator()(int64_t at, int64_t, int64_t count) const {
+    return buffer.narrow(0, at, count);
+  }
+};
+
 }  // namespace
 
-Ranks::BucketExchange Ranks::gathering(const at::Tensor& slice, const at::Tensor& buffer,
-                                       int64_t first, int64_t last) const {
-  const auto own = [slice](int64_t, int64_t place, int64_t count) {
-    return slice.narrow(0, place, count);
-  };
-  return {size(), buffer, first, last, put_own(rank(), own), take_all(buffer)};
+Ranks::BucketExchange Ranks::gathering(const at::Tensor& slice, const at::Tensor& numbers,
+                                       int64_t first, int64_t of) const {
+  return {Slices(of, size()), numbers, first, put_own(rank(), OfSlice{slice}),
+          take_all(numbers, first)};
 }
 
-std::unique_ptr<Pending> Ranks::begin_gather_slices(const at::Tensor& slice, at::Tensor& buffer,
-                                                    int64_t first, int64_t last, const char* what) {
+std::unique_ptr<Pending> Ranks::begin_gather_slices(const at::Tensor& slice, at::Tensor& numbers,
+                                                    int64_t first, int64_t of, const char* what) {
   if (!alone()) {
-    agree_on(first, last, what);
-    return begin_exchange(gathering(slice, buffer, first, last), buffer, what);
+    agree_on(numbers, first, what);
+    return begin_exchange(gathering(slice, numbers, first, of), what);
   }
-  gather_slices(slice, buffer, first, last, what);
+  gather_slices(slice, numbers, first, of, what);
   return std::make_unique<Done>();
 }
 
-void Ranks::gather_slices(const at::Tensor& slice, at::Tensor& buffer, int64_t first, int64_t last,
+void Ranks::gather_slices(const at::Tensor& slice, at::Tensor& numbers, int64_t first, int64_t of,
                           const char* what) {
   if (alone()) {
-    buffer.narrow(0, first, last - first).copy_(slice.narrow(0, first, last - first));
+    numbers.copy_(slice.narrow(0, first, numbers.numel()));
     return;
   }
-  agree_on(first, last, what);
-  run_exchange(gathering(slice, buffer, first, last), buffer, what);
+  agree_on(numbers, first, what);
+  run_exchange(gathering(slice, numbers, first, of), what);
 }
 
 void Ranks::gather_slices(at::Tensor& buffer, const char* what) {
   if (alone()) return;
-  const auto own = [buffer](int64_t at, int64_t, int64_t count) {
-    return buffer.narrow(0, at, count);
-  };
-  agree_on(0, buffer.numel(), what);
-  run_exchange({size(), buffer, 0, buffer.numel(), put_own(rank(), own), take_all(buffer)}, buffer,
+  agree_on(buffer, 0, what);
+  run_exchange({Slices(buffer.numel(), size()), buffer, 0, put_own(rank(), InPlace{buffer, rank()}),
+                take_all(buffer, 0)},
                what);
 }
 

@@ -37,7 +37,7 @@ struct Ranks::Links {
     }
   };
   struct Beside {
-    c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
+    c10::intrusive_ptr<c10d::Backend> group;
     Room room;
     TaskThread mover;  // goes first
   };
@@ -49,7 +49,7 @@ struct Ranks::Links {
   std::shared_ptr<Watch> watch;            // null: nobody watches
   int64_t calls = 0, noted = -1;
   Room room;
-  std::unique_ptr<Beside> beside;  // from its first use on
+  std::unique_ptr<Beside> beside, nccl_beside;  // from their first use on
 
   // For a buffer.
   c10d::Backend& group(const at::Tensor& buffer) const {
@@ -127,5 +127,7 @@ struct Ranks::Links {
 c10::intrusive_ptr<c10d::ProcessGroupGloo> open_gloo(const c10::intrusive_ptr<c10d::Store>& store,
                                                      const std::string& name, int64_t rank,
                                                      int64_t size, const ClusterConfig& config);
+c10::intrusive_ptr<c10d::Backend> open_nccl(const c10::intrusive_ptr<c10d::Store>& store,
+                                            const std::string& name, int64_t rank, int64_t size);
 
 }  // namespace vernier

@@ -55,6 +55,12 @@ c10::intrusive_ptr<c10d::ProcessGroupGloo> open_gloo(const c10::intrusive_ptr<c1
   return group;
 }
 
+c10::intrusive_ptr<c10d::Backend> open_nccl(const c10::intrusive_ptr<c10d::Store>& store,
+                                            const std::string& name, int64_t rank, int64_t size) {
+  return open_device_group(c10::make_intrusive<c10d::PrefixStore>(cat("nccl ", name), store), name,
+                           rank, size);
+}
+
 Ranks::Ranks() = default;
 
 Ranks::Ranks(const Identity& identity, const ClusterConfig& config, std::atomic<bool>* stop)
@@ -96,13 +102,7 @@ Ranks::Ranks(Ranks& all, const std::string& name, const std::vector<int64_t>& me
   links_->watch = all.links_->watch;
   links_->group_name = name;
   links_->gloo = open_gloo(links_->store, name, rank(), size(), config_);
-  if (all.links_->nccl != nullptr) open_nccl(name);
-}
-
-void Ranks::open_nccl(const std::string& name) {
-  links_->nccl =
-      open_device_group(c10::make_intrusive<c10d::PrefixStore>(cat("nccl ", name), links_->store),
-                        name, rank(), size());
+  if (all.links_->nccl != nullptr) links_->nccl = open_nccl(links_->store, name, rank(), size());
 }
 
 void Ranks::use_gpu() {
@@ -115,7 +115,7 @@ void Ranks::use_gpu() {
         vernier::fail("run.device: \"cuda\": ranks ", r, " and ", other,
                       " are on one GPU, and NCCL wants one for each: start as many ranks as there "
                       "are GPUs");
-  open_nccl("all");
+  links_->nccl = open_nccl(links_->store, "all", rank(), size());
   links_->watch->set_last_words([] { return "NCCL's flight recorder: " + flight_record(); });
 }
 
@@ -138,6 +138,7 @@ Ranks::Ranks(const MeetingPlace& place, const std::string& name, int64_t rank, i
 Ranks::~Ranks() {
   if (links_ == nullptr || links_->nccl == nullptr) return;
   const Deadline ending(config_.deadline_s, cat("rank ", rank(), ": NCCL does not come to an end"));
+  if (links_->nccl_beside) links_->nccl_beside->group->abort();
   links_->nccl->abort();
 }
 

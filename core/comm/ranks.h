@@ -120,22 +120,23 @@ class Ranks {
   /// Another name for every draw, the same on all ranks.
   std::string draw_name() const;
 
-  /// Of numbers [first, last) of the flat fp32 buffers of all ranks, which have one size, the sum:
-  /// what of it is in this rank's slice (of Slices), as it arrives, with its place there. Summed in
-  /// the tree ((0 + 1) + (2 + 3)) + ... over ranks, in that order whoever asks.
+  /// Of a stretch of the flat fp32 buffers of all ranks, which have `of` numbers each, the sum:
+  /// what of it is in this rank's slice (of Slices), as it arrives, with its place there. `numbers`
+  /// are the buffer's from `first` on, as many on all ranks. Summed in the tree
+  /// ((0 + 1) + (2 + 3)) + ... over ranks, in that order whoever asks.
   using TakeSum = std::function<void(int64_t place, const at::Tensor& sum)>;
-  void sum_to_slices(const at::Tensor& buffer, int64_t first, int64_t last, const TakeSum& take,
+  void sum_to_slices(const at::Tensor& numbers, int64_t first, int64_t of, const TakeSum& take,
                      const char* what);
-  /// Fills numbers [first, last) of `buffer` from the slices of all ranks; `slice` is this one's.
-  void gather_slices(const at::Tensor& slice, at::Tensor& buffer, int64_t first, int64_t last,
+  /// Fills such a stretch from the slices of all ranks; `slice` is this one's.
+  void gather_slices(const at::Tensor& slice, at::Tensor& numbers, int64_t first, int64_t of,
                      const char* what);
-  /// The same two beside what this process does. Until they are finished `take` may be called by
-  /// another thread, their buffers stay where they are, and what they read or fill is nobody
+  /// The same two beside what this process does; on a GPU behind what it has begun there. Until
+  /// they are finished `take` may be called by another thread, and what they read or fill is nobody
   /// else's. All ranks begin theirs in one order.
-  std::unique_ptr<Pending> begin_sum_to_slices(const at::Tensor& buffer, int64_t first,
-                                               int64_t last, TakeSum take, const char* what);
-  std::unique_ptr<Pending> begin_gather_slices(const at::Tensor& slice, at::Tensor& buffer,
-                                               int64_t first, int64_t last, const char* what);
+  std::unique_ptr<Pending> begin_sum_to_slices(const at::Tensor& numbers, int64_t first, int64_t of,
+                                               TakeSum take, const char* what);
+  std::unique_ptr<Pending> begin_gather_slices(const at::Tensor& slice, at::Tensor& numbers,
+                                               int64_t first, int64_t of, const char* what);
   /// Fills `buffer` with what the ranks have of it: each has its slice in its place there.
   void gather_slices(at::Tensor& buffer, const char* what);
   /// Puts the sum over all ranks in place of `count` numbers, the same bits on all of them.
@@ -171,14 +172,12 @@ class Ranks {
   class BesideExchange;
   class CopyOfFirst;
 
-  void open_nccl(const std::string& name);
-  void agree_on(int64_t first, int64_t last, const char* what);
-  BucketExchange summing(const at::Tensor& buffer, int64_t first, int64_t last, TakeSum take) const;
-  BucketExchange gathering(const at::Tensor& slice, const at::Tensor& buffer, int64_t first,
-                           int64_t last) const;
-  void run_exchange(const BucketExchange& exchange, const at::Tensor& buffer, const char* what);
-  std::unique_ptr<Pending> begin_exchange(BucketExchange exchange, const at::Tensor& buffer,
-                                          const char* what);
+  void agree_on(const at::Tensor& numbers, int64_t first, const char* what);
+  BucketExchange summing(const at::Tensor& numbers, int64_t first, int64_t of, TakeSum take) const;
+  BucketExchange gathering(const at::Tensor& slice, const at::Tensor& numbers, int64_t first,
+                           int64_t of) const;
+  void run_exchange(const BucketExchange& exchange, const char* what);
+  std::unique_ptr<Pending> begin_exchange(BucketExchange exchange, const char* what);
 
   Identity identity_;
   ClusterConfig config_;

@@ -20,6 +20,12 @@ T& at_address(const AutogradContext* ctx, const char* key) {
   return *reinterpret_cast<T*>(ctx->saved_data.at(key).toInt());
 }
 
+// Where the graph of something computed with a weight begins. A leaf, which the graph holds: the
+// weight itself has to be free to go.
+inline at::Tensor root_of(const at::Tensor& weight) {
+  return at::empty({0}, weight.options()).requires_grad_(weight.requires_grad());
+}
+
 // An empty tensor that holds on to an object for as long as a graph holds on to it.
 inline at::Tensor keeper_of(std::shared_ptr<void> object) {
   static char nothing = 0;

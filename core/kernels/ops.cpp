@@ -33,16 +33,17 @@ void by_type(const at::Tensor& x, const Body& body) {
 }
 
 struct Embedding : Function<Embedding> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& value, const at::Tensor& ids,
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor&, const at::Tensor& ids,
                             int64_t table) {
     ctx->saved_data["table"] = table;
     ctx->save_for_backward({ids});
-    return value.detach().index_select(0, ids);
+    return at_address<Parameter>(ctx, "table").value.detach().index_select(0, ids);
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     auto& table = at_address<Parameter>(ctx, "table");
     const at::Tensor ids = ctx->get_saved_variables()[0], dy = grads[0].contiguous();
     if (table.grad.defined()) {
+      table.bring_gradient();
       by_type(dy, [&](auto zero) {
         using T = decltype(zero);
         const int64_t width = dy.size(1);
@@ -59,8 +60,10 @@ struct Embedding : Function<Embedding> {
 };
 
 struct RmsNorm : Function<RmsNorm> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& value,
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor&,
                             int64_t weight, double eps) {
+    ctx->saved_data["weight"] = weight;
+    const at::Tensor& value = at_address<Parameter>(ctx, "weight").value;
     at::Tensor y = at::empty_like(x), inverse = at::empty({x.size(0)}, x.options());
     by_type(x, [&](auto zero) {
       using T = decltype(zero);
@@ -71,7 +74,6 @@ struct RmsNorm : Function<RmsNorm> {
         kernels::ref::rms_norm(x.const_data_ptr<T>(), value.const_data_ptr<T>(), y.data_ptr<T>(),
                                inverse.data_ptr<T>(), x.size(0), x.size(1), eps);
     });
-    ctx->saved_data["weight"] = weight;
     ctx->save_for_backward({x, inverse});
     return y;
   }
@@ -81,6 +83,7 @@ struct RmsNorm : Function<RmsNorm> {
     const at::Tensor dy = grads[0].contiguous();
     auto& weight = at_address<Parameter>(ctx, "weight");
     weight.bring();
+    weight.bring_gradient();
     at::Tensor dx = at::empty_like(x);
     at::Tensor dw = weight.grad.defined() ? weight.grad : at::zeros_like(weight.value);
     by_type(x, [&](auto zero) {
@@ -166,6 +169,7 @@ struct LayerCall {
 
   void backward(float* d) const {
     weights->qkv->bring();
+    weights->qkv->bring_gradient();
     std::shared_ptr<Buffer> buffer = kept;
     const auto* in = x.const_data_ptr<float>();
     if (pass->recompute) {
@@ -267,14 +271,14 @@ struct HeadCall {
 };
 
 struct Head : Function<Head> {
-  static variable_list forward(AutogradContext* ctx, const at::Tensor& hidden,
-                               const at::Tensor& value, const at::Tensor& targets,
-                               const at::Tensor& keeper, int64_t call) {
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& hidden, const at::Tensor&,
+                               const at::Tensor& targets, const at::Tensor& keeper, int64_t call) {
     pulse::beat();
     at::Tensor logprob = at::empty({hidden.size(0)}, hidden.options());
     at::Tensor entropy = at::empty_like(logprob), log_sum = at::empty_like(logprob);
     ctx->saved_data["call"] = call;
     const auto& head = at_address<HeadCall>(ctx, "call");
+    const at::Tensor& value = head.head->value;
     if (is_double(hidden)) {
       kernels::ref::head_forward(hidden.const_data_ptr<double>(), value.const_data_ptr<double>(),
                                  targets.const_data_ptr<int32_t>(), head.temperature,
@@ -296,6 +300,7 @@ struct Head : Function<Head> {
     const auto& head = at_address<HeadCall>(ctx, "call");
     const at::Tensor &hidden = saved[0], &targets = saved[1], &value = head.head->value;
     head.head->bring();
+    head.head->bring_gradient();
     const auto whole = [&](const at::Tensor& grad) {
       return grad.defined() ? grad.contiguous() : at::zeros({hidden.size(0)}, hidden.options());
     };
@@ -379,13 +384,13 @@ void check_ids(const std::vector<int32_t>& ids, const Parameter& table) {
 at::Tensor embedding(const std::vector<int32_t>& ids, Parameter& table) {
   check_ids(ids, table);
   table.bring();
-  return Embedding::apply(table.value, to_tensor(ids), address(&table));
+  return Embedding::apply(root_of(table.value), to_tensor(ids), address(&table));
 }
 
 at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps) {
   ensure(x.is_contiguous() && x.size(1) == weight.value.size(0), "a dense [T, D] input");
   weight.bring();
-  return RmsNorm::apply(x, weight.value, address(&weight), eps);
+  return RmsNorm::apply(x, root_of(weight.value), address(&weight), eps);
 }
 
 at::Tensor layer(const at::Tensor& x, const LayerParameters& weights,
@@ -419,8 +424,8 @@ TokenLogprobs token_logprobs(const at::Tensor& hidden, Parameter& head,
   const auto own = std::make_shared<Own>();
   own->call = {&head, temperature, precision, memory != nullptr ? &memory->head : &own->scratch,
                square_mass ? at::empty({hidden.size(0)}, hidden.options()) : at::Tensor()};
-  const auto both =
-      Head::apply(hidden, head.value, to_tensor(targets), keeper_of(own), address(&own->call));
+  const auto both = Head::apply(hidden, root_of(head.value), to_tensor(targets), keeper_of(own),
+                                address(&own->call));
   return {both[0], both[1], own->call.square_mass};
 }
 

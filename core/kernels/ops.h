@@ -26,10 +26,12 @@ namespace vernier {
 class UnitStore {
  public:
   virtual ~UnitStore() = default;
-  /// The weights of the unit are at their place until another one is brought.
+  /// The parameters of the unit have their values until another one is brought.
   virtual void bring(int64_t unit) = 0;
   /// Lets go of it.
   virtual void release() = 0;
+  /// They have a gradient, zero but for what this pass back has added to it.
+  virtual void bring_gradient(int64_t unit) = 0;
   /// What a use of the unit adds to its gradient is there.
   virtual void gradient_done(int64_t unit) = 0;
   /// What this process keeps of the weights, one after the other.
@@ -38,9 +40,9 @@ class UnitStore {
   virtual void finish_gradients() = 0;
   /// The pass back did not come to its end, and nobody wants what it began.
   virtual void drop_gradients() = 0;
-  /// Called with the place of a unit's gradient once a pass has added all of it, [first, last) of
-  /// the flat gradients, which are zero again once what it returns is finished.
-  std::function<std::unique_ptr<Pending>(int64_t first, int64_t last)> on_gradient;
+  /// Called with the gradient of a unit once a pass has added all of it, the numbers from `first`
+  /// on of the flat gradients. It goes once what this returns is finished.
+  std::function<std::unique_ptr<Pending>(int64_t first, const at::Tensor& gradient)> on_gradient;
 };
 
 /// One weight of a model with its gradient, and the packed forms that the CPU kernels read.
@@ -63,6 +65,9 @@ struct Parameter {
 
   void bring() const {
     if (store != nullptr) store->bring(unit);
+  }
+  void bring_gradient() const {
+    if (store != nullptr) store->bring_gradient(unit);
   }
   void gradient_done() const {
     if (store != nullptr) store->gradient_done(unit);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/base/errors.h"
+#include "core/base/pulse.h"
 #include "core/kernels/autograd_parts.h"
 
 namespace vernier::ops::device {
@@ -28,11 +29,13 @@ template <class Call>
 struct Through : Function<Through<Call>> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& keeper,
                             int64_t call) {
+    pulse::beat();
     ctx->saved_data["call"] = call;
     ctx->save_for_backward({keeper});
     return at_address<Call>(ctx, "call").forward(x.detach(), /*keep=*/true);
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    pulse::beat();
     const auto keeper = ctx->get_saved_variables();
     auto& call = at_address<Call>(ctx, "call");
     return {call.backward(grads[0].contiguous()), at::Tensor(), at::Tensor()};
@@ -68,13 +71,16 @@ struct EmbeddingCall {
   Parameter* table;
   Precision precision;
 
-  at::Tensor forward(const at::Tensor& value, bool) const {
-    const at::Tensor rows = placed(ids, value.device());
+  at::Tensor forward(const at::Tensor&, bool) const {
+    table->bring();
+    const at::Tensor rows = placed(ids, table->value.device());
     return operand(*table, precision).index_select(0, rows).to(at::kFloat);
   }
   at::Tensor backward(const at::Tensor& dy) const {
-    if (table->grad.defined())
-      sum_rows(dy, rows_of_ids(ids, dy.device()), table->grad, /*add=*/true);
+    if (!table->grad.defined()) return {};
+    table->bring_gradient();
+    sum_rows(dy, rows_of_ids(ids, dy.device()), table->grad, /*add=*/true);
+    table->gradient_done();
     return {};
   }
 };
@@ -87,9 +93,12 @@ struct NormCall {
 
   at::Tensor forward(const at::Tensor& x, bool keep) {
     if (keep) kept = x;
+    weight->bring();
     return rms_norm_rows(x, operand(*weight, precision), eps).to(at::kFloat);
   }
   at::Tensor backward(const at::Tensor& dy) const {
+    weight->bring();
+    weight->bring_gradient();
     at::Tensor d = at::zeros_like(kept);
     rms_norm_rows_backward(as_numbers(dy, precision), kept, operand(*weight, precision), eps, d,
                            weight->grad);
@@ -153,6 +162,7 @@ struct LayerCall {
   }
 
   at::Tensor forward(const at::Tensor& x, bool keep) {
+    weights->qkv->bring();
     LayerKept all;
     const at::Tensor y = compute(x, all);
     if (!keep) return y;
@@ -166,6 +176,8 @@ struct LayerCall {
   at::Tensor backward(const at::Tensor& dy) {
     LayerKept all = std::exchange(kept, {});
     ensure(all.x.defined(), "one backward pass");
+    weights->qkv->bring();
+    weights->qkv->bring_gradient();
     if (pass->pass->recompute) {
       const at::Tensor x = all.x;
       compute(x, all);
@@ -173,6 +185,7 @@ struct LayerCall {
     at::Tensor d = dy.clone();
     mlp_backward(all, d);
     attention_block_backward(all, d);
+    weights->qkv->gradient_done();
     return d;
   }
 
@@ -228,7 +241,7 @@ struct LayerCall {
 
 at::Tensor embedding(const std::vector<int32_t>& ids, Parameter& table, Precision precision) {
   return through(std::make_shared<EmbeddingCall>(EmbeddingCall{ids, &table, precision}),
-                 table.value);
+                 root_of(table.value));
 }
 
 at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps, Precision precision) {

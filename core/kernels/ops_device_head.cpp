@@ -33,6 +33,7 @@ struct HeadCall {
   }
 
   void forward() const {
+    head->bring();
     const at::Tensor w = weight(), sums = make_logit_sums(rows(), hidden.device());
     by_parts(rows(), kRows, [&](int64_t row, int64_t count) {
       const at::Tensor in = hidden.narrow(0, row, count);
@@ -47,6 +48,8 @@ struct HeadCall {
   // The vocabulary outside, so that a part of the weight's gradient is written to while it is near.
   at::Tensor backward(const at::Tensor& d_logprob, const at::Tensor& d_entropy,
                       const at::Tensor& entropies) const {
+    head->bring();
+    head->bring_gradient();
     const at::Tensor w = weight();
     const LogitGradients all{targets, log_sum, entropies, d_logprob, d_entropy};
     const at::Tensor d_hidden = at::zeros(hidden.sizes(), hidden.options().dtype(at::kFloat));
@@ -61,6 +64,7 @@ struct HeadCall {
           add_product(head->grad.detach().narrow(0, word, words), d.t(), in);
       });
     });
+    head->gradient_done();
     return d_hidden;
   }
 };
@@ -110,7 +114,8 @@ TokenLogprobs token_logprobs(const at::Tensor& hidden, Parameter& head,
                                           .logprob = each(),
                                           .entropy = each(),
                                           .square_mass = square_mass ? each() : at::Tensor()});
-  const auto both = HeadFunction::apply(hidden, head.value, keeper_of(call), address(call.get()));
+  const auto both =
+      HeadFunction::apply(hidden, root_of(head.value), keeper_of(call), address(call.get()));
   return {both[0], both[1], call->square_mass};
 }
 

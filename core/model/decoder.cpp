@@ -15,11 +15,15 @@
 
 namespace vernier {
 
-int64_t NamedSlice::numel() const {
+namespace {
+int64_t numel_of(const std::vector<int64_t>& shape) {
   int64_t count = 1;
   for (const int64_t size : shape) count *= size;
   return count;
 }
+}  // namespace
+
+int64_t NamedSlice::numel() const { return numel_of(shape); }
 
 namespace {
 
@@ -33,10 +37,11 @@ void check_device(at::Device device) {
 }
 
 // Zeros that cost nothing until they are written, on the CPU.
-at::Tensor zeros(int64_t count, at::ScalarType type, at::Device device) {
+at::Tensor zeros(int64_t count, at::ScalarType type, at::Device device,
+                 PageGroup* pages = nullptr) {
   const auto options = at::TensorOptions(type).device(device);
   if (!device.is_cpu() || count == 0) return at::zeros({count}, options);
-  auto memory = std::make_shared<Buffer>(static_cast<size_t>(count) * at::elementSize(type));
+  auto memory = std::make_shared<Buffer>(static_cast<size_t>(count) * at::elementSize(type), pages);
   auto* bytes = memory->as<std::byte>();
   return at::from_blob(
       bytes, {count}, [memory](void*) {}, options);
@@ -45,7 +50,9 @@ at::Tensor zeros(int64_t count, at::ScalarType type, at::Device device) {
 }  // namespace
 
 Decoder::Decoder(const ModelSpec& spec, bool trained, at::ScalarType type, at::Device device)
-    : spec_(spec), rope_(make_rope_table(spec.rope, spec.rotary(), spec.longest())) {
+    : spec_(spec),
+      rope_(make_rope_table(spec.rope, spec.rotary(), spec.longest())),
+      device_(device) {
   embedding_ = add("embedding", {spec.vocab_size, spec.hidden_size});
   add_slice("model.embed_tokens.weight", embedding_, 0, spec.vocab_size);
   for (int64_t i = 0; i < spec.num_hidden_layers; ++i) layers_.push_back(add_layer(i));
@@ -139,25 +146,27 @@ void Decoder::add_slice(const std::string& name, size_t parameter, int64_t first
 void Decoder::allocate(bool trained, at::ScalarType type, at::Device device) {
   check_device(device);
   constexpr int64_t kAlign = 16;  // elements: 64 bytes of fp32
-  std::vector<int64_t> offsets;
   int64_t total = 0;
   for (const auto& shape : shapes_) {
-    int64_t count = 1;
-    for (const int64_t size : shape) count *= size;
-    offsets.push_back(total);
+    const int64_t count = numel_of(shape);
+    places_.push_back(total);
     num_parameters_ += count;
     total += kernels::round_up(count, kAlign);
   }
   weights_ = zeros(total, type, device);
   if (trained) gradients_ = zeros(total, type, device);
   for (size_t i = 0; i < shapes_.size(); ++i) {
-    std::vector<int64_t> strides(shapes_[i].size(), 1);
-    if (strides.size() == 2) strides[0] = shapes_[i][1];
-    parameters_[i].value = weights_.as_strided(shapes_[i], strides, offsets[i]);
+    parameters_[i].value = view_of(weights_, i, 0);
     if (!trained) continue;
     parameters_[i].value.requires_grad_(true);
-    parameters_[i].grad = gradients_.as_strided(shapes_[i], strides, offsets[i]);
+    parameters_[i].grad = view_of(gradients_, i, 0);
   }
+}
+
+// Of the flat weights from `first` on.
+at::Tensor Decoder::view_of(const at::Tensor& flat, size_t parameter, int64_t first) const {
+  const std::vector<int64_t>& shape = shapes_[parameter];
+  return flat.narrow(0, places_[parameter] - first, numel_of(shape)).view(shape);
 }
 
 // Parameters lie in memory in the order in which they were added.
@@ -174,7 +183,7 @@ void Decoder::find_units() {
   };
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const int64_t unit = parameters_[i].unit = number(i);
-    const int64_t begin = parameters_[i].value.storage_offset();
+    const int64_t begin = places_[i];
     if (unit == std::ssize(units_)) {
       if (unit > 0) units_.back().end = begin;
       units_.push_back({.begin = begin, .end = 0});
@@ -195,11 +204,45 @@ std::span<const NamedSlice> Decoder::slices_of(int64_t unit) const {
   return {found.begin(), found.end()};
 }
 
-void Decoder::keep_in(UnitStore& store) {
-  ensure(weights_.is_cpu() && weights_.scalar_type() == at::kFloat && adapters_ == nullptr,
-         "a decoder in fp32 on the CPU without adapters");
+void Decoder::keep_in(UnitStore& store, at::Device device) {
+  ensure(weights_.is_meta() && weights_.scalar_type() == at::kFloat, "fp32 weights elsewhere");
+  check_device(device);
   store_ = &store;
+  device_ = device;
   for (Parameter& parameter : parameters_) parameter.store = &store;
+}
+
+at::Tensor Decoder::room_for(int64_t unit) const {
+  const Unit& place = units_[static_cast<size_t>(unit)];
+  PageGroup own;  // all of it goes at once
+  return zeros(place.end - place.begin, at::kFloat, device_, &own);
+}
+
+void Decoder::put(int64_t unit, const at::Tensor& values) {
+  const int64_t first = values.defined() ? units_[static_cast<size_t>(unit)].begin : 0;
+  const at::Tensor& flat = values.defined() ? values : weights_;
+  const bool rounds = device_.is_cuda() && training.precision == kernels::Precision::bf16;
+  const at::Tensor rounded = rounds && values.defined() ? values.to(at::kBFloat16) : at::Tensor();
+  for (Parameter& parameter : parameters_of(unit)) {
+    const auto place = static_cast<size_t>(&parameter - parameters_.data());
+    parameter.value = view_of(flat, place, first).requires_grad_(parameter.value.requires_grad());
+    parameter.bf16 = rounded.defined() ? view_of(rounded, place, first) : at::Tensor();
+    parameter.changed();
+  }
+}
+
+void Decoder::put_gradient(int64_t unit, const at::Tensor& values) {
+  const int64_t first = values.defined() ? units_[static_cast<size_t>(unit)].begin : 0;
+  for (Parameter& parameter : parameters_of(unit))
+    parameter.grad = view_of(values.defined() ? values : gradients_,
+                             static_cast<size_t>(&parameter - parameters_.data()), first);
+}
+
+at::Tensor Decoder::unit_weights(int64_t unit) {
+  if (store_ != nullptr) store_->bring(unit);
+  const Unit& place = units_[static_cast<size_t>(unit)];
+  const at::Tensor& first = parameters_of(unit).front().value;
+  return first.detach().as_strided({place.end - place.begin}, {1}, first.storage_offset());
 }
 
 void Decoder::join_pass(bool backward) {
@@ -336,7 +379,7 @@ at::Tensor Decoder::hidden(const PackedTokens& tokens) {
                                                                 .sine = rope_.sine,
                                                                 .precision = training.precision,
                                                                 .recompute = training.recompute});
-  if (weights_.is_cuda()) return device_hidden(pass);
+  if (device_.is_cuda()) return device_hidden(pass);
   at::Tensor x = ops::embedding(tokens.ids, parameters_[embedding_]);
   for (size_t i = 0; i < layers_.size(); ++i)
     x = ops::layer(x, layer_parameters_[i], layer_shapes_[i], pass, memory_);
@@ -346,9 +389,9 @@ at::Tensor Decoder::hidden(const PackedTokens& tokens) {
 at::Tensor Decoder::device_hidden(const std::shared_ptr<const LayerPass>& pass) {
   namespace gpu = ops::device;
   const kernels::Precision precision = pass->precision;
-  if (precision == kernels::Precision::bf16) bf16_weights();
+  if (precision == kernels::Precision::bf16 && store_ == nullptr) bf16_weights();
   ops::check_ids(pass->tokens.ids, parameters_[embedding_]);
-  const auto placed = gpu::place(pass, weights_.device());
+  const auto placed = gpu::place(pass, device_);
   at::Tensor x = gpu::embedding(pass->tokens.ids, parameters_[embedding_], precision);
   for (size_t i = 0; i < layers_.size(); ++i)
     x = gpu::layer(x, layer_parameters_[i], layer_shapes_[i], placed);
@@ -359,9 +402,8 @@ const at::Tensor& Decoder::bf16_weights() {
   const at::NoGradGuard no_grad;
   if (!bf16_weights_.defined()) {
     bf16_weights_ = at::empty(weights_.sizes(), weights_.options().dtype(at::kBFloat16));
-    for (Parameter& parameter : parameters_)
-      parameter.bf16 = bf16_weights_.as_strided(parameter.value.sizes(), parameter.value.strides(),
-                                                parameter.value.storage_offset());
+    for (size_t i = 0; i < parameters_.size(); ++i)
+      parameters_[i].bf16 = view_of(bf16_weights_, i, 0);
   }
   if (bf16_version_ != version_) bf16_weights_.copy_(weights_);
   bf16_version_ = version_;

@@ -75,7 +75,7 @@ class Decoder {
   /// fp64 serves the tests; everything else uses fp32. On a GPU (UsageError where the build or the
   /// machine has none) hidden() and the head run, with gradients (ops_device.h); the cached path
   /// does not. On at::kMeta there are no weights at all: the names and shapes of a model, without
-  /// its memory.
+  /// its memory; keep_in() lets them come.
   Decoder(const ModelSpec& spec, bool trained, at::ScalarType type = at::kFloat,
           at::Device device = at::kCPU);
   ~Decoder();
@@ -86,7 +86,7 @@ class Decoder {
   int64_t num_parameters() const { return num_parameters_; }
 
   /// All weights and all gradients, each in one buffer; every tensor starts at a multiple of 64
-  /// bytes, gaps are zero. Of a decoder in a store, a place for those that are brought.
+  /// bytes, gaps are zero. Of a decoder in a store, only how many they are.
   at::Tensor& weights() { return weights_; }
   /// Of trained_weights(); of all weights where a store keeps some of them.
   at::Tensor& gradients() { return gradients_; }
@@ -114,10 +114,21 @@ class Decoder {
   /// How often a pass back adds to the gradient of a unit: twice to embeddings that are the head.
   int64_t uses(int64_t unit) const { return unit == 0 && head_ == embedding_ ? 2 : 1; }
   /// From now on passes find the weights that they read in `store`, which outlives the decoder's
-  /// use; what is not brought there has no values. hidden() and logprobs() alone compute then.
-  void keep_in(UnitStore& store);
+  /// use, and compute on `device`; what is not brought there has no values. hidden() and logprobs()
+  /// alone compute then. For a decoder without weights.
+  void keep_in(UnitStore& store, at::Device device);
   /// Null: all weights are here.
   UnitStore* store() { return store_; }
+  /// Where it computes.
+  at::Device device() const { return device_; }
+  /// Zeros for all numbers of a unit.
+  at::Tensor room_for(int64_t unit) const;
+  /// For the store: the unit's parameters are views of `values` [end - begin], or have none where
+  /// that is undefined; their gradients.
+  void put(int64_t unit, const at::Tensor& values);
+  void put_gradient(int64_t unit, const at::Tensor& values);
+  /// The numbers of a unit, a view. Brings it.
+  at::Tensor unit_weights(int64_t unit);
   /// Brings the units in the order of a pass, and goes through them back where `backward`: for a
   /// process that has no tokens for a pass that others make.
   void join_pass(bool backward);
@@ -210,6 +221,7 @@ class Decoder {
   void add_slice(const std::string& name, size_t parameter, int64_t first_row, int64_t rows);
   Layer add_layer(int64_t index);
   void allocate(bool trained, at::ScalarType type, at::Device device);
+  at::Tensor view_of(const at::Tensor& flat, size_t parameter, int64_t first) const;
   void find_units();
   LayerParameters layer_parameters(const Layer& layer);
   kernels::LayerShape layer_shape(int64_t index) const;
@@ -227,6 +239,7 @@ class Decoder {
   at::Tensor weights_, gradients_, bf16_weights_;
   std::vector<Parameter> parameters_;
   std::vector<std::vector<int64_t>> shapes_;
+  std::vector<int64_t> places_;  // of the parameters in the flat weights
   std::vector<NamedSlice> slices_;
   std::vector<Layer> layers_;
   std::vector<LayerParameters> layer_parameters_;
@@ -238,6 +251,7 @@ class Decoder {
   std::unique_ptr<Adapters> adapters_;
   std::vector<Unit> units_;
   UnitStore* store_ = nullptr;
+  at::Device device_;
   std::unique_ptr<Parts> parts_;
 };
 
