@@ -138,40 +138,57 @@ class OnGpus(RankJobs):
             raise unittest.SkipTest("no GPU")
         super().setUpClass()
 
+    KEYS = ["--set", "run.device=cuda", "--set", "rollout.kv_cache_gb=0.5", "--set", "eval.temperature=0"]
+
+    def start_on_gpus(self, config, run, count, port, *more):
+        place = {"WORLD_SIZE": f"{count}", "LOCAL_WORLD_SIZE": f"{count}", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}"}
+        return [
+            subprocess.Popen(
+                [str(VERNIER), "train", str(config), "--run", str(self.folder / run), *self.KEYS, *more],
+                stderr=subprocess.PIPE, text=True, cwd=ROOT,
+                env=os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank), "NCCL_HOSTID": f"host-{rank}"},
+            )
+            for rank in range(count)
+        ]  # fmt: skip
+
+    def end_on_gpus(self, ranks, code=0):
+        for process in ranks:
+            _, errors = process.communicate(timeout=300)
+            self.assertEqual(process.returncode, code, errors)
+
     def test_gpu_ranks(self):
         config = self.job("gpus", deterministic=False, algo=DRPO, trainer='precision = "fp32"')
-        keys = ["--set", "run.device=cuda", "--set", "rollout.kv_cache_gb=0.5", "--set", "eval.temperature=0"]
-        self.train(config, "gpu-1", 1, *keys)
+        self.train(config, "gpu-1", 1, *self.KEYS)
         one = (self.folder / "gpu-1/eval/step_0.jsonl").read_text()
-        as_one = ["--set", "rollout.tensor_parallel_size=2"]
+        full, as_one = ["--set", "trainer.shard=full"], ["--set", "rollout.tensor_parallel_size=2"]
         for number, (count, more) in enumerate((
-            (2, ["--set", "trainer.shard=none"]), (2, ["--set", "trainer.shard=optimizer"]), (2, ["--set", "trainer.shard=full"]),
-            (2, self.placed(1, 0)), (2, self.placed(1, 1)), (3, self.placed(1, 1) + ["--set", "trainer.shard=full"]),
+            (2, ["--set", "trainer.shard=none"]), (2, ["--set", "trainer.shard=optimizer"]), (2, full),
+            (2, self.placed(1, 0)), (2, self.placed(1, 1)), (3, self.placed(1, 1) + full),
             (3, self.placed(2, 0) + as_one), (3, self.placed(2, 1) + as_one),
         )):  # fmt: skip
             run = self.folder / f"gpu-{number}"
             with self.subTest(more):
-                place = {
-                    "WORLD_SIZE": f"{count}", "LOCAL_WORLD_SIZE": f"{count}", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{29520 + number}",
-                }  # fmt: skip
-                ranks = []
-                for rank in range(count):
-                    environment = os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank), "NCCL_HOSTID": f"host-{rank}"}
-                    ranks.append(
-                        subprocess.Popen(
-                            [str(VERNIER), "train", str(config), "--run", str(run), *keys, *more],
-                            stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment,
-                        )
-                    )
-                for process in ranks:
-                    _, errors = process.communicate(timeout=300)
-                    self.assertEqual(process.returncode, 0, errors)
+                self.end_on_gpus(self.start_on_gpus(config, run.name, count, 29520 + number, *more))
                 self.assertEqual(one, (run / "eval/step_0.jsonl").read_text())
                 rows = [row for row in metrics_of(run) if row["phase"] == "rl"]
                 self.assertEqual([row["step"] for row in rows], [1, 2, 3, 4])
                 if "rollout.max_staleness=1" not in more:
                     # What was drawn is what is trained on: all have the weights of the update before.
                     self.assertLess(max(row["sampling/k3/mean"] for row in rows), 1e-6)
+
+    def test_weights_on_gpus_that_are_shared_out_come_back(self):
+        """From a checkpoint, with a reference policy, where ranks draw and train and where they do not."""
+        config = self.job("gpus-back", steps=40, deterministic=False, algo='type = "grpo"\nbeta = 0.05', trainer='precision = "bf16"')
+        for number, (count, more) in enumerate(((2, []), (3, self.placed(1, 0)))):
+            with self.subTest(more):
+                run, more = f"gpu-back-{number}", [*more, "--set", "trainer.shard=full"]
+                ranks = self.start_on_gpus(config, run, count, 29540 + 2 * number, *more)
+                wait_for_step(self.folder / run, 2)
+                ranks[0].send_signal(signal.SIGTERM)
+                self.end_on_gpus(ranks, code=75)
+                self.end_on_gpus(self.start_on_gpus(config, run, count, 29541 + 2 * number, *more))
+                rows = [row for row in metrics_of(self.folder / run) if row["phase"] == "rl"]
+                self.assertEqual([row["step"] for row in rows], list(range(1, 41)))
 
 
 if __name__ == "__main__":

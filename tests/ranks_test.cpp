@@ -103,7 +103,7 @@ void check_stretch(Ranks& ranks, at::Device device, int64_t count, int64_t first
 
 // A sum and a gathering of several buckets each that are on their way at once.
 void check_pending(Ranks& ranks, at::Device device) {
-  const int64_t count = 70 * Slices::kBlock + 33;
+  const int64_t count = (device.is_cpu() ? 70 : 600) * Slices::kBlock + 33;
   const Slices slices(count, ranks.size());
   const at::Tensor sum = tree(0, ranks.size(), count).to(device),
                    all = part_of(3, count).to(device);
@@ -112,13 +112,19 @@ void check_pending(Ranks& ranks, at::Device device) {
     own.narrow(0, place, some).copy_(all.narrow(0, at, some));
   });
   for (const bool crossed : {false, true}) {
-    at::Tensor slice = at::zeros_like(own), whole = at::zeros_like(all);
+    at::Tensor slice = at::zeros_like(own), whole = at::zeros_like(all), late = at::zeros_like(own),
+               mine = at::zeros_like(all);
+    if (device.is_cuda()) {  // what is exchanged is ready behind work that is on its way
+      at::Tensor busy = at::eye(8192, all.options());
+      for (int i = 0; i < 20; ++i) busy = at::mm(busy, busy);
+    }
+    late.copy_(own);
+    mine.copy_(part_of(ranks.rank(), count).to(device));
     const auto take = [&](int64_t place, const at::Tensor& piece) {
       slice.narrow(0, place, piece.numel()).copy_(piece);
     };
-    const auto summing =
-        ranks.begin_sum_to_slices(part_of(ranks.rank(), count).to(device), 0, count, take, "sum");
-    const auto gathering = ranks.begin_gather_slices(own, whole, 0, count, "gather");
+    const auto summing = ranks.begin_sum_to_slices(mine, 0, count, take, "sum");
+    const auto gathering = ranks.begin_gather_slices(late, whole, 0, count, "gather");
     (crossed ? gathering : summing)->finish();
     (crossed ? summing : gathering)->finish();
     hold(at::equal(whole, all), "gathered beside a sum");
@@ -163,10 +169,15 @@ void check_copies(Ranks& ranks, at::Device device) {
     ends.push_back(count);
     for (int64_t begin = 0; const int64_t end : ends) {
       if (ranks.first()) {
-        const at::Tensor some = all.narrow(0, begin, end - begin).clone();
+        at::Tensor some = all.narrow(0, begin, end - begin).clone();
+        const auto memory = some.storage().getWeakStorageImpl();
         copy->send(begin, some);
         hold(copy->finish(), "what was sent has left");
-        some.zero_();
+        some = at::Tensor();
+        for (int64_t looks = 0; !memory.expired(); ++looks) {
+          hold(looks < 5000, "nobody keeps what has left");
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
       }
       begin = end;
     }
@@ -259,8 +270,10 @@ std::vector<at::Tensor> score(Decoder& decoder, const Team& team) {
 // the order of sums.
 void check_sharded_weights(Ranks& ranks, at::Device device, kernels::Precision precision) {
   const Team team{.ranks = ranks, .trainers = ranks, .deterministic = true};
+  // The first steps of Adam turn the sign of what is nearly 0 into a step: the mean is held.
+  const double tolerance = precision == kernels::Precision::fp32 ? 1e-4 : 1e-2;
   const auto same = [&](const at::Tensor& a, const at::Tensor& b) {
-    return device.is_cpu() ? at::equal(a, b) : at::allclose(a, b, 1e-4, 1e-4);
+    return device.is_cpu() ? at::equal(a, b) : (a - b).abs().mean().item<double>() < tolerance;
   };
   // With one layer what comes after it looks alike on the way forward and back.
   for (const int64_t layers : {1, 2, 3})
@@ -276,7 +289,7 @@ void check_sharded_weights(Ranks& ranks, at::Device device, kernels::Precision p
       for (int i = 0; i < 2; ++i) {
         const int64_t brought = weights->brought(), ahead = weights->begun_ahead();
         const double norm = step(*whole, of_whole, team), of_slices = step(cut, of_cut, team);
-        hold(device.is_cpu() ? norm == of_slices : std::abs(of_slices / norm - 1) < 1e-4,
+        hold(device.is_cpu() ? norm == of_slices : std::abs(of_slices / norm - 1) < tolerance,
              "norms of gradients");
         // The first unit of a pass, and the last layer on the way back, are not known before.
         if (const auto passes = 2 * team.rounds(); layers == 3)

@@ -109,6 +109,7 @@ void step_weights(float* weights, const float* gradient, OptimizerState& state, 
 // Steps what the state is of, wherever it lies.
 void step_all(Decoder& decoder, OptimizerState& state, const at::Tensor& gradient,
               const kernels::AdamStep& step, Ranks& ranks) {
+  if (UnitStore* store = decoder.store()) store->release();  // a gathering reads what is stepped
   at::Tensor& weights = decoder.trained_weights();
   auto* numbers = weights.data_ptr<float>();
   const auto* own = gradient.const_data_ptr<float>();

@@ -71,6 +71,7 @@ Ranks::TakeSum GradientSum::adding() {
   const auto round = static_cast<uint64_t>(passes_ % team_.rounds());
   const int depth = std::popcount(round), merges = std::countr_one(round);
   const bool whole = round + 1 == static_cast<uint64_t>(team_.rounds());
+  slice_at(whole ? 0 : static_cast<size_t>(depth) + 1);  // of this thread's stream on a GPU
   return [this, depth, merges, whole](int64_t place, const at::Tensor& arrived) {
     const auto waiting = [&](int at) {
       return slice_at(static_cast<size_t>(at) + 1).narrow(0, place, arrived.numel());

@@ -54,7 +54,7 @@ class ShardedWeights final : public UnitStore {
   Decoder& decoder_;
   Ranks& ranks_;
   at::Tensor own_;        // [Slices::each]
-  int64_t brought_ = -1;  // the unit that is at its place
+  int64_t brought_ = -1;  // the unit whose values the decoder has
   int64_t ahead_ = -1;    // the one that is on its way, and where to
   at::Tensor arriving_;
   std::unique_ptr<Pending> arrival_;

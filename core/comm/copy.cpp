@@ -85,7 +85,10 @@ class Ranks::CopyOfFirst final : public Copy {
     links_.run(
         what_, [&] { return works_[done_]; }, !last && pieces_[done_].is_cuda());
     if (!sends_ && !last) note_hash(done_, found_);
-    if (sends_ && !last) pieces_[done_] = at::Tensor();  // who sends it may be done with it
+    if (sends_ && !last) {  // who sends it may be done with it
+      pieces_[done_] = at::Tensor();
+      works_[done_].reset();  // has it too
+    }
     ++done_;
   }
 

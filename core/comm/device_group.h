@@ -32,7 +32,8 @@ void add_up(c10d::Backend& group, const at::Tensor& numbers, CUstream_st* stream
 class SideStream {
  public:
   virtual ~SideStream() = default;
-  /// Runs `body` with that stream as the thread's, and waits until all that it put there is done.
+  /// Runs `body` with that stream as the thread's, and waits until all that it put there is done,
+  /// but where it throws: a link is gone then, and the process is to end.
   virtual void run(const std::function<void()>& body) = 0;
 };
 std::unique_ptr<SideStream> open_side_stream();

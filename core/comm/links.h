@@ -22,7 +22,8 @@
 
 namespace vernier {
 
-// All calls are of the main thread; the watch has a connection of its own, and so have buckets that
+// All calls are of one thread at a time, the main one or, while that waits in a pass back on a GPU,
+// autograd's; the watch has a connection of its own, and so have buckets that
 // are exchanged beside it.
 struct Ranks::Links {
   // For a bucket of all ranks.

@@ -2,7 +2,8 @@
 // fp64 tensor the references. Those of a GPU are in ops_device.h.
 //
 // A weight's gradient is added straight to Parameter::grad, a view of the model's flat gradient
-// buffer: no temporary of the weight's size, and one buffer for norm, clipping and optimizer.
+// buffer, or of a unit's where a store keeps the weights: no temporary of the weight's size, and
+// one buffer for norm, clipping and optimizer.
 #pragma once
 
 #include <torch/types.h>
@@ -50,7 +51,9 @@ struct Parameter {
   std::string name;
   at::Tensor value;  // [out, in], [V, D] or [D]
   at::Tensor grad;   // like value; undefined where the model is not trained
-  at::Tensor bf16;   // value rounded, for products on a GPU; see Decoder::bf16_weights()
+  // value rounded, for products on a GPU: of Decoder::bf16_weights(), or from its first use on
+  // where a store brings the value.
+  at::Tensor bf16;
 
   // For products with rows: in fp32, and rounded. Packed lazily, again after every change of the
   // weights. Rollout and training read the same ones.

@@ -123,19 +123,19 @@ struct LayerCall {
   Precision precision() const { return pass->pass->precision; }
   bool after() const { return shape->norm_after; }
   bool norms_heads() const { return shape->qk_norm != QkNorm::none; }
-  at::Tensor value(const Parameter* weight) const {
+  at::Tensor value(Parameter* weight) const {
     return weight == nullptr ? at::Tensor() : operand(*weight, precision());
   }
-  at::Tensor product(const at::Tensor& x, const Parameter* weight, const Parameter* bias) const {
+  at::Tensor product(const at::Tensor& x, Parameter* weight, Parameter* bias) const {
     return linear(x, value(weight), value(bias));
   }
 
   // The stream as a block reads it.
-  at::Tensor input(const at::Tensor& x, const Parameter* norm) const {
+  at::Tensor input(const at::Tensor& x, Parameter* norm) const {
     return after() ? as_numbers(x, precision()) : rms_norm_rows(x, value(norm), shape->eps);
   }
   // The stream with what a block gives.
-  at::Tensor sum(const at::Tensor& x, const at::Tensor& block, const Parameter* norm) const {
+  at::Tensor sum(const at::Tensor& x, const at::Tensor& block, Parameter* norm) const {
     return after() ? add_normed(x, block, value(norm), shape->eps) : x + block;
   }
   at::Tensor rotated(const at::Tensor& qkv) const {
@@ -190,14 +190,13 @@ struct LayerCall {
   }
 
   // The gradient of what a block gives, from that of the stream behind it.
-  at::Tensor block_gradient(const at::Tensor& d, const at::Tensor& block,
-                            const Parameter* norm) const {
+  at::Tensor block_gradient(const at::Tensor& d, const at::Tensor& block, Parameter* norm) const {
     return after() ? add_normed_backward(d, block, value(norm), shape->eps, gradient_of(norm))
                    : as_numbers(d, precision());
   }
   // d += what comes through the block's input.
   void input_backward(at::Tensor d, const at::Tensor& d_in, const at::Tensor& x,
-                      const Parameter* norm) const {
+                      Parameter* norm) const {
     if (after())
       d.add_(d_in);
     else

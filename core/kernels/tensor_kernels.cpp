@@ -71,8 +71,10 @@ at::Tensor placed(const std::vector<int32_t>& values, const at::Device& device) 
       .to(device, at::kInt, /*non_blocking=*/false, /*copy=*/true);
 }
 
-at::Tensor operand(const Parameter& weight, kernels::Precision precision) {
+at::Tensor operand(Parameter& weight, kernels::Precision precision) {
   if (precision == kernels::Precision::fp32) return weight.value.detach();
+  if (weight.store != nullptr && !weight.bf16.defined())
+    weight.bf16 = weight.value.detach().to(at::kBFloat16);
   ensure(weight.bf16.defined(), "weights that were rounded to bf16");
   return weight.bf16;
 }

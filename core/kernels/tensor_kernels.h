@@ -19,7 +19,7 @@ namespace vernier::ops::device {
 at::Tensor placed(const std::vector<int32_t>& values, const at::Device& device);
 
 /// A weight in the numbers of `precision`: the fp32 value, or Parameter::bf16.
-at::Tensor operand(const Parameter& weight, kernels::Precision precision);
+at::Tensor operand(Parameter& weight, kernels::Precision precision);
 
 // ---- Products, with sums in fp32 ----------------------------------------------------------------
 

@@ -221,12 +221,10 @@ at::Tensor Decoder::room_for(int64_t unit) const {
 void Decoder::put(int64_t unit, const at::Tensor& values) {
   const int64_t first = values.defined() ? units_[static_cast<size_t>(unit)].begin : 0;
   const at::Tensor& flat = values.defined() ? values : weights_;
-  const bool rounds = device_.is_cuda() && training.precision == kernels::Precision::bf16;
-  const at::Tensor rounded = rounds && values.defined() ? values.to(at::kBFloat16) : at::Tensor();
   for (Parameter& parameter : parameters_of(unit)) {
     const auto place = static_cast<size_t>(&parameter - parameters_.data());
     parameter.value = view_of(flat, place, first).requires_grad_(parameter.value.requires_grad());
-    parameter.bf16 = rounded.defined() ? view_of(rounded, place, first) : at::Tensor();
+    parameter.bf16 = at::Tensor();
     parameter.changed();
   }
 }

@@ -19,14 +19,10 @@ void check_finite(const float* values, int64_t count, const std::string& path,
     fail(path, ": tensor '", name, "' holds numbers that are not finite");
 }
 
-void fill_host(const ModelSource& source, Decoder& decoder) {
-  read_weights(source, decoder, decoder.slices());
-}
-
-// The same by way of a buffer of one tensor, so that no process holds the model on the host.
-void fill_device(const ModelSource& source, Decoder& decoder) {
+// By way of a buffer of one tensor, so that no process holds the model on the host.
+void read_to_gpu(const ModelSource& source, Decoder& decoder, std::span<const NamedSlice> slices) {
   std::vector<float> staged;
-  for (const NamedSlice& slice : decoder.slices()) {
+  for (const NamedSlice& slice : slices) {
     at::Tensor weights = decoder.slice(slice);
     staged.resize(static_cast<size_t>(weights.numel()));
     source.read(slice, staged.data());
@@ -37,8 +33,9 @@ void fill_device(const ModelSource& source, Decoder& decoder) {
 
 }  // namespace
 
-// Each tensor is converted once, from the mapped file to where it stays.
+// On the CPU each tensor is converted once, from the mapped file to where it stays.
 void read_weights(const ModelSource& source, Decoder& decoder, std::span<const NamedSlice> slices) {
+  if (decoder.device().is_cuda()) return read_to_gpu(source, decoder, slices);
   const auto values = [&](size_t i) { return decoder.slice(slices[i]).data_ptr<float>(); };
   kernel_pool().run(static_cast<int64_t>(slices.size()), [&](int64_t task) {
     const auto i = static_cast<size_t>(task);
@@ -73,7 +70,7 @@ Model load_model(const ModelSource& source, const LoadOptions& options) {
   Model model{
       .decoder = std::make_unique<Decoder>(head.spec, options.trained, at::kFloat, options.device),
       .tokenizer = std::move(head.tokenizer)};
-  (options.device.is_cpu() ? fill_host : fill_device)(source, *model.decoder);
+  read_weights(source, *model.decoder, model.decoder->slices());
   return model;
 }
 
@@ -186,6 +183,7 @@ void save_model(Decoder& decoder, const Tokenizer& tokenizer, const fs::path& fo
                 const SaveOptions& options) {
   at::Tensor here;  // the slice itself, or a copy from a GPU
   const SliceValues values = [&](const NamedSlice& slice) {
+    here = at::Tensor();  // before another unit comes
     here = decoder.slice(slice).cpu();
     return here.const_data_ptr<float>();
   };

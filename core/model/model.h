@@ -39,7 +39,7 @@ ModelHead read_head(const NewModel& config);
 Model load_model(const ModelSource& source, const LoadOptions& options = {});
 Model load_model(const std::string& path, const LoadOptions& options = {});
 
-/// Reads the weights of some slices, on the CPU.
+/// Reads the weights of some slices, wherever the decoder has them.
 void read_weights(const ModelSource& source, Decoder& decoder, std::span<const NamedSlice> slices);
 
 /// A model with random weights.
