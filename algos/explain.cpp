@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/base/errors.h"
+#include "core/metrics/statistics.h"
 
 namespace vernier {
 namespace {
@@ -27,8 +28,6 @@ GroupTable without_length(const Algorithm& algorithm, GroupTable out,
   return out;
 }
 
-Json number_or_null(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-
 }  // namespace
 
 Json explain_pushes(const Algorithm& algorithm, const GroupTable& table,
@@ -42,7 +41,7 @@ Json explain_pushes(const Algorithm& algorithm, const GroupTable& table,
   for (size_t i = 0; i < table.size(); ++i) {
     Json parts = Json::object();
     for (const RewardChannel& channel : table.channels)
-      parts[channel.name] = number_or_null(channel.weight * channel.value[i]);
+      parts[channel.name] = json_number(channel.weight * channel.value[i]);
     const double push = table.active[i] != 0 ? advantage[i] : 0;
     const double rest = as_sampled.active[i] != 0 ? other[i] : 0;
     Json warnings = Json::array();
@@ -50,7 +49,7 @@ Json explain_pushes(const Algorithm& algorithm, const GroupTable& table,
       warnings.push_back(rest < 0 ? "right answer pushed down"
                                   : "right answer pushed down by its length");
     out.push_back({{"parts", parts},
-                   {"reward", number_or_null(table.reward[i])},
+                   {"reward", json_number(table.reward[i])},
                    {"push", push},
                    {"due_to_length", push - rest},
                    {"warnings", warnings}});

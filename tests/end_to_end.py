@@ -5,6 +5,8 @@
 Standard library only. VERNIER_KILLS sets how often the killed run is killed (3 by default).
 """
 
+import collections
+import itertools
 import json
 import os
 import pathlib
@@ -12,6 +14,7 @@ import random
 import re
 import shutil
 import signal
+import statistics
 import struct
 import subprocess
 import sys
@@ -312,6 +315,46 @@ class Smoke(Case):
         self.assertTrue(list((self.folder / "png").glob("*.png")))
         self.assertTrue(list((self.folder / "csv").glob("*.csv")))
 
+    def assert_choices_of_k(self, model):
+        """What eval says of choices, worked out again from the responses that it wrote."""
+        rows_file = self.folder / "choices.jsonl"
+        done = run("eval", "--model", model, "--task", "chain_sum", "--n", 6, "--limit", 30, "--k", "1,2,6",
+                   "--max-completion-length", 40, "--out", rows_file, "--json")
+        self.assert_exit(done, 0)
+        groups = {}
+        for row in lines_of(rows_file):
+            groups.setdefault(row["group"], []).append(row)
+        found = json.loads(done.stdout)
+        self.assertEqual([one["k"] for one in found["choices"]], [1, 2, 6])
+
+        def mean(value):
+            return sum(value(rows) for rows in groups.values()) / len(groups)
+
+        def over_draws(k, value):
+            return mean(lambda rows: statistics.fmean(value(some) for some in itertools.combinations(rows, k)))
+
+        def shortest(rows):
+            least = min(row["num_tokens"] for row in rows)
+            return statistics.fmean(row["correct"] for row in rows if row["num_tokens"] == least)
+
+        def majority(rows):
+            votes = collections.Counter(match[1] for row in rows if (match := re.fullmatch(r"[^#]*#(\d)\.", row["response"])))
+            top = [digit for digit, count in votes.items() if count == max(votes.values())]
+            return sum(digit == rows[0]["answer"] for digit in top) / len(top) if top else 0
+
+        for one in found["choices"]:
+            k = one["k"]
+            self.assertAlmostEqual(one["pass"], over_draws(k, lambda rows: any(row["correct"] for row in rows)))
+            self.assertAlmostEqual(one["shortest"], over_draws(k, shortest))
+            self.assertAlmostEqual(one["tokens"], k * mean(lambda rows: statistics.fmean(row["num_tokens"] for row in rows)))
+            self.assertAlmostEqual(one["majority"], over_draws(k, majority), delta=0.02 if 1 < k < 6 else 1e-9)
+            self.assertLessEqual(one["pass_low"], one["pass"])
+        self.assertAlmostEqual(found["majority_at_n"], found["choices"][-1]["majority"])
+        self.assertAlmostEqual(found["filtered_vote"]["majority"], found["majority_at_n"])
+        wrong = run("eval", "--model", model, "--task", "chain_sum", "--n", 2, "--k", "4")
+        self.assert_exit(wrong, 2)
+        self.assertIn("--k: 4 is above --n 2", wrong.stderr)
+
     def test_eval_and_generate(self):
         *_, folder = self.reference()
         model = folder / "checkpoint-12"
@@ -327,6 +370,7 @@ class Smoke(Case):
         short = json.loads(capped.stdout)
         for key in ("accuracy", "mean_length", "clipped_ratio", "majority_at_n"):
             self.assertEqual(short[key], found["budgets"][1][key])
+        self.assert_choices_of_k(model)
         prompts = self.write("p.jsonl", '{"prompt":"a3b8c5=","answer":"6","verify":"final_digit"}\n')
         for out in ("one", "two"):
             self.assert_exit(run("generate", "--model", model, "--data", prompts, "--n", 3, "--raw", "--out",

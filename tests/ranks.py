@@ -551,6 +551,16 @@ class Ranks(RankJobs):
         _, errors = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 75, errors)
 
+    def test_signal_before_the_ranks_are_ready(self):
+        config = self.job("early", steps=40, algo=DRPO)
+        for one in (signal.SIGUSR1, signal.SIGTERM):
+            process = self.start_job(config, f"early-{one}", 2)
+            self.rank_pids(process, 2)
+            process.send_signal(one)
+            _, errors = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 75, errors)
+            self.assertTrue((self.folder / f"early-{one}/REQUEUE").exists(), errors)
+
     def test_killed_rank(self):
         config = self.job("killed", steps=12, algo=DRPO)
         for victim in (0, 1):

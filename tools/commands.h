@@ -32,6 +32,8 @@ struct DrawOptions : ModelOptions {
   bool greedy = false, raw = false, json = false;
   std::string device = "cpu";
   std::vector<int64_t> budgets;
+  std::vector<int64_t> ks;   // of choices among k; empty: powers of 2 up to n
+  double bucket_tokens = 0;  // of the length-filtered vote; 0: by the spread of the lengths
 };
 
 struct EndpointOptions : ModelOptions {

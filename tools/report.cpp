@@ -18,12 +18,6 @@ namespace {
 
 constexpr size_t kMaxDrawnSteps = 400;  // rows of training a page holds for each run
 
-void add_estimate(Json& out, const std::string& key, const Estimate& estimate) {
-  out[key] = estimate.value;
-  out[key + "_low"] = estimate.low;
-  out[key + "_high"] = estimate.high;
-}
-
 void add_checkpoint(Json& out, const Checkpoint& checkpoint) {
   out["step"] = checkpoint.step;
   add_estimate(out, "accuracy", checkpoint.accuracy);

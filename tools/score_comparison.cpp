@@ -8,8 +8,6 @@
 namespace vernier {
 namespace {
 
-Json finite(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-
 double share(int64_t part, int64_t whole) {
   return whole == 0 ? kUndefined : static_cast<double>(part) / static_cast<double>(whole);
 }
@@ -89,7 +87,7 @@ void ScoreComparison::end_group() {
 Json ScoreComparison::json() {
   end_group();
   const auto mean = [](double sum, int64_t count) {
-    return finite(count == 0 ? kUndefined : sum / static_cast<double>(count));
+    return json_number(count == 0 ? kUndefined : sum / static_cast<double>(count));
   };
   const auto both = [&](const auto& of) { return Json::array({of(0), of(1)}); };
   Json out;
@@ -97,12 +95,12 @@ Json ScoreComparison::json() {
   out["rewarded"] = both([&](size_t k) { return Json(rewarded_[k]); });
   out["rewarded_by_both"] = both_;
   out["reward"] = both([&](size_t k) { return mean(rewards_[k], both_); });
-  out["different"] = finite(share(different_, both_));
+  out["different"] = json_number(share(different_, both_));
   out["advantage_correlation"] =
-      finite(correlation(static_cast<double>(both_), x_, y_, xx_, yy_, xy_));
-  out["opposite"] = finite(share(opposite_, both_));
+      json_number(correlation(static_cast<double>(both_), x_, y_, xx_, yy_, xy_));
+  out["opposite"] = json_number(share(opposite_, both_));
   out["right_pushed_down"] =
-      both([&](size_t k) { return finite(share(pushed_down_[k], right_[k])); });
+      both([&](size_t k) { return json_number(share(pushed_down_[k], right_[k])); });
   out["length_push"] = both([&](size_t k) { return mean(push_[k], groups_[k]); });
   return out;
 }

@@ -100,7 +100,7 @@ void add_train(CLI::App& app, Options& all, int argc, char** argv) {
     if (all.nproc > 0 && identity.launcher != "alone")
       fail("--nproc: this process is ", description_of(identity), " already");
     if (all.nproc > 1)
-      all.code = run_local_ranks(all.nproc, rank_arguments(argc, argv));
+      all.code = run_local_ranks(all.nproc, rank_arguments(argc, argv), /*handle=*/true);
     else
       train(all.train);
   });
@@ -395,6 +395,17 @@ void add_drawers(CLI::App& app, Options& options) {
   command->add_option("--budgets", options.eval.budgets, "token budgets, comma separated")
       ->delimiter(',')
       ->check(CLI::Range(1, 1 << 24));
+  command
+      ->add_option("--k", options.eval.ks,
+                   "choices among k of the --n responses (pass@k, maj@k, the shortest); comma "
+                   "separated, powers of 2 up to n by default")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1 << 24));
+  command
+      ->add_option("--bucket-tokens", options.eval.bucket_tokens,
+                   "tokens of a bucket of the length-filtered vote; by default 2 IQR / m^(1/3) of "
+                   "the m lengths")
+      ->check(CLI::Range(1.0, 1e9));
   command->add_option("--out", options.eval.out, "also write the responses as JSONL");
   command->add_flag("--json", options.eval.json, "one JSON object in place of a table");
   command->callback([&options] { eval_command(options.eval); });

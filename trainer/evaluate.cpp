@@ -7,6 +7,7 @@
 
 #include "core/base/errors.h"
 #include "rewards/verify/judge.h"
+#include "trainer/choices.h"
 
 namespace vernier {
 namespace {
@@ -27,31 +28,6 @@ const MetricDocs docs{
     {"eval/num_samples", "responses", "evaluated"}};
 
 constexpr uint64_t kEvaluationStep = ~uint64_t{0};  // apart from every training step
-
-// Share of the most frequent found answers that are right; answers of equal count share.
-double majority(const Group& group) {
-  struct Class {
-    int64_t count = 0;
-    bool correct = false;
-  };
-  std::map<std::string, Class> classes;
-  for (const Response& response : group.responses) {
-    const std::optional<Verdict> verdict = judge(group.prompt, response);
-    if (!verdict || (verdict->found.empty() && !verdict->correct)) continue;  // casts no vote
-    Class& one = classes[verdict->found];
-    ++one.count;
-    one.correct = one.correct || verdict->correct;
-  }
-  int64_t most = 0;
-  for (const auto& [found, one] : classes) most = std::max(most, one.count);
-  double tied = 0, right = 0;
-  for (const auto& [found, one] : classes)
-    if (one.count == most) {
-      tied += 1;
-      right += one.correct ? 1 : 0;
-    }
-  return tied > 0 ? right / tied : 0.0;
-}
 
 }  // namespace
 
@@ -80,7 +56,7 @@ PromptSummary summary_of(const Group& group) {
     side.sum += length;
     side.count += 1;
   }
-  if (out.accuracy.count > 0) out.majority = majority(group);
+  if (out.accuracy.count > 0) out.majority = majority(candidates_of(group));
   return out;
 }
 
@@ -175,22 +151,14 @@ void add_evaluation(const Evaluation& evaluation, Metrics& metrics) {
 }
 
 Json evaluation_json(const Evaluation& evaluation) {
-  const auto number = [](double value) {
-    return std::isfinite(value) ? Json(value) : Json(nullptr);
-  };
   Json out;
-  const auto estimate = [&](const std::string& key, const Estimate& value) {
-    out[key] = number(value.value);
-    out[key + "_low"] = number(value.low);
-    out[key + "_high"] = number(value.high);
-  };
-  estimate("accuracy", evaluation.accuracy);
-  estimate("mean_length", evaluation.mean_length);
-  out["length_correct_mean"] = number(evaluation.correct_length.value);
-  out["length_wrong_mean"] = number(evaluation.wrong_length.value);
-  out["pass_at_n"] = number(evaluation.pass_at_n);
-  out["majority_at_n"] = number(evaluation.majority_at_n);
-  out["clipped_ratio"] = number(evaluation.clipped);
+  add_estimate(out, "accuracy", evaluation.accuracy);
+  add_estimate(out, "mean_length", evaluation.mean_length);
+  out["length_correct_mean"] = json_number(evaluation.correct_length.value);
+  out["length_wrong_mean"] = json_number(evaluation.wrong_length.value);
+  out["pass_at_n"] = json_number(evaluation.pass_at_n);
+  out["majority_at_n"] = json_number(evaluation.majority_at_n);
+  out["clipped_ratio"] = json_number(evaluation.clipped);
   out["num_prompts"] = evaluation.num_prompts;
   out["num_samples"] = evaluation.num_samples;
   return out;

@@ -573,12 +573,12 @@ void run_job(RunConfig& config, const std::string& effective, const std::string&
 }  // namespace
 
 void train(const TrainOptions& options) {
+  install_signal_handlers();
   const Identity identity = identity_from(process_environment());
   if (identity.rank > 0) log::quiet();
   ConfigFile file = ConfigFile::load(options.config_paths, options.overrides);
   const std::unique_ptr<RunConfig> config = RunConfig::load(file);
   const std::string dir = config->folder(file, options.run_dir);
-  install_signal_handlers();
   if (identity.world_size > 1 && config->device().is_cuda()) set_nccl_environment(config->cluster);
   Ranks ranks(identity, config->cluster, &stop_requested());
   RankGroups groups;  // that are there as long as somebody has to be told of an error

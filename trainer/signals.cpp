@@ -22,7 +22,13 @@ std::atomic<bool>& stop_requested() { return stop; }
 void install_signal_handlers() {
   struct sigaction action {};
   action.sa_handler = on_signal;
-  for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) sigaction(signal, &action, nullptr);
+  sigset_t handled;
+  sigemptyset(&handled);
+  for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) {
+    sigaction(signal, &action, nullptr);
+    sigaddset(&handled, signal);
+  }
+  sigprocmask(SIG_UNBLOCK, &handled, nullptr);  // who started it may have held them back so far
   // A peer that dies while bytes go to it is told of by the write, not by the end of this process.
   action.sa_handler = SIG_IGN;
   sigaction(SIGPIPE, &action, nullptr);

@@ -25,7 +25,7 @@ namespace vernier {
 namespace {
 
 constexpr int kLookEveryMs = 200;
-constexpr double kLastSeconds = 30;
+constexpr double kGraceSeconds = 5, kLastSeconds = 30;
 
 struct Listener {
   int fd = -1;
@@ -50,8 +50,8 @@ Listener listen_on_loopback() {
 
 class LocalRanks {
  public:
-  LocalRanks(int64_t count, const std::vector<std::string>& arguments, double grace_s)
-      : count_(count), arguments_(arguments), grace_s_(grace_s) {
+  LocalRanks(int64_t count, const std::vector<std::string>& arguments, bool handle)
+      : count_(count), arguments_(arguments), handle_(handle) {
     sigemptyset(&watched_);
     for (const int signal : {SIGCHLD, SIGTERM, SIGINT, SIGUSR1}) sigaddset(&watched_, signal);
     sigprocmask(SIG_BLOCK, &watched_, &before_);
@@ -75,7 +75,7 @@ class LocalRanks {
       ::poll(&wait, 1, kLookEveryMs);
       take_signals();
       reap();
-      if (failed_ && !killed_ && since_failure_->seconds() > grace_s_) kill_rest();
+      if (failed_ && !killed_ && since_failure_->seconds() > kGraceSeconds) kill_rest();
       if (!ranks_.empty() && !failed_ && since_first_ && since_first_->seconds() > kLastSeconds)
         give_up();
     }
@@ -93,7 +93,10 @@ class LocalRanks {
     ::setpgid(0, 0);  // a terminal's Ctrl-C comes once, from us
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent) ::_exit(1);
-    sigprocmask(SIG_SETMASK, &before_, nullptr);
+    sigset_t held = before_;
+    for (const int signal : {SIGTERM, SIGINT, SIGUSR1})
+      if (handle_) sigaddset(&held, signal);
+    sigprocmask(SIG_SETMASK, &held, nullptr);
     if (rank != 0) ::close(listener.fd);
     const auto set = [](const char* name, const std::string& value) {
       ::setenv(name, value.c_str(), 1);
@@ -166,7 +169,7 @@ class LocalRanks {
 
   int64_t count_;
   const std::vector<std::string>& arguments_;
-  double grace_s_;
+  bool handle_;
   sigset_t watched_{}, before_{};
   int signals_ = -1;
   std::map<pid_t, int64_t> ranks_;  // that run
@@ -177,8 +180,8 @@ class LocalRanks {
 
 }  // namespace
 
-int run_local_ranks(int64_t count, const std::vector<std::string>& arguments, double grace_s) {
-  return LocalRanks(count, arguments, grace_s).run();
+int run_local_ranks(int64_t count, const std::vector<std::string>& arguments, bool handle) {
+  return LocalRanks(count, arguments, handle).run();
 }
 
 }  // namespace vernier

@@ -7,6 +7,14 @@
 
 namespace vernier {
 
+Json json_number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+void add_estimate(Json& object, const std::string& key, const Estimate& estimate) {
+  object[key] = json_number(estimate.value);
+  object[key + "_low"] = json_number(estimate.low);
+  object[key + "_high"] = json_number(estimate.high);
+}
+
 Json bootstrap_json(const Bootstrap& bootstrap) {
   return {
       {"seed", bootstrap.seed}, {"draws", bootstrap.draws}, {"level", 0.95}, {"cluster", "prompt"}};

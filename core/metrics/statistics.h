@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "core/base/json.h"
@@ -15,6 +16,11 @@ inline constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
 struct Estimate {
   double value = kUndefined, low = kUndefined, high = kUndefined;
 };
+
+/// null where it is not finite.
+Json json_number(double value);
+/// Adds a number with its interval to an object, as `key`, `key`_low and `key`_high.
+void add_estimate(Json& object, const std::string& key, const Estimate& estimate);
 
 /// How intervals are drawn; part of every output, so that they can be drawn again.
 struct Bootstrap {

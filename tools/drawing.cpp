@@ -1,27 +1,16 @@
-// generate, eval: responses of a model to prompts.
+#include "tools/drawing.h"
+
 #include <algorithm>
-#include <cmath>
-#include <cstdio>
 #include <set>
 
-#include "core/base/clock.h"
 #include "core/base/errors.h"
-#include "core/base/log.h"
+#include "core/comm/identity.h"
 #include "core/kernels/threads.h"
 #include "rollout/prompts.h"
 #include "rollout/rows.h"
-#include "tools/commands.h"
-#include "tools/output.h"
-#include "trainer/evaluate.h"
 
 namespace vernier {
 namespace {
-
-struct Drawing {
-  Model model;
-  std::vector<Prompt> prompts;
-  RolloutConfig config;
-};
 
 // The options of the command line as a [data] section, so that they are read and refused alike.
 DataConfig data_of(const DrawOptions& options) {
@@ -91,7 +80,13 @@ RolloutConfig rollout_of(const DrawOptions& options, int64_t limit) {
   return config;
 }
 
+}  // namespace
+
 Drawing prepare(const DrawOptions& options) {
+  if (const Identity identity = identity_from(process_environment()); identity.world_size > 1)
+    fail("eval and generate draw in one process, and this is rank ", identity.rank, " of ",
+         identity.world_size, " (", identity.launcher,
+         "), which would each do all of it; start it without a launcher");
   set_threads(options.threads);
   Drawing out;
   if (const auto problem = temperature_problem(options.sampling.temperature); !problem.empty())
@@ -132,95 +127,6 @@ std::string rows_of(const std::vector<Group>& groups, const std::string& kind) {
   for (const Group& group : groups)
     for (const Json& row : rollout_rows(group, true, kind)) rows += dump_json(row) + "\n";
   return rows;
-}
-
-std::string shown(const Estimate& estimate, int digits) {
-  if (!std::isfinite(estimate.value)) return "undefined";
-  return cat(fixed(estimate.value, digits), " [", fixed(estimate.low, digits), ", ",
-             fixed(estimate.high, digits), "]");
-}
-
-std::string share(double value) { return std::isfinite(value) ? fixed(value, 3) : "-"; }
-
-void print_table(const std::vector<std::pair<int64_t, Evaluation>>& rows) {
-  const auto line = [](const std::vector<std::string>& cells) {
-    std::string out;
-    for (size_t i = 0; i < cells.size(); ++i) {
-      static constexpr std::array<size_t, 6> kWidths = {8, 24, 26, 10, 10, 10};
-      out += cells[i] +
-             std::string(cells[i].size() < kWidths[i] ? kWidths[i] - cells[i].size() : 1, ' ');
-    }
-    std::printf("%s\n", out.c_str());
-  };
-  const Evaluation& first = rows.front().second;
-  std::printf("%lld prompts, %lld samples; 95 %% intervals, bootstrap over prompts\n",
-              static_cast<long long>(first.num_prompts), static_cast<long long>(first.num_samples));
-  line({"budget", "accuracy (avg@n)", "mean length (tokens)", "pass@n", "maj@n", "clipped"});
-  for (const auto& [budget, e] : rows)
-    line({cat(budget), shown(e.accuracy, 3), shown(e.mean_length, 1), share(e.pass_at_n),
-          share(e.majority_at_n), share(e.clipped)});
-}
-
-}  // namespace
-
-void generate_command(const DrawOptions& options) {
-  Output output(options.out);
-  Drawing drawing = prepare(options);
-  Engine engine(*drawing.model.decoder, *drawing.model.tokenizer);
-  const Clock clock;
-  EngineStats stats;
-  std::vector<Group> groups = draw_evaluation(engine, std::move(drawing.prompts), drawing.config,
-                                              static_cast<uint64_t>(options.seed), nullptr, &stats);
-  for (Group& group : groups) group.step = 0;
-  const double seconds = clock.seconds();
-  output.write(rows_of(groups, kind_of(drawing.config)));
-  output.commit();
-  std::string said = cat(stats.new_tokens, " tokens in ", fixed(seconds, 2), " s, ",
-                         fixed(static_cast<double>(stats.new_tokens) / seconds, 0), " tok/s");
-  if (drawing.config.draft_tokens > 0)
-    said += cat("; of ", stats.drafted_tokens, " guessed tokens ", stats.accepted_tokens, " came");
-  log::info(said);
-}
-
-void eval_command(const DrawOptions& options) {
-  std::optional<Output> output;
-  if (!options.out.empty()) output.emplace(options.out);
-  DrawOptions largest = options;
-  std::vector<int64_t> budgets = options.budgets;
-  std::sort(budgets.begin(), budgets.end());
-  budgets.erase(std::unique(budgets.begin(), budgets.end()), budgets.end());
-  if (options.max_completion_length > 0) {
-    if (!budgets.empty() && budgets.back() > options.max_completion_length)
-      fail("--budgets: ", budgets.back(), " is above --max-completion-length ",
-           options.max_completion_length);
-    if (budgets.empty() || budgets.back() < options.max_completion_length)
-      budgets.push_back(options.max_completion_length);
-  }
-  if (!budgets.empty()) largest.max_completion_length = budgets.back();
-  Drawing drawing = prepare(largest);
-  if (budgets.empty()) budgets.push_back(drawing.config.max_completion_length);
-  Engine engine(*drawing.model.decoder, *drawing.model.tokenizer);
-  std::vector<Group> groups = draw_evaluation(engine, std::move(drawing.prompts), drawing.config,
-                                              static_cast<uint64_t>(options.seed), nullptr);
-  for (Group& group : groups) group.step = 0;
-  std::vector<std::pair<int64_t, Evaluation>> rows;
-  for (const int64_t budget : budgets)
-    rows.emplace_back(budget, summarize(cut_groups(groups, budget, *drawing.model.tokenizer)));
-  if (output) {
-    output->write(rows_of(groups, kind_of(drawing.config)));
-    output->commit();
-  }
-  if (!options.json) return print_table(rows);
-  Json out = evaluation_json(rows.back().second);
-  out["n"] = options.n;
-  out["seed"] = options.seed;
-  out["bootstrap"] = bootstrap_json({});
-  for (const auto& [budget, evaluation] : rows) {
-    Json row = evaluation_json(evaluation);
-    row["budget"] = budget;
-    out["budgets"].push_back(row);
-  }
-  std::printf("%s\n", dump_json(out).c_str());
 }
 
 }  // namespace vernier

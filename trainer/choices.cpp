@@ -1,0 +1,97 @@
+#include "trainer/choices.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "rewards/verify/judge.h"
+
+namespace vernier {
+namespace {
+
+constexpr int64_t kMajorityDraws = 1000;  // of k responses of a prompt
+
+double mean_tokens(std::span<const Candidate> candidates) {
+  double sum = 0;
+  for (const Candidate& one : candidates) sum += static_cast<double>(one.num_tokens);
+  return sum / static_cast<double>(candidates.size());
+}
+
+double shortest_of_k(std::span<const Candidate> candidates, int64_t k) {
+  std::vector<double> scores, values;
+  for (const Candidate& one : candidates) {
+    scores.push_back(-static_cast<double>(one.num_tokens));
+    values.push_back(one.correct ? 1 : 0);
+  }
+  return best_of_k(scores, values, k);
+}
+
+std::vector<Estimate> means_of(const std::vector<std::vector<double>>& prompts) {
+  std::vector<std::vector<Tally>> rows;
+  for (const std::vector<double>& values : prompts) {
+    std::vector<Tally>& row = rows.emplace_back();
+    for (const double value : values) row.push_back({.sum = value, .count = 1});
+  }
+  return bootstrap_means(rows, {});
+}
+
+}  // namespace
+
+std::vector<Candidate> candidates_of(const Group& group) {
+  std::vector<Candidate> out;
+  for (const Response& response : group.responses)
+    if (const std::optional<Verdict> verdict = judge(group.prompt, response))
+      out.push_back({response.num_tokens, verdict->found, verdict->correct});
+  return out;
+}
+
+std::vector<ChoiceOfK> choices_of(std::span<const Group> groups, std::span<const int64_t> ks) {
+  std::vector<std::vector<std::vector<double>>> of_k(ks.size());  // values of each prompt
+  for (const Group& group : groups) {
+    const std::vector<Candidate> all = candidates_of(group);
+    const auto right = std::ranges::count_if(all, &Candidate::correct);
+    for (size_t i = 0; i < ks.size(); ++i) {
+      const int64_t k = ks[i];
+      if (k > std::ssize(all)) continue;
+      of_k[i].push_back({pass_at_k(std::ssize(all), right, k),
+                         majority_at_k(all, k, {.draws = kMajorityDraws},
+                                       static_cast<uint64_t>(group.prompt.index)),
+                         shortest_of_k(all, k), static_cast<double>(k) * mean_tokens(all)});
+    }
+  }
+  std::vector<ChoiceOfK> out;
+  for (size_t i = 0; i < ks.size(); ++i) {
+    ChoiceOfK& one = out.emplace_back();
+    one.k = ks[i];
+    one.num_prompts = std::ssize(of_k[i]);
+    if (of_k[i].empty()) continue;
+    const std::vector<Estimate> means = means_of(of_k[i]);
+    one.pass = means[0];
+    one.majority = means[1];
+    one.shortest = means[2];
+    one.tokens = means[3];
+  }
+  return out;
+}
+
+FilteredVote filtered_vote_of(std::span<const Group> groups, double width) {
+  std::vector<std::vector<Candidate>> prompts;
+  std::vector<double> lengths;
+  for (const Group& group : groups) {
+    std::vector<Candidate> all = candidates_of(group);
+    if (all.empty()) continue;
+    for (const Candidate& one : all) lengths.push_back(static_cast<double>(one.num_tokens));
+    prompts.push_back(std::move(all));
+  }
+  FilteredVote out;
+  out.width = width > 0 ? width : bucket_width(lengths);
+  if (prompts.empty()) return out;
+  std::vector<std::vector<double>> values;
+  for (const std::vector<Candidate>& all : prompts)
+    values.push_back({majority(all), length_filtered_vote(all, {.width = out.width})});
+  const std::vector<Estimate> means = means_of(values);
+  out.majority = means[0];
+  out.filtered = means[1];
+  return out;
+}
+
+}  // namespace vernier
