@@ -347,7 +347,7 @@ class Smoke(Case):
             self.assertAlmostEqual(one["pass"], over_draws(k, lambda rows: any(row["correct"] for row in rows)))
             self.assertAlmostEqual(one["shortest"], over_draws(k, shortest))
             self.assertAlmostEqual(one["tokens"], k * mean(lambda rows: statistics.fmean(row["num_tokens"] for row in rows)))
-            self.assertAlmostEqual(one["majority"], over_draws(k, majority), delta=0.02 if 1 < k < 6 else 1e-9)
+            self.assertAlmostEqual(one["majority"], over_draws(k, majority))
             self.assertLessEqual(one["pass_low"], one["pass"])
         self.assertAlmostEqual(found["majority_at_n"], found["choices"][-1]["majority"])
         self.assertAlmostEqual(found["filtered_vote"]["majority"], found["majority_at_n"])

@@ -83,24 +83,31 @@ TEST_CASE("a majority: ties share, no answer casts no vote") {
   CHECK(majority(candidates_of({{"right", 3}, {"a", 3}, {"b", 3}, {"b", 1}, {"a", 1}})) == 0);
 }
 
-TEST_CASE("a majority of k is near the mean over all choices, and the same for the same seed") {
-  const auto all = candidates_of(
+double mean_majority(const std::vector<Candidate>& all, int64_t k) {
+  double sum = 0, count = 0;
+  for_choices(all.size(), static_cast<size_t>(k), [&](const std::vector<size_t>& places) {
+    std::vector<Candidate> some;
+    for (const size_t i : places) some.push_back(all[i]);
+    sum += majority(some);
+    count += 1;
+  });
+  return sum / count;
+}
+
+TEST_CASE("a majority of k: all choices, or as many as asked for") {
+  auto all = candidates_of(
       {{"right", 1}, {"right", 1}, {"right", 1}, {"a", 1}, {"a", 1}, {"a", 1}, {"b", 1}, {"", 1}});
-  const Bootstrap draws{.seed = 4, .draws = 20000};
-  for (int64_t k = 1; k <= 8; ++k) {
-    double sum = 0, count = 0;
-    for_choices(all.size(), static_cast<size_t>(k), [&](const std::vector<size_t>& places) {
-      std::vector<Candidate> some;
-      for (const size_t i : places) some.push_back(all[i]);
-      sum += majority(some);
-      count += 1;
-    });
-    const double found = majority_at_k(all, k, draws, 7);
-    CHECK(std::abs(found - sum / count) < 0.015);
-    CHECK(found == majority_at_k(all, k, draws, 7));
-  }
+  for (int64_t k = 1; k <= 8; ++k)
+    CHECK(majority_at_k(all, k, {}, 7) == doctest::Approx(mean_majority(all, k)).epsilon(1e-12));
   CHECK(majority_at_k(all, 8, {.seed = 1, .draws = 1}, 0) == majority(all));
-  CHECK(std::isnan(majority_at_k(all, 9, draws, 7)));
+  CHECK(std::isnan(majority_at_k(all, 9, {}, 7)));
+  // 3,432 choices; and the draws are those of their seed and key.
+  all.insert(all.end(), all.begin(), all.begin() + 6);
+  const Bootstrap draws{.seed = 4, .draws = 3000};
+  const double found = majority_at_k(all, 7, draws, 7);
+  CHECK(std::abs(found - mean_majority(all, 7)) < 0.04);
+  CHECK(found == majority_at_k(all, 7, draws, 7));
+  CHECK(found != majority_at_k(all, 7, draws, 8));
 }
 
 TEST_CASE("the width of buckets") {

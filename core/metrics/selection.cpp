@@ -18,6 +18,25 @@ double share_without(int64_t n, int64_t some, int64_t k) {
   return share;
 }
 
+// C(n, k), rounded.
+double choices(int64_t n, int64_t k) {
+  double count = 1;
+  for (int64_t i = 0; i < k; ++i)
+    count = std::round(count * static_cast<double>(n - i) / static_cast<double>(i + 1));
+  return count;
+}
+
+// The next choice of k of 0 ... n - 1, ascending, in the first places; false behind the last one.
+bool next_choice(std::vector<size_t>& places, int64_t k, int64_t n) {
+  for (int64_t i = k - 1; i >= 0; --i) {
+    auto place = places.begin() + i;
+    if (*place == static_cast<size_t>(n - k + i)) continue;
+    std::iota(place, places.begin() + k, *place + 1);
+    return true;
+  }
+  return false;
+}
+
 using Votes = std::map<std::string_view, std::pair<int64_t, bool>>;  // of an answer; it is right
 
 template <class Each>
@@ -132,19 +151,26 @@ double majority_at_k(std::span<const Candidate> candidates, int64_t k, const Boo
                      uint64_t key) {
   const auto n = std::ssize(candidates);
   if (k > n) return kUndefined;
-  if (k == n) return majority(candidates);
   std::vector<size_t> order(candidates.size());
   std::iota(order.begin(), order.end(), size_t{0});
+  const auto of_the_first = [&] {
+    return most_frequent(k, [&](int64_t i) -> const Candidate& {
+      return candidates[order[static_cast<size_t>(i)]];
+    });
+  };
   double sum = 0;
+  if (const double all = choices(n, k); all <= static_cast<double>(draws.draws)) {
+    do sum += of_the_first();
+    while (next_choice(order, k, n));
+    return sum / all;
+  }
   for (int64_t draw = 0; draw < draws.draws; ++draw) {
     Rng rng(draws.seed, Stream::selection, key, static_cast<uint64_t>(k),
             static_cast<uint64_t>(draw));
     for (int64_t i = 0; i < k; ++i)
       std::swap(order[static_cast<size_t>(i)],
                 order[static_cast<size_t>(i + rng.next_below(n - i))]);
-    sum += most_frequent(k, [&](int64_t i) -> const Candidate& {
-      return candidates[order[static_cast<size_t>(i)]];
-    });
+    sum += of_the_first();
   }
   return sum / static_cast<double>(draws.draws);
 }

@@ -29,8 +29,8 @@ double best_of_k(std::span<const double> scores, std::span<const double> values,
 /// Share of right answers among the most frequent ones: 1, 0, or what ties share. 0 without votes.
 double majority(std::span<const Candidate> candidates);
 
-/// The mean of that over `draws` draws of k candidates without replacement, which `key` chooses;
-/// of all of them, once, for k = n. NaN for k > n.
+/// The mean of that over all choices of k candidates, or where these are more than `draws` over as
+/// many of them, which seed and `key` choose. NaN for k > n.
 double majority_at_k(std::span<const Candidate> candidates, int64_t k, const Bootstrap& draws,
                      uint64_t key);
 
