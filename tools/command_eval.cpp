@@ -127,10 +127,11 @@ void eval_command(const DrawOptions& options) {
   std::vector<BudgetRow> rows;
   for (const int64_t budget : budgets) {
     const std::vector<Group> cut = cut_groups(groups, budget, *drawing.model.tokenizer);
+    const std::vector<PromptCandidates> candidates = candidates_of(cut);
     rows.push_back({.budget = budget,
                     .evaluation = summarize(cut),
-                    .choices = choices_of(cut, ks),
-                    .vote = filtered_vote_of(cut, options.bucket_tokens)});
+                    .choices = choices_of(candidates, ks),
+                    .vote = filtered_vote_of(candidates, options.bucket_tokens)});
   }
   if (output) {
     output->write(rows_of(groups, kind_of(drawing.config)));

@@ -33,8 +33,8 @@ def quantiles(rng):
     out = []
     for size in (1, 2, 31, 33, 257):
         values = rng.lognormal(3, 1, size).tolist()
-        for q in (0.0, 0.025, 0.1, 0.5, 0.9, 0.975, 1.0):
-            out.append({"values": values, "q": q, "value": float(np.quantile(values, q))})
+        shares = (0.0, 0.025, 0.1, 0.5, 0.9, 0.975, 1.0)
+        out.append({"values": values, "quantiles": [{"q": q, "value": float(np.quantile(values, q))} for q in shares]})
     return out
 
 

@@ -44,18 +44,24 @@ std::vector<Candidate> candidates_of(const Group& group) {
   return out;
 }
 
-std::vector<ChoiceOfK> choices_of(std::span<const Group> groups, std::span<const int64_t> ks) {
+std::vector<PromptCandidates> candidates_of(std::span<const Group> groups) {
+  std::vector<PromptCandidates> out;
+  for (const Group& group : groups) out.push_back({group.prompt.index, candidates_of(group)});
+  return out;
+}
+
+std::vector<ChoiceOfK> choices_of(std::span<const PromptCandidates> prompts,
+                                  std::span<const int64_t> ks) {
   std::vector<std::vector<std::vector<double>>> of_k(ks.size());  // values of each prompt
-  for (const Group& group : groups) {
-    const std::vector<Candidate> all = candidates_of(group);
+  for (const auto& [index, all] : prompts) {
     const auto right = std::ranges::count_if(all, &Candidate::correct);
     for (size_t i = 0; i < ks.size(); ++i) {
       const int64_t k = ks[i];
       if (k > std::ssize(all)) continue;
-      of_k[i].push_back({pass_at_k(std::ssize(all), right, k),
-                         majority_at_k(all, k, {.draws = kMajorityDraws},
-                                       static_cast<uint64_t>(group.prompt.index)),
-                         shortest_of_k(all, k), static_cast<double>(k) * mean_tokens(all)});
+      of_k[i].push_back(
+          {pass_at_k(std::ssize(all), right, k),
+           majority_at_k(all, k, {.draws = kMajorityDraws}, static_cast<uint64_t>(index)),
+           shortest_of_k(all, k), static_cast<double>(k) * mean_tokens(all)});
     }
   }
   std::vector<ChoiceOfK> out;
@@ -73,21 +79,18 @@ std::vector<ChoiceOfK> choices_of(std::span<const Group> groups, std::span<const
   return out;
 }
 
-FilteredVote filtered_vote_of(std::span<const Group> groups, double width) {
-  std::vector<std::vector<Candidate>> prompts;
+FilteredVote filtered_vote_of(std::span<const PromptCandidates> prompts, double width) {
   std::vector<double> lengths;
-  for (const Group& group : groups) {
-    std::vector<Candidate> all = candidates_of(group);
-    if (all.empty()) continue;
-    for (const Candidate& one : all) lengths.push_back(static_cast<double>(one.num_tokens));
-    prompts.push_back(std::move(all));
-  }
+  for (const PromptCandidates& prompt : prompts)
+    for (const Candidate& one : prompt.all) lengths.push_back(static_cast<double>(one.num_tokens));
   FilteredVote out;
   out.width = width > 0 ? width : bucket_width(lengths);
-  if (prompts.empty()) return out;
+  if (lengths.empty()) return out;
   std::vector<std::vector<double>> values;
-  for (const std::vector<Candidate>& all : prompts)
-    values.push_back({majority(all), length_filtered_vote(all, {.width = out.width})});
+  for (const PromptCandidates& prompt : prompts)
+    if (!prompt.all.empty())
+      values.push_back(
+          {majority(prompt.all), length_filtered_vote(prompt.all, {.width = out.width})});
   const std::vector<Estimate> means = means_of(values);
   out.majority = means[0];
   out.filtered = means[1];

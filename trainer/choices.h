@@ -28,9 +28,17 @@ struct FilteredVote {
 /// Judged responses as a choice sees them; those that the policy did not end are left out.
 std::vector<Candidate> candidates_of(const Group& group);
 
-std::vector<ChoiceOfK> choices_of(std::span<const Group> groups, std::span<const int64_t> ks);
+/// The same of all prompts: a verdict may take its time, so each is asked for once.
+struct PromptCandidates {
+  int64_t index = 0;  // of the prompt
+  std::vector<Candidate> all;
+};
+std::vector<PromptCandidates> candidates_of(std::span<const Group> groups);
+
+std::vector<ChoiceOfK> choices_of(std::span<const PromptCandidates> prompts,
+                                  std::span<const int64_t> ks);
 
 /// A width of 0 is that of bucket_width().
-FilteredVote filtered_vote_of(std::span<const Group> groups, double width);
+FilteredVote filtered_vote_of(std::span<const PromptCandidates> prompts, double width);
 
 }  // namespace vernier
