@@ -17,13 +17,15 @@ using namespace vernier;
 
 namespace {
 
-// The sanitizers make everything slower, that of threads by up to a hundred times.
+// Tells what grows faster than its text, not how fast this machine is: no text here takes a tenth
+// of it, and one whose work is quadratic many times. The sanitizers make everything slower, that of
+// threads by up to a hundred times.
 #if defined(__SANITIZE_THREAD__)
-constexpr double kMostSeconds = 5;
+constexpr double kMostSeconds = 20;
 #elif defined(__SANITIZE_ADDRESS__)
-constexpr double kMostSeconds = 1;
+constexpr double kMostSeconds = 4;
 #else
-constexpr double kMostSeconds = 0.05;
+constexpr double kMostSeconds = 0.25;
 #endif
 
 std::vector<Json> cases(const char* name) {
@@ -209,7 +211,7 @@ TEST_CASE("mathematics: no text takes long") {
       "999!^{999}",
       repeated("{", 10'000) + "1" + repeated("}", 10'000),
       repeated("9", 2000),
-      repeated("9", 1'000'000),
+      repeated("9", 200'000),
       "0." + repeated("9", 1900),
       repeated("\\frac{1}{", 200),
       repeated("\\frac{1}{x+", 100) + "1" + repeated("}", 100),
@@ -291,12 +293,12 @@ TEST_CASE("mathematics: no text takes long") {
   // Where the first right answer is asked for, one text is many.
   for (const char* unit : {"a", "\\boxed{", "\\boxed", "\\boxed{1} ", "1 ", "1+("}) {
     const std::string text = repeated(unit, 200'000 / std::string_view(unit).size());
-    // Twenty times what one text may take: what is quadratic in 200,000 bytes takes minutes.
-    const double taken = least_seconds(20 * kMostSeconds, [&] {
+    // Four times what one text may take: what is quadratic in 200,000 bytes takes minutes.
+    const double taken = least_seconds(4 * kMostSeconds, [&] {
       CHECK(first_correct("math", text + repeated("\\boxed{1} ", 64), "2") == std::nullopt);
     });
     CAPTURE(unit);
-    CHECK(taken < 20 * kMostSeconds);
+    CHECK(taken < 4 * kMostSeconds);
   }
   for (const char* unit : {"\\boxed{",   "\\boxed{1}", "\\boxed{1}, ",
                            "\\boxed",    "$",          "\\(",
