@@ -9,12 +9,11 @@
 // where a row asks for nothing. only_if = "accuracy" gates it.
 // Source: Self-Lengthen (its length score and four kinds of constraint; words count as its code
 // counts them with unit = "cjk_words").
-#include <algorithm>
-#include <cmath>
 #include <memory>
-#include <utility>
+#include <optional>
 
-#include "core/base/json.h"
+#include "core/base/errors.h"
+#include "rewards/requested.h"
 #include "rewards/reward.h"
 #include "rewards/units.h"
 
@@ -43,34 +42,18 @@ class LengthInterval final : public Reward {
         scores[i].abstain = "no target_length";
         continue;
       }
-      const auto [low, high] = *asked;
       const double length = response_length(group.responses[i], unit_, after_);
-      scores[i].value = length < low    ? std::max(0.0, 2 * length / low - 1)
-                        : length > high ? std::max(0.0, 3 - 2 * length / high)
-                                        : 1;
-      scores[i].explain = cat(length, " ", unit_, " for ", low, " to ", high);
+      scores[i].value = interval_score(length, *asked);
+      scores[i].explain = cat(length, " ", unit_, " for ", asked->low, " to ", asked->high);
     }
   }
 
  private:
-  static std::optional<std::pair<double, double>> interval(const Prompt& prompt) {
-    if (prompt.target_length.empty()) return std::nullopt;
-    const Json asked = parse_json(prompt.target_length, cat("prompt ", prompt.id));
-    const auto positive = [](const Json& value) {
-      return value.is_number() && std::isfinite(value.get<double>()) && value.get<double>() > 0;
-    };
-    if (positive(asked)) return {{0.8 * asked.get<double>(), 1.2 * asked.get<double>()}};
-    if (asked.is_array() && asked.size() == 2 && positive(asked[0]) && positive(asked[1]) &&
-        asked[0].get<double>() <= asked[1].get<double>())
-      return {{asked[0].get<double>(), asked[1].get<double>()}};
-    if (asked.is_object() && asked.size() == 1 && positive(*asked.begin())) {
-      const double n = asked.begin()->get<double>();
-      if (asked.contains("about")) return {{0.8 * n, 1.2 * n}};
-      if (asked.contains("above")) return {{n, 1.5 * n}};
-      if (asked.contains("below")) return {{0.5 * n, n}};
-    }
-    fail("prompt ", prompt.id, ": target_length: ", prompt.target_length.substr(0, 60),
-         " is none of n, [x, y], {\"about\": n}, {\"above\": n}, {\"below\": n}, above 0");
+  static std::optional<RequestedInterval> interval(const Prompt& prompt) {
+    std::string problem;
+    const auto asked = requested_interval(prompt, problem);
+    if (!problem.empty()) fail(problem);
+    return asked;
   }
 
   std::string unit_ = "words", after_;

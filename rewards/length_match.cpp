@@ -10,33 +10,15 @@
 // "_", so that "don't" counts 2, or another `unit`. Blind to correctness; abstains where a row asks
 // for nothing.
 // Source: Ruler (Target Length Generation), precise match PM and flexible match FM.
-#include <array>
-#include <limits>
 #include <memory>
 
-#include "core/base/json.h"
+#include "core/base/errors.h"
+#include "rewards/requested.h"
 #include "rewards/reward.h"
 #include "rewards/units.h"
 
 namespace vernier {
 namespace {
-
-constexpr double kNoEnd = std::numeric_limits<double>::infinity();
-constexpr double kMoreThan = 800;
-
-struct Target {
-  double words;  // 0: more than 800
-  double precise_low, precise_high, flexible_low, flexible_high;
-};
-constexpr std::array<Target, 9> kTargets = {{{10, 0, 20, 0, 20},
-                                             {30, 20, 40, 20, 40},
-                                             {50, 40, 60, 40, 60},
-                                             {80, 70, 90, 60, 100},
-                                             {150, 130, 170, 100, 200},
-                                             {300, 280, 320, 200, 400},
-                                             {500, 450, 550, 400, 600},
-                                             {700, 630, 770, 600, 800},
-                                             {0, kMoreThan, kNoEnd, kMoreThan, kNoEnd}}};
 
 class LengthMatch final : public Reward {
  public:
@@ -55,30 +37,27 @@ class LengthMatch final : public Reward {
   }
 
   void score(const Group& group, std::span<Score> scores) const override {
-    const Target* target = target_of(group.prompt);
+    const RulerTarget* target = target_of(group.prompt);
     for (size_t i = 0; i < scores.size(); ++i) {
       if (target == nullptr) {
         scores[i].abstain = "no target_length";
         continue;
       }
       const bool precise = match_ == "precise";
-      const double low = precise ? target->precise_low : target->flexible_low;
-      const double high = precise ? target->precise_high : target->flexible_high;
       const double length = response_length(group.responses[i], unit_, after_);
-      scores[i].value = length > low && length <= high ? 1 : 0;
-      scores[i].explain = cat(length, " ", unit_, " for more than ", low, ", at most ", high);
+      scores[i].value = target->matches(length, precise) ? 1 : 0;
+      scores[i].explain = cat(length, " ", unit_, " for more than ",
+                              precise ? target->precise_low : target->flexible_low, ", at most ",
+                              precise ? target->precise_high : target->flexible_high);
     }
   }
 
  private:
-  static const Target* target_of(const Prompt& prompt) {
-    if (prompt.target_length.empty()) return nullptr;
-    const Json asked = parse_json(prompt.target_length, cat("prompt ", prompt.id));
-    for (const Target& target : kTargets)
-      if (target.words == 0 ? asked == ">800" : asked.is_number() && asked == target.words)
-        return &target;
-    fail("prompt ", prompt.id, ": target_length: ", prompt.target_length.substr(0, 60),
-         " is none of 10, 30, 50, 80, 150, 300, 500, 700, \">800\"");
+  static const RulerTarget* target_of(const Prompt& prompt) {
+    std::string problem;
+    const RulerTarget* target = ruler_target(prompt, problem);
+    if (!problem.empty()) fail(problem);
+    return target;
   }
 
   std::string match_ = "precise", unit_ = "word_runs", after_;

@@ -1,5 +1,8 @@
-// The length that a prompt asks for.
+// The length that a prompt asks for, and how well a response keeps to it.
 #pragma once
+
+#include <optional>
+#include <string>
 
 #include "rewards/reward.h"
 
@@ -13,5 +16,30 @@ struct Requested {
   bool at_most = false;
 };
 std::optional<Requested> requested_length(const Prompt& prompt, double configured);
+
+/// The interval that the row's target_length asks for: n, or {"about": n}: [0.8 n, 1.2 n]; [x, y];
+/// {"above": n}: [n, 1.5 n]; {"below": n}: [0.5 n, n]. None without the column; where it is none of
+/// these, none too, and `problem` says why. Source: Self-Lengthen (QwenLM/Self-Lengthen).
+struct RequestedInterval {
+  double low = 0, high = 0;
+};
+std::optional<RequestedInterval> requested_interval(const Prompt& prompt, std::string& problem);
+
+/// 1 in the interval; max(0, 2 length / low - 1) below it, max(0, 3 - 2 length / high) above: 0 at
+/// half of low and at 1.5 times high. The same source.
+double interval_score(double length, const RequestedInterval& interval);
+
+/// A target of Ruler, with the bounds of its precise match (PM) and its flexible one (FM):
+/// low < length <= high, in words as unit "word_runs" counts them.
+struct RulerTarget {
+  double words;  // 0: more than 800
+  int level;     // 0 to 2, by which the scores are reported
+  double precise_low, precise_high, flexible_low, flexible_high;
+
+  bool matches(double length, bool precise) const;
+};
+/// That of the row's target_length: 10, 30, 50, 80, 150, 300, 500, 700, ">800". Null without the
+/// column; where it is none of these, null too, and `problem` says why. Source: Geaming2002/Ruler.
+const RulerTarget* ruler_target(const Prompt& prompt, std::string& problem);
 
 }  // namespace vernier

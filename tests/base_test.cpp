@@ -7,7 +7,6 @@
 #include "core/base/config.h"
 #include "core/base/pool.h"
 #include "core/base/registry.h"
-#include "core/metrics/statistics.h"
 #include "tests/testing.h"
 
 namespace vernier {
@@ -300,19 +299,6 @@ TEST_CASE("UTF-8 is judged strictly") {
   CHECK(to_valid_utf8("a\xFFz") == "a\xEF\xBF\xBDz");
   CHECK(whole_utf8_prefix("ab\xE2\x82") == 2);
   CHECK(whole_utf8_prefix("ab\xE2\x82\xAC") == 5);
-}
-
-TEST_CASE("bootstrap: a constant has an interval of no width, and prompts are drawn whole") {
-  const std::vector<std::vector<Tally>> constant(20, {Tally{2, 4}});
-  const Estimate found = bootstrap_means(constant, {})[0];
-  CHECK(found.value == 0.5);
-  CHECK(found.low == 0.5);
-  CHECK(found.high == 0.5);
-  std::vector<std::vector<Tally>> clustered, single;
-  for (int i = 0; i < 20; ++i) clustered.push_back({Tally{i % 2 == 0 ? 10.0 : 0.0, 10}});
-  for (int i = 0; i < 200; ++i) single.push_back({Tally{i % 2 == 0 ? 1.0 : 0.0, 1}});
-  const Estimate wide = bootstrap_means(clustered, {})[0], narrow = bootstrap_means(single, {})[0];
-  CHECK(wide.high - wide.low > 2 * (narrow.high - narrow.low));
 }
 
 }  // namespace

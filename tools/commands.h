@@ -36,6 +36,13 @@ struct DrawOptions : ModelOptions {
   double bucket_tokens = 0;  // of the length-filtered vote; 0: by the spread of the lengths
 };
 
+struct CompareOptions : DrawOptions {
+  std::vector<std::string> sides;  // models, rollout rows or runs
+  std::string unit = "tokens", after;
+  double aes_gain = 3, aes_loss = 10;
+  bool gap = false;
+};
+
 struct EndpointOptions : ModelOptions {
   std::string host = "127.0.0.1", token_file, model_name, chat_format = "auto", chat_date;
   std::string weights = "fp32";
@@ -80,6 +87,7 @@ void verify_command(const std::string& extract);
 void logprobs_command(const ModelOptions& options, double temperature, const std::string& device);
 void generate_command(const DrawOptions& options);
 void eval_command(const DrawOptions& options);
+void compare_command(const CompareOptions& options);
 void endpoint_command(const EndpointOptions& options);
 /// Returns the exit code.
 int worker_command(const JoinOptions& options);

@@ -12,6 +12,7 @@
 #include "core/comm/local_ranks.h"
 #include "core/text/chat_format.h"
 #include "rewards/outside/spawner.h"
+#include "rewards/units.h"
 #include "rewards/verify/rules.h"
 #include "tools/commands.h"
 #include "tools/report.h"
@@ -55,6 +56,7 @@ struct Options {
   ReplayOptions replay;
   PlanOptions plan;
   DrawOptions generate, eval;
+  CompareOptions compare;
   ModelOptions logprobs;
   ConvertOptions convert;
   EndpointOptions endpoint;
@@ -157,8 +159,8 @@ void add_replay(CLI::App& app, ReplayOptions& options) {
   command->callback([&options] { replay(options); });
 }
 
-void add_model(CLI::App* command, ModelOptions& options) {
-  command->add_option("--model", options.model, "Hugging Face folder or GGUF file")->required();
+// What a model is computed with.
+void add_computing(CLI::App* command, ModelOptions& options) {
   command->add_option("--threads", options.threads, "CPU threads; 0: one a core")
       ->check(CLI::Range(0, 4096));
   command
@@ -167,6 +169,11 @@ void add_model(CLI::App* command, ModelOptions& options) {
           "longest sequence in tokens, prompt and response; it chooses longrope's factors; "
           "0: what the model was made for")
       ->check(CLI::Range(0, 1 << 30));
+}
+
+void add_model(CLI::App* command, ModelOptions& options) {
+  command->add_option("--model", options.model, "Hugging Face folder or GGUF file")->required();
+  add_computing(command, options);
 }
 
 // What is not the filters' doing: other logits, and other ends. One value an option: a stop text
@@ -211,8 +218,8 @@ void add_engine(CLI::App* command, DrawOptions& options) {
                       "guesses fill a pass of the model up to so many tokens");
 }
 
+// Prompts, and how responses to them are drawn.
 void add_drawing(CLI::App* command, DrawOptions& options) {
-  add_model(command, options);
   command->add_option("--data", options.data, "prompts, JSON Lines");
   command->add_option("--task", options.task, "prompts of a task family, in place of --data");
   command->add_option("--verify", options.verify,
@@ -379,6 +386,7 @@ void add_text(CLI::App& app, Options& options) {
 
 void add_drawers(CLI::App& app, Options& options) {
   CLI::App* command = app.add_subcommand("generate", "responses to prompts, as rollout rows");
+  add_model(command, options.generate);
   add_drawing(command, options.generate);
   command->add_option("--out", options.generate.out, "JSONL file; - for standard output")
       ->required();
@@ -391,6 +399,7 @@ void add_drawers(CLI::App& app, Options& options) {
 
   command = app.add_subcommand("eval", "accuracy and length, at every token budget");
   options.eval.n = 16;
+  add_model(command, options.eval);
   add_drawing(command, options.eval);
   command->add_option("--budgets", options.eval.budgets, "token budgets, comma separated")
       ->delimiter(',')
@@ -409,6 +418,42 @@ void add_drawers(CLI::App& app, Options& options) {
   command->add_option("--out", options.eval.out, "also write the responses as JSONL");
   command->add_flag("--json", options.eval.json, "one JSON object in place of a table");
   command->callback([&options] { eval_command(options.eval); });
+}
+
+void add_compare(CLI::App& app, CompareOptions& options) {
+  CLI::App* command = app.add_subcommand(
+      "compare", "models or stored rollouts on the same prompts, and at equal lengths");
+  command
+      ->add_option(
+          "sides", options.sides,
+          "two or more: models (Hugging Face folder, GGUF file), rollout rows (JSONL, "
+          "JSONL.zst, a folder of them), or runs, of which the last evaluation counts; the "
+          "first is what the others are compared with")
+      ->required()
+      ->expected(2, 64);
+  command->add_option("--unit", options.unit, cat("of lengths: ", join(length_units())))
+      ->capture_default_str()
+      ->check(CLI::IsMember(length_units()));
+  command->add_option("--after", options.after,
+                      "only the text after the last of these has a length; not with tokens");
+  command->add_option("--aes-gain", options.aes_gain, "factor of accuracy gained, in AES")
+      ->capture_default_str()
+      ->check(within(0.0, 1e6));
+  command->add_option("--aes-loss", options.aes_loss, "factor of accuracy lost, in AES")
+      ->capture_default_str()
+      ->check(within(0.0, 1e6));
+  command->add_flag("--gap", options.gap,
+                    "supervision gap recovered; the sides are untrained, trained on easy prompts, "
+                    "trained on hard ones");
+  command->add_flag("--json", options.json, "one JSON object in place of lines");
+  options.n = 16;
+  add_computing(command, options);
+  add_drawing(command, options);
+  command->callback([&options] {
+    if (!options.after.empty() && options.unit == "tokens")
+      fail("--after: is of texts; give a --unit other than tokens");
+    compare_command(options);
+  });
 }
 
 void add_offline(CLI::App& app, Options& options) {
@@ -473,6 +518,7 @@ int run(int argc, char** argv) {
   add_plan(app, options, argc, argv);
   add_replay(app, options.replay);
   add_drawers(app, options);
+  add_compare(app, options.compare);
   add_text(app, options);
   add_endpoint(app, options.endpoint);
   add_worker(app, options);

@@ -21,7 +21,8 @@ enum class Stream : uint32_t {
   bootstrap = 6,
   selection = 7,
   adapter = 8,
-  plan = 9  // what a sampling plan draws beside tokens
+  plan = 9,  // what a sampling plan draws beside tokens
+  permutation = 10
 };
 
 /// One Philox4x32-10 block.
