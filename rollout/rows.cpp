@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/base/errors.h"
+#include "core/metrics/statistics.h"
 
 namespace vernier {
 namespace {
@@ -230,6 +231,34 @@ void check_token_fields(const Json& row, const std::string& where) {
 // A column that the prompt's row brought, or null.
 Json column(const std::string& json) { return json.empty() ? Json() : Json::parse(json); }
 
+// Where a length stands among those of its group, as sampled.
+struct LengthPlace {
+  double rank = kUndefined;  // from 1, the shortest; equal ones share the mean of theirs
+  double z = kUndefined;     // standard deviations (n - 1) over the mean
+};
+
+// Undefined of responses that the policy did not end: how long they would have become nobody knows.
+std::vector<LengthPlace> length_places(const Group& group) {
+  std::vector<double> lengths;
+  for (const Response& response : group.responses)
+    if (policy_ended(response)) lengths.push_back(response.raw_num_tokens);
+  const double mean = mean_of(lengths), deviation = std_of(lengths);
+  std::vector<LengthPlace> out;
+  for (const Response& response : group.responses) {
+    LengthPlace& place = out.emplace_back();
+    if (!policy_ended(response)) continue;
+    const double length = response.raw_num_tokens;
+    double below = 0, equal = 0;
+    for (const double other : lengths) {
+      below += other < length ? 1 : 0;
+      equal += other == length ? 1 : 0;
+    }
+    place.rank = below + (equal + 1) / 2;
+    if (deviation > 0) place.z = (length - mean) / deviation;
+  }
+  return out;
+}
+
 // The other columns of the prompt's row.
 void add_columns(const Json& source, Json& row) {
   // Fields that a row has only sometimes: a column of that name would be taken for them.
@@ -328,8 +357,12 @@ std::vector<Json> rollout_rows(const Group& group, bool token_fields,
   const Json columns =
       prompt.row.empty() ? Json::object() : parse_json(prompt.row, cat("prompt ", prompt.id));
   std::vector<Json> rows;
+  const std::vector<LengthPlace> places = length_places(group);
   for (const Response& response : group.responses) {
+    const LengthPlace& place = places[rows.size()];
     rows.push_back(rollout_row(group, response, token_fields, logprobs_kind));
+    rows.back()["length_rank"] = json_number(place.rank);
+    rows.back()["length_z"] = json_number(place.z);
     add_columns(columns, rows.back());
   }
   return rows;
@@ -403,6 +436,15 @@ std::vector<std::string> rollout_files(const std::string& path) {
   return out;
 }
 
+std::string index_line(const Group& group, const Response& response, uint64_t offset) {
+  // As sampled: a cut is the trainer's doing, and its tokens were paid for.
+  const std::optional<bool> correct =
+      response.sampled_correct ? response.sampled_correct : response.correct;
+  std::string out = cat(response.raw_num_tokens, "\t", !correct ? "-" : *correct ? "1" : "0", "\t");
+  out += response.reward ? cat(*response.reward) : std::string("-");
+  return out + cat("\t", group.id, "\t", offset, "\t", name_of(response.finish_reason), "\n");
+}
+
 // One zstd frame.
 struct RolloutWriter::Stream {
   DurableFile file;
@@ -432,7 +474,7 @@ struct RolloutWriter::Stream {
 };
 
 RolloutWriter::RolloutWriter(const fs::path& folder, int64_t step)
-    : folder_(folder), step_(step), index_("length\tcorrect\treward\tgroup\toffset\n") {
+    : folder_(folder), step_(step), index_(cat(kIndexHeader, "\n")) {
   fs::create_directories(folder);
   stream_ = std::make_unique<Stream>(folder / cat("step_", step, ".jsonl.zst"));
 }
@@ -442,14 +484,8 @@ RolloutWriter::~RolloutWriter() = default;
 void RolloutWriter::add(const Group& group, const std::vector<std::string>& rows) {
   ensure(rows.size() == group.responses.size(), "a row a response");
   for (size_t i = 0; i < rows.size(); ++i) {
-    const Response& response = group.responses[i];
-    if (group.role.empty()) {  // the index is of what is trained on
-      // As sampled: a cut is the trainer's doing, and its tokens were paid for.
-      const std::optional<bool>& correct = response.sampled_correct;
-      index_ += cat(response.raw_num_tokens, "\t", !correct ? "-" : *correct ? "1" : "0", "\t");
-      index_ += response.reward ? cat(*response.reward) : std::string("-");
-      index_ += cat("\t", group.id, "\t", stream_->taken, "\n");
-    }
+    // The index is of what is trained on.
+    if (group.role.empty()) index_ += index_line(group, group.responses[i], stream_->taken);
     stream_->write(rows[i] + "\n", ZSTD_e_continue);
   }
 }

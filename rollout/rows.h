@@ -1,10 +1,12 @@
 // Rollout rows: one JSON object a response, as files hold them.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/base/files.h"
@@ -37,9 +39,14 @@ void read_rollouts(const std::string& path, const std::function<void(Group&&)>& 
 /// where the folder has none.
 std::vector<std::string> rollout_files(const std::string& path);
 
+/// What a report reads of many responses: of each a line with length and verdict as sampled, before
+/// any transform, the reward, the group, where the row begins in its file, and how it ended.
+inline constexpr std::string_view kIndexHeader =
+    "length\tcorrect\treward\tgroup\toffset\tfinish_reason";
+std::string index_line(const Group& group, const Response& response, uint64_t offset);
+
 /// rollouts/step_N.jsonl.zst and step_N.idx of one step, compressed row by row and there, whole and
-/// durable, after commit(). The index holds length and verdict as sampled, before any transform;
-/// the rows hold both lengths.
+/// durable, after commit().
 class RolloutWriter {
  public:
   RolloutWriter(const fs::path& folder, int64_t step);

@@ -294,7 +294,7 @@ TEST_CASE("a server that stops lets answers end, for as long as the grace lasts"
   waiting.send(post("/wait", ""));
   CHECK(comes_true([&] { return server.waits == 1; }));
   server.begin_to_stop();
-  CHECK(waiting.receive().find("the endpoint is stopping") != std::string::npos);
+  CHECK(waiting.receive().find("the server is stopping") != std::string::npos);
   CHECK(server.left == 1);
   waiting.close();
   server.stop();

@@ -15,6 +15,7 @@
 #include "core/base/errors.h"
 #include "core/base/files.h"
 #include "core/base/text.h"
+#include "rollout/rows.h"
 #include "tests/testing.h"
 #include "tools/report_data.h"
 #include "tools/report_html.h"
@@ -310,15 +311,15 @@ TEST_CASE("runs that lack a part still report what they have") {
   put(run / "rollouts" / "step_2.idx", header + "8\t1\t1\t0\t0\n");
   put(run / "rollouts" / "step_x.idx", "not ours");
   const Report report = make_report(std::vector<std::string>{run.string()});
-  CHECK(report.runs[0].sampled.num_answers == 4);
-  CHECK(report.runs[0].sampled.tokens == 68);
-  CHECK(report.runs[0].sampled.right_tokens == 18);
+  CHECK(report.runs[0].sampled.tokens.num_answers == 4);
+  CHECK(report.runs[0].sampled.tokens.tokens == 68);
+  CHECK(report.runs[0].sampled.tokens.right_tokens == 18);
   CHECK(report.runs[0].first.rows.size() == 3);
   CHECK(report.runs[0].last.step == 2);
   CHECK(report.starts.size() == 1);
   CHECK(has(report.notes[0], "no evaluation"));
-  CHECK(report_json(report, false)["accuracy"].is_null());
-  CHECK(has(dump_json(report_json(report, false)), R"("step":null,"accuracy":null)"));
+  CHECK(report_json(report)["accuracy"].is_null());
+  CHECK(has(dump_json(report_json(report)), R"("step":null,"accuracy":null)"));
   CHECK_FALSE(report_page(report).empty());
   CHECK_FALSE(report_text(report).empty());
   CHECK(report_tables(report).size() == 7);
@@ -326,6 +327,105 @@ TEST_CASE("runs that lack a part still report what they have") {
   put(run / "rollouts" / "step_2.idx", header + "8\tyes\t1\t0\t0\n");
   CHECK(has(message_of([&] { make_report(std::vector<std::string>{run.string()}); }),
             "step_2.idx:2: correct: 'yes'"));
+}
+
+TEST_CASE("an index tells how responses ended: deadlines are in no length") {
+  const TemporaryFolder folder;
+  const fs::path run = folder.path() / "r";
+  put(run / "metrics.jsonl", rl_row(1));
+  const std::string header = cat(kIndexHeader, "\n");
+  put(run / "rollouts" / "step_1.idx",
+      header + "10\t1\t1\t0\t0\tstop\n900\t-\t-\t0\t9\tdeadline\n30\t0\t0\t0\t20\tlength\n");
+  const Report report = make_report(std::vector<std::string>{run.string()});
+  CHECK(report.runs[0].sampled.tokens.tokens == 40);
+  CHECK(report.runs[0].first.num_clipped == 1);
+  CHECK(report.runs[0].sampled.fan.quantiles[2] == std::vector<double>{20});
+  CHECK(has(report.notes[0], "1 responses sampled in training ended by a deadline"));
+  put(run / "rollouts" / "step_1.idx", header + "10\t1\t1\t0\t0\tbored\n");
+  CHECK(has(message_of([&] { make_report(std::vector<std::string>{run.string()}); }),
+            "step_1.idx:2: finish_reason: 'bored'"));
+}
+
+TEST_CASE("frontier area: closed forms") {
+  const std::vector<TradeOff> one = {{8, 0.5}};
+  CHECK(frontier_area(one, 8, 32) == 0.5);
+  CHECK(frontier_area(one, 2, 32) == 0.25);  // nothing reaches the shorter half
+  const std::vector<TradeOff> two = {{8, 0.4}, {16, 0.8}, {20, 0.7}};
+  CHECK(frontier_area(two, 8, 32) == doctest::Approx(0.6));
+  CHECK(frontier_area(two, 16, 32) == doctest::Approx(0.8));
+  CHECK(std::isnan(frontier_area(two, 8, 8)));
+  CHECK(std::isnan(frontier_area({}, 8, 32)));
+}
+
+TEST_CASE("length optimum: the peak of what the answers follow") {
+  // Right with probability 0.9 - 0.3 log2(L / 40)^2, by fixed shares of 100 answers a length.
+  std::vector<JudgedAnswer> answers;
+  const auto add = [&](int64_t group, int64_t length, double share) {
+    for (int64_t i = 0; i < 100; ++i)
+      answers.push_back({group, length, static_cast<double>(i) < std::round(100 * share), {}});
+  };
+  int64_t group = 0;
+  for (const int64_t length : {20, 28, 40, 57, 80})
+    add(group++, length, 0.9 - 0.3 * std::pow(std::log2(static_cast<double>(length) / 40), 2));
+  const LengthOptimum pooled = length_optimum(answers, false, {.draws = 50});
+  CHECK(pooled.length.value == doctest::Approx(40).epsilon(0.02));
+  CHECK(pooled.num_prompts == 5);
+  // Within a question: an easy one with short answers and a hard one with long ones, whose pooled
+  // accuracy only falls, each with its peak at 40.
+  answers.clear();
+  for (const int64_t length : {10, 20, 40})
+    add(0, length, 0.95 - 0.1 * std::pow(std::log2(static_cast<double>(length) / 40), 2));
+  for (const int64_t length : {40, 80, 160})
+    add(1, length, 0.45 - 0.1 * std::pow(std::log2(static_cast<double>(length) / 40), 2));
+  CHECK(length_optimum(answers, true, {.draws = 20}).length.value ==
+        doctest::Approx(40).epsilon(0.05));
+  // Accuracy that only rises has none.
+  answers.clear();
+  for (const int64_t length : {10, 20, 40, 80}) add(0, length, static_cast<double>(length) / 100);
+  const LengthOptimum rising = length_optimum(answers, false, {.draws = 20});
+  CHECK(std::isnan(rising.length.value));
+  CHECK(rising.support == 0);
+}
+
+TEST_CASE("difficulty: bands are fixed, and the alarm is for hard prompts that only shrink") {
+  const auto step_of = [](int64_t step, double easy, double hard, int64_t hard_length) {
+    std::vector<JudgedAnswer> answers;
+    for (int64_t group = 0; group < 20; ++group)
+      for (int64_t i = 0; i < 10; ++i) {
+        const bool is_hard = group >= 10;
+        const bool right = static_cast<double>(i) < 10 * (is_hard ? hard : easy);
+        answers.push_back(
+            {group, is_hard ? hard_length + group : 20 + group, right, is_hard ? 8.0 : 2.0});
+      }
+    return TalliedStep{step, tally_prompts(answers)};
+  };
+  const Bootstrap bootstrap{.draws = 200};
+  const std::vector<TalliedStep> shrinks = {step_of(0, 0.9, 0.5, 100), step_of(5, 0.9, 0.3, 50)};
+  const DifficultyPanel panel = difficulty_panel(shrinks, bootstrap);
+  REQUIRE(panel.bands.size() == 2);
+  CHECK(panel.source == "difficulty of the data");
+  CHECK(panel.bands[1].label == "difficulty 8");
+  CHECK(panel.bands[1].points[1].accuracy.value == doctest::Approx(0.3));
+  CHECK(panel.bands[1].accuracy_change.value == doctest::Approx(-0.2));
+  CHECK(panel.bands[1].length_change.value == doctest::Approx(64.5 / 114.5 - 1));
+  CHECK(has(panel.alarm, "Hard prompts (difficulty 8, 10) are answered shorter than at first"));
+  // Shorter and more often right is what was wanted.
+  const std::vector<TalliedStep> learns = {step_of(0, 0.9, 0.5, 100), step_of(5, 0.9, 0.8, 50)};
+  CHECK(difficulty_panel(learns, bootstrap).alarm.empty());
+  // Without difficulties the pass rate of the first step is the band, whatever becomes of it.
+  std::vector<TalliedStep> plain = shrinks;
+  for (TalliedStep& step : plain)
+    for (PromptTally& prompt : step.prompts) prompt.difficulty.reset();
+  const DifficultyPanel by_rate = difficulty_panel(plain, bootstrap);
+  REQUIRE(by_rate.bands.size() == 2);
+  CHECK(by_rate.source == "pass rate at step 0");
+  CHECK(by_rate.bands[0].label == "right at first 90 %");
+  CHECK(by_rate.bands[1].num_prompts == 10);
+  // Areas over the same prompts: the second step is shorter, and no better.
+  const Estimate area = area_of_steps(shrinks, 50, 100, bootstrap);
+  CHECK(area.value > 0);
+  CHECK(area.low <= area.value);
+  CHECK(area.high >= area.value);
 }
 
 TEST_CASE("folders that are not runs are named, all at once") {

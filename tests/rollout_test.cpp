@@ -480,7 +480,7 @@ TEST_CASE("rollout rows: written, read back, indexed; bad rows are named") {
   LineReader index((folder.path() / "step_4.idx").string());
   std::string line;
   REQUIRE(index.next(line));
-  CHECK(line == "length\tcorrect\treward\tgroup\toffset");
+  CHECK(line == kIndexHeader);
   const auto message = [&](const std::string& row) {
     const fs::path path = folder.path() / "bad.jsonl";
     write_file(path, row + "\n");

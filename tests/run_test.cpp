@@ -398,6 +398,7 @@ TEST_CASE("replay of a run's rollouts ends with its weights, bit for bit") {
             !key.starts_with("overlong_mask/") && !key.starts_with("stop_properly/") &&
             key != "num_tokens") {
           CAPTURE(key);
+          REQUIRE(is[i].contains(key));
           CHECK(is[i][key] == value);
         }
     }

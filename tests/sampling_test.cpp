@@ -12,7 +12,6 @@
 #include "tests/testing.h"
 #include "tests/tiny_model.h"
 #include "trainer/credit.h"
-#include "trainer/evaluate.h"
 #include "trainer/run_config.h"
 #include "trainer/step.h"
 
@@ -355,30 +354,6 @@ TEST_CASE("rows keep flags, forced places and the log-probabilities that were as
         std::string::npos);
   CHECK(message("\"flags\":\"stop\"").find("flags: \"stop\" has the wrong type") !=
         std::string::npos);
-}
-
-TEST_CASE("a cut to a budget takes the flags of what came after it") {
-  Model model = tiny_model(false);
-  RolloutConfig config = base();
-  config.ending.thinking_budget = 8;
-  config.ending.stop = {"3", "ab"};
-  const auto whole = draw_evaluation(*std::make_unique<Engine>(*model.decoder, *model.tokenizer),
-                                     prompts_of(model, 6), config, 3, nullptr);
-  for (const int64_t budget : {5, 8, 9, 14}) {
-    CAPTURE(budget);
-    config.max_completion_length = budget;
-    const auto cut = cut_groups(whole, budget, *model.tokenizer);
-    const auto drawn = draw_evaluation(*std::make_unique<Engine>(*model.decoder, *model.tokenizer),
-                                       prompts_of(model, 6), config, 3, nullptr);
-    for (size_t g = 0; g < drawn.size(); ++g)
-      for (size_t i = 0; i < drawn[g].responses.size(); ++i) {
-        const Response &a = cut[g].responses[i], &b = drawn[g].responses[i];
-        CHECK(a.ids == b.ids);
-        CHECK(a.flags == b.flags);
-        CHECK(a.forced == b.forced);
-        CHECK(a.finish_reason == b.finish_reason);
-      }
-  }
 }
 
 TEST_CASE("[rollout] names what has no effect") {

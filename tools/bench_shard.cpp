@@ -52,7 +52,7 @@ int bench_shard(const ShardBench& options, const std::vector<std::string>& argum
   const Identity identity = identity_from(process_environment());
   if (identity.launcher == "alone" && options.ranks > 1)
     return run_local_ranks(options.ranks, arguments);
-  set_threads(0, identity.local_world_size);
+  set_threads(0, {.processes = identity.local_world_size});
   Ranks ranks(identity, {.interface = "", .deadline_s = 600, .start_deadline_s = 60, .workers = {}},
               nullptr);
   const Team team{.ranks = ranks, .trainers = ranks};

@@ -21,12 +21,12 @@ Side draw_side(const std::string& model, const CompareOptions& options,
   DrawOptions drawn = options;
   drawn.model = model;
   Drawing drawing = prepare(drawn);
-  Engine engine(*drawing.model.decoder, *drawing.model.tokenizer);
+  Engine engine(*drawing.model->decoder, *drawing.model->tokenizer);
   Side side;
   side.name = model;
-  for (const Group& group : draw_evaluation(engine, std::move(drawing.prompts), drawing.config,
-                                            static_cast<uint64_t>(options.seed), nullptr))
-    side.add(group, counting);
+  draw_evaluation(engine, std::move(drawing.prompts), drawing.config,
+                  static_cast<uint64_t>(options.seed), nullptr,
+                  [&](Group&& group) { side.add(group, counting); });
   return side;
 }
 

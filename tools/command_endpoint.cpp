@@ -8,24 +8,13 @@
 #include "core/kernels/threads.h"
 #include "core/model/kv_cache.h"
 #include "core/model/model.h"
+#include "rollout/endpoint/access.h"
 #include "rollout/endpoint/endpoint.h"
 #include "rollout/endpoint/http_server.h"
 #include "tools/commands.h"
 
 namespace vernier {
 namespace {
-
-// The token in `path`, "" where there is no file. A header carries it: visible ASCII alone.
-std::string token_of(const std::string& path) {
-  if (path.empty()) return "";
-  std::string token = placed("--token-file", [&] { return read_file(path); });
-  while (!token.empty() && (token.back() == '\n' || token.back() == '\r')) token.pop_back();
-  if (token.empty()) fail("--token-file: ", path, ": holds no token; it is one line of text");
-  for (const char byte : token)
-    if (byte <= ' ' || byte > '~')
-      fail("--token-file: ", path, ": a token is one line of visible ASCII characters, no spaces");
-  return token;
-}
 
 std::string name_of_model(const EndpointOptions& options) {
   if (!options.model_name.empty()) return options.model_name;
@@ -54,7 +43,7 @@ RolloutConfig engine_of(const EndpointOptions& options, int64_t positions) {
 }  // namespace
 
 void endpoint_command(const EndpointOptions& options) {
-  const std::string token = token_of(options.token_file);
+  const std::string token = read_token(options.token_file);
   check_listening(options.host, !token.empty());
   set_threads(options.threads);
   HttpLimits limits;
@@ -83,9 +72,7 @@ void endpoint_command(const EndpointOptions& options) {
                      .max_completion_length = engine.max_completion_length,
                      .weight_version = options.weight_version},
                     *model.tokenizer, spec, service);
-  const bool v6 = options.host.find(':') != std::string::npos;
-  std::printf("listening on http://%s%s%s:%d, model %s\n", v6 ? "[" : "", options.host.c_str(),
-              v6 ? "]" : "", port, name.c_str());
+  std::printf("listening on %s, model %s\n", url_of(options.host, port).c_str(), name.c_str());
   std::fflush(stdout);
   server.run(endpoint.handlers(), true);
   log::info("stopped");

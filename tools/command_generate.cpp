@@ -2,23 +2,17 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "tools/drawing.h"
-#include "tools/output.h"
-#include "trainer/evaluate.h"
 
 namespace vernier {
 
 void generate_command(const DrawOptions& options) {
-  Output output(options.out);
   Drawing drawing = prepare(options);
-  Engine engine(*drawing.model.decoder, *drawing.model.tokenizer);
+  Engine engine(*drawing.model->decoder, *drawing.model->tokenizer);
+  DrawnGroups drawn(options, drawing, /*keep=*/false);
   const Clock clock;
-  EngineStats stats;
-  std::vector<Group> groups = draw_evaluation(engine, std::move(drawing.prompts), drawing.config,
-                                              static_cast<uint64_t>(options.seed), nullptr, &stats);
-  for (Group& group : groups) group.step = 0;
+  const EngineStats stats = drawn.draw(engine, [](const Group&, const auto&) {});
   const double seconds = clock.seconds();
-  output.write(rows_of(groups, kind_of(drawing.config)));
-  output.commit();
+  drawn.finish();
   std::string said = cat(stats.new_tokens, " tokens in ", fixed(seconds, 2), " s, ",
                          fixed(static_cast<double>(stats.new_tokens) / seconds, 0), " tok/s");
   if (drawing.config.draft_tokens > 0)

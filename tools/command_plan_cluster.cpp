@@ -159,7 +159,7 @@ double mean_length(const std::vector<SimulatedGroup>& groups) {
 
 void plan_here(const PlanOptions& options, const RunConfig& config, const ClusterShape& shape,
                Ranks& ranks) {
-  set_threads(config.run.threads, ranks.size());
+  set_threads(config.run.threads, {.processes = ranks.size()});
   std::vector<SimulatedGroup> groups;
   if (!options.lengths.empty()) groups = recorded_groups(options.lengths, kRecordedSteps);
   // What is measured is measured at such lengths.

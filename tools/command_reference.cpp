@@ -8,17 +8,19 @@
 
 #include "core/base/errors.h"
 #include "core/base/json.h"
+#include "core/metrics/metric_names.h"
 #include "core/metrics/metrics.h"
 #include "core/text/chat_format.h"
 #include "rewards/verify/rules.h"
 #include "tools/commands.h"
+#include "trainer/length_numbers.h"
 #include "trainer/run_config.h"
 
 namespace vernier {
 namespace {
 
-constexpr std::string_view kTopics[] = {"config", "rewards", "transforms",  "algos",
-                                        "tasks",  "metrics", "chat_formats"};
+constexpr std::string_view kTopics[] = {"config", "rewards", "transforms", "algos",
+                                        "tasks",  "metrics", "lengths",    "chat_formats"};
 
 struct Key : KeyRecord {
   bool needed = false;  // it is a mistake to leave it out, so what its field holds is no default
@@ -147,16 +149,23 @@ Json entry_json(const Entry& entry) {
           {"source", entry.doc.source},   {"keys", keys}};
 }
 
-void print_metrics() {
-  for (const auto& [name, doc] : MetricDocs::all())
-    std::printf("  %-40s %-10s %s\n", name.c_str(), doc.unit.c_str(), doc.meaning.c_str());
-  std::printf("\n");
+// Names with a unit and a meaning, by topic; none of a topic whose entries have keys.
+std::vector<MetricDoc> numbers_of(const std::string& topic) {
+  if (topic == "lengths") return length_number_docs();
+  std::vector<MetricDoc> out;
+  if (topic == "metrics")
+    for (const auto& [name, doc] : MetricDocs::all()) out.push_back(doc);
+  return out;
 }
 
-Json metrics_json() {
-  Json out = Json::array();
-  for (const auto& [name, doc] : MetricDocs::all())
-    out.push_back({{"name", name}, {"unit", doc.unit}, {"doc", doc.meaning}});
+void print_number(const MetricDoc& doc) {
+  std::printf("  %-40s %-10s %s\n", doc.name.c_str(), doc.unit.c_str(), doc.meaning.c_str());
+}
+
+Json number_json(const MetricDoc& doc) {
+  Json out = {{"name", doc.name}, {"unit", doc.unit}, {"doc", doc.meaning}};
+  if (const auto other = verl_names().find(doc.name); other != verl_names().end())
+    out["verl"] = other->second;
   return out;
 }
 
@@ -171,11 +180,14 @@ void reference_command(const std::string& topic, bool json) {
   Json all = Json::object();
   for (const std::string& name : topics) {
     if (!json) std::printf("# %s\n\n", name.c_str());
-    if (name == "metrics") {
-      if (json)
-        all[name] = metrics_json();
-      else
-        print_metrics();
+    if (const std::vector<MetricDoc> numbers = numbers_of(name); !numbers.empty()) {
+      for (const MetricDoc& doc : numbers) {
+        if (json)
+          all[name].push_back(number_json(doc));
+        else
+          print_number(doc);
+      }
+      if (!json) std::printf("\n");
       continue;
     }
     for (const Entry& entry : entries_of(name)) {

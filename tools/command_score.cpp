@@ -1,13 +1,13 @@
 // score: what a configuration makes of stored rollouts. No model is needed.
 #include <algorithm>
 #include <cstdio>
+#include <memory>
 #include <optional>
 
 #include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
-#include "core/weights/weights.h"
 #include "rollout/rows.h"
 #include "tools/commands.h"
 #include "tools/output.h"
@@ -16,29 +16,6 @@
 
 namespace vernier {
 namespace {
-
-// The tokenizer of the configuration's model, where a transform may have to read a cut response
-// again. A model from scratch has one too; a path that is not there leaves scoring without it.
-std::shared_ptr<const Tokenizer> tokenizer_of(const RunConfig& config) {
-  if (config.new_model)
-    return std::make_shared<Tokenizer>(
-        Tokenizer::from_characters(config.new_model->characters, config.new_model->end_token));
-  if (config.model_path.empty() || !fs::exists(config.model_path)) return nullptr;
-  return std::make_shared<Tokenizer>(Tokenizer::open(config.model_path));
-}
-
-// A configuration for scoring alone.
-std::unique_ptr<RunConfig> load_scoring(const std::vector<std::string>& paths,
-                                        const std::vector<std::string>& overrides) {
-  ConfigFile file = ConfigFile::load(paths, overrides);
-  auto config = std::make_unique<RunConfig>();
-  config->needs_model = false;
-  file.bind([&](Binder& root) { config->bind(root); });
-  const std::shared_ptr<const Tokenizer> tokenizer = tokenizer_of(*config);
-  if (tokenizer != nullptr)
-    *config->decode = [tokenizer](std::span<const int32_t> ids) { return tokenizer->decode(ids); };
-  return config;
-}
 
 // Seconds of every reward, and what that is a response.
 std::string timing(const RunConfig& config, int64_t responses, double all) {
@@ -53,9 +30,9 @@ std::string timing(const RunConfig& config, int64_t responses, double all) {
 }  // namespace
 
 void score_command(const ScoreOptions& options) {
-  const auto config = load_scoring(options.configs, options.overrides);
+  const std::unique_ptr<RunConfig> config = load_scoring(options.configs, options.overrides).config;
   std::unique_ptr<RunConfig> other;
-  if (!options.compare.empty()) other = load_scoring({options.compare}, {});
+  if (!options.compare.empty()) other = load_scoring({options.compare}, {}).config;
   if (options.json && other == nullptr) fail("score: --json is of a comparison; give --compare");
   if (options.out.empty() && other == nullptr)
     fail("score: neither --out nor --compare is given; there is nothing to write");

@@ -31,9 +31,19 @@ struct DrawOptions : ModelOptions {
   std::optional<double> kv_cache_gb;
   bool greedy = false, raw = false, json = false;
   std::string device = "cpu";
+};
+
+struct EvalOptions : DrawOptions {
+  std::string rollouts;  // stored responses in place of a model's
   std::vector<int64_t> budgets;
-  std::vector<int64_t> ks;   // of choices among k; empty: powers of 2 up to n
-  double bucket_tokens = 0;  // of the length-filtered vote; 0: by the spread of the lengths
+  int64_t answer_tokens = 0;         // of an answer behind thinking that a budget ends; 0: none
+  std::vector<int64_t> ks;           // of choices among k; empty: powers of 2 up to n
+  double bucket_tokens = 0;          // of the length-filtered vote; 0: by the spread of the lengths
+  std::optional<std::string> after;  // text before what a reader sees; unset: think_end
+  // Several data sets: the file that names them, the folder of their rows, an earlier result that
+  // AES is against, and how the table is written.
+  std::string suite, data_dir = ".", reference, format = "text";
+  double aes_gain = 3, aes_loss = 10;
 };
 
 struct CompareOptions : DrawOptions {
@@ -80,15 +90,22 @@ struct ScoreOptions {
   bool json = false;    // of the comparison
 };
 
+struct ServeOptions {
+  std::vector<std::string> runs, hosts;
+  std::string host = "127.0.0.1", token_file;
+  int64_t port = 8080;
+};
+
 void convert_command(const ConvertOptions& options);
 void tokenize_command(const std::string& model, bool decode, bool add_special);
 /// `extract`: boxed or lenient.
 void verify_command(const std::string& extract);
 void logprobs_command(const ModelOptions& options, double temperature, const std::string& device);
 void generate_command(const DrawOptions& options);
-void eval_command(const DrawOptions& options);
+void eval_command(const EvalOptions& options);
 void compare_command(const CompareOptions& options);
 void endpoint_command(const EndpointOptions& options);
+void serve_command(const ServeOptions& options);
 /// Returns the exit code.
 int worker_command(const JoinOptions& options);
 void score_command(const ScoreOptions& options);

@@ -8,6 +8,8 @@
 #include "core/kernels/threads.h"
 #include "rollout/prompts.h"
 #include "rollout/rows.h"
+#include "trainer/evaluate.h"
+#include "trainer/signals.h"
 
 namespace vernier {
 namespace {
@@ -82,9 +84,9 @@ RolloutConfig rollout_of(const DrawOptions& options, int64_t limit) {
 
 }  // namespace
 
-Drawing prepare(const DrawOptions& options) {
+Drawing prepare(const DrawOptions& options, std::shared_ptr<Model> model) {
   if (const Identity identity = identity_from(process_environment()); identity.world_size > 1)
-    fail("eval and generate draw in one process, and this is rank ", identity.rank, " of ",
+    fail("eval, generate and compare draw in one process, and this is rank ", identity.rank, " of ",
          identity.world_size, " (", identity.launcher,
          "), which would each do all of it; start it without a launcher");
   set_threads(options.threads);
@@ -96,15 +98,17 @@ Drawing prepare(const DrawOptions& options) {
   int64_t count = source->size();
   if (options.limit > 0) count = std::min(count, options.limit);
   out.prompts = source->take(0, count);
-  out.model = load_model(options.model,
-                         {.max_length = options.max_length, .device = at::Device(options.device)});
+  out.model = model != nullptr ? std::move(model)
+                               : std::make_shared<Model>(load_model(
+                                     options.model, {.max_length = options.max_length,
+                                                     .device = at::Device(options.device)}));
   const ChatFormat format = choose_chat_format(
       {.name = options.raw ? "none" : options.chat_format, .date = options.chat_date},
-      out.model.tokenizer->chat_template(), options.model);
-  for (Prompt& prompt : out.prompts) render_prompt(prompt, data, format, *out.model.tokenizer);
+      out.model->tokenizer->chat_template(), options.model);
+  for (Prompt& prompt : out.prompts) render_prompt(prompt, data, format, *out.model->tokenizer);
   size_t longest = 0;
   for (const Prompt& prompt : out.prompts) longest = std::max(longest, prompt.ids.size());
-  const int64_t room = out.model.decoder->spec().longest() - static_cast<int64_t>(longest);
+  const int64_t room = out.model->decoder->spec().longest() - static_cast<int64_t>(longest);
   out.config =
       rollout_of(options, options.max_completion_length > 0 ? options.max_completion_length
                                                             : std::clamp<int64_t>(room, 1, 256));
@@ -118,15 +122,120 @@ Drawing prepare(const DrawOptions& options) {
   return out;
 }
 
-std::string kind_of(const RolloutConfig& config) {
-  return config.sampling.temperature == 0 ? "plain" : "tempered";
+namespace {
+
+// What the rows of a part were drawn with: all that another draw would have other rows by. Files
+// are known by name, size and time.
+Json fingerprint(const DrawOptions& o, const Drawing& drawing) {
+  Json files = Json::array();
+  const auto add_file = [&](const fs::path& path) {
+    files.push_back({path.filename().string(), fs::file_size(path),
+                     fs::last_write_time(path).time_since_epoch().count()});
+  };
+  if (fs::is_directory(o.model)) {
+    std::set<fs::path> inside;
+    for (const auto& entry : fs::directory_iterator(o.model))
+      if (entry.is_regular_file()) inside.insert(entry.path());
+    for (const fs::path& path : inside) add_file(path);
+  } else {
+    add_file(o.model);
+  }
+  std::string ids;
+  for (const Prompt& prompt : drawing.prompts) {
+    ids.append(reinterpret_cast<const char*>(prompt.ids.data()),
+               prompt.ids.size() * sizeof(int32_t));
+    ids += cat("|", prompt.index, "|", prompt.answer, "|", prompt.verify, "|", prompt.row, "\n");
+  }
+  const RolloutConfig& config = drawing.config;
+  const SamplingParams& sampling = config.sampling;
+  const EndingConfig& ending = config.ending;
+  return {{"model", o.model},
+          {"model_files", files},
+          {"prompts", drawing.prompts.size()},
+          {"prompts_hash", hash_bytes(ids.data(), ids.size())},
+          {"max_length", o.max_length},
+          {"device", o.device},
+          {"weights", o.weights},
+          {"n", o.n},
+          {"seed", o.seed},
+          {"max_completion_length", config.max_completion_length},
+          {"temperature", sampling.temperature},
+          {"top_k", sampling.top_k},
+          {"top_p", sampling.top_p},
+          {"min_p", sampling.min_p},
+          {"repetition_penalty", sampling.repetition_penalty},
+          {"logit_bias", o.logit_bias},
+          {"stop", ending.stop},
+          {"stop_token_ids", ending.stop_token_ids},
+          {"thinking_budget", ending.thinking_budget},
+          {"repetition_ngram", ending.repetition_ngram},
+          {"repetition_limit", ending.repetition_limit},
+          {"record_logprobs", o.record_logprobs},
+          {"think_start", config.think_start},
+          {"think_end", config.think_end}};
 }
 
-std::string rows_of(const std::vector<Group>& groups, const std::string& kind) {
-  std::string rows;
-  for (const Group& group : groups)
-    for (const Json& row : rollout_rows(group, true, kind)) rows += dump_json(row) + "\n";
-  return rows;
+bool is_pipe(const std::string& out) {
+  return out == "-" || (fs::exists(out) && !fs::is_regular_file(out));
+}
+
+}  // namespace
+
+DrawnGroups::DrawnGroups(const DrawOptions& options, Drawing& drawing, bool keep)
+    : options_(options),
+      drawing_(drawing),
+      kind_(drawing.config.sampling.temperature == 0 ? "plain" : "tempered"),
+      keep_(keep) {
+  if (options.out.empty()) return;
+  if (is_pipe(options.out))
+    pipe_.emplace(options.out);
+  else
+    store_.emplace(options.out, fingerprint(options, drawing), options.n);
+}
+
+EngineStats DrawnGroups::draw(Engine& engine, const Use& use) {
+  if (store_) {
+    install_signal_handlers();
+    store_->each([&](Group&& group) { use(group, judge_group(group)); });
+  }
+  std::vector<Prompt> prompts;
+  std::vector<int64_t> places;  // of those among all prompts
+  for (int64_t i = 0; i < std::ssize(drawing_.prompts); ++i) {
+    if (store_ && store_->has(i)) continue;
+    places.push_back(i);
+    prompts.push_back(std::move(drawing_.prompts[static_cast<size_t>(i)]));
+  }
+  if (prompts.empty()) return {};
+  return draw_evaluation(engine, std::move(prompts), drawing_.config,
+                         static_cast<uint64_t>(options_.seed), store_ ? &stop_requested() : nullptr,
+                         [&](Group&& group) {
+                           group.id = places[static_cast<size_t>(group.id)];
+                           group.step = 0;
+                           const std::vector<Candidate> judged = judge_group(group);
+                           pass_on(group);
+                           use(group, judged);
+                           if (keep_ && !store_) kept_.push_back(std::move(group));
+                         });
+}
+
+void DrawnGroups::pass_on(const Group& group) {
+  if (store_) store_->add(group, kind_);
+  if (!pipe_) return;
+  std::string& rows = early_[group.id];
+  for (const std::string& row : row_texts(group, /*token_fields=*/true, kind_)) rows += row + "\n";
+  for (auto first = early_.begin(); first != early_.end() && first->first == next_;
+       first = early_.erase(first), ++next_)
+    pipe_->write(first->second);
+}
+
+void DrawnGroups::each(const std::function<void(Group&&)>& use) const {
+  if (store_) return store_->each(use);
+  for (const Group& group : kept_) use(Group(group));
+}
+
+void DrawnGroups::finish() {
+  if (store_) store_->finish();
+  if (pipe_) pipe_->commit();
 }
 
 }  // namespace vernier

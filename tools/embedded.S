@@ -1,5 +1,5 @@
-// Files that the program carries inside: plotly.js, and the report's page and script.
-// The build passes the paths as PLOTLY_JS, REPORT_HTML and REPORT_JS.
+// Files that the program carries inside: plotly.js, and the report's page and scripts.
+// The build passes their paths.
     .section .rodata
 
     .macro embed name, path
@@ -16,5 +16,9 @@
     embed plotly_js, PLOTLY_JS
     embed report_html, REPORT_HTML
     embed report_js, REPORT_JS
+    embed report_lengths_js, REPORT_LENGTHS_JS
+    embed report_samples_js, REPORT_SAMPLES_JS
+    embed report_start_js, REPORT_START_JS
+    embed report_live_js, REPORT_LIVE_JS
 
     .section .note.GNU-stack, "", %progbits

@@ -15,9 +15,16 @@
 #include "core/base/files.h"
 #include "core/base/json.h"
 #include "core/base/text.h"
+#include "tools/comparison.h"
+#include "tools/report_samples.h"
 
 namespace vernier {
 namespace {
+
+constexpr int64_t kShownGroups = 12;       // of the last stored step, in a page
+constexpr int64_t kMaxLengthGroups = 256;  // of the same, for the length rules
+constexpr size_t kPushSteps = 8;
+constexpr size_t kMaxPairedRuns = 6;  // more make too many pairs for one page
 
 // ---- reading ----------------------------------------------------------------------------------
 
@@ -76,7 +83,7 @@ struct TrainKey {
   double TrainRow::*field;
 };
 
-constexpr std::array<TrainKey, 14> kTrainKeys = {{
+constexpr std::array<TrainKey, 18> kTrainKeys = {{
     {"reward", &TrainRow::reward},
     {"accuracy", &TrainRow::accuracy},
     {"completions/mean_length", &TrainRow::mean_length},
@@ -91,7 +98,36 @@ constexpr std::array<TrainKey, 14> kTrainKeys = {{
     {"grad_norm", &TrainRow::grad_norm},
     {"time/step", &TrainRow::time_s},
     {"dot/cut", &TrainRow::dot_cut},
+    {"time/rollout", &TrainRow::rollout_s},
+    {"time/score", &TrainRow::score_s},
+    {"time/credit", &TrainRow::credit_s},
+    {"time/update", &TrainRow::update_s},
 }};
+
+// eval/budget/256/accuracy and its like.
+std::vector<BudgetPoint> read_budgets(const Json& row, const std::string& where) {
+  constexpr std::string_view kPrefix = "eval/budget/", kSuffix = "/accuracy";
+  std::map<int64_t, BudgetPoint> out;
+  for (const auto& [key, value] : row.items()) {
+    if (!key.starts_with(kPrefix) || !key.ends_with(kSuffix)) continue;
+    const std::string stem = key.substr(0, key.size() - kSuffix.size());
+    const std::string digits = stem.substr(kPrefix.size());
+    int64_t budget = 0;
+    const auto [end, problem] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), budget);
+    if (problem != std::errc() || end != digits.data() + digits.size() || budget < 1)
+      fail(where, ": ", key, ": '", digits, "' is not a number of tokens");
+    const auto estimate = [&](const std::string& name) {
+      return Estimate{number_at(row, name.c_str(), where),
+                      number_at(row, (name + "_low").c_str(), where),
+                      number_at(row, (name + "_high").c_str(), where)};
+    };
+    out[budget] = {budget, estimate(stem + "/accuracy"), estimate(stem + "/mean_length")};
+  }
+  std::vector<BudgetPoint> points;
+  for (const auto& [budget, point] : out) points.push_back(point);
+  return points;
+}
 
 Checkpoint read_checkpoint(const Json& row, int64_t step, const std::string& where) {
   const auto number = [&](const char* key) { return number_at(row, key, where); };
@@ -108,6 +144,8 @@ Checkpoint read_checkpoint(const Json& row, int64_t step, const std::string& whe
   out.wrong_length = number("eval/length/wrong/mean");
   out.num_prompts = count("eval/num_prompts");
   out.num_answers = count("eval/num_samples");
+  out.time_s = number("time/eval");
+  out.budgets = read_budgets(row, where);
   return out;
 }
 
@@ -140,6 +178,13 @@ void read_metrics(const fs::path& path, Run& run, std::vector<std::string>& note
                         "' in metrics.jsonl are left out"));
 }
 
+void note_unmeasured(const Answers& answers, const std::string& run_name,
+                     std::vector<std::string>& notes) {
+  if (answers.num_unmeasured > 0)
+    notes.push_back(cat(run_name, ": ", answers.num_unmeasured, " responses of ", answers.source,
+                        " ended by a deadline or an abort and are left out"));
+}
+
 Answers read_evaluation(const fs::path& path, int64_t step, const std::string& run_name,
                         std::vector<std::string>& notes) {
   Answers out;
@@ -167,49 +212,17 @@ Answers read_evaluation(const fs::path& path, int64_t step, const std::string& r
   });
   if (!whole)
     notes.push_back(cat(run_name, ": the last line of ", out.source, " is torn; it is left out"));
-  if (out.num_unmeasured > 0)
-    notes.push_back(cat(run_name, ": ", out.num_unmeasured, " responses of ", out.source,
-                        " ended by a deadline or an abort and are left out"));
+  note_unmeasured(out, run_name, notes);
   return out;
 }
 
-// The next field of a line of an index, up to the tab.
-std::string_view next_field(std::string_view& line) {
-  const size_t tab = line.find('\t');
-  const std::string_view field = line.substr(0, tab);
-  line.remove_prefix(tab == std::string_view::npos ? line.size() : tab + 1);
-  return field;
-}
-
-Answers read_index(const fs::path& path, int64_t step) {
-  Answers out;
-  out.source = cat("rollouts/", path.filename().string());
-  out.step = step;
-  LineReader reader(path.string());
-  std::string line;
-  if (!reader.next(line)) return out;
-  if (line != "length\tcorrect\treward\tgroup\toffset")
-    fail(reader.where(), ": is not the header length, correct, reward, group, offset");
-  while (reader.next(line)) {
-    std::string_view rest = line;
-    const auto count = [&](const char* name) {
-      const std::string_view field = next_field(rest);
-      int64_t value = 0;
-      const auto [end, problem] = std::from_chars(field.data(), field.data() + field.size(), value);
-      if (problem != std::errc() || end != field.data() + field.size() || value < 0)
-        fail(reader.where(), ": ", name, ": '", field, "' is not a whole number from 0 on");
-      return value;
-    };
-    JudgedAnswer answer;
-    answer.num_tokens = count("length");
-    const std::string_view correct = next_field(rest);
-    if (correct != "1" && correct != "0" && correct != "-")
-      fail(reader.where(), ": correct: '", correct, "' is not 1, 0 or -");
-    if (correct != "-") answer.correct = correct == "1";
-    next_field(rest);  // reward
-    answer.group = count("group");
-    out.rows.push_back(answer);
-  }
+// By the index beside the file, where there is one: texts of long reasoning are large.
+Answers read_indexed(const fs::path& path, int64_t step, const std::string& run_name,
+                     std::vector<std::string>& notes) {
+  const fs::path index = path.parent_path() / cat("step_", step, ".idx");
+  if (!fs::exists(index)) return read_evaluation(path, step, run_name, notes);
+  Answers out = read_index(index, cat("eval/", index.filename().string()), step);
+  note_unmeasured(out, run_name, notes);
   return out;
 }
 
@@ -254,13 +267,8 @@ void complete(Checkpoint& checkpoint, const Answers& answers, const std::string&
   checkpoint.num_answers = static_cast<int64_t>(answers.rows.size());
 }
 
-bool is_complete(const Checkpoint& checkpoint) {
-  return !std::isnan(checkpoint.accuracy.high) && !std::isnan(checkpoint.mean_length.high) &&
-         checkpoint.num_answers > 0;
-}
-
-// The files of the first and the last step are always read, the others where the metrics leave
-// something open: responses of long reasoning are large.
+// Fills the evaluations from their responses, prompt by prompt; of the first and the last the
+// responses are kept.
 void read_evaluations(const fs::path& folder, Run& run, const Bootstrap& bootstrap,
                       std::vector<std::string>& notes) {
   constexpr std::array<std::string_view, 2> kSuffixes = {".jsonl", ".jsonl.zst"};
@@ -271,9 +279,10 @@ void read_evaluations(const fs::path& folder, Run& run, const Bootstrap& bootstr
     Checkpoint& checkpoint = checkpoints[step];
     checkpoint.step = step;
     const bool is_first = step == files.begin()->first, is_last = step == files.rbegin()->first;
-    if (!is_first && !is_last && is_complete(checkpoint)) continue;
-    Answers answers = read_evaluation(path, step, run.name, notes);
+    Answers answers = is_first || is_last ? read_evaluation(path, step, run.name, notes)
+                                          : read_indexed(path, step, run.name, notes);
     complete(checkpoint, answers, run.name, bootstrap, notes);
+    if (!answers.rows.empty()) run.evaluations.push_back({step, tally_prompts(answers.rows)});
     if (is_last) run.last = answers;
     if (is_first) run.first = std::move(answers);
   }
@@ -283,26 +292,32 @@ void read_evaluations(const fs::path& folder, Run& run, const Bootstrap& bootstr
       run.checkpoints.push_back(checkpoint);
 }
 
-void read_rollouts(const fs::path& folder, Run& run) {
-  constexpr std::array<std::string_view, 1> kSuffixes = {".idx"};
-  const std::map<int64_t, fs::path> files = step_files(folder / "rollouts", kSuffixes);
-  Answers last;
-  for (const auto& [step, path] : files) {
-    last = read_index(path, step);
-    SampledTokens& sum = run.sampled;
-    ++sum.num_steps;
-    for (const JudgedAnswer& answer : last.rows) {
-      const bool right = answer.correct.value_or(false);
-      ++sum.num_answers;
-      sum.tokens += answer.num_tokens;
-      if (right) ++sum.num_right;
-      if (right) sum.right_tokens += answer.num_tokens;
+void read_rollouts_of(const fs::path& folder, Run& run, const Bootstrap& bootstrap,
+                      std::vector<std::string>& notes) {
+  run.sampled = read_sampled(folder, kMaxDrawnSteps, bootstrap);
+  if (run.sampled.num_unmeasured > 0)
+    notes.push_back(cat(run.name, ": ", run.sampled.num_unmeasured,
+                        " responses sampled in training ended by a deadline or an abort and are "
+                        "left out"));
+  const StoredRollouts stored(folder);
+  run.stored_steps = stored.steps();
+  if (!stored.steps().empty()) {
+    const int64_t last = stored.steps().back();
+    run.samples = stored.groups(last, 0, kShownGroups);
+    run.lengths = stored.lengths(last, kMaxLengthGroups);
+    run.pushes_obstacle = stored.obstacle();
+    try {
+      if (run.pushes_obstacle.empty())
+        for (const int64_t step : stored.evenly(kPushSteps))
+          run.pushes.push_back(stored.pushes(step));
+    } catch (const UsageError& problem) {
+      run.pushes.clear();
+      run.pushes_obstacle = problem.what();
     }
-    if (step == files.begin()->first) run.first_rollouts = last;
   }
-  if (!run.first.rows.empty() || files.empty()) return;
-  run.first = run.first_rollouts;
-  run.last = std::move(last);
+  if (!run.first.rows.empty()) return;
+  run.first = run.sampled.first;
+  run.last = run.sampled.last;
 }
 
 // ---- over all runs -----------------------------------------------------------------------------
@@ -321,6 +336,45 @@ std::vector<CheckpointPlace> find_frontier(const std::vector<Run>& runs) {
   return out;
 }
 
+// Bounds of lengths over all evaluations, and each run's area between them.
+void measure_areas(Report& report) {
+  for (const Run& run : report.runs)
+    for (const Checkpoint& checkpoint : run.checkpoints) {
+      const double length = checkpoint.mean_length.value;
+      if (std::isnan(length) || std::isnan(checkpoint.accuracy.value)) continue;
+      report.shortest = std::isnan(report.shortest) ? length : std::min(report.shortest, length);
+      report.longest = std::isnan(report.longest) ? length : std::max(report.longest, length);
+    }
+  for (Run& run : report.runs) {
+    run.area = area_of_steps(run.evaluations, report.shortest, report.longest, report.bootstrap);
+    run.difficulty = difficulty_panel(run.evaluations, report.bootstrap);
+  }
+}
+
+// The last evaluations of all runs, pair by pair on the prompts that both have.
+void compare_runs(Report& report) {
+  if (report.runs.size() < 2) return;
+  if (report.runs.size() > kMaxPairedRuns) {
+    report.notes.push_back(cat("pairs are compared for up to ", kMaxPairedRuns,
+                               " runs; `vernier compare` takes more"));
+    return;
+  }
+  ComparisonOptions options;
+  options.bootstrap = report.bootstrap;
+  std::vector<Side> sides;
+  try {
+    for (const Run& run : report.runs) {
+      if (run.evaluations.empty()) continue;
+      sides.push_back(read_side(run.path, options));
+      sides.back().name = run.name;
+    }
+    if (sides.size() > 1)
+      report.pairs = comparison_json(compare_sides(std::move(sides), false, options));
+  } catch (const UsageError& problem) {
+    report.notes.push_back(cat("the runs are not compared in pairs: ", problem.what()));
+  }
+}
+
 // Rollouts of step 0 or 1 were drawn from the start policy as well.
 bool from_start(const Answers& rollouts) { return rollouts.step >= 0 && rollouts.step <= 1; }
 
@@ -335,10 +389,10 @@ std::vector<StartPolicy> find_starts(const std::vector<Run>& runs, const Bootstr
   std::vector<StartPolicy> out;
   std::vector<const Answers*> known;
   for (const Run& run : runs) {
-    const bool rolled = from_start(run.first_rollouts);
+    const bool rolled = from_start(run.sampled.first);
     const bool evaluated = run.first.step == 0;
     if (!rolled && !evaluated) continue;
-    const Answers& pooled = evaluated ? run.first : run.first_rollouts;
+    const Answers& pooled = evaluated ? run.first : run.sampled.first;
     const auto same = std::find_if(known.begin(), known.end(), [&](const Answers* other) {
       return other->rows == pooled.rows;
     });
@@ -352,9 +406,11 @@ std::vector<StartPolicy> find_starts(const std::vector<Run>& runs, const Bootstr
     start.source = pooled.source;
     start.pooled = length_curve("all answers", pooled.rows, bootstrap);
     start.bands = difficulty_curves(pooled.rows, bootstrap);
-    const Answers& grouped = has_groups(pooled.rows) || !rolled ? pooled : run.first_rollouts;
+    const Answers& grouped = has_groups(pooled.rows) || !rolled ? pooled : run.sampled.first;
     start.within_source = grouped.source;
     start.within = within_question_curve(grouped.rows, bootstrap);
+    start.optimum = length_optimum(pooled.rows, false, bootstrap);
+    start.within_optimum = length_optimum(grouped.rows, true, bootstrap);
   }
   return out;
 }
@@ -424,6 +480,16 @@ double Run::wall_s() const {
   return sum;
 }
 
+double Run::saved_s() const {
+  double sum = kUndefined, at_first = kUndefined;
+  for (const TrainRow& row : train) {
+    if (std::isnan(row.rollout_s) || !(row.mean_length > 0)) continue;
+    if (std::isnan(at_first)) at_first = row.mean_length;
+    sum = (std::isnan(sum) ? 0 : sum) + row.rollout_s * (at_first / row.mean_length - 1);
+  }
+  return sum;
+}
+
 int64_t Run::num_steps() const { return static_cast<int64_t>(train.size()); }
 
 double Run::clipped_ratio() const {
@@ -445,7 +511,7 @@ Report make_report(std::span<const std::string> folders, const Bootstrap& bootst
     if (fs::exists(folder / "config.toml")) run.config = read_file(folder / "config.toml");
     read_metrics(folder / "metrics.jsonl", run, report.notes);
     read_evaluations(folder, run, bootstrap, report.notes);
-    read_rollouts(folder, run);
+    read_rollouts_of(folder, run, bootstrap, report.notes);
     if (run.checkpoints.empty())
       report.notes.push_back(cat(run.name, ": has no evaluation; only its training is shown"));
     else if (run.checkpoints.front().step != 0)
@@ -453,6 +519,8 @@ Report make_report(std::span<const std::string> folders, const Bootstrap& bootst
                                  run.checkpoints.front().step));
   }
   report.frontier = find_frontier(report.runs);
+  measure_areas(report);
+  compare_runs(report);
   report.starts = find_starts(report.runs, bootstrap);
   make_histograms(report);
   for (const Run& run : report.runs)

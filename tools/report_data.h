@@ -10,18 +10,15 @@
 #include <string>
 #include <vector>
 
+#include "core/base/json.h"
+#include "tools/report_prompts.h"
 #include "tools/report_stats.h"
+#include "tools/report_training.h"
 
 namespace vernier {
 
-/// The measured responses of one file.
-struct Answers {
-  std::string source;  // "eval/step_0.jsonl"; "" where there is none
-  int64_t step = -1;
-  std::vector<JudgedAnswer> rows;
-  int64_t num_clipped = 0;     // of `rows`, ended by `length`
-  int64_t num_unmeasured = 0;  // ended by deadline or abort; not in `rows`
-};
+/// Points of a run that a curve over steps is drawn with; of a longer run each is a block of steps.
+inline constexpr size_t kMaxDrawnSteps = 400;
 
 /// One row of phase `rl`.
 struct TrainRow {
@@ -31,6 +28,13 @@ struct TrainRow {
   double right_mean = kUndefined, right_p50 = kUndefined, right_p90 = kUndefined;
   double wrong_mean = kUndefined, wrong_p50 = kUndefined, wrong_p90 = kUndefined;
   double loss = kUndefined, grad_norm = kUndefined, time_s = kUndefined, dot_cut = kUndefined;
+  double rollout_s = kUndefined, score_s = kUndefined, credit_s = kUndefined, update_s = kUndefined;
+};
+
+/// Accuracy and length if every answer of an evaluation had been cut at a budget.
+struct BudgetPoint {
+  int64_t budget = 0;  // tokens
+  Estimate accuracy, mean_length;
 };
 
 /// One evaluation.
@@ -40,15 +44,11 @@ struct Checkpoint {
   double right_length = kUndefined, wrong_length = kUndefined;
   double clipped_ratio = kUndefined;  // only where the responses were read
   int64_t num_prompts = 0, num_answers = 0;
+  double time_s = kUndefined;
+  std::vector<BudgetPoint> budgets;  // ascending; eval.budgets
 
   /// Tokens spent for each right answer: mean length over accuracy.
   double tokens_per_correct() const;
-};
-
-/// Tokens that were sampled in training, from the index files of the rollouts.
-struct SampledTokens {
-  int64_t num_steps = 0, num_answers = 0, num_right = 0;
-  int64_t tokens = 0, right_tokens = 0;
 };
 
 /// Numbers of answers by length, in bins of `Report::bin_width` from 0 on.
@@ -63,12 +63,21 @@ struct Run {
   std::vector<TrainRow> train;          // by step
   std::vector<Checkpoint> checkpoints;  // by step
   Answers first, last;  // of the evaluations, or of the rollouts where there are none
-  Answers first_rollouts;
-  SampledTokens sampled;
+  std::vector<TalliedStep> evaluations;  // by step, those whose responses are there
+  Sampled sampled;
   LengthHistogram first_histogram, last_histogram;
+  Estimate area;  // under the frontier of its evaluations, between the bounds of the report
+  DifficultyPanel difficulty;
+  std::vector<PushShare> pushes;      // of some stored steps
+  std::string pushes_obstacle;        // why there are none
+  std::vector<int64_t> stored_steps;  // of rollouts with their texts
+  Json samples, lengths;  // of the last stored step (report_samples.h); null without one
 
   /// Time of the RL steps; NaN where no row states it.
   double wall_s() const;
+  /// Of sampling: what it would have taken at the mean length of the first step, in proportion to
+  /// the tokens, less what it took. Negative where answers got longer. NaN where no row states it.
+  double saved_s() const;
   int64_t num_steps() const;
   /// The last evaluation's share of cut answers, else the last training step's.
   double clipped_ratio() const;
@@ -82,6 +91,7 @@ struct StartPolicy {
   std::vector<LengthCurve> bands;  // of difficulty, least first; empty without difficulties
   std::string within_source;
   LengthCurve within;  // x: rank of the length in its question, centred; y: accuracy, centred
+  LengthOptimum optimum, within_optimum;
 };
 
 /// Place of a checkpoint in a report.
@@ -92,11 +102,13 @@ struct CheckpointPlace {
 struct Report {
   Bootstrap bootstrap;
   std::vector<Run> runs;
-  std::vector<CheckpointPlace> frontier;  // by length
-  std::vector<StartPolicy> starts;        // each distinct start policy once
-  double bin_width = 1;                   // tokens, of every histogram
-  size_t running_steps = 1;               // width of the running means over steps
-  std::vector<std::string> notes;         // what was left out, and what does not agree
+  std::vector<CheckpointPlace> frontier;               // by length
+  double shortest = kUndefined, longest = kUndefined;  // evaluations: bounds of all areas
+  Json pairs;  // comparison_json() of the last evaluations; null where fewer than two share prompts
+  std::vector<StartPolicy> starts;  // each distinct start policy once
+  double bin_width = 1;             // tokens, of every histogram
+  size_t running_steps = 1;         // width of the running means over steps
+  std::vector<std::string> notes;   // what was left out, and what does not agree
 };
 
 /// Reads run folders and computes everything above. Throws UsageError: one line for each folder

@@ -16,6 +16,14 @@ extern const char report_html_begin[];
 extern const char report_html_end[];
 extern const char report_js_begin[];
 extern const char report_js_end[];
+extern const char report_lengths_js_begin[];
+extern const char report_lengths_js_end[];
+extern const char report_samples_js_begin[];
+extern const char report_samples_js_end[];
+extern const char report_start_js_begin[];
+extern const char report_start_js_end[];
+extern const char report_live_js_begin[];
+extern const char report_live_js_end[];
 }
 
 namespace vernier {
@@ -90,6 +98,7 @@ std::string summary_rows(const Report& report) {
                estimate_cell(last.mean_length, tokens));
     const std::string_view sign = change < 0 ? "−" : "+";
     out += cell(std::isnan(change) ? kNone : cat(sign, fixed(100 * std::abs(change), 0), " %"));
+    out += estimate_cell(run.area, percent);
     out += cell(tokens(last.tokens_per_correct())) + cell(percent(run.clipped_ratio()));
     out += evaluated ? cell(whole(last.num_answers), cat(whole(last.num_prompts), " prompts"))
                      : cell(kNone);
@@ -109,7 +118,7 @@ std::string cost_rows(const Report& report) {
       all += static_cast<double>(answer.num_tokens);
       if (!*answer.correct) wrong += static_cast<double>(answer.num_tokens);
     }
-    const SampledTokens& sum = run.sampled;
+    const SampledTokens& sum = run.sampled.tokens;
     const auto sampled = static_cast<double>(sum.tokens),
                right = static_cast<double>(sum.num_right);
     out += cat(
@@ -141,7 +150,7 @@ std::string start_statements(const Report& report) {
 
 std::string note_list(const Report& report) {
   if (report.notes.empty()) return "";
-  std::string out = "<section id=\"notes\"><h2>Notes</h2><ul>\n";
+  std::string out = "<section><h2>Notes</h2><ul>\n";
   for (const std::string& note : report.notes) out += cat("<li>", escape_html(note), "</li>\n");
   return out + "</ul></section>\n";
 }
@@ -187,6 +196,29 @@ std::string fill_page(std::string_view page,
     out += part->second;
     page.remove_prefix(close + 2);
   }
+}
+
+std::string_view view(const char* begin, const char* end) {
+  return {begin, static_cast<size_t>(end - begin)};
+}
+
+std::string page_of(const PageParts& parts, const Bootstrap& bootstrap, const std::string& policy,
+                    const std::string& scripts, const std::string& live) {
+  const std::string names = escape_html(parts.names);
+  const std::string data = json_for_script(parts.data);
+  const std::string draws = whole(bootstrap.draws), seed = cat(bootstrap.seed);
+  return fill_page(view(report_html_begin, report_html_end), {{"runs", names},
+                                                              {"policy", policy},
+                                                              {"live", live},
+                                                              {"draws", draws},
+                                                              {"seed", seed},
+                                                              {"summary", parts.summary},
+                                                              {"cost", parts.cost},
+                                                              {"statements", parts.statements},
+                                                              {"notes", parts.notes},
+                                                              {"configs", parts.configs},
+                                                              {"data", data},
+                                                              {"scripts", scripts}});
 }
 
 // Pads to a width in characters; UTF-8 continuation bytes take no place.
@@ -258,46 +290,67 @@ std::string escape_html(std::string_view text) {
   return out;
 }
 
-std::string report_page(const Report& report) {
-  const auto view = [](const char* begin, const char* end) {
-    return std::string_view(begin, static_cast<size_t>(end - begin));
-  };
+PageParts page_parts(const Report& report) {
   std::vector<std::string> names;
   for (const Run& run : report.runs) names.push_back(run.name);
-  const std::string runs = names.size() > kMaxListedRuns ? cat(names.size(), " runs")
-                                                         : cat(names.size() == 1 ? "run " : "runs ",
-                                                               escape_html(join(names)));
-  const std::string summary = summary_rows(report), cost = cost_rows(report);
-  const std::string statements = start_statements(report), notes = note_list(report);
-  const std::string configs = config_blocks(report);
-  const std::string data = json_for_script(report_json(report, /*for_page=*/true));
-  const std::string draws = whole(report.bootstrap.draws), seed = cat(report.bootstrap.seed);
-  return fill_page(view(report_html_begin, report_html_end),
-                   {{"runs", runs},
-                    {"draws", draws},
-                    {"seed", seed},
-                    {"summary", summary},
-                    {"cost", cost},
-                    {"statements", statements},
-                    {"notes", notes},
-                    {"configs", configs},
-                    {"data", data},
-                    {"plotly", view(plotly_js_begin, plotly_js_end)},
-                    {"script", view(report_js_begin, report_js_end)}});
+  PageParts out;
+  out.names = names.size() > kMaxListedRuns
+                  ? cat(names.size(), " runs")
+                  : cat(names.size() == 1 ? "run " : "runs ", join(names));
+  out.summary = summary_rows(report);
+  out.cost = cost_rows(report);
+  out.statements = start_statements(report);
+  out.notes = note_list(report);
+  out.configs = config_blocks(report);
+  out.data = report_json(report);
+  return out;
+}
+
+std::string_view plotly_script() { return view(plotly_js_begin, plotly_js_end); }
+
+std::string page_script(bool live) {
+  std::string out = "'use strict';\n(() => {\n";
+  out += view(report_js_begin, report_js_end);
+  out += view(report_lengths_js_begin, report_lengths_js_end);
+  out += view(report_samples_js_begin, report_samples_js_end);
+  out += view(report_start_js_begin, report_start_js_end);
+  if (live) out += view(report_live_js_begin, report_live_js_end);
+  return out + "})();\n";
+}
+
+std::string report_page(const Report& report) {
+  const PageParts parts = page_parts(report);
+  return page_of(
+      parts, report.bootstrap,
+      "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+      "img-src data: blob:",
+      cat("<script>", plotly_script(), "</script>\n<script>", page_script(false), "</script>\n"),
+      "");
+}
+
+std::string live_page() {
+  PageParts parts;
+  parts.names = "runs";
+  return page_of(parts, {},
+                 "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; img-src data: "
+                 "blob:; connect-src 'self'",
+                 "<script src=\"plotly.js\"></script>\n<script src=\"report.js\"></script>\n",
+                 "<p class=\"soft\" id=\"live-state\" role=\"status\">Reading the runs …</p>\n");
 }
 
 std::string report_text(const Report& report) {
   std::vector<std::vector<std::string>> rows = {{"run", "accuracy start [%]", "accuracy last [%]",
                                                  "length start [tokens]", "length last [tokens]",
-                                                 "tokens/correct", "clipped [%]", "answers",
-                                                 "prompts", "steps", "time"}};
+                                                 "area [%]", "tokens/correct", "clipped [%]",
+                                                 "answers", "prompts", "steps", "time"}};
   for (const Run& run : report.runs) {
     const auto [start, last] = ends(run);
     rows.push_back({run.name, with_interval(start.accuracy, percent),
                     with_interval(last.accuracy, percent), with_interval(start.mean_length, tokens),
-                    with_interval(last.mean_length, tokens), tokens(last.tokens_per_correct()),
-                    percent(run.clipped_ratio()), whole(last.num_answers), whole(last.num_prompts),
-                    whole(run.num_steps()), seconds(run.wall_s())});
+                    with_interval(last.mean_length, tokens), with_interval(run.area, percent),
+                    tokens(last.tokens_per_correct()), percent(run.clipped_ratio()),
+                    whole(last.num_answers), whole(last.num_prompts), whole(run.num_steps()),
+                    seconds(run.wall_s())});
   }
   std::string out = cat(aligned(rows), "\nIn parentheses 95 % intervals over prompts (",
                         whole(report.bootstrap.draws), " draws, seed ", report.bootstrap.seed,

@@ -16,13 +16,26 @@ std::string_view run_colour(size_t run);
 /// `text` with the five characters that mean something in HTML replaced.
 std::string escape_html(std::string_view text);
 
+/// What a page shows: HTML where it stands in tables and lists, and the data of its charts.
+struct PageParts {
+  std::string names;  // plain text
+  std::string summary, cost, statements, notes, configs;
+  Json data;
+};
+PageParts page_parts(const Report& report);
+
+/// The page of `vernier serve`: it asks for plotly.js, report.js, report.json, events and samples.
+std::string live_page();
+std::string_view plotly_script();
+std::string page_script(bool live);
+
 /// The whole page. It holds plotly.js and the data, and may fetch nothing (its policy forbids it).
 std::string report_page(const Report& report);
 
-/// The report as one object. At its top stand the numbers of the first run's last evaluation, under
-/// `runs` those of every run and checkpoint. `for_page` adds what only the charts need: the rows of
-/// training and the histograms.
-Json report_json(const Report& report, bool for_page);
+/// The report as one object: what every chart of the page shows. At its top stand the numbers of
+/// the first run's last evaluation, under `runs` those of every run and checkpoint. Undefined
+/// numbers are null.
+Json report_json(const Report& report);
 
 /// The summary for a terminal.
 std::string report_text(const Report& report);

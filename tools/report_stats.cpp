@@ -121,6 +121,20 @@ std::vector<size_t> pareto_frontier(std::span<const TradeOff> points) {
   return out;
 }
 
+double frontier_area(std::span<const TradeOff> points, double shortest, double longest) {
+  if (!(shortest > 0) || !(longest > shortest)) return kUndefined;
+  const std::vector<size_t> frontier = pareto_frontier(points);
+  if (frontier.empty()) return kUndefined;
+  double area = 0;
+  for (size_t i = 0; i < frontier.size(); ++i) {
+    const double from = std::max(points[frontier[i]].length, shortest);
+    const double to =
+        i + 1 < frontier.size() ? std::min(points[frontier[i + 1]].length, longest) : longest;
+    if (to > from) area += points[frontier[i]].accuracy * std::log2(to / from);
+  }
+  return area / std::log2(longest / shortest);
+}
+
 std::vector<double> quantile_edges(std::vector<double> values, size_t max_bins) {
   if (values.empty() || max_bins == 0) return {};
   std::sort(values.begin(), values.end());

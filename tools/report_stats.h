@@ -38,6 +38,25 @@ struct TradeOff {
 /// The points that no other point beats in both ways, by length. Of equal points the first stands.
 std::vector<size_t> pareto_frontier(std::span<const TradeOff> points);
 
+/// The mean over log2 of length, from `shortest` to `longest`, of the highest accuracy among the
+/// points that are no longer; where there is none, of 0. In [0, 1]; NaN where there are no points,
+/// or no lengths between the two.
+double frontier_area(std::span<const TradeOff> points, double shortest, double longest);
+
+/// The length at which accuracy is highest, by least squares of correctness on log L and its
+/// square.
+struct LengthOptimum {
+  Estimate length;      // tokens; undefined where the fit does not rise and fall inside the lengths
+  double support = 0;   // share of the draws whose fit does
+  bool within = false;  // within a question: each question has its own level
+  int64_t num_answers = 0, num_prompts = 0;
+};
+
+/// Over judged answers of at least one token; `within` leaves out questions with one. A peak counts
+/// where it lies between the 5th and the 95th percentile of the lengths.
+LengthOptimum length_optimum(std::span<const JudgedAnswer> answers, bool within,
+                             const Bootstrap& bootstrap);
+
 /// The answers of one range of lengths.
 struct LengthBin {
   double low = 0, high = 0;  // least and greatest length, inclusive

@@ -34,6 +34,9 @@ DataTable summary_table(const Report& report) {
                  "last mean length [tokens]",
                  "last mean length low [tokens]",
                  "last mean length high [tokens]",
+                 "frontier area [share]",
+                 "frontier area low [share]",
+                 "frontier area high [share]",
                  "start tokens per right answer [tokens]",
                  "last tokens per right answer [tokens]",
                  "clipped [share]",
@@ -57,7 +60,8 @@ DataTable summary_table(const Report& report) {
     add(row, last.accuracy);
     add(row, start.mean_length);
     add(row, last.mean_length);
-    const SampledTokens& sum = run.sampled;
+    add(row, run.area);
+    const SampledTokens& sum = run.sampled.tokens;
     row.insert(row.end(),
                {number(start.tokens_per_correct()), number(last.tokens_per_correct()),
                 number(run.clipped_ratio()), cat(last.num_answers), cat(last.num_prompts),

@@ -4,11 +4,34 @@
 
 #include "algos/explain.h"
 #include "core/base/errors.h"
+#include "core/base/files.h"
 #include "core/base/log.h"
 #include "rollout/rows.h"
 #include "trainer/update.h"
 
 namespace vernier {
+
+ScoringSetup load_scoring(const std::vector<std::string>& paths,
+                          const std::vector<std::string>& overrides) {
+  ConfigFile file = ConfigFile::load(paths, overrides);
+  ScoringSetup out;
+  out.config = std::make_unique<RunConfig>();
+  RunConfig& config = *out.config;
+  config.needs_model = false;
+  file.bind([&](Binder& root) { config.bind(root); });
+  // Where a transform may have to read a cut response again. A model from scratch has a tokenizer
+  // too; a path that is not there leaves scoring without it.
+  if (config.new_model)
+    out.tokenizer = std::make_shared<Tokenizer>(
+        Tokenizer::from_characters(config.new_model->characters, config.new_model->end_token));
+  else if (!config.model_path.empty() && fs::exists(config.model_path))
+    out.tokenizer = std::make_shared<Tokenizer>(Tokenizer::open(config.model_path));
+  if (out.tokenizer != nullptr)
+    *config.decode = [tokenizer = out.tokenizer](std::span<const int32_t> ids) {
+      return tokenizer->decode(ids);
+    };
+  return out;
+}
 
 Scorer::Scorer(RunConfig& config, bool explain, Sink sink)
     : config_(config),

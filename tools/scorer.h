@@ -2,16 +2,28 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "core/base/json.h"
+#include "core/text/tokenizer.h"
 #include "rewards/memory.h"
 #include "trainer/run_config.h"
 
 namespace vernier {
+
+/// A configuration for scoring alone, with the tokenizer of its model.
+struct ScoringSetup {
+  std::unique_ptr<RunConfig> config;
+  std::shared_ptr<const Tokenizer> tokenizer;  // null where the model is not there
+};
+
+/// Throws UsageError as ConfigFile and RunConfig do. No weights are read.
+ScoringSetup load_scoring(const std::vector<std::string>& paths,
+                          const std::vector<std::string>& overrides);
 
 /// Scores groups in the order of their steps, as the run did: what was only measured first, then
 /// the rest, and what the step taught at its end.

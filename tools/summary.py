@@ -1,9 +1,9 @@
 """Writes summary.json of a quickstart folder and prints its table.
 
     python3 tools/summary.py runs/quickstart
-    python3 tools/summary.py --check-start runs/quickstart
+    python3 tools/summary.py --check-start runs/quickstart/start-9
 
-Reads report.json (vernier report --json) and the metrics rows for the wall time. --check-start ends with 1
+Reads report.json (vernier report --json) and the metrics rows for the wall time. --check-start ends with 3
 where the start policy has not learned to add: then there is nothing for the five runs to show.
 """
 
@@ -18,16 +18,18 @@ def wall_seconds(run):
 
 
 def check_start(folder):
-    rows = [json.loads(line) for line in (folder / "start" / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     evaluations = [row["eval/accuracy"] for row in rows if row["phase"] == "eval"]
     if not evaluations:
-        sys.exit(f"{folder}/start/metrics.jsonl has no evaluation; delete {folder} and start again")
+        sys.exit(f"{folder}/metrics.jsonl has no evaluation; delete {folder} and start again")
     accuracy = evaluations[-1]
     if accuracy < 0.5:
-        sys.exit(
+        print(
             f"The start policy answers {accuracy:.0%} of the questions: with this seed the model did not learn to add "
-            "within the warm start. Call tools/quickstart with another seed."
+            "within the warm start.",
+            file=sys.stderr,
         )
+        sys.exit(3)
 
 
 def main(folder):

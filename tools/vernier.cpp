@@ -1,7 +1,6 @@
 // The program: parses the command line, runs a command, turns errors into exit codes.
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <new>
 #include <optional>
@@ -12,8 +11,7 @@
 #include "core/comm/local_ranks.h"
 #include "core/text/chat_format.h"
 #include "rewards/outside/spawner.h"
-#include "rewards/units.h"
-#include "rewards/verify/rules.h"
+#include "tools/command_line.h"
 #include "tools/commands.h"
 #include "tools/report.h"
 #include "trainer/loop.h"
@@ -21,19 +19,6 @@
 
 namespace vernier {
 namespace {
-
-// CLI::Range takes "nan", of which no comparison holds.
-CLI::Validator within(double low, double high) {
-  const CLI::Range range(low, high);
-  return CLI::Validator(
-      [range](std::string& text) {
-        double value = 0;
-        if (CLI::detail::lexical_cast(text, value) && std::isnan(value))
-          return cat(text, " is not a number");
-        return range(text);
-      },
-      range.get_description());
-}
 
 enum ExitCode { kDone = 0, kFailed = 1, kUsage = 2, kRequeue = kRequeueCode };
 
@@ -55,11 +40,13 @@ struct Options {
   int code = kDone;
   ReplayOptions replay;
   PlanOptions plan;
-  DrawOptions generate, eval;
+  DrawOptions generate;
+  EvalOptions eval;
   CompareOptions compare;
   ModelOptions logprobs;
   ConvertOptions convert;
   EndpointOptions endpoint;
+  ServeOptions serve;
   JoinOptions worker;
   double logprobs_temperature = 1.0;
   std::string logprobs_device = "cpu";
@@ -159,113 +146,6 @@ void add_replay(CLI::App& app, ReplayOptions& options) {
   command->callback([&options] { replay(options); });
 }
 
-// What a model is computed with.
-void add_computing(CLI::App* command, ModelOptions& options) {
-  command->add_option("--threads", options.threads, "CPU threads; 0: one a core")
-      ->check(CLI::Range(0, 4096));
-  command
-      ->add_option(
-          "--max-length", options.max_length,
-          "longest sequence in tokens, prompt and response; it chooses longrope's factors; "
-          "0: what the model was made for")
-      ->check(CLI::Range(0, 1 << 30));
-}
-
-void add_model(CLI::App* command, ModelOptions& options) {
-  command->add_option("--model", options.model, "Hugging Face folder or GGUF file")->required();
-  add_computing(command, options);
-}
-
-// What is not the filters' doing: other logits, and other ends. One value an option: a stop text
-// may look like anything.
-void add_ending(CLI::App* command, DrawOptions& options) {
-  const auto each = [](CLI::Option* option) {
-    option->take_all()->expected(1)->allow_extra_args(false);
-  };
-  command
-      ->add_option("--repetition-penalty", options.sampling.repetition_penalty,
-                   "over the ids of prompt and response; 1: none")
-      ->check(within(0.01, 100.0));
-  each(command->add_option("--logit-bias", options.logit_bias,
-                           "ID=BIAS, added to the logit of a token id; may come again"));
-  each(command->add_option("--stop", options.stop,
-                           "text that ends a response, which keeps it; may come again"));
-  each(command->add_option("--stop-token-id", options.stop_token_ids,
-                           "token that ends a response; may come again"));
-  command->add_option("--thinking-budget", options.thinking_budget,
-                      "tokens of thinking after which --think-end is forced");
-  command->add_option("--repetition-ngram", options.repetition_ngram,
-                      "end a response that repeats a block of at most so many tokens; 0: never");
-  command->add_option("--repetition-limit", options.repetition_limit,
-                      "blocks of --repetition-ngram tokens that are too many in a row");
-}
-
-// What the engine does it with; the responses are the same but for --weights.
-void add_engine(CLI::App* command, DrawOptions& options) {
-  command->add_option("--max-running", options.max_running, "responses decoded together")
-      ->check(CLI::Range(1, 1 << 20));
-  command
-      ->add_option("--weights", options.weights,
-                   "format of the weights that responses are drawn with")
-      ->check(CLI::IsMember({"fp32", "bf16", "int8"}));
-  command->add_option("--kv-cache-gb", options.kv_cache_gb,
-                      "most memory of the key-value cache in GB; 0: half of what is free");
-  command->add_option("--draft-tokens", options.draft_tokens,
-                      "tokens that are guessed from the texts of a group and computed together");
-  command->add_option("--draft-ngram", options.draft_ngram,
-                      "tokens that must have stood together before for a guess");
-  command->add_option("--draft-rows", options.draft_rows,
-                      "guesses fill a pass of the model up to so many tokens");
-}
-
-// Prompts, and how responses to them are drawn.
-void add_drawing(CLI::App* command, DrawOptions& options) {
-  command->add_option("--data", options.data, "prompts, JSON Lines");
-  command->add_option("--task", options.task, "prompts of a task family, in place of --data");
-  command->add_option("--verify", options.verify,
-                      cat("rule of correctness where a row names none: ", join(verify_rules())));
-  command->add_option("--prompt-field", options.prompt_field, "column of the prompt");
-  command->add_option("--answer-field", options.answer_field, "column of the answer");
-  command->add_option("--prompt-template", options.prompt_template,
-                      "wraps a plain prompt; {prompt} stands for it");
-  command->add_option("--n", options.n, "responses a prompt")->check(CLI::Range(1, 4096));
-  command
-      ->add_option("--max-completion-length", options.max_completion_length,
-                   "tokens of a response; 0: what the model has room for, 256 at most")
-      ->check(CLI::Range(0, 1 << 24));
-  CLI::Option* temperature =
-      command->add_option("--temperature", options.sampling.temperature)->check(within(0.0, 100.0));
-  CLI::Option* top_k = command->add_option("--top-k", options.sampling.top_k, "0: all")
-                           ->check(CLI::Range(0, 1 << 24));
-  CLI::Option* top_p =
-      command->add_option("--top-p", options.sampling.top_p)->check(within(1e-6, 1.0));
-  CLI::Option* min_p =
-      command->add_option("--min-p", options.sampling.min_p)->check(within(0.0, 1.0));
-  add_ending(command, options);
-  command->add_option("--seed", options.seed)->check(CLI::NonNegativeNumber);
-  command->add_option("--limit", options.limit, "use the first so many prompts; 0: all")
-      ->check(CLI::Range(0, 1000000));
-  command->add_option("--device", options.device, "cpu, or cuda in a build of the cuda preset")
-      ->check(CLI::IsMember({"cpu", "cuda"}));
-  add_engine(command, options);
-  CLI::Option* chat_format =
-      command->add_option("--chat-format", options.chat_format,
-                          cat("how a prompt becomes text; auto: as the model's own chat template; ",
-                              join(chat_formats())));
-  CLI::Option* chat_date = command->add_option(
-      "--chat-date", options.chat_date,
-      "day, YYYY-MM-DD, that smollm3, llama3.1 and llama3.2 write into prompts");
-  command->add_option("--think-start", options.think_start,
-                      "tag that opens the thinking; none: a response starts inside it");
-  command->add_option("--think-end", options.think_end, "tag that ends the thinking");
-  CLI::Option* greedy =
-      command->add_flag("--greedy", options.greedy, "always the most probable token");
-  for (CLI::Option* option : {temperature, top_k, top_p, min_p}) greedy->excludes(option);
-  command->add_flag("--raw", options.raw, "the prompt's text as it is, no chat format")
-      ->excludes(chat_format)
-      ->excludes(chat_date);
-}
-
 void add_endpoint(CLI::App& app, EndpointOptions& options) {
   CLI::App* command = app.add_subcommand("endpoint", "completions over HTTP, in OpenAI's shape");
   add_model(command, options);
@@ -315,6 +195,27 @@ void add_endpoint(CLI::App& app, EndpointOptions& options) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 16));
   command->callback([&options] { endpoint_command(options); });
+}
+
+void add_serve(CLI::App& app, ServeOptions& options) {
+  CLI::App* command = app.add_subcommand("serve", "the report of runs as a live web page");
+  command->add_option("runs", options.runs, "run folders, or folders of runs")->required();
+  command
+      ->add_option("--host", options.host,
+                   "address to listen on; other than loopback needs a token")
+      ->capture_default_str();
+  command->add_option("--port", options.port, "0: one that is free; it is printed")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 65535));
+  command->add_option("--token-file", options.token_file,
+                      "file with the token that a browser must give once: /?token=TOKEN");
+  command
+      ->add_option("--allow-host", options.hosts,
+                   "name that requests may call this machine by; may come again")
+      ->take_all()
+      ->expected(1)
+      ->allow_extra_args(false);
+  command->callback([&options] { serve_command(options); });
 }
 
 void add_worker(CLI::App& app, Options& options) {
@@ -384,78 +285,6 @@ void add_text(CLI::App& app, Options& options) {
   command->callback([&options] { verify_command(options.extract); });
 }
 
-void add_drawers(CLI::App& app, Options& options) {
-  CLI::App* command = app.add_subcommand("generate", "responses to prompts, as rollout rows");
-  add_model(command, options.generate);
-  add_drawing(command, options.generate);
-  command->add_option("--out", options.generate.out, "JSONL file; - for standard output")
-      ->required();
-  command
-      ->add_option("--record-logprobs", options.generate.record_logprobs,
-                   "sampled, plain: also those of the distribution that was drawn from, of the "
-                   "model at temperature 1; comma separated")
-      ->delimiter(',');
-  command->callback([&options] { generate_command(options.generate); });
-
-  command = app.add_subcommand("eval", "accuracy and length, at every token budget");
-  options.eval.n = 16;
-  add_model(command, options.eval);
-  add_drawing(command, options.eval);
-  command->add_option("--budgets", options.eval.budgets, "token budgets, comma separated")
-      ->delimiter(',')
-      ->check(CLI::Range(1, 1 << 24));
-  command
-      ->add_option("--k", options.eval.ks,
-                   "choices among k of the --n responses (pass@k, maj@k, the shortest); comma "
-                   "separated, powers of 2 up to n by default")
-      ->delimiter(',')
-      ->check(CLI::Range(1, 1 << 24));
-  command
-      ->add_option("--bucket-tokens", options.eval.bucket_tokens,
-                   "tokens of a bucket of the length-filtered vote; by default 2 IQR / m^(1/3) of "
-                   "the m lengths")
-      ->check(CLI::Range(1.0, 1e9));
-  command->add_option("--out", options.eval.out, "also write the responses as JSONL");
-  command->add_flag("--json", options.eval.json, "one JSON object in place of a table");
-  command->callback([&options] { eval_command(options.eval); });
-}
-
-void add_compare(CLI::App& app, CompareOptions& options) {
-  CLI::App* command = app.add_subcommand(
-      "compare", "models or stored rollouts on the same prompts, and at equal lengths");
-  command
-      ->add_option(
-          "sides", options.sides,
-          "two or more: models (Hugging Face folder, GGUF file), rollout rows (JSONL, "
-          "JSONL.zst, a folder of them), or runs, of which the last evaluation counts; the "
-          "first is what the others are compared with")
-      ->required()
-      ->expected(2, 64);
-  command->add_option("--unit", options.unit, cat("of lengths: ", join(length_units())))
-      ->capture_default_str()
-      ->check(CLI::IsMember(length_units()));
-  command->add_option("--after", options.after,
-                      "only the text after the last of these has a length; not with tokens");
-  command->add_option("--aes-gain", options.aes_gain, "factor of accuracy gained, in AES")
-      ->capture_default_str()
-      ->check(within(0.0, 1e6));
-  command->add_option("--aes-loss", options.aes_loss, "factor of accuracy lost, in AES")
-      ->capture_default_str()
-      ->check(within(0.0, 1e6));
-  command->add_flag("--gap", options.gap,
-                    "supervision gap recovered; the sides are untrained, trained on easy prompts, "
-                    "trained on hard ones");
-  command->add_flag("--json", options.json, "one JSON object in place of lines");
-  options.n = 16;
-  add_computing(command, options);
-  add_drawing(command, options);
-  command->callback([&options] {
-    if (!options.after.empty() && options.unit == "tokens")
-      fail("--after: is of texts; give a --unit other than tokens");
-    compare_command(options);
-  });
-}
-
 void add_offline(CLI::App& app, Options& options) {
   CLI::App* command =
       app.add_subcommand("score", "rewards, transforms and advantages of stored rollouts");
@@ -517,10 +346,12 @@ int run(int argc, char** argv) {
   add_train(app, options, argc, argv);
   add_plan(app, options, argc, argv);
   add_replay(app, options.replay);
-  add_drawers(app, options);
+  add_generate(app, options.generate);
+  add_eval(app, options.eval);
   add_compare(app, options.compare);
   add_text(app, options);
   add_endpoint(app, options.endpoint);
+  add_serve(app, options.serve);
   add_worker(app, options);
   add_convert(app, options.convert);
   add_offline(app, options);

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "rewards/verify/judge.h"
-
 namespace vernier {
 namespace {
 
@@ -16,44 +14,51 @@ double mean_tokens(std::span<const Candidate> candidates) {
   return sum / static_cast<double>(candidates.size());
 }
 
+std::vector<double> verdicts_of(std::span<const Candidate> candidates) {
+  std::vector<double> out;
+  for (const Candidate& one : candidates) out.push_back(one.correct ? 1 : 0);
+  return out;
+}
+
 double shortest_of_k(std::span<const Candidate> candidates, int64_t k) {
-  std::vector<double> scores, values;
-  for (const Candidate& one : candidates) {
-    scores.push_back(-static_cast<double>(one.num_tokens));
-    values.push_back(one.correct ? 1 : 0);
-  }
-  return best_of_k(scores, values, k);
+  std::vector<double> scores;
+  for (const Candidate& one : candidates) scores.push_back(-static_cast<double>(one.num_tokens));
+  return best_of_k(scores, verdicts_of(candidates), k);
 }
 
 std::vector<Estimate> means_of(const std::vector<std::vector<double>>& prompts) {
   std::vector<std::vector<Tally>> rows;
   for (const std::vector<double>& values : prompts) {
     std::vector<Tally>& row = rows.emplace_back();
-    for (const double value : values) row.push_back({.sum = value, .count = 1});
+    for (const double value : values)
+      row.push_back(std::isnan(value) ? Tally{} : Tally{.sum = value, .count = 1});
   }
   return bootstrap_means(rows, {});
 }
 
 }  // namespace
 
-std::vector<Candidate> candidates_of(const Group& group) {
-  std::vector<Candidate> out;
-  for (const Response& response : group.responses)
-    if (const std::optional<Verdict> verdict = judge(group.prompt, response))
-      out.push_back({response.num_tokens, verdict->found, verdict->correct});
-  return out;
-}
-
-std::vector<PromptCandidates> candidates_of(std::span<const Group> groups) {
-  std::vector<PromptCandidates> out;
-  for (const Group& group : groups) out.push_back({group.prompt.index, candidates_of(group)});
+PromptCandidates with_scores(const Group& group, std::vector<Candidate> candidates) {
+  PromptCandidates out{group.prompt.index, std::move(candidates), {}};
+  for (size_t i = 0; i < out.all.size(); ++i) {
+    const auto set = [&](const std::string& name, double value) {
+      auto& values = out.scores[name];
+      values.resize(out.all.size(), kUndefined);
+      values[i] = value;
+    };
+    const Response& response = group.responses[static_cast<size_t>(out.all[i].place)];
+    for (const RewardPart& part : response.rewards)
+      set(part.name, part.abstained.empty() ? part.value : kUndefined);
+    if (response.rewards.size() > 1) set("reward", response.reward.value_or(kUndefined));
+  }
   return out;
 }
 
 std::vector<ChoiceOfK> choices_of(std::span<const PromptCandidates> prompts,
                                   std::span<const int64_t> ks) {
   std::vector<std::vector<std::vector<double>>> of_k(ks.size());  // values of each prompt
-  for (const auto& [index, all] : prompts) {
+  std::vector<std::map<std::string, std::vector<std::vector<double>>>> best(ks.size());
+  for (const auto& [index, all, scores] : prompts) {
     const auto right = std::ranges::count_if(all, &Candidate::correct);
     for (size_t i = 0; i < ks.size(); ++i) {
       const int64_t k = ks[i];
@@ -62,6 +67,9 @@ std::vector<ChoiceOfK> choices_of(std::span<const PromptCandidates> prompts,
           {pass_at_k(std::ssize(all), right, k),
            majority_at_k(all, k, {.draws = kMajorityDraws}, static_cast<uint64_t>(index)),
            shortest_of_k(all, k), static_cast<double>(k) * mean_tokens(all)});
+      for (const auto& [reward, values] : scores)
+        if (std::ranges::none_of(values, [](double value) { return std::isnan(value); }))
+          best[i][reward].push_back({best_of_k(values, verdicts_of(all), k)});
     }
   }
   std::vector<ChoiceOfK> out;
@@ -75,6 +83,7 @@ std::vector<ChoiceOfK> choices_of(std::span<const PromptCandidates> prompts,
     one.majority = means[1];
     one.shortest = means[2];
     one.tokens = means[3];
+    for (const auto& [reward, values] : best[i]) one.best.emplace_back(reward, means_of(values)[0]);
   }
   return out;
 }

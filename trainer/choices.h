@@ -1,7 +1,11 @@
 // What choosing among n responses to a prompt comes to, over the prompts of an evaluation.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "core/metrics/selection.h"
@@ -17,6 +21,9 @@ struct ChoiceOfK {
   Estimate majority;  // the most frequent answer is right; ties share
   Estimate shortest;  // the shortest response is right
   Estimate tokens;    // that all k take
+  // By reward: the response that it scores highest is right; ties share. Over the prompts of which
+  // it scores every judged response.
+  std::vector<std::pair<std::string, Estimate>> best;
 };
 
 /// A vote among all responses of a prompt.
@@ -25,15 +32,16 @@ struct FilteredVote {
   double width = 0;             // tokens of a bucket
 };
 
-/// Judged responses as a choice sees them; those that the policy did not end are left out.
-std::vector<Candidate> candidates_of(const Group& group);
-
-/// The same of all prompts: a verdict may take its time, so each is asked for once.
+/// The judged responses to a prompt, and what rewards gave them.
 struct PromptCandidates {
   int64_t index = 0;  // of the prompt
   std::vector<Candidate> all;
+  // By reward, and "reward" for their sum where there are several: one a candidate; NaN where it
+  // abstained.
+  std::map<std::string, std::vector<double>> scores;
 };
-std::vector<PromptCandidates> candidates_of(std::span<const Group> groups);
+/// `candidates`: judge_group()'s.
+PromptCandidates with_scores(const Group& group, std::vector<Candidate> candidates);
 
 std::vector<ChoiceOfK> choices_of(std::span<const PromptCandidates> prompts,
                                   std::span<const int64_t> ks);

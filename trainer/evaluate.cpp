@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
-#include <numeric>
+#include <utility>
 
 #include "core/base/errors.h"
+#include "core/base/text.h"
 #include "rewards/verify/judge.h"
-#include "trainer/choices.h"
+#include "rollout/thinking_cut.h"
 
 namespace vernier {
 namespace {
@@ -25,21 +25,40 @@ const MetricDocs docs{
     {"eval/majority_at_n", "share", "prompts whose most frequent answer is right; ties share"},
     {"eval/clipped_ratio", "share", "responses that ended at their limit"},
     {"eval/num_prompts", "prompts", "evaluated"},
-    {"eval/num_samples", "responses", "evaluated"}};
+    {"eval/num_samples", "responses", "evaluated"},
+    {"eval/budget/<tokens>/accuracy", "share",
+     "right responses if every one had been cut at so many tokens (eval.budgets); with _low, "
+     "_high"},
+    {"eval/budget/<tokens>/mean_length", "tokens", "their mean length; with _low, _high"}};
 
-constexpr uint64_t kEvaluationStep = ~uint64_t{0};  // apart from every training step
+void set_estimate(Metrics& metrics, const std::string& name, const Estimate& value) {
+  metrics.set_finite(name, value.value);
+  metrics.set_finite(name + "_low", value.low);
+  metrics.set_finite(name + "_high", value.high);
+}
 
 }  // namespace
 
-void judge_group(Group& group) {
-  for (Response& response : group.responses) {
-    const std::optional<Verdict> verdict = judge(group.prompt, response);
-    response.correct = verdict ? std::optional(verdict->correct) : std::nullopt;
-    response.sampled_correct = response.correct;
+std::vector<Candidate> judge_group(Group& group) {
+  std::vector<Candidate> out;
+  const bool by_rule = has_rule(group.prompt);
+  for (size_t i = 0; i < group.responses.size(); ++i) {
+    Response& response = group.responses[i];
+    std::optional<Verdict> verdict = judge(group.prompt, response);
+    if (by_rule) {
+      response.correct = verdict ? std::optional(verdict->correct) : std::nullopt;
+      response.sampled_correct = response.correct;
+    } else if (response.correct && policy_ended(response)) {
+      verdict = Verdict{*response.correct, ""};
+    }
+    if (verdict)
+      out.push_back({response.num_tokens, std::move(verdict->found), verdict->correct,
+                     static_cast<int64_t>(i), by_rule});
   }
+  return out;
 }
 
-PromptSummary summary_of(const Group& group) {
+PromptSummary summary_of(const Group& group, std::span<const Candidate> candidates) {
   PromptSummary out;
   out.samples = std::ssize(group.responses);
   for (const Response& response : group.responses) {
@@ -56,14 +75,25 @@ PromptSummary summary_of(const Group& group) {
     side.sum += length;
     side.count += 1;
   }
-  if (out.accuracy.count > 0) out.majority = majority(candidates_of(group));
+  if (out.accuracy.count > 0) out.majority = majority(candidates);
   return out;
+}
+
+void at_budget(const Group& group, const std::vector<Candidate>& candidates, int64_t budget,
+               const Tokenizer& tokenizer,
+               const std::function<void(const Group&, const std::vector<Candidate>&)>& use) {
+  const auto is_longer = [&](const Response& response) { return response.num_tokens > budget; };
+  if (std::ranges::none_of(group.responses, is_longer)) return use(group, candidates);
+  Group cut = group;
+  for (Response& response : cut.responses) cut_response(response, cut.prompt, budget, tokenizer);
+  const std::vector<Candidate> anew = judge_group(cut);
+  use(cut, anew);
 }
 
 Evaluation summarize(const std::vector<PromptSummary>& prompts) {
   Evaluation out;
   std::vector<std::vector<Tally>> rows;
-  double clipped = 0, counted = 0, judged_prompts = 0;
+  double clipped = 0, counted = 0, judged_prompts = 0, voted_prompts = 0;
   for (const PromptSummary& one : prompts) {
     rows.push_back({one.accuracy, one.length, one.correct_length, one.wrong_length});
     clipped += one.clipped;
@@ -73,6 +103,8 @@ Evaluation summarize(const std::vector<PromptSummary>& prompts) {
     if (one.accuracy.count == 0) continue;
     judged_prompts += 1;
     out.pass_at_n += one.passed ? 1 : 0;
+    if (std::isnan(one.majority)) continue;
+    voted_prompts += 1;
     out.majority_at_n += one.majority;
   }
   const std::vector<Estimate> means = bootstrap_means(rows, {});
@@ -83,64 +115,23 @@ Evaluation summarize(const std::vector<PromptSummary>& prompts) {
     out.wrong_length = means[3];
   }
   out.pass_at_n = judged_prompts > 0 ? out.pass_at_n / judged_prompts : kUndefined;
-  out.majority_at_n = judged_prompts > 0 ? out.majority_at_n / judged_prompts : kUndefined;
+  out.majority_at_n = voted_prompts > 0 ? out.majority_at_n / voted_prompts : kUndefined;
   out.clipped = counted > 0 ? clipped / counted : kUndefined;
   return out;
 }
 
-Evaluation summarize(const std::vector<Group>& groups) {
-  std::vector<PromptSummary> prompts;
-  for (const Group& group : groups) prompts.push_back(summary_of(group));
-  return summarize(prompts);
-}
+DrawKey evaluation_key(uint64_t seed) { return {.seed = seed, .step = ~uint64_t{0}}; }
 
-std::vector<Group> cut_groups(const std::vector<Group>& groups, int64_t budget,
-                              const Tokenizer& tokenizer) {
-  std::vector<Group> out = groups;
-  for (Group& group : out) {
-    for (Response& response : group.responses) {
-      if (response.num_tokens <= budget) continue;
-      keep_tokens(response, static_cast<int32_t>(budget));
-      response.num_tokens = static_cast<int32_t>(budget);
-      // What ended it came later; what steered it may have come before.
-      std::erase_if(response.flags, [&](const std::string& flag) {
-        return flag != kThinkingBudgetFlag || response.forced.empty();
-      });
-      response.finish_reason = FinishReason::length;
-      response.text = tokenizer.decode(response.ids);
-      set_first_correct(response, group.prompt, tokenizer);
-    }
-    judge_group(group);
-  }
-  return out;
-}
-
-std::vector<Group> draw_evaluation(Engine& engine, std::vector<Prompt> prompts,
-                                   const RolloutConfig& config, uint64_t seed,
-                                   const std::atomic<bool>* stop, EngineStats* stats,
-                                   const PromptShare& share) {
-  std::vector<Group> groups;
-  const EngineStats drawn = engine.generate(
-      std::move(prompts), config, {.seed = seed, .step = kEvaluationStep}, 0, stop,
-      [&](Group&& group) {
-        judge_group(group);
-        groups.push_back(std::move(group));
-      },
-      share);
-  if (stats != nullptr) *stats = drawn;
-  std::sort(groups.begin(), groups.end(),
-            [](const Group& a, const Group& b) { return a.id < b.id; });
-  return groups;
+EngineStats draw_evaluation(Engine& engine, std::vector<Prompt> prompts,
+                            const RolloutConfig& config, uint64_t seed,
+                            const std::atomic<bool>* stop, const std::function<void(Group&&)>& done,
+                            const PromptShare& share) {
+  return engine.generate(std::move(prompts), config, evaluation_key(seed), 0, stop, done, share);
 }
 
 void add_evaluation(const Evaluation& evaluation, Metrics& metrics) {
-  const auto estimate = [&](const std::string& name, const Estimate& value) {
-    metrics.set_finite(name, value.value);
-    metrics.set_finite(name + "_low", value.low);
-    metrics.set_finite(name + "_high", value.high);
-  };
-  estimate("eval/accuracy", evaluation.accuracy);
-  estimate("eval/mean_length", evaluation.mean_length);
+  set_estimate(metrics, "eval/accuracy", evaluation.accuracy);
+  set_estimate(metrics, "eval/mean_length", evaluation.mean_length);
   metrics.set_finite("eval/length/correct/mean", evaluation.correct_length.value);
   metrics.set_finite("eval/length/wrong/mean", evaluation.wrong_length.value);
   metrics.set_finite("eval/pass_at_n", evaluation.pass_at_n);
@@ -148,6 +139,12 @@ void add_evaluation(const Evaluation& evaluation, Metrics& metrics) {
   metrics.set_finite("eval/clipped_ratio", evaluation.clipped);
   metrics.set("eval/num_prompts", Json(evaluation.num_prompts));
   metrics.set("eval/num_samples", Json(evaluation.num_samples));
+}
+
+void add_budget(int64_t budget, const Evaluation& evaluation, Metrics& metrics) {
+  const std::string prefix = cat("eval/budget/", budget, "/");
+  set_estimate(metrics, prefix + "accuracy", evaluation.accuracy);
+  set_estimate(metrics, prefix + "mean_length", evaluation.mean_length);
 }
 
 Json evaluation_json(const Evaluation& evaluation) {

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <atomic>
-#include <string>
+#include <functional>
+#include <span>
 #include <vector>
 
 #include "core/metrics/metrics.h"
+#include "core/metrics/selection.h"
 #include "core/metrics/statistics.h"
 #include "rollout/engine.h"
 
@@ -22,8 +24,10 @@ struct Evaluation {
   int64_t num_prompts = 0, num_samples = 0;
 };
 
-/// Verdicts of one group's responses by its prompt's rule.
-void judge_group(Group& group);
+/// Sets the verdicts of one group's responses by its prompt's rule and returns those that have one,
+/// in order. Where the prompt has no rule they keep the verdicts that they came with, and their
+/// answers are not known.
+std::vector<Candidate> judge_group(Group& group);
 
 /// What one prompt's judged responses add to the summary. Responses that the policy did not end are
 /// left out.
@@ -32,28 +36,34 @@ struct PromptSummary {
   double clipped = 0;  // responses
   int64_t samples = 0;
   bool passed = false;
-  double majority = 0;  // share of the most frequent answers that are right
+  double majority = 0;  // share of the most frequent answers that are right; NaN: not known
 };
-PromptSummary summary_of(const Group& group);
+PromptSummary summary_of(const Group& group, std::span<const Candidate> candidates);
+
+/// Hands over a judged group as a run with this limit and the same seed would have drawn it, judged
+/// again; the group itself where nothing in it is longer.
+void at_budget(const Group& group, const std::vector<Candidate>& candidates, int64_t budget,
+               const Tokenizer& tokenizer,
+               const std::function<void(const Group&, const std::vector<Candidate>&)>& use);
 
 /// Summary of prompts, in their order.
 Evaluation summarize(const std::vector<PromptSummary>& prompts);
-Evaluation summarize(const std::vector<Group>& groups);
 
-/// The same responses cut to `budget` tokens and judged again: equal, sample by sample, to a run
-/// with that limit and the same seed.
-std::vector<Group> cut_groups(const std::vector<Group>& groups, int64_t budget,
-                              const Tokenizer& tokenizer);
+/// Random numbers of an evaluation's draws: apart from every training step.
+DrawKey evaluation_key(uint64_t seed);
 
-/// Draws n responses to every prompt and judges them. The draws depend on `seed` and the weights
-/// only, so that two checkpoints are compared on common random numbers.
-std::vector<Group> draw_evaluation(Engine& engine, std::vector<Prompt> prompts,
-                                   const RolloutConfig& config, uint64_t seed,
-                                   const std::atomic<bool>* stop, EngineStats* stats = nullptr,
-                                   const PromptShare& share = {});
+/// Draws n responses to every prompt and hands each group over when its last one has ended, without
+/// verdicts. The draws depend on `seed` and the weights only, so that two checkpoints are compared
+/// on common random numbers. A group's id is the place of its prompt.
+EngineStats draw_evaluation(Engine& engine, std::vector<Prompt> prompts,
+                            const RolloutConfig& config, uint64_t seed,
+                            const std::atomic<bool>* stop, const std::function<void(Group&&)>& done,
+                            const PromptShare& share = {});
 
 /// Adds the summary under eval/ names.
 void add_evaluation(const Evaluation& evaluation, Metrics& metrics);
+/// Accuracy and length at a budget, under eval/budget/.
+void add_budget(int64_t budget, const Evaluation& evaluation, Metrics& metrics);
 
 /// As one JSON object, under the keys of `vernier report --json`.
 Json evaluation_json(const Evaluation& evaluation);

@@ -11,7 +11,8 @@
 
 namespace vernier {
 
-void check_ranks(const RunConfig& config, const std::string& effective, Ranks& ranks) {
+void check_ranks(const RunConfig& config, const std::string& effective, const std::string& folder,
+                 Ranks& ranks) {
   if (config.rollout_ranks >= ranks.size())
     fail("rollout.ranks: ", config.rollout_ranks, " of ", ranks.size(),
          " ranks cannot only sample: at least one has to train");
@@ -27,6 +28,11 @@ void check_ranks(const RunConfig& config, const std::string& effective, Ranks& r
       fail("the configuration of rank ", r,
            " is another than that of rank 0: every rank is to be "
            "started with the same files and options");
+  const std::vector<std::string> folders = ranks.gather(folder, "run folder");
+  for (size_t r = 0; r < folders.size(); ++r)
+    if (folders[r] != folders.front())
+      fail("the run folder of rank ", r, " is ", folders[r], ", that of rank 0 ", folders.front(),
+           ": all ranks share one");
 }
 
 namespace {

@@ -13,8 +13,9 @@
 namespace vernier {
 
 /// Throws UsageError on what this job cannot do with so many ranks, before anything is loaded, and
-/// where a rank has another configuration (`effective`) than the first one.
-void check_ranks(const RunConfig& config, const std::string& effective, Ranks& ranks);
+/// where a rank has another configuration (`effective`) or run folder than the first one.
+void check_ranks(const RunConfig& config, const std::string& effective, const std::string& folder,
+                 Ranks& ranks);
 
 /// Groups among the ranks of a job.
 struct RankGroups {

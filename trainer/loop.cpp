@@ -14,7 +14,7 @@
 #include "core/kernels/threads.h"
 #include "rollout/rows.h"
 #include "trainer/collector.h"
-#include "trainer/evaluate.h"
+#include "trainer/evaluated_prompt.h"
 #include "trainer/job_ranks.h"
 #include "trainer/learner.h"
 #include "trainer/publisher.h"
@@ -37,26 +37,6 @@ const MetricDocs docs{{"step", "", "the step, from 1; of an evaluation the steps
                       {"memory/rollout_peak_mb", "MB",
                        "most that a process held while sampling; of ranks the largest"},
                       {"memory/update_peak_mb", "MB", "most that one held while learning"}};
-
-// What an evaluation found for one prompt.
-struct EvaluatedPrompt {
-  PromptSummary summary;
-  PromptScore score;
-};
-
-}  // namespace
-
-template <class Archive, FieldsOf<EvaluatedPrompt> T>
-void fields(Archive& archive, T& one) {
-  auto& [summary, score] = one;
-  for (auto* tally :
-       {&summary.accuracy, &summary.length, &summary.correct_length, &summary.wrong_length})
-    archive(tally->sum, tally->count);
-  archive(summary.clipped, summary.samples, summary.passed, summary.majority);
-  archive(score.prompt, score.content, score.right, score.judged, score.tokens, score.counted);
-}
-
-namespace {
 
 class Run {
  public:
@@ -112,6 +92,7 @@ class Run {
     if (ranks_.first()) clear_after(folder_.path(), start_ ? &*start_ : nullptr);
     folder_.mark_requeue(false);
     folder_.open_metrics(progress_);
+    if (config_.log.tensorboard) folder_.open_board(progress_, config_.log.metric_names);
     try {
       if (progress_.phase == "sft") {
         warm_start_.run(folder_, stop_requested(), [this] { save(); });
@@ -345,30 +326,33 @@ class Run {
     if (stream_) stream_->interrupt();
     publisher_.publish();
     draw_together(team_, [&](const PromptShare& share) {
-      groups = draw_evaluation(drawer, std::move(prompts), drawing,
-                               static_cast<uint64_t>(config_.data.eval_seed), &stop_requested(),
-                               nullptr, share);
+      draw_evaluation(
+          drawer, std::move(prompts), drawing, static_cast<uint64_t>(config_.data.eval_seed),
+          &stop_requested(), [&](Group&& group) { groups.push_back(std::move(group)); }, share);
     });
+    std::ranges::sort(groups, {}, &Group::id);
     std::map<int64_t, EvaluatedPrompt> by_prompt;
     for (Group& group : groups) {
       group.step = progress_.step;
       group.rank = ranks_.rank();
-      by_prompt[group.id] = {summary_of(group), score_of(group)};
+      const std::vector<Candidate> candidates = judge_group(group);
+      EvaluatedPrompt& one = by_prompt[group.id];
+      one = {summary_of(group, candidates), score_of(group), {}};
+      for (const int64_t budget : config_.eval.budgets)
+        at_budget(group, candidates, budget, *trainee_.model.tokenizer,
+                  [&](const Group& cut, const std::vector<Candidate>& anew) {
+                    one.at_budgets.push_back(summary_of(cut, anew));
+                  });
     }
     share_map(ranks_, by_prompt, "prompts of an evaluation");
     share_groups(ranks_, groups);
     store_evaluation(groups);
-    std::vector<PromptSummary> summaries;
     std::vector<PromptScore> scores;
-    for (const auto& [id, one] : by_prompt) {
-      summaries.push_back(one.summary);
-      scores.push_back(one.score);
-    }
-    const Evaluation found = summarize(summaries);
+    for (const auto& [id, one] : by_prompt) scores.push_back(one.score);
     Metrics metrics;
     metrics.set("step", Json(progress_.step));
     metrics.set("phase", Json("eval"));
-    add_evaluation(found, metrics);
+    const Evaluation found = add_evaluated(by_prompt, config_.eval.budgets, metrics);
     metrics.set("time/eval", clock.seconds());
     log::end_progress();
     log::info(cat("eval at step ", progress_.step, ": accuracy ", fixed(found.accuracy.value, 3),
@@ -379,16 +363,22 @@ class Run {
     return {scores_of(std::move(scores), progress_.step), std::move(metrics)};
   }
 
-  void store_evaluation(std::span<const Group> groups) const {
-    std::string rows;
+  void store_evaluation(std::span<const Group> groups) {
+    std::string rows, index = cat(kIndexHeader, "\n");
     collect_rows(
         ranks_, groups, [](const Group& group) { return row_texts(group, false, "tempered"); },
-        [&](const Group&, const std::vector<std::string>& own) {
-          for (const std::string& row : own) rows += row + "\n";
+        [&](const Group& group, const std::vector<std::string>& own) {
+          for (size_t i = 0; i < own.size(); ++i) {
+            index += index_line(group, group.responses[i], rows.size());
+            rows += own[i] + "\n";
+          }
         });
     if (!ranks_.first()) return;
+    if (Board* board = folder_.board()) board->samples(progress_.step, groups);
     fs::create_directories(folder_.path() / "eval");
-    write_file(folder_.path() / "eval" / cat("step_", progress_.step, ".jsonl"), rows);
+    const fs::path file = folder_.path() / "eval" / cat("step_", progress_.step, ".jsonl");
+    write_file(file, rows);
+    write_file(fs::path(file).replace_extension(".idx"), index);
   }
 
   // Evaluates, and does what the guard makes of it; true where it wants the policy to be kept.
@@ -501,6 +491,7 @@ class Run {
     config_.chain.learn(step.notes);
     metrics.set("time/step", step_clock.seconds());
     folder_.write_metrics(metrics);
+    if (Board* board = folder_.board()) board->lengths(progress_.step + 1, step.groups);
     ++progress_.step;
     progress_.algorithm = config_.algorithm->state();
     progress_.next_prompt = step.next_prompt;
@@ -548,9 +539,11 @@ class Run {
 
 void run_job(RunConfig& config, const std::string& effective, const std::string& dir, Ranks& ranks,
              RankGroups& groups, const TrainOptions& options) {
-  check_ranks(config, effective, ranks);
+  check_ranks(config, effective, dir, ranks);
   if (config.device().is_cuda()) ranks.use_gpu();
-  set_threads(config.run.threads, ranks.identity().local_world_size);
+  const Identity& identity = ranks.identity();
+  set_threads(config.run.threads,
+              {.processes = identity.local_world_size, .may_be_bound = identity.may_be_bound()});
   RunFolder folder(dir, ranks.first());
   fs::create_directories(folder.path() / "logs");
   log::open_file((folder.path() / "logs" / cat("rank_", ranks.rank(), ".log")).string());

@@ -137,8 +137,10 @@ class Replay {
     if (progress.step == 0) {  // not before: a call that fails leaves the folder to the next one
       folder_.write_config(effective_);
       folder_.open_metrics(progress);
+      if (config_.log.tensorboard) folder_.open_board(progress, config_.log.metric_names);
     }
     folder_.write_metrics(metrics);
+    if (Board* board = folder_.board()) board->lengths(progress.step + 1, open_.groups);
     ++progress.step;
     progress.algorithm = config_.algorithm->state();
     open_ = Collected();

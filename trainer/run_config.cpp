@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numbers>
 
 #include "core/base/errors.h"
@@ -177,6 +178,11 @@ void bind_trainer(Binder& config, RunConfig& out) {
 }
 
 void bind_log(Binder& config, RunConfig& out) {
+  config.flag("tensorboard", out.log.tensorboard,
+              "also write event files for TensorBoard: metrics, lengths, samples of evaluations");
+  config.choice("metric_names", out.log.metric_names, {"trl", "verl"},
+                "whose names the metrics have in TensorBoard; metrics.jsonl has TRL's");
+  config.only_if("metric_names", out.log.tensorboard, "tensorboard = false");
   config.table("rollouts", [&](Binder& table) {
     table.number("every", out.log.rollouts_every, 0, 1 << 30,
                  "steps between stored rollouts; 0: none");
@@ -320,6 +326,44 @@ void check_sources(Binder& root, const RunConfig& config) {
         "eval_every: neither data.eval nor data.task is set; there is nothing to evaluate on");
 }
 
+void bind_rollout(Binder& b, RunConfig& config) {
+  config.rollout.bind(b);
+  std::string mode = "colocated";
+  b.choice("mode", mode, {"colocated", "disaggregated"},
+           "colocated: every rank samples and trains; disaggregated: some only sample");
+  b.number("ranks", config.rollout_ranks, 0, 1 << 20,
+           "disaggregated: the last so many ranks sample, the others train");
+  const bool apart = mode == "disaggregated";
+  b.only_if("ranks", apart, "mode = \"colocated\"");
+  if (apart && config.rollout_ranks == 0)
+    b.error("ranks", "mode = \"disaggregated\" needs the number of ranks that only sample");
+  b.number("tensor_parallel_size", config.tensor_parallel_size, 1, 64,
+           "disaggregated: so many of the ranks that sample compute the model together, each "
+           "with a part of every layer");
+  b.only_if("tensor_parallel_size", apart, "mode = \"colocated\"");
+  if (config.rollout_ranks % config.tensor_parallel_size != 0)
+    b.error("tensor_parallel_size",
+            cat(config.rollout_ranks, " ranks sample (ranks), which is not a multiple of ",
+                config.tensor_parallel_size));
+  b.number("max_staleness", config.max_staleness, 0, 64,
+           "steps that the weights a token is drawn with may be behind those it is trained into: "
+           "responses for later steps are begun early, and go on under new weights; 0: none is");
+  if (config.max_staleness > 0 && config.run.deterministic)
+    b.error("max_staleness",
+            "not with run.deterministic = true: which weights draw a token is a matter of time");
+  b.table("filter", [&](Binder& table) { config.filter.bind(table); });
+  // Stored rollouts have sizes of their own: what the file does not say of them is not known.
+  if (config.needs_model || b.has("num_generations"))
+    config.scoring.num_generations = config.rollout.num_generations;
+  if (config.needs_model || b.has("max_completion_length"))
+    config.scoring.max_completion_length = config.rollout.max_completion_length;
+  if (config.needs_model && config.run.steps > 0)
+    config.scoring.think_end = config.rollout.think_end;
+  if (config.run.device == "cuda") check_on_device(b, config.rollout);
+  if (config.run.steps > 0 && config.rollout.sampling.temperature == 0)
+    b.error("temperature", "0 draws the same response every time; there is nothing to learn from");
+}
+
 }  // namespace
 
 void RunConfig::bind(Binder& root) {
@@ -327,42 +371,7 @@ void RunConfig::bind(Binder& root) {
   root.table("model", [&](Binder& b) { bind_model(b, *this); });
   root.table("data", [&](Binder& b) { data.bind(b); });
   root.table("sft", [&](Binder& b) { sft.bind(b); });
-  root.table("rollout", [&](Binder& b) {
-    rollout.bind(b);
-    std::string mode = "colocated";
-    b.choice("mode", mode, {"colocated", "disaggregated"},
-             "colocated: every rank samples and trains; disaggregated: some only sample");
-    b.number("ranks", rollout_ranks, 0, 1 << 20,
-             "disaggregated: the last so many ranks sample, the others train");
-    const bool apart = mode == "disaggregated";
-    b.only_if("ranks", apart, "mode = \"colocated\"");
-    if (apart && rollout_ranks == 0)
-      b.error("ranks", "mode = \"disaggregated\" needs the number of ranks that only sample");
-    b.number("tensor_parallel_size", tensor_parallel_size, 1, 64,
-             "disaggregated: so many of the ranks that sample compute the model together, each "
-             "with a part of every layer");
-    b.only_if("tensor_parallel_size", apart, "mode = \"colocated\"");
-    if (rollout_ranks % tensor_parallel_size != 0)
-      b.error("tensor_parallel_size",
-              cat(rollout_ranks, " ranks sample (ranks), which is not a multiple of ",
-                  tensor_parallel_size));
-    b.number("max_staleness", max_staleness, 0, 64,
-             "steps that the weights a token is drawn with may be behind those it is trained into: "
-             "responses for later steps are begun early, and go on under new weights; 0: none is");
-    if (max_staleness > 0 && run.deterministic)
-      b.error("max_staleness",
-              "not with run.deterministic = true: which weights draw a token is a matter of time");
-    b.table("filter", [&](Binder& table) { filter.bind(table); });
-    // Stored rollouts have sizes of their own: what the file does not say of them is not known.
-    if (needs_model || b.has("num_generations")) scoring.num_generations = rollout.num_generations;
-    if (needs_model || b.has("max_completion_length"))
-      scoring.max_completion_length = rollout.max_completion_length;
-    if (needs_model && run.steps > 0) scoring.think_end = rollout.think_end;
-    if (run.device == "cuda") check_on_device(b, rollout);
-    if (run.steps > 0 && rollout.sampling.temperature == 0)
-      b.error("temperature",
-              "0 draws the same response every time; there is nothing to learn from");
-  });
+  root.table("rollout", [&](Binder& b) { bind_rollout(b, *this); });
   bind_scoring(root);
   root.table("algo", [&](Binder& b) {
     b.choice("type", algorithm_name, AlgorithmRegistry::names(), "the algorithm");
@@ -375,6 +384,15 @@ void RunConfig::bind(Binder& root) {
   root.table("eval", [&](Binder& b) {
     b.number("n", eval.n, 1, 4096, "responses a prompt");
     b.number("temperature", eval.temperature, 0.0, 100.0, "of an evaluation's sampling");
+    if (b.list("budgets", eval.budgets, 1, int64_t{1} << 30,
+               "tokens, ascending: what accuracy and length were with answers cut there")) {
+      const auto& budgets = eval.budgets;
+      if (std::ranges::adjacent_find(budgets, std::greater_equal<>()) != budgets.end())
+        b.error("budgets", "are not ascending");
+      else if (!budgets.empty() && budgets.back() > rollout.max_completion_length)
+        b.error("budgets", cat(budgets.back(), " is above rollout.max_completion_length = ",
+                               rollout.max_completion_length, ", which cuts already"));
+    }
     if (const auto problem = temperature_problem(eval.temperature); !problem.empty())
       b.error("temperature", problem);
   });

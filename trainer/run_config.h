@@ -62,11 +62,14 @@ struct RunSection {
 struct EvalConfig {
   int64_t n = 1;
   double temperature = 1.0;
+  std::vector<int64_t> budgets;  // tokens, ascending
 };
 
 struct LogConfig {
   int64_t rollouts_every = 0, rollouts_keep = 0;
   bool token_fields = false;
+  bool tensorboard = false;
+  std::string metric_names = "trl";  // there; or "verl"
 };
 
 struct RunConfig {

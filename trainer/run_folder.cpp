@@ -1,6 +1,7 @@
 #include "trainer/run_folder.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <set>
 #include <sstream>
@@ -95,12 +96,21 @@ void RunFolder::open_metrics(const Progress& progress) {
   metrics_ = std::make_unique<LineAppender>(path);
 }
 
+void RunFolder::open_board(const Progress& progress, const std::string& names) {
+  if (!lock_) return;
+  const bool rl = progress.phase == "rl";
+  board_.emplace(path_, names, rl ? std::numeric_limits<int32_t>::max() : progress.step,
+                 rl ? progress.step : -1);
+}
+
 void RunFolder::write_metrics(const Metrics& metrics) {
   if (lock_) metrics_->line(dump_json(metrics.row()));
+  if (board_) board_->row(metrics.row());
 }
 
 void RunFolder::sync_metrics() {
   if (lock_) metrics_->sync();
+  if (board_) board_->sync();
 }
 
 void RunFolder::mark_requeue(bool on) const {

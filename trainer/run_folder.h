@@ -7,6 +7,7 @@
 
 #include "core/base/files.h"
 #include "core/metrics/metrics.h"
+#include "trainer/board.h"
 #include "trainer/checkpoint.h"
 
 namespace vernier {
@@ -27,6 +28,10 @@ class RunFolder {
   /// Moves the rows that lie after `progress` to metrics.dropped.jsonl, so that what remains is
   /// what an undisturbed run would have written by then, and opens metrics.jsonl for more.
   void open_metrics(const Progress& progress);
+  /// Shows them in TensorBoard too (board.h).
+  void open_board(const Progress& progress, const std::string& names);
+  /// Null where it is not open.
+  Board* board() { return board_ ? &*board_ : nullptr; }
 
   /// The checkpoint of another run that this one started from; "" where it did not.
   std::string origin() const;
@@ -48,6 +53,7 @@ class RunFolder {
   fs::path path_;
   std::optional<FolderLock> lock_;  // of the owner
   std::unique_ptr<LineAppender> metrics_;
+  std::optional<Board> board_;
 };
 
 }  // namespace vernier

@@ -218,7 +218,7 @@ int work(const WorkerOptions& options, const std::atomic<bool>& stop) {
   const auto where = host_and_port(options.join);
   if (!where) fail("--join: '", options.join, "' is not HOST:PORT, as 127.0.0.1:29600");
   const std::string secret = control::read_secret(options.secret);
-  set_threads(options.threads, 1);
+  set_threads(options.threads);
   pulse::enter("drawing");
   // The job's own deadline is heard with its first message, which may come late.
   control::Limits limits;

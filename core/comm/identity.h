@@ -19,6 +19,8 @@ struct Identity {
   bool agent_store = false;     // the store is the agent's: no rank of ours listens
 
   bool on_one_machine() const { return local_world_size == world_size; }
+  /// Whether the launcher may have given each rank cores of its own, as srun and mpirun do.
+  bool may_be_bound() const { return launcher == "Slurm" || launcher == "Open MPI"; }
 };
 
 /// Looks up a variable of the environment.

@@ -98,14 +98,15 @@ struct Ranks::Links {
     return out.view({ranks, in.numel()});
   }
 
-  // Sizes on their way in front of a call, by rank, with its number and name: these must agree. All
-  // calls send the same number of them, so that ranks which have come apart can say so.
+  // A few sizes on their way in front of a call, by rank, with its number and name: these must
+  // agree. All calls send the same number of them, so that ranks which have come apart can say so.
+  static constexpr int64_t kMostSizes = 2;
   at::Tensor agree(const std::vector<int64_t>& sizes, int64_t ranks, const char* what) {
     const auto name = static_cast<int64_t>(std::hash<std::string_view>()(what) >> 1);
-    ensure(std::ssize(sizes) <= ranks, "sizes of a call");
+    ensure(std::ssize(sizes) <= kMostSizes, "sizes of a call");
     std::vector<int64_t> mine = {++calls, name};
     mine.insert(mine.end(), sizes.begin(), sizes.end());
-    mine.resize(static_cast<size_t>(ranks + 2));
+    mine.resize(static_cast<size_t>(2 + kMostSizes));
     const at::Tensor all = gather_longs(mine, ranks, what);
     for (int64_t r = 0; r < ranks; ++r)
       if (all[r][0].item<int64_t>() != calls || all[r][1].item<int64_t>() != name)

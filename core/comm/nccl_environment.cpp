@@ -19,10 +19,14 @@ void set_nccl_environment(const ClusterConfig& config) {
   set("TORCH_NCCL_ENABLE_MONITORING", "0");
   set("TORCH_NCCL_DUMP_ON_TIMEOUT", "0");
   set("TORCH_NCCL_WAIT_TIMEOUT_DUMP_MILSEC", "1000");
-  if (std::getenv("TORCH_NCCL_TRACE_BUFFER_SIZE") == nullptr)
-    set("TORCH_FR_BUFFER_SIZE", cat(config.flight_recorder));
+  // What the configuration says holds; an older name of the same would go before it.
+  ::unsetenv("TORCH_NCCL_TRACE_BUFFER_SIZE");
+  set("TORCH_FR_BUFFER_SIZE", cat(config.flight_recorder), /*always=*/true);
   // "=": the whole name.
-  set("NCCL_SOCKET_IFNAME", config.interface.empty() ? "lo" : "=" + config.interface);
+  if (config.interface.empty())
+    set("NCCL_SOCKET_IFNAME", "lo");
+  else
+    set("NCCL_SOCKET_IFNAME", "=" + config.interface, /*always=*/true);
 }
 
 }  // namespace vernier

@@ -152,13 +152,14 @@ std::vector<std::string> Ranks::exchange(std::vector<std::string> to_each, const
     all += one;
     one = {};
   }
-  const at::Tensor sizes = links_->agree(out_sizes, size(), what);
-  std::vector<int64_t> in_sizes;
-  int64_t total = 0;
-  for (int64_t r = 0; r < size(); ++r) {
-    in_sizes.push_back(sizes[r][rank()].item<int64_t>());
-    total += in_sizes.back();
-  }
+  links_->agree({}, size(), what);
+  at::Tensor sizes = at::tensor(out_sizes), theirs = at::empty({size()}, at::kLong);
+  std::vector<int64_t> one_each, one_from_each;  // which empty lists stand for
+  links_->run(what,
+              [&] { return links_->gloo->alltoall_base(theirs, sizes, one_from_each, one_each); });
+  const auto* begin = theirs.const_data_ptr<int64_t>();
+  const std::vector<int64_t> in_sizes(begin, begin + size());
+  const int64_t total = theirs.sum().item<int64_t>();
   at::Tensor in = tensor_of(all), out = at::empty({total}, at::kByte);
   std::vector<int64_t> taken = in_sizes;  // gloo takes the lists for its own
   links_->run(what, [&] { return links_->gloo->alltoall_base(out, in, taken, out_sizes); });

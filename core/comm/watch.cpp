@@ -6,6 +6,7 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <utility>
 
 #include "core/base/bytes.h"
 #include "core/base/errors.h"

@@ -23,9 +23,10 @@ int64_t own_cores() {
 
 }  // namespace
 
-void set_threads(int64_t threads, int64_t processes) {
+void set_threads(int64_t threads, const Neighbours& neighbours) {
   int64_t cores = own_cores();
-  if (cores >= ::sysconf(_SC_NPROCESSORS_ONLN)) cores = std::max<int64_t>(1, cores / processes);
+  const bool bound = neighbours.may_be_bound && cores < ::sysconf(_SC_NPROCESSORS_ONLN);
+  if (!bound) cores = std::max<int64_t>(1, cores / neighbours.processes);
   set_kernel_threads(static_cast<int>(threads > 0 ? threads : cores));
   at::set_num_threads(1);
 }

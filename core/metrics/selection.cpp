@@ -61,6 +61,10 @@ double most_frequent(int64_t count, const Each& each) {
   return tied > 0 ? right / tied : 0.0;
 }
 
+bool all_known(std::span<const Candidate> candidates) {
+  return std::ranges::all_of(candidates, &Candidate::answer_known);
+}
+
 struct Bucket {
   int64_t number = 0;  // floor(length / width) of its first answers
   std::vector<const Candidate*> answers;
@@ -142,6 +146,7 @@ double best_of_k(std::span<const double> scores, std::span<const double> values,
 }
 
 double majority(std::span<const Candidate> candidates) {
+  if (!all_known(candidates)) return kUndefined;
   return most_frequent(std::ssize(candidates), [&](int64_t i) -> const Candidate& {
     return candidates[static_cast<size_t>(i)];
   });
@@ -150,7 +155,7 @@ double majority(std::span<const Candidate> candidates) {
 double majority_at_k(std::span<const Candidate> candidates, int64_t k, const Bootstrap& draws,
                      uint64_t key) {
   const auto n = std::ssize(candidates);
-  if (k > n) return kUndefined;
+  if (k > n || !all_known(candidates)) return kUndefined;
   std::vector<size_t> order(candidates.size());
   std::iota(order.begin(), order.end(), size_t{0});
   const auto of_the_first = [&] {
@@ -182,6 +187,7 @@ double bucket_width(const std::vector<double>& lengths) {
 }
 
 double length_filtered_vote(std::span<const Candidate> candidates, const LengthFilter& filter) {
+  if (!all_known(candidates)) return kUndefined;
   std::vector<Bucket> buckets = buckets_of(candidates, filter);
   std::vector<std::pair<double, const Bucket*>> order;
   for (const Bucket& bucket : buckets) order.emplace_back(entropy_of(bucket), &bucket);

@@ -15,6 +15,8 @@ struct Candidate {
   int64_t num_tokens = 0;
   std::string answer;  // in the form that equal answers share; "": it casts no vote
   bool correct = false;
+  int64_t place = 0;         // among the responses to the prompt
+  bool answer_known = true;  // else there is a verdict alone, and no vote says anything
 };
 
 /// Share of the draws of k from n answers, without replacement, that hold one of the `right` right
@@ -26,7 +28,8 @@ double pass_at_k(int64_t n, int64_t right, int64_t k);
 /// NaN for k > n.
 double best_of_k(std::span<const double> scores, std::span<const double> values, int64_t k);
 
-/// Share of right answers among the most frequent ones: 1, 0, or what ties share. 0 without votes.
+/// Share of right answers among the most frequent ones: 1, 0, or what ties share. 0 without votes,
+/// NaN where an answer is not known; so are the votes below.
 double majority(std::span<const Candidate> candidates);
 
 /// The mean of that over all choices of k candidates, or where these are more than `draws` over as

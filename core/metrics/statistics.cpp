@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "core/base/rng.h"
 
@@ -49,6 +50,24 @@ std::vector<Estimate> bootstrap_means(const std::vector<std::vector<Tally>>& pro
     out[i].low = quantile_of(drawn[i], 0.025);
     out[i].high = quantile_of(drawn[i], 0.975);
   }
+  return out;
+}
+
+Estimate bootstrap_value(int64_t num_prompts, const Bootstrap& bootstrap,
+                         const std::function<double(std::span<const size_t>)>& value) {
+  Estimate out;
+  if (num_prompts == 0) return out;
+  std::vector<size_t> places(static_cast<size_t>(num_prompts));
+  std::iota(places.begin(), places.end(), size_t{0});
+  out.value = value(places);
+  std::vector<double> drawn;
+  for (int64_t draw = 0; draw < bootstrap.draws; ++draw) {
+    Rng rng(bootstrap.seed, Stream::bootstrap, static_cast<uint64_t>(draw));
+    for (size_t& place : places) place = static_cast<size_t>(rng.next_below(num_prompts));
+    if (const double one = value(places); !std::isnan(one)) drawn.push_back(one);
+  }
+  out.low = quantile_of(drawn, 0.025);
+  out.high = quantile_of(drawn, 0.975);
   return out;
 }
 

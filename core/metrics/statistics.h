@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <limits>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -40,6 +42,12 @@ struct Tally {
 /// alike. A draw that leaves a column without values is left out of its interval.
 std::vector<Estimate> bootstrap_means(const std::vector<std::vector<Tally>>& prompts,
                                       const Bootstrap& bootstrap);
+
+/// Any number of `num_prompts` prompts, from the places of those that are drawn (from all, once
+/// each, for the value itself), with a percentile interval of whole prompts as above. A draw whose
+/// number is NaN is left out of its interval.
+Estimate bootstrap_value(int64_t num_prompts, const Bootstrap& bootstrap,
+                         const std::function<double(std::span<const size_t>)>& value);
 
 /// The value below which a share `q` of the values lies, linear between order statistics.
 /// NaN for an empty list.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <ctime>
 
+#include "rollout/endpoint/access.h"
 #include "rollout/endpoint/api_error.h"
 #include "rollout/endpoint/job.h"
 
@@ -10,24 +11,6 @@ namespace vernier {
 namespace {
 
 constexpr std::string_view kModel = "/v1/models/";
-
-// Compares in a time that does not tell how much of it was right.
-bool same_secret(const std::string& given, const std::string& wanted) {
-  unsigned differences = given.size() == wanted.size() ? 0 : 1;
-  for (size_t i = 0; i < given.size(); ++i)
-    differences |= static_cast<unsigned>(static_cast<unsigned char>(given[i]) ^
-                                         static_cast<unsigned char>(wanted[i % wanted.size()]));
-  return differences == 0;
-}
-
-// The token of an Authorization header; none where it is of another kind.
-std::optional<std::string> bearer_token(const std::string& header) {
-  std::string scheme = header.substr(0, 7);
-  for (char& letter : scheme)
-    if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
-  if (scheme != "bearer ") return std::nullopt;
-  return header.substr(scheme.size());
-}
 
 // What a route is called in the counters, and the methods that it takes; "" where there is none.
 struct Route {

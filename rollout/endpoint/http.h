@@ -11,8 +11,10 @@
 namespace vernier {
 
 struct HttpRequest {
-  std::string method, path;   // the path without a query
-  std::string authorization;  // the header, "" where there is none
+  std::string method, path;  // the path without a query
+  std::string query;         // what follows "?", as it came
+  // Headers, "" where there is none.
+  std::string authorization, host, cookie, last_event_id;
   std::string body;
 };
 

@@ -75,7 +75,7 @@ void HttpSession::give_up() {
   if (!answering_) return close();
   client_left();
   if (in_parts_) return close();
-  refuse(host_.handlers.problem(503, "the endpoint is stopping"));
+  refuse(host_.handlers.problem(503, "the server is stopping"));
 }
 
 // ---- Reading.
@@ -181,13 +181,18 @@ void HttpSession::parse_header() {
   }
   const auto& head = parser_->get();
   const std::string target(head.target());
+  const size_t mark = std::min(target.find('?'), target.size());
   request_ = {.method = std::string(head.method_string()),
-              .path = target.substr(0, target.find('?')),
+              .path = target.substr(0, mark),
+              .query = target.substr(std::min(mark + 1, target.size())),
               .authorization = std::string(head[http::field::authorization]),
+              .host = std::string(head[http::field::host]),
+              .cookie = std::string(head[http::field::cookie]),
+              .last_event_id = std::string(head["Last-Event-ID"]),
               .body = {}};
   http_1_0_ = head.version() < 11;
   keep_alive_ = parser_->keep_alive();
-  if (host_.stopping) return refuse(host_.handlers.problem(503, "the endpoint is stopping"));
+  if (host_.stopping) return refuse(host_.handlers.problem(503, "the server is stopping"));
   if (auto reply = host_.handlers.refuse(request_)) return refuse(*std::move(reply));
   phase_ = Phase::body;
   set_timer(read_timer_, host_.limits.body_s, &HttpSession::on_read_late);

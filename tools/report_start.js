@@ -1,0 +1,60 @@
+// Draws the page, and again when it has to.
+
+function drawAll() {
+  const blocks = Math.max(...data.runs.map((run) => run.train.block));
+  for (const place of document.getElementsByClassName('block-width'))
+    place.textContent = blocks > 1 ? `, means over up to ${whole(blocks)} steps` : '';
+  tradeOff();
+  overSteps('accuracy', 'accuracy', 'accuracy', share());
+  overSteps(
+      'length', 'mean_length', 'mean_length', axis('mean length [tokens]', {rangemode: 'tozero'}));
+  fan();
+  split();
+  histograms();
+  difficulty();
+  start();
+  optimum();
+  budgets();
+  pairs();
+  outliers();
+  pushes();
+  timings();
+}
+
+// Which runs are shown: the same as clicks in a legend, for the keyboard.
+function runBoxes() {
+  const place = document.getElementById('run-boxes');
+  place.replaceChildren(...data.runs.map((run, i) => {
+    const label = element('label');
+    const box = element('input');
+    box.type = 'checkbox';
+    box.checked = !hidden.has(i);
+    box.addEventListener('change', () => {
+      toggle(i);
+      drawAll();
+    });
+    const mark = element('i');
+    mark.style.background = run.colour;
+    label.append(box, mark, run.name);
+    return label;
+  }));
+  place.hidden = data.runs.length < 2;
+}
+
+function showAll() {
+  runBoxes();
+  drawAll();
+  samples();
+}
+
+listen();
+if (data !== null) showAll();
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
+  if (data !== null) showAll();
+});
+let wasWide = wide();
+addEventListener('resize', () => {
+  if (wide() === wasWide || data === null) return;
+  wasWide = wide();
+  drawAll();
+});
