@@ -5,7 +5,6 @@
 Standard library only, beside Debian's chromium and chromium-driver (tools/setup browser).
 """
 
-import base64
 import http.client
 import json
 import math
@@ -20,8 +19,8 @@ import sys
 import tempfile
 import time
 import unittest
-import urllib.error
-import urllib.request
+
+from browser import Browser, wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT / "build/release"
@@ -74,84 +73,6 @@ def run(*arguments, timeout=600):
 
 def lines_of(path):
     return [json.loads(line) for line in path.read_text().split("\n") if line]
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-def wait_until(what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := what():
-            return found
-        time.sleep(0.1)
-    raise AssertionError("it did not come about in time")
-
-
-class Browser:
-    """Chromium, driven over WebDriver's HTTP."""
-
-    def __init__(self, width=1280, height=900):
-        self.port = free_port()
-        self.driver = subprocess.Popen(["chromedriver", f"--port={self.port}"], stdout=subprocess.DEVNULL,
-                                       stderr=subprocess.DEVNULL)
-        wait_until(self.answers)
-        options = {"args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                            f"--window-size={width},{height}", "--hide-scrollbars", "--force-device-scale-factor=1"]}
-        found = self.ask("POST", "/session", {"capabilities": {"alwaysMatch": {
-            "browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}}})
-        self.session = f"/session/{found['sessionId']}"
-        self.ask("POST", f"{self.session}/timeouts", {"script": 60000, "pageLoad": 60000})
-
-    def answers(self):
-        try:
-            return self.ask("GET", "/status")["ready"]
-        except (urllib.error.URLError, ConnectionError):
-            return False
-
-    def ask(self, method, path, body=None):
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, {"Content-Type": "application/json"},
-                                         method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=90) as reply:
-                return json.loads(reply.read())["value"]
-        except urllib.error.HTTPError as problem:
-            raise AssertionError(problem.read().decode()[:2000]) from None
-
-    def open(self, url):
-        self.ask("POST", f"{self.session}/url", {"url": str(url)})
-
-    def run(self, script, *arguments):
-        return self.ask("POST", f"{self.session}/execute/sync", {"script": script, "args": list(arguments)})
-
-    def log(self):
-        return self.ask("POST", f"{self.session}/se/log", {"type": "browser"})
-
-    def size(self, width, height):
-        self.ask("POST", f"{self.session}/window/rect", {"width": width, "height": height})
-
-    def picture(self, path):
-        path.write_bytes(base64.b64decode(self.ask("GET", f"{self.session}/screenshot")))
-
-    def close(self):
-        try:
-            self.ask("DELETE", self.session)
-        finally:
-            self.driver.kill()
-            self.driver.wait()
-
-    def chart(self, name):
-        """Traces of a chart as plain lists; plotly keeps some as typed arrays."""
-        return self.run(
-            """const place = document.getElementById(arguments[0]);
-            if (!place.classList.contains('js-plotly-plot')) return null;
-            const plain = (values) => (values ? Array.from(values) : null);
-            return place.data.map((trace) => ({name: trace.csv ?? trace.name ?? '', x: plain(trace.x), y: plain(trace.y),
-              high: plain(trace.error_y && trace.error_y.array)}));""", name)
 
 
 class Case(unittest.TestCase):
@@ -300,16 +221,25 @@ class Report(Case):
             self.assert_near(one["area"], area / math.log2(long / short), "area")
             self.assertLessEqual(one["area_low"], one["area"])
             self.assertGreaterEqual(one["area_high"], one["area"])
-            # What length pushes, as score tells it of the same rollouts.
-            for row in one["pushes"]["steps"]:
-                scored = [json.loads(line) for line in run(
-                    "score", folder / "config.toml", "--rollouts", folder / f"rollouts/step_{row['step']}.jsonl.zst", "--explain",
-                    "--out", "-").stdout.splitlines()]
-                told = [step for line in scored for step in line["explain"] if step["step"] == "push"]
-                told = [step for step in told if step["push"] is not None and step["due_to_length"] is not None]
-                self.assert_near(row["push"], sum(abs(step["push"]) for step in told))
-                self.assert_near(row["due_to_length"], sum(abs(step["due_to_length"]) for step in told))
-                self.assertGreater(row["share"], 0)
+        # What length pushes: what score gives the same responses if all of a group are equally long.
+        folder, one = self.runs[1], self.json["runs"][1]
+        for row in one["pushes"]["steps"]:
+            rows = run("score", folder / "config.toml", "--rollouts", folder / f"rollouts/step_{row['step']}.jsonl.zst", "--out", "-")
+            rows = [json.loads(line) for line in rows.stdout.splitlines()]
+            groups = {}
+            for line in rows:
+                groups.setdefault(line["group"], []).append(line["num_tokens"])
+            level = self.write("level.jsonl", "".join(json.dumps(
+                {key: value for key, value in line.items() if key not in ("response_ids", "logprobs", "prompt_ids", "forced", "raw_num_tokens")}
+                | {"num_tokens": math.floor(mean(groups[line["group"]]) + 0.5)}) + "\n" for line in rows))
+            levelled = run("score", folder / "config.toml", "--rollouts", level, "--out", "-")
+            self.assertEqual(levelled.returncode, 0, levelled.stderr)
+            without = [json.loads(line)["advantage"] for line in levelled.stdout.splitlines()]
+            self.assert_near(row["push"], sum(abs(line["advantage"]) for line in rows))
+            self.assert_near(row["due_to_length"], sum(abs(line["advantage"] - rest) for line, rest in zip(rows, without)))
+            self.assertTrue(0 < row["share"] < 1, row)
+        # DRPO's weights of the right answers are all that length does to it.
+        self.assertTrue(all(0 < row["share"] < 1 for row in self.json["runs"][0]["pushes"]["steps"]))
 
     def slide(self, name, value):
         return self.browser.run(
@@ -497,7 +427,10 @@ class Live(Case):
         server = Server(*self.runs)
         self.addCleanup(server.stop)
         found = wait_until(lambda: (page := server.report())["version"] and page)
-        self.assertEqual(found["data"], json.loads(run("report", *self.runs, "--json").stdout))
+        wanted = json.loads(run("report", *self.runs, "--json").stdout)
+        for one in wanted["runs"]:
+            del one["samples"]["groups"]  # which the page asks for
+        self.assertEqual(found["data"], wanted)
         for step in found["data"]["runs"][0]["stored_steps"]:
             status, _, body = server.get(f"/samples?run=drpo&step={step}&from=3&count=2")
             self.assertEqual(status, 200)
@@ -517,6 +450,7 @@ class Live(Case):
         self.assertEqual(server.get("/", {"Host": "evil.example"})[0], 421)
         self.assertEqual(server.get("/", {"Host": "localhost:99"})[0], 200)
         self.assertEqual(server.get("/", {"Host": "127.0.0.1"})[0], 200)
+        self.assertEqual(server.get("/report.json", {"Sec-Fetch-Site": "cross-site"})[0], 403)
         self.assertEqual(server.get("/", {"X": "y" * 100_000})[0], 431)
         with socket.create_connection(("127.0.0.1", server.port)) as raw:
             raw.sendall(b"\x16\x03\x01 not HTTP\r\n\r\n")
@@ -543,7 +477,7 @@ class Live(Case):
         self.assertEqual(server.get("/?token=wrong")[0], 401)
         self.assertEqual(server.get("/report.json?token=s3cret%2B%2F%3D")[0], 401)
         status, headers, _ = server.get("/?token=s3cret%2B%2F%3D")
-        self.assertEqual((status, headers["Location"]), (303, "/"))
+        self.assertEqual((status, headers["Location"]), (303, "/entered"))
         cookie = headers["Set-Cookie"]
         self.assertIn("; HttpOnly; SameSite=Strict; Path=/", cookie)
         self.assertNotIn("s3cret", cookie)

@@ -322,7 +322,8 @@ TEST_CASE("runs that lack a part still report what they have") {
   CHECK(has(dump_json(report_json(report)), R"("step":null,"accuracy":null)"));
   CHECK_FALSE(report_page(report).empty());
   CHECK_FALSE(report_text(report).empty());
-  CHECK(report_tables(report).size() == 7);
+  CHECK_FALSE(has(report_text(report), "│"));  // one step is no curve
+  CHECK(report_tables(report).size() == 10);   // with quantiles, optima and times
 
   put(run / "rollouts" / "step_2.idx", header + "8\tyes\t1\t0\t0\n");
   CHECK(has(message_of([&] { make_report(std::vector<std::string>{run.string()}); }),
@@ -344,6 +345,63 @@ TEST_CASE("an index tells how responses ended: deadlines are in no length") {
   put(run / "rollouts" / "step_1.idx", header + "10\t1\t1\t0\t0\tbored\n");
   CHECK(has(message_of([&] { make_report(std::vector<std::string>{run.string()}); }),
             "step_1.idx:2: finish_reason: 'bored'"));
+}
+
+TEST_CASE("stored rollouts: nothing that a configuration names is started, odd rows are a note") {
+  const TemporaryFolder folder;
+  const fs::path run = folder.path() / "r", touched = folder.path() / "touched";
+  put(run / "metrics.jsonl", rl_row(1));
+  put(run / "config.toml",
+      cat("[data]\ntask = \"chain_sum\"\n[[reward]]\ntype = \"program\"\ncommand = ",
+          "[\"touch\", \"", touched.string(), "\"]\n"));
+  const auto store = [&](const std::string& row) {
+    Group group;
+    group.responses.resize(1);
+    RolloutWriter writer(run / "rollouts", 1);
+    writer.add(group, {row});
+    writer.commit();
+    return make_report(std::vector<std::string>{run.string()});
+  };
+  const std::string good =
+      R"({"group":3,"sample":0,"problem":"p","response":"so 4","num_tokens":7,"correct":true})";
+  Report report = store(good);
+  CHECK_FALSE(fs::exists(touched));
+  CHECK(has(report.runs[0].pushes_obstacle, "from outside"));
+  CHECK(report.runs[0].samples["groups"][0]["samples"][0]["text"] == "so 4");
+  CHECK(report.runs[0].lengths["groups"][0]["length"] == Json({7}));
+  for (const std::string odd :
+       {R"({"group":"x","num_tokens":7})", "[1]", R"({"num_tokens":7})",
+        R"({"group":0,"num_tokens":"many"})", R"({"group":0,"num_tokens":7,"rewards":3})"}) {
+    CAPTURE(odd);
+    report = store(odd);
+    CHECK(report.runs[0].samples.is_null());
+    CHECK(std::ranges::any_of(report.notes, [](const std::string& note) {
+      return has(note, "its stored rollouts are not shown: ") && has(note, "step_1.jsonl.zst:1");
+    }));
+    CHECK_FALSE(report_page(report).empty());
+  }
+  // What is missing or says nothing is shown as unknown.
+  for (const std::string bare :
+       {R"({"group":0,"num_tokens":7})", R"({"group":0,"num_tokens":7,"finish_reason":null})",
+        R"({"group":0,"num_tokens":7,"versions":[[0,-1]]})"}) {
+    CAPTURE(bare);
+    report = store(bare);
+    CHECK(report.runs[0].samples["groups"][0]["samples"][0]["num_tokens"] == 7);
+    CHECK(report.runs[0].lengths["groups"][0]["correct"] == Json({nullptr}));
+    CHECK_FALSE(report_page(report).empty());
+  }
+}
+
+TEST_CASE("a tolerant report leaves out a run that cannot be read, and says so") {
+  const TemporaryFolder folder;
+  const std::string good = make_run(folder.path(), "good").string();
+  const fs::path bad = folder.path() / "bad";
+  put(bad / "metrics.jsonl", "[1]\n");
+  const std::vector<std::string> both = {good, bad.string()};
+  CHECK(has(message_of([&] { make_report(both); }), "an object is wanted"));
+  const Report report = make_report(both, {.tolerant = true});
+  REQUIRE(report.runs.size() == 1);
+  CHECK(has(join(report.notes), "bad: is left out: "));
 }
 
 TEST_CASE("frontier area: closed forms") {
@@ -421,11 +479,30 @@ TEST_CASE("difficulty: bands are fixed, and the alarm is for hard prompts that o
   CHECK(by_rate.source == "pass rate at step 0");
   CHECK(by_rate.bands[0].label == "right at first 90 %");
   CHECK(by_rate.bands[1].num_prompts == 10);
-  // Areas over the same prompts: the second step is shorter, and no better.
-  const Estimate area = area_of_steps(shrinks, 50, 100, bootstrap);
-  CHECK(area.value > 0);
-  CHECK(area.low <= area.value);
-  CHECK(area.high >= area.value);
+  // Areas over the same prompts. Where all answers of a prompt are as long as each other's, a draw
+  // moves lengths and bounds alike: with the same accuracy everywhere the area has no width.
+  std::vector<TalliedStep> even;
+  for (const int64_t factor : {1, 2}) {
+    std::vector<JudgedAnswer> answers;
+    for (int64_t group = 0; group < 12; ++group)
+      for (int64_t i = 0; i < 2; ++i)
+        answers.push_back({group, factor * (10 + 10 * group), i == 0, {}});
+    even.push_back({factor, tally_prompts(answers)});
+  }
+  const Estimate area = area_of_steps(even, 65, 130, bootstrap);
+  CHECK(area.value == doctest::Approx(0.5));
+  CHECK(area.low == doctest::Approx(0.5));
+  CHECK(area.high == doctest::Approx(0.5));
+  // Two thirds of the prompts have the least difficulty: they are a band, and not all of them.
+  std::vector<JudgedAnswer> skewed;
+  for (int64_t group = 0; group < 30; ++group)
+    for (int64_t i = 0; i < 2; ++i)
+      skewed.push_back({group, 10, i == 0, static_cast<double>(std::max<int64_t>(0, group - 22))});
+  const std::vector<TalliedStep> one_step = {{0, tally_prompts(skewed)}};
+  const DifficultyPanel two = difficulty_panel(one_step, bootstrap);
+  REQUIRE(two.bands.size() == 2);
+  CHECK(two.bands[0].num_prompts == 23);
+  CHECK(two.bands[1].label == "difficulty 1–7");
 }
 
 TEST_CASE("folders that are not runs are named, all at once") {

@@ -143,6 +143,14 @@ TEST_CASE("a length-filtered vote listens to the lengths that agree") {
   CHECK(length_filtered_vote(all, {.width = 20, .num_kept = 1}) == 1);
   CHECK(length_filtered_vote(all, {.width = 20, .num_kept = 1, .min_answers = 1}) == 0);
   CHECK(length_filtered_vote({}, {.width = 20}) == 0);
+  // Its control, of one bucket of three: right in one of them; of all: the majority.
+  CHECK(random_bucket_vote(all, {.width = 20, .num_kept = 1}, {}, 1) == doctest::Approx(1.0 / 3));
+  CHECK(random_bucket_vote(all, {.width = 20, .num_kept = 3}, {}, 1) == majority(all));
+  CHECK(random_bucket_vote({}, {.width = 20}, {}, 1) == 0);
+  std::vector<Candidate> unknown = all;
+  unknown.front().answer_known = false;
+  CHECK(std::isnan(majority(unknown)));
+  CHECK(std::isnan(random_bucket_vote(unknown, {.width = 20}, {}, 1)));
 }
 
 TEST_CASE("exact fractions, and the quantiles of numpy") {

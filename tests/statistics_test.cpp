@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/metrics/curve_fits.h"
 #include "core/metrics/paired.h"
 #include "tests/testing.h"
 
@@ -160,6 +161,53 @@ TEST_CASE("AES: the golden values") {
   CHECK(aes(.6, 50, .5, 100) == doctest::Approx(0.5 + 3 * 0.2));
   CHECK(std::isnan(aes(.6, 50, 0, 100)));
   CHECK(std::isnan(aes(.6, 50, kUndefined, 100)));
+}
+
+TEST_CASE("power law: its own points, those with an end above 0, and none that rise") {
+  std::vector<CurvePoint> points;
+  const PowerLaw law{.a = 0.8, .b = -0.5, .c = 0.05};
+  for (const double n : {5.0, 10.0, 25.0, 60.0, 125.0}) points.push_back({n, law.at(n)});
+  const PowerLaw found = fit_power_law(points);
+  CHECK(found.a == doctest::Approx(0.8).epsilon(1e-4));
+  CHECK(found.b == doctest::Approx(-0.5).epsilon(1e-4));
+  CHECK(found.c == doctest::Approx(0.05).epsilon(1e-3));
+  CHECK(found.rmse < 1e-6);
+  points.push_back({0, 0.7});  // has no place on it
+  CHECK(fit_power_law(points).b == doctest::Approx(-0.5).epsilon(1e-4));
+  // One that would need c below 0 ends at 0.
+  points.clear();
+  for (const double n : {1.0, 2.0, 4.0, 8.0}) points.push_back({n, 0.5 - 0.1 * std::log2(n)});
+  CHECK(fit_power_law(points).c == 0);
+  for (CurvePoint& point : points) point.y = point.x;
+  CHECK(std::isnan(fit_power_law(points).a));
+  CHECK(std::isnan(fit_power_law(std::span(points).first(3)).a));
+}
+
+TEST_CASE("optimal length: the greatest of A(N), and what grows and falls with it") {
+  for (const double difficulty : {2.0, 5.0, 9.0})
+    for (const double capability : {1.0, 3.0})
+      for (const double capacity : {20.0, 200.0}) {
+        const double steps = optimal_steps(difficulty, capability, capacity);
+        const auto accuracy = [&](double n) {
+          return std::pow((1 - difficulty / capacity) * (1 - difficulty / (n * capability)), n);
+        };
+        CAPTURE(steps);
+        for (const double near : {0.999, 1.001}) CHECK(accuracy(steps) > accuracy(near * steps));
+        for (double n = 1.01 * difficulty / capability; n < 20 * steps; n *= 1.03)
+          CHECK(accuracy(steps) >= accuracy(n));
+      }
+  CHECK(optimal_steps(6, 1, 50) > optimal_steps(5, 1, 50));
+  CHECK(optimal_steps(5, 2, 50) < optimal_steps(5, 1, 50));
+  CHECK(std::isnan(optimal_steps(50, 1, 50)));
+  const OptimalLengthLaw law{.scale = 4, .capacity = 30};
+  std::vector<CurvePoint> points;
+  for (const double difficulty : {2.0, 3.0, 5.0, 8.0})
+    points.push_back({difficulty, law.at(difficulty)});
+  const OptimalLengthLaw found = fit_optimal_lengths(points);
+  CHECK(found.scale == doctest::Approx(4).epsilon(1e-3));
+  CHECK(found.capacity == doctest::Approx(30).epsilon(1e-3));
+  CHECK(found.rmse < 1e-3);
+  CHECK(std::isnan(fit_optimal_lengths(std::span(points).first(2)).scale));
 }
 
 }  // namespace

@@ -45,6 +45,9 @@ void compare_command(const CompareOptions& options) {
   if (!draws && (!options.data.empty() || !options.task.empty()))
     fail(options.data.empty() ? "--task" : "--data",
          ": is for models, and all sides are stored rollouts, which have their prompts");
+  if (!draws && !options.drawing_options.empty())
+    fail(options.drawing_options.front(),
+         ": says how models are drawn from, and all sides are stored rollouts; leave it out");
   ComparisonOptions counting;
   counting.unit = options.unit;
   counting.after = options.after;

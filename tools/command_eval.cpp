@@ -253,6 +253,9 @@ void evaluate_rows(const EvalOptions& options) {
     fail("--answer-tokens: draws answers; give --model with --data or --task");
   const std::vector<int64_t> budgets = ordered(options.budgets);
   std::optional<Tokenizer> tokenizer;
+  if (budgets.empty() && !options.model.empty())
+    fail("--model: its tokenizer reads what --budgets cut of --rollouts; give --budgets, or leave ",
+         "it out");
   if (!budgets.empty()) {
     if (options.model.empty())
       fail("--budgets: of --rollouts need --model, whose tokenizer reads what is cut");

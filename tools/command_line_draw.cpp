@@ -1,4 +1,5 @@
 // The command line of those who draw responses, or evaluate them.
+#include <array>
 #include <cmath>
 #include <string>
 
@@ -164,43 +165,40 @@ void add_suite(CLI::App* command, EvalOptions& options) {
     command->get_option(factor)->needs(command->get_option("--reference"));
 }
 
-// Responses that are there are not drawn: what says how would be ignored.
-void exclude_drawing(CLI::App* command, CLI::Option* rollouts) {
-  for (const char* other : {"--verify",
-                            "--prompt-field",
-                            "--answer-field",
-                            "--prompt-template",
-                            "--n",
-                            "--max-completion-length",
-                            "--max-length",
-                            "--temperature",
-                            "--top-k",
-                            "--top-p",
-                            "--min-p",
-                            "--greedy",
-                            "--repetition-penalty",
-                            "--logit-bias",
-                            "--stop",
-                            "--stop-token-id",
-                            "--thinking-budget",
-                            "--repetition-ngram",
-                            "--repetition-limit",
-                            "--seed",
-                            "--limit",
-                            "--device",
-                            "--threads",
-                            "--max-running",
-                            "--weights",
-                            "--kv-cache-gb",
-                            "--draft-tokens",
-                            "--draft-ngram",
-                            "--draft-rows",
-                            "--chat-format",
-                            "--chat-date",
-                            "--think-start",
-                            "--raw"})
-    rollouts->excludes(command->get_option(other));
-}
+// What says how responses are drawn, and would be ignored of those that are there.
+constexpr std::array<const char*, 33> kDrawingOptions = {"--verify",
+                                                         "--prompt-field",
+                                                         "--answer-field",
+                                                         "--prompt-template",
+                                                         "--n",
+                                                         "--max-completion-length",
+                                                         "--max-length",
+                                                         "--temperature",
+                                                         "--top-k",
+                                                         "--top-p",
+                                                         "--min-p",
+                                                         "--greedy",
+                                                         "--repetition-penalty",
+                                                         "--logit-bias",
+                                                         "--stop",
+                                                         "--stop-token-id",
+                                                         "--thinking-budget",
+                                                         "--repetition-ngram",
+                                                         "--repetition-limit",
+                                                         "--seed",
+                                                         "--limit",
+                                                         "--device",
+                                                         "--threads",
+                                                         "--max-running",
+                                                         "--weights",
+                                                         "--kv-cache-gb",
+                                                         "--draft-tokens",
+                                                         "--draft-ngram",
+                                                         "--draft-rows",
+                                                         "--chat-format",
+                                                         "--chat-date",
+                                                         "--think-start",
+                                                         "--raw"};
 
 }  // namespace
 
@@ -271,7 +269,7 @@ void add_eval(CLI::App& app, EvalOptions& options) {
                       "also write the responses as JSONL; an evaluation that was left goes on");
   command->add_flag("--json", options.json, "one JSON object in place of a table");
   add_suite(command, options);
-  exclude_drawing(command, rollouts);
+  for (const char* other : kDrawingOptions) rollouts->excludes(command->get_option(other));
   command->callback([&options] { eval_command(options); });
 }
 
@@ -299,7 +297,9 @@ void add_compare(CLI::App& app, CompareOptions& options) {
   options.n = 16;
   add_computing(command, options);
   add_drawing(command, options);
-  command->callback([&options] {
+  command->callback([command, &options] {
+    for (const char* given : kDrawingOptions)
+      if (command->count(given) > 0) options.drawing_options.emplace_back(given);
     if (!options.after.empty() && options.unit == "tokens")
       fail("--after: is of texts; give a --unit other than tokens");
     compare_command(options);

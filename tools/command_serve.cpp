@@ -17,8 +17,8 @@ void serve_command(const ServeOptions& options) {
   limits.unsent_bytes = 64 << 10;
   limits.grace_s = 0.5;  // a stream of events never ends by itself
   HttpServer server(limits);
-  Dashboard dashboard({.folders = options.runs, .token = token, .hosts = options.hosts});
   const int port = server.listen(options.host, static_cast<int>(options.port));
+  Dashboard dashboard({.folders = options.runs, .token = token, .hosts = options.hosts});
   std::printf("serving on %s%s\n", url_of(options.host, port).c_str(),
               token.empty() ? "/" : "/?token=TOKEN");
   std::fflush(stdout);

@@ -47,7 +47,8 @@ struct EvalOptions : DrawOptions {
 };
 
 struct CompareOptions : DrawOptions {
-  std::vector<std::string> sides;  // models, rollout rows or runs
+  std::vector<std::string> sides;            // models, rollout rows or runs
+  std::vector<std::string> drawing_options;  // that are given, but --data and --task
   std::string unit = "tokens", after;
   double aes_gain = 3, aes_loss = 10;
   bool gap = false;

@@ -33,7 +33,7 @@ double mean(const Tally& tally) { return tally.sum / tally.count; }
 
 // The file of a run's last evaluation.
 std::string last_evaluation(const std::string& run) {
-  constexpr std::array<std::string_view, 1> kSuffixes = {".jsonl"};
+  constexpr std::array<std::string_view, 2> kSuffixes = {".jsonl", ".jsonl.zst"};
   const std::map<int64_t, fs::path> files = step_files(fs::path(run) / "eval", kSuffixes);
   if (files.empty()) fail(run, ": is a run without an evaluation (eval/step_N.jsonl)");
   return files.rbegin()->second.string();

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <charconv>
 #include <chrono>
 #include <ctime>
@@ -29,8 +30,12 @@ namespace {
 constexpr double kLookSeconds = 1;   // between two looks at the folders
 constexpr double kBeatSeconds = 15;  // a stream says that it is there
 constexpr double kWaitPerWork = 9;   // seconds of rest for each of reading
-constexpr const char* kCookie = "vernier_serve";
-constexpr int64_t kMaxGroups = 64;  // of one answer about samples
+constexpr int64_t kMaxGroups = 64;   // of one answer about samples
+// Where a browser comes with its new cookie. It does not send a SameSite=Strict one along a
+// redirect that began on another site's page, but from this one it does.
+constexpr std::string_view kEntered = "/entered";
+constexpr std::string_view kEnteredPage =
+    "<!DOCTYPE html><title>vernier</title><meta http-equiv=\"refresh\" content=\"0; url=/\">";
 
 // The cookie is made from the token, so that it holds when the server starts again, and cannot be
 // made without it.
@@ -72,7 +77,9 @@ std::string lower(std::string text) {
 // The host without its port.
 std::string host_name(const std::string& header) {
   if (header.starts_with('[')) return header.substr(0, header.find(']') + 1);
-  return lower(header.substr(0, header.find(':')));
+  std::string name = lower(header.substr(0, header.find(':')));
+  if (name.ends_with('.')) name.pop_back();
+  return name;
 }
 
 // No name can be made to mean an address: a page elsewhere cannot ask by one (DNS rebinding).
@@ -102,11 +109,19 @@ std::vector<std::string> find_runs(const std::vector<std::string>& folders) {
     }
     std::error_code missing;
     std::set<std::string> inside;
-    for (const auto& entry : fs::directory_iterator(folder, missing))
-      if (!entry.is_symlink(missing) && entry.is_directory(missing) && is_run(entry.path()))
-        inside.insert(entry.path().string());
+    for (fs::directory_iterator entry(folder, missing), end; !missing && entry != end;
+         entry.increment(missing))
+      if (std::error_code gone;
+          !entry->is_symlink(gone) && entry->is_directory(gone) && is_run(entry->path()))
+        inside.insert(entry->path().string());
     out.insert(out.end(), inside.begin(), inside.end());
   }
+  // One may be named beside the folder that it is in.
+  std::set<fs::path> seen;
+  std::erase_if(out, [&](const std::string& run) {
+    std::error_code missing;
+    return !seen.insert(fs::weakly_canonical(run, missing)).second;
+  });
   return out;
 }
 
@@ -146,6 +161,16 @@ std::string event_text(const std::string& version) {
   return cat("id: ", version, "\nretry: 2000\nevent: report\ndata: {}\n\n");
 }
 
+// Names of hosts as they are compared.
+DashboardConfig with_names(DashboardConfig config) {
+  for (std::string& host : config.hosts) {
+    if (host.empty() || host.find_first_of(":/[]@ ") != std::string::npos)
+      fail("--allow-host: '", host, "' is no name of a host (without a port)");
+    host = host_name(host);
+  }
+  return config;
+}
+
 std::optional<int64_t> number_of(const std::optional<std::string>& text) {
   if (!text) return std::nullopt;
   int64_t value = 0;
@@ -158,7 +183,9 @@ std::optional<int64_t> number_of(const std::optional<std::string>& text) {
 }  // namespace
 
 Dashboard::Dashboard(DashboardConfig config)
-    : config_(std::move(config)), cookie_(cookie_of(config_.token)) {
+    : config_(with_names(std::move(config))),
+      cookie_(cookie_of(config_.token)),
+      cookie_name_(cat("vernier_serve_", cookie_.substr(0, 8))) {
   std::string problems;
   for (const std::string& folder : config_.folders) {
     std::error_code missing;
@@ -201,9 +228,11 @@ std::optional<HttpReply> Dashboard::refuse(const HttpRequest& request) const {
     reply.headers.emplace_back("Allow", "GET, HEAD");
     return reply;
   }
-  if (config_.token.empty()) return std::nullopt;
+  if (request.fetch_site == "cross-site" && request.path != "/" && request.path != kEntered)
+    return problem_reply(403, "another site's page asks for this");
+  if (config_.token.empty() || request.path == kEntered) return std::nullopt;
   if (request.path == "/" && query_value(request.query, "token")) return std::nullopt;  // enter()
-  const auto cookie = cookie_value(request.cookie, kCookie);
+  const auto cookie = cookie_value(request.cookie, cookie_name_);
   if (cookie && same_secret(*cookie, cookie_)) return std::nullopt;
   const auto bearer = bearer_token(request.authorization);
   if (bearer && same_secret(*bearer, config_.token)) return std::nullopt;
@@ -216,6 +245,9 @@ std::optional<HttpReply> Dashboard::refuse(const HttpRequest& request) const {
 void Dashboard::answer(const HttpRequest& request, const std::shared_ptr<Exchange>& exchange) {
   const std::string& path = request.path;
   if (path == "/") return exchange->reply(enter(request));
+  if (path == kEntered)
+    return exchange->reply(
+        reply_of("text/html; charset=utf-8", std::string(kEnteredPage), "no-store"));
   if (path == "/report.json") return exchange->reply(report());
   if (path == "/events") return stream(request, exchange);
   if (path == "/report.js")
@@ -224,8 +256,13 @@ void Dashboard::answer(const HttpRequest& request, const std::shared_ptr<Exchang
   if (path == "/plotly.js")
     return exchange->reply(reply_of("text/javascript; charset=utf-8", std::string(plotly_script()),
                                     "private, max-age=86400"));
-  if (path == "/samples")
-    return tasks_.post([this, request, exchange] { exchange->reply(samples(request)); });
+  if (path == "/samples") {
+    const auto left = std::make_shared<std::atomic<bool>>(false);
+    exchange->when_left([left] { *left = true; });
+    return tasks_.post([this, request, exchange, left] {
+      if (!*left && !stopping_) exchange->reply(samples(request));
+    });
+  }
   exchange->reply(
       problem_reply(404, "no such page; there are /, /report.json, /samples and /events"));
 }
@@ -240,22 +277,26 @@ HttpReply Dashboard::enter(const HttpRequest& request) const {
     return problem_reply(401, "token: is not the one of --token-file");
   HttpReply reply = reply_of("text/plain", "", "no-store");
   reply.status = 303;
-  reply.headers.emplace_back("Location", "/");
-  reply.headers.emplace_back("Set-Cookie",
-                             cat(kCookie, "=", cookie_, "; HttpOnly; SameSite=Strict; Path=/"));
+  reply.headers.emplace_back("Location", std::string(kEntered));
+  reply.headers.emplace_back(
+      "Set-Cookie", cat(cookie_name_, "=", cookie_, "; HttpOnly; SameSite=Strict; Path=/"));
   return reply;
 }
 
 HttpReply Dashboard::report() const {
-  const std::lock_guard held(lock_);
-  Json head = {{"version", page_.version.empty() ? Json() : Json(page_.version)},
-               {"problem", page_.problem.empty() ? Json() : Json(to_valid_utf8(page_.problem))},
-               {"seen", page_.seen}};
-  std::string body = dump_json(head);
-  body.pop_back();
-  return reply_of("application/json",
-                  page_.body.empty() ? body + "}" : cat(body, ",", page_.body.substr(1)),
-                  "no-store");
+  std::shared_ptr<const std::string> body;
+  Json head;
+  {
+    const std::lock_guard held(lock_);
+    head = {{"version", page_.version.empty() ? Json() : Json(page_.version)},
+            {"problem", page_.problem.empty() ? Json() : Json(to_valid_utf8(page_.problem))},
+            {"seen", page_.seen}};
+    body = page_.body;
+  }
+  std::string text = dump_json(head);
+  text.pop_back();
+  text += body == nullptr ? "}" : cat(",", std::string_view(*body).substr(1));
+  return reply_of("application/json", std::move(text), "no-store");
 }
 
 HttpReply Dashboard::samples(const HttpRequest& request) const {
@@ -299,22 +340,32 @@ void Dashboard::stream(const HttpRequest& request, const std::shared_ptr<Exchang
 
 // ---- Watching.
 
-void Dashboard::watch() {
-  std::string last;
-  Clock beat;
-  for (double rest = 0;; rest = std::max(rest, kLookSeconds)) {
+// Whether it is time, and not the end. Tells all streams meanwhile that somebody is here.
+bool Dashboard::wait(double seconds) {
+  for (const Clock clock; clock.seconds() < seconds;) {
+    const double slice = std::min(kBeatSeconds, seconds - clock.seconds());
     {
       std::unique_lock held(lock_);
-      stop_.wait_for(held, std::chrono::duration<double>(rest), [&] { return stopping_; });
-      if (stopping_) break;
+      if (stop_.wait_for(held, std::chrono::duration<double>(slice),
+                         [&] { return stopping_.load(); }))
+        return false;
     }
-    rest = 0;
+    if (slice >= kBeatSeconds) tell(": here\n\n");
+  }
+  return !stopping_;
+}
+
+void Dashboard::watch() {
+  std::optional<std::string> last;
+  Clock beat;
+  double rest = 0;
+  while (wait(rest)) {
+    rest = kLookSeconds;
     const std::vector<std::string> runs = find_runs(config_.folders);
-    if (std::string now = signature_of(runs); now != last || last.empty()) {
-      last = std::move(now);
+    if (const std::string now = signature_of(runs); now != last) {
       const Clock clock;
-      read_runs(runs);
-      rest = kWaitPerWork * clock.seconds();
+      if (read_runs(runs)) last = now;
+      rest = std::max(rest, kWaitPerWork * clock.seconds());
     }
     if (beat.seconds() < kBeatSeconds) continue;
     beat = Clock();
@@ -322,21 +373,25 @@ void Dashboard::watch() {
   }
 }
 
-void Dashboard::read_runs(const std::vector<std::string>& runs) {
-  std::string problem, body;
+bool Dashboard::read_runs(const std::vector<std::string>& runs) {
+  std::string problem;
+  std::shared_ptr<const std::string> body;
   std::map<std::string, std::string> paths;
   try {
     if (runs.empty()) fail("no run is here yet: none has a metrics.jsonl");
-    const Report report = make_report(runs);
+    const Report report =
+        make_report(runs, {.bootstrap = {}, .tolerant = true, .stop = &stopping_});
     for (const Run& run : report.runs) paths[run.name] = run.path;
-    const PageParts parts = page_parts(report);
-    body = dump_json(Json{{"names", parts.names},
-                          {"summary", parts.summary},
-                          {"cost", parts.cost},
-                          {"statements", parts.statements},
-                          {"notes", parts.notes},
-                          {"configs", parts.configs},
-                          {"data", parts.data}});
+    PageParts parts = page_parts(report);
+    for (Json& run : parts.data["runs"])
+      if (run["samples"].is_object()) run["samples"].erase("groups");  // they are asked for
+    body = std::make_shared<const std::string>(dump_json(Json{{"names", parts.names},
+                                                              {"summary", parts.summary},
+                                                              {"cost", parts.cost},
+                                                              {"statements", parts.statements},
+                                                              {"notes", parts.notes},
+                                                              {"configs", parts.configs},
+                                                              {"data", std::move(parts.data)}}));
   } catch (const std::exception& failure) {
     // A run that is being written may be read again in a second; one that was moved stays away.
     problem = failure.what();
@@ -344,6 +399,8 @@ void Dashboard::read_runs(const std::vector<std::string>& runs) {
   std::string version;
   {
     const std::lock_guard held(lock_);
+    // The same problem again is no news.
+    if (!problem.empty() && problem == page_.problem) return runs.empty();
     page_.problem = problem;
     version = page_.version = new_version();
     if (problem.empty()) {
@@ -353,6 +410,7 @@ void Dashboard::read_runs(const std::vector<std::string>& runs) {
     }
   }
   tell(event_text(version));
+  return problem.empty() || runs.empty();
 }
 
 void Dashboard::tell(const std::string& event) {

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -23,12 +24,12 @@ struct DashboardConfig {
                                      // localhost, this machine's, and addresses
 };
 
-/// Reads the runs again when they have grown, on a thread of its own that works at most a tenth of
-/// the time. Where they cannot be read, as one that is moved, what was read last stays, with the
-/// problem. Nothing is ever written.
+/// Reads the runs again when they have grown, on a thread of its own that does so at most a tenth
+/// of the time. A run that cannot be read is left out with a note; where none can, as when the
+/// folder is moved, what was read last stays, with the problem. Nothing is ever written.
 class Dashboard {
  public:
-  /// Throws UsageError where a folder is not there.
+  /// Throws UsageError where a folder is not there, or a host is no name.
   explicit Dashboard(DashboardConfig config);
   ~Dashboard();
   Dashboard(const Dashboard&) = delete;
@@ -40,7 +41,7 @@ class Dashboard {
   // What was read last.
   struct Page {
     std::string version;                       // "": nothing yet
-    std::string body;                          // of report.json, less version, problem and when
+    std::shared_ptr<const std::string> body;   // of report.json, less version, problem and when
     std::map<std::string, std::string> paths;  // of runs, by name
     std::string problem, seen;
   };
@@ -53,16 +54,18 @@ class Dashboard {
   void stream(const HttpRequest& request, const std::shared_ptr<Exchange>& exchange);
 
   void watch();
-  void read_runs(const std::vector<std::string>& runs);
+  bool wait(double seconds);
+  /// Whether there is no need to try again before something changes.
+  bool read_runs(const std::vector<std::string>& runs);
   void tell(const std::string& event);
 
   const DashboardConfig config_;
-  const std::string cookie_;  // its value, made from the token
-  mutable std::mutex lock_;   // of what follows
+  const std::string cookie_, cookie_name_;  // made from the token
+  mutable std::mutex lock_;                 // of what follows
   Page page_;
   std::map<int64_t, std::shared_ptr<Exchange>> streams_;
   int64_t next_stream_ = 0;
-  bool stopping_ = false;
+  std::atomic<bool> stopping_ = false;
   std::condition_variable stop_;
   TaskThread tasks_;  // reads samples
   std::thread watcher_;

@@ -53,6 +53,7 @@ std::string choice_lines(const EvalNumbers& row) {
       out += cat("best of ", one.k, " by ", reward, ": ", shown(best, 3), "\n");
   return out + cat("vote among all, buckets of ", fixed(row.vote.width, 1),
                    " tokens that agree most: ", shown(row.vote.filtered, 3),
+                   "; that are random: ", shown(row.vote.random, 3),
                    "; among all buckets: ", shown(row.vote.majority, 3), "\n");
 }
 
@@ -128,6 +129,7 @@ Json eval_json(const EvalNumbers& numbers) {
   }
   out["filtered_vote"] = {{"bucket_tokens", numbers.vote.width}};
   add_estimate(out["filtered_vote"], "filtered", numbers.vote.filtered);
+  add_estimate(out["filtered_vote"], "random", numbers.vote.random);
   add_estimate(out["filtered_vote"], "majority", numbers.vote.majority);
   out["lengths"] = Json::object();
   for (const LengthNumber& one : numbers.lengths) {

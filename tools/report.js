@@ -20,10 +20,12 @@ const short = (text, limit) => {
   return plain(text.slice(0, limit - tail - 1) + '…' + text.slice(text.length - tail));
 };
 const shade = (colour, alpha) => colour + Math.round(alpha * 255).toString(16).padStart(2, '0');
-const tokens = (value) =>
-    (value >= 1000 ? Math.round(value).toLocaleString('en') : value.toFixed(1));
-const whole = (value) => value.toLocaleString('en');
 const known = (value) => value !== null && value !== undefined;
+const tokens = (value) => {
+  if (!known(value)) return '–';
+  return value >= 1000 ? Math.round(value).toLocaleString('en') : value.toFixed(1);
+};
+const whole = (value) => (known(value) ? value.toLocaleString('en') : '–');
 
 function ink() {
   const style = getComputedStyle(document.documentElement);
@@ -238,6 +240,21 @@ function overSteps(id, trainKey, key, yaxis) {
       error_y: errorBar(rows, key, run.colour),
       text: rows.map((row) => describe(run.name, row)),
       hovertemplate: '%{text}<extra></extra>'
+    });
+    const law = run.learning_curve;
+    if (key !== 'accuracy' || !known(law.a)) return;
+    const last = rows[rows.length - 1].step;
+    const x = Array.from({length: 60}, (_, k) => Math.max(1, (last * (k + 1)) / 60));
+    traces.push({
+      x,
+      y: x.map((n) => 1 - law.a * n ** law.b - law.c),
+      mode: 'lines',
+      meta: i,
+      csv: `${run.name} power law`,
+      showlegend: false,
+      line: {color: run.colour, width: 1.2, dash: 'dot'},
+      hovertemplate: `${plain(run.name)}: 1 − ${law.a.toPrecision(3)}·n^${law.b.toFixed(2)} − ${
+          law.c.toPrecision(3)}<extra></extra>`
     });
   });
   draw(id, traces, layout(wide() ? 430 : 400, {xaxis: axis('RL step'), yaxis}));
@@ -468,7 +485,8 @@ function histograms() {
   data.runs.forEach((run, i) => {
     if (hidden.has(i) || run.first.num_samples === 0) return;
     cells.push({run, part: run.first});
-    if (several) cells.push({run, part: run.last.step === run.first.step ? null : run.last});
+    const other = run.last.step !== run.first.step && run.last.num_samples > 0;
+    if (several) cells.push({run, part: other ? run.last : null});
   });
   if (cells.length === 0) return draw('histograms', [], {});
   const columns = several ? 2 : Math.min(cells.length, wide() ? 3 : 2);

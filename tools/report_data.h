@@ -8,9 +8,11 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/base/json.h"
+#include "core/metrics/curve_fits.h"
 #include "tools/report_prompts.h"
 #include "tools/report_stats.h"
 #include "tools/report_training.h"
@@ -66,7 +68,8 @@ struct Run {
   std::vector<TalliedStep> evaluations;  // by step, those whose responses are there
   Sampled sampled;
   LengthHistogram first_histogram, last_histogram;
-  Estimate area;  // under the frontier of its evaluations, between the bounds of the report
+  PowerLaw learning;  // of the share of wrong answers over steps, of its evaluations
+  Estimate area;      // under the frontier of its evaluations, between the bounds of the report
   DifficultyPanel difficulty;
   std::vector<PushShare> pushes;      // of some stored steps
   std::string pushes_obstacle;        // why there are none
@@ -79,6 +82,8 @@ struct Run {
   /// the tokens, less what it took. Negative where answers got longer. NaN where no row states it.
   double saved_s() const;
   int64_t num_steps() const;
+  /// The first and the last evaluation; undefined numbers where there is none.
+  std::pair<Checkpoint, Checkpoint> ends() const;
   /// The last evaluation's share of cut answers, else the last training step's.
   double clipped_ratio() const;
 };
@@ -92,6 +97,14 @@ struct StartPolicy {
   std::string within_source;
   LengthCurve within;  // x: rank of the length in its question, centred; y: accuracy, centred
   LengthOptimum optimum, within_optimum;
+  /// Of each difficulty where there are several, and the law that their lengths follow; NaN where
+  /// fewer than three difficulties have one.
+  struct OfDifficulty {
+    double difficulty = 0;
+    LengthOptimum optimum;
+  };
+  std::vector<OfDifficulty> by_difficulty;
+  OptimalLengthLaw law;
 };
 
 /// Place of a checkpoint in a report.
@@ -100,7 +113,7 @@ struct CheckpointPlace {
 };
 
 struct Report {
-  Bootstrap bootstrap;
+  ReportSettings settings;
   std::vector<Run> runs;
   std::vector<CheckpointPlace> frontier;               // by length
   double shortest = kUndefined, longest = kUndefined;  // evaluations: bounds of all areas
@@ -111,9 +124,15 @@ struct Report {
   std::vector<std::string> notes;   // what was left out, and what does not agree
 };
 
+/// Reads one run folder, into what does not depend on other runs. Notes say what was left out.
+/// Throws UsageError for a damaged row, with file and line.
+Run read_run(const std::string& path, std::string name, const ReportSettings& settings,
+             std::vector<std::string>& notes);
+
 /// Reads run folders and computes everything above. Throws UsageError: one line for each folder
-/// that is not a run; the first damaged row with file and line; a folder given twice.
-Report make_report(std::span<const std::string> folders, const Bootstrap& bootstrap = {});
+/// that is not a run; the first damaged row with file and line (of a tolerant report of several
+/// runs a note: the run is left out); a folder given twice. Interrupted where it is to stop.
+Report make_report(std::span<const std::string> folders, const ReportSettings& settings = {});
 
 /// One column of the training rows as means over `running_steps` steps. Right and wrong answers
 /// need it: a late step has few wrong ones.

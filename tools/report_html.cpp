@@ -8,6 +8,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "tools/report_numbers.h"
 
 extern "C" {
 extern const char plotly_js_begin[];
@@ -32,32 +33,8 @@ namespace {
 constexpr std::string_view kNone = "–";
 constexpr size_t kMaxListedRuns = 6;  // more names are only in the tables
 
-std::string percent(double share) {
-  return std::isnan(share) ? std::string(kNone) : fixed(100 * share, 1);
-}
-
-std::string whole(int64_t value) {
-  const std::string digits = cat(value);
-  std::string out;
-  for (size_t i = 0; i < digits.size(); ++i) {
-    if (i > 0 && digits[i - 1] != '-' && (digits.size() - i) % 3 == 0) out += ',';
-    out += digits[i];
-  }
-  return out;
-}
-
-// 47.2; from 1,000 on without decimals and with separators.
-std::string tokens(double value) {
-  if (std::isnan(value)) return std::string(kNone);
-  return std::abs(value) < 1000 ? fixed(value, 1) : whole(std::llround(value));
-}
-
-std::string seconds(double value) {
-  return std::isnan(value) ? std::string(kNone) : human_seconds(value);
-}
-
 std::string ratio(double numerator, double denominator) {
-  return denominator > 0 ? percent(numerator / denominator) : std::string(kNone);
+  return denominator > 0 ? percent_text(numerator / denominator) : std::string(kNone);
 }
 
 // "97.6" with "96.9–98.3" below it.
@@ -80,29 +57,25 @@ std::string name_cell(const Report& report, size_t run) {
              escape_html(to_valid_utf8(row.path)), "\">", escape_html(row.name), "</span></th>");
 }
 
-// The first and the last evaluation; undefined numbers where there is none.
-std::pair<Checkpoint, Checkpoint> ends(const Run& run) {
-  if (run.checkpoints.empty()) return {};
-  return {run.checkpoints.front(), run.checkpoints.back()};
-}
-
 std::string summary_rows(const Report& report) {
   std::string out;
   for (size_t i = 0; i < report.runs.size(); ++i) {
     const Run& run = report.runs[i];
-    const auto [start, last] = ends(run);
+    const auto [start, last] = run.ends();
     const double change = last.mean_length.value / start.mean_length.value - 1;
     const bool evaluated = !run.checkpoints.empty();
-    out += cat("<tr>", name_cell(report, i), estimate_cell(start.accuracy, percent),
-               estimate_cell(last.accuracy, percent), estimate_cell(start.mean_length, tokens),
-               estimate_cell(last.mean_length, tokens));
+    out += cat("<tr>", name_cell(report, i), estimate_cell(start.accuracy, percent_text),
+               estimate_cell(last.accuracy, percent_text),
+               estimate_cell(start.mean_length, tokens_text),
+               estimate_cell(last.mean_length, tokens_text));
     const std::string_view sign = change < 0 ? "−" : "+";
     out += cell(std::isnan(change) ? kNone : cat(sign, fixed(100 * std::abs(change), 0), " %"));
-    out += estimate_cell(run.area, percent);
-    out += cell(tokens(last.tokens_per_correct())) + cell(percent(run.clipped_ratio()));
-    out += evaluated ? cell(whole(last.num_answers), cat(whole(last.num_prompts), " prompts"))
-                     : cell(kNone);
-    out += cat(cell(whole(run.num_steps())), cell(seconds(run.wall_s())), "</tr>\n");
+    out += estimate_cell(run.area, percent_text);
+    out += cell(tokens_text(last.tokens_per_correct())) + cell(percent_text(run.clipped_ratio()));
+    out += evaluated
+               ? cell(whole_text(last.num_answers), cat(whole_text(last.num_prompts), " prompts"))
+               : cell(kNone);
+    out += cat(cell(whole_text(run.num_steps())), cell(seconds_text(run.wall_s())), "</tr>\n");
   }
   return out;
 }
@@ -111,7 +84,7 @@ std::string cost_rows(const Report& report) {
   std::string out;
   for (size_t i = 0; i < report.runs.size(); ++i) {
     const Run& run = report.runs[i];
-    const auto [start, last] = ends(run);
+    const auto [start, last] = run.ends();
     double all = 0, wrong = 0;
     for (const JudgedAnswer& answer : run.last.rows) {
       if (!answer.correct) continue;
@@ -121,19 +94,20 @@ std::string cost_rows(const Report& report) {
     const SampledTokens& sum = run.sampled.tokens;
     const auto sampled = static_cast<double>(sum.tokens),
                right = static_cast<double>(sum.num_right);
-    out += cat(
-        "<tr>", name_cell(report, i), cell(tokens(start.tokens_per_correct())),
-        cell(tokens(last.tokens_per_correct())),
-        cell(ratio(wrong, all),
-             all > 0 ? cat(whole(static_cast<int64_t>(run.last.rows.size())), " answers") : ""));
+    out +=
+        cat("<tr>", name_cell(report, i), cell(tokens_text(start.tokens_per_correct())),
+            cell(tokens_text(last.tokens_per_correct())),
+            cell(ratio(wrong, all),
+                 all > 0 ? cat(whole_text(static_cast<int64_t>(run.last.rows.size())), " answers")
+                         : ""));
     out += sum.num_steps == 0
                ? cat(cell(kNone), cell(kNone), cell(kNone))
-               : cat(cell(whole(sum.tokens), cat(whole(sum.num_answers), " answers, ",
-                                                 whole(sum.num_steps), " steps")),
-                     cell(right > 0 ? tokens(sampled / right) : kNone),
+               : cat(cell(whole_text(sum.tokens), cat(whole_text(sum.num_answers), " answers, ",
+                                                      whole_text(sum.num_steps), " steps")),
+                     cell(right > 0 ? tokens_text(sampled / right) : kNone),
                      cell(ratio(sampled - static_cast<double>(sum.right_tokens), sampled)));
     const double time = run.wall_s() / static_cast<double>(std::max<int64_t>(1, run.num_steps()));
-    out += cat(cell(seconds(run.wall_s())), cell(std::isnan(time) ? kNone : fixed(time, 2)),
+    out += cat(cell(seconds_text(run.wall_s())), cell(std::isnan(time) ? kNone : fixed(time, 2)),
                "</tr>\n");
   }
   return out;
@@ -206,7 +180,7 @@ std::string page_of(const PageParts& parts, const Bootstrap& bootstrap, const st
                     const std::string& scripts, const std::string& live) {
   const std::string names = escape_html(parts.names);
   const std::string data = json_for_script(parts.data);
-  const std::string draws = whole(bootstrap.draws), seed = cat(bootstrap.seed);
+  const std::string draws = whole_text(bootstrap.draws), seed = cat(bootstrap.seed);
   return fill_page(view(report_html_begin, report_html_end), {{"runs", names},
                                                               {"policy", policy},
                                                               {"live", live},
@@ -219,39 +193,6 @@ std::string page_of(const PageParts& parts, const Bootstrap& bootstrap, const st
                                                               {"configs", parts.configs},
                                                               {"data", data},
                                                               {"scripts", scripts}});
-}
-
-// Pads to a width in characters; UTF-8 continuation bytes take no place.
-std::string pad(const std::string& text, size_t width, bool left) {
-  const auto length = static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-  }));
-  const std::string space(width > length ? width - length : 0, ' ');
-  return left ? text + space : space + text;
-}
-
-std::string with_interval(const Estimate& estimate,
-                          const std::function<std::string(double)>& format) {
-  if (std::isnan(estimate.low) || std::isnan(estimate.high)) return format(estimate.value);
-  return cat(format(estimate.value), " (", format(estimate.low), "–", format(estimate.high), ")");
-}
-
-std::string aligned(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<size_t> widths(rows.front().size(), 0);
-  for (const auto& row : rows)
-    for (size_t i = 0; i < row.size(); ++i)
-      widths[i] = std::max(
-          widths[i], row[i].size() - static_cast<size_t>(
-                                         std::count_if(row[i].begin(), row[i].end(), [](char c) {
-                                           return (static_cast<unsigned char>(c) & 0xC0) == 0x80;
-                                         })));
-  std::string out;
-  for (const auto& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i)
-      out += cat(i > 0 ? "  " : "", pad(row[i], widths[i], /*left=*/i == 0));
-    out += "\n";
-  }
-  return out;
 }
 
 }  // namespace
@@ -321,7 +262,7 @@ std::string page_script(bool live) {
 std::string report_page(const Report& report) {
   const PageParts parts = page_parts(report);
   return page_of(
-      parts, report.bootstrap,
+      parts, report.settings.bootstrap,
       "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
       "img-src data: blob:",
       cat("<script>", plotly_script(), "</script>\n<script>", page_script(false), "</script>\n"),
@@ -336,40 +277,6 @@ std::string live_page() {
                  "blob:; connect-src 'self'",
                  "<script src=\"plotly.js\"></script>\n<script src=\"report.js\"></script>\n",
                  "<p class=\"soft\" id=\"live-state\" role=\"status\">Reading the runs …</p>\n");
-}
-
-std::string report_text(const Report& report) {
-  std::vector<std::vector<std::string>> rows = {{"run", "accuracy start [%]", "accuracy last [%]",
-                                                 "length start [tokens]", "length last [tokens]",
-                                                 "area [%]", "tokens/correct", "clipped [%]",
-                                                 "answers", "prompts", "steps", "time"}};
-  for (const Run& run : report.runs) {
-    const auto [start, last] = ends(run);
-    rows.push_back({run.name, with_interval(start.accuracy, percent),
-                    with_interval(last.accuracy, percent), with_interval(start.mean_length, tokens),
-                    with_interval(last.mean_length, tokens), with_interval(run.area, percent),
-                    tokens(last.tokens_per_correct()), percent(run.clipped_ratio()),
-                    whole(last.num_answers), whole(last.num_prompts), whole(run.num_steps()),
-                    seconds(run.wall_s())});
-  }
-  std::string out = cat(aligned(rows), "\nIn parentheses 95 % intervals over prompts (",
-                        whole(report.bootstrap.draws), " draws, seed ", report.bootstrap.seed,
-                        "), or as the run stated them.\n\nFrontier (shorter or more accurate than ",
-                        "every other checkpoint):\n");
-  for (const CheckpointPlace& place : report.frontier) {
-    const Run& run = report.runs[place.run];
-    const Checkpoint& checkpoint = run.checkpoints[place.checkpoint];
-    out +=
-        cat("  ", tokens(checkpoint.mean_length.value), " tokens, ",
-            percent(checkpoint.accuracy.value), " %: ", run.name, ", step ", checkpoint.step, "\n");
-  }
-  for (const StartPolicy& start : report.starts)
-    out += cat("\nStart policy of ", join(start.runs), " (", start.source, ", ",
-               whole(start.pooled.num_answers), " answers to ", whole(start.pooled.num_prompts),
-               " prompts)\n  ", inverted_u_statement(start), "\n");
-  if (!report.notes.empty()) out += "\n";
-  for (const std::string& note : report.notes) out += cat("Note: ", note, "\n");
-  return out;
 }
 
 }  // namespace vernier

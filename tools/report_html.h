@@ -47,7 +47,7 @@ struct DataTable {
   std::vector<std::vector<std::string>> rows;
 };
 
-/// The data of every chart and of the summary.
+/// The data of the summary and of every chart that has any, but the single responses.
 std::vector<DataTable> report_tables(const Report& report);
 
 /// A table as comma-separated values (quoted as in RFC 4180); undefined numbers are empty.

@@ -57,8 +57,10 @@ Json optimum_json(const LengthOptimum& optimum) {
   Json out;
   add_estimate(out, "length", optimum.length);
   out["support"] = optimum.support;
+  out["certain"] = optimum.is_certain();
   out["num_samples"] = optimum.num_answers;
   out["num_prompts"] = optimum.num_prompts;
+  out["num_clipped"] = optimum.num_clipped;
   return out;
 }
 
@@ -74,6 +76,15 @@ Json start_json(const StartPolicy& start) {
               {"within_source", start.within_source},
               {"within_question", curve_json(start.within)}};
   for (const LengthCurve& band : start.bands) out["bands"].push_back(curve_json(band));
+  out["by_difficulty"] = Json::array();
+  for (const StartPolicy::OfDifficulty& one : start.by_difficulty) {
+    Json row = {{"difficulty", one.difficulty}};
+    row.update(optimum_json(one.optimum));
+    row["predicted"] = start.law.at(one.difficulty);
+    out["by_difficulty"].push_back(std::move(row));
+  }
+  out["law"] = {
+      {"scale", start.law.scale}, {"capacity", start.law.capacity}, {"rmse", start.law.rmse}};
   return out;
 }
 
@@ -140,7 +151,7 @@ Json timings_json(const Run& run) {
     double rest = row.time_s;
     for (const auto& [name, field] : kPhases)
       if (!std::isnan(row.*field)) rest -= row.*field;
-    other.push_back(std::max(0.0, rest));
+    other.push_back(std::isnan(rest) ? rest : std::max(0.0, rest));
   }
   for (const auto& [name, field] : kPhases) {
     std::vector<double> values;
@@ -241,6 +252,9 @@ Json run_json(const Report& report, size_t place) {
   out["first"] = histogram_json(run.first, run.first_histogram);
   out["last"] = histogram_json(run.last, run.last_histogram);
   add_estimate(out, "area", run.area);
+  const PowerLaw& learning = run.learning;
+  out["learning_curve"] = {
+      {"a", learning.a}, {"b", learning.b}, {"c", learning.c}, {"rmse", learning.rmse}};
   out["fan"] = fan_json(run.sampled.fan);
   out["optima"] = optima_json(run.sampled.optima);
   out["timings"] = timings_json(run);
@@ -258,7 +272,7 @@ Json report_json(const Report& report) {
   const Run& head = report.runs.front();
   Json out = {{"unit", "tokens"}, {"run", head.name}};
   add_final(out, head);
-  out["bootstrap"] = bootstrap_json(report.bootstrap);
+  out["bootstrap"] = bootstrap_json(report.settings.bootstrap);
   out["runs"] = Json::array();
   for (size_t i = 0; i < report.runs.size(); ++i) out["runs"].push_back(run_json(report, i));
   out["frontier"] = Json::array();

@@ -69,8 +69,7 @@ function fan() {
 const bandColours = ['#56B4E9', '#0072B2', '#CC79A7', '#D55E00'];
 const bandMarks = ['circle', 'square', 'diamond', 'triangle-up'];
 
-function difficulty() {
-  const runs = shownRuns().filter(({run}) => run.difficulty.bands.length > 0);
+function tellAlarms() {
   const alarms = document.getElementById('difficulty-alarms');
   alarms.replaceChildren(...data.runs.filter((run) => run.difficulty.alarm).map((run) => {
     const line = document.createElement('p');
@@ -78,76 +77,78 @@ function difficulty() {
     line.textContent = `${run.name}: ${run.difficulty.alarm}`;
     return line;
   }));
+}
+
+// One number of the bands of a run. `first` says whether a name stands in the legend for the first
+// time.
+function bandTraces(run, key, title, at, first) {
+  const bands = run.difficulty.bands;
+  return bands.map((band, b) => {
+    const place = bands.length > 1 ? Math.round((b * 3) / (bands.length - 1)) : 0;
+    const colour = bandColours[place];
+    const value = (point) => (key === 'accuracy' ?
+        `accuracy ${percentText(point.accuracy)} %` + range(point, 'accuracy', percentText) :
+        `length ${tokens(point.mean_length)} tokens` + range(point, 'mean_length', tokens));
+    return {
+      x: band.points.map((point) => point.step),
+      y: band.points.map((point) => point[key]),
+      error_y: errorBar(band.points, key, colour),
+      mode: 'lines+markers',
+      name: plain(band.label),
+      csv: `${run.name} ${title} ${band.label}`,
+      legendgroup: band.label,
+      showlegend: first(band.label),
+      line: {color: colour, width: 2},
+      marker: {color: colour, size: 7, symbol: bandMarks[place]},
+      text: band.points.map(
+          (point) => `<b>${plain(band.label)}</b>, step ${whole(point.step)}<br>${value(point)}<br>${
+              whole(band.num_prompts)} prompts`),
+      hovertemplate: '%{text}<extra></extra>',
+      ...at
+    };
+  });
+}
+
+function solvedTraces(run, at, first) {
+  const solved = run.difficulty.solved;
+  return [['always_length', 'now always right', 'dot'], ['never_length', 'now never right', 'dash']]
+      .filter(([key]) => solved.some((row) => known(row[key])))
+      .map(([key, name, dash]) => ({
+             x: solved.map((row) => row.step),
+             y: solved.map((row) => row[key]),
+             mode: 'lines',
+             name,
+             csv: `${run.name} ${name}`,
+             legendgroup: name,
+             showlegend: first(name),
+             line: {color: ink().soft, width: 1.3, dash},
+             hovertemplate: `step %{x}<br>${name}: %{y:.1f} tokens<extra></extra>`,
+             ...at
+           }));
+}
+
+function difficulty() {
+  tellAlarms();
+  const runs = shownRuns().filter(({run}) => run.difficulty.bands.length > 0);
   if (runs.length === 0)
     return draw(
         'difficulty', [], {},
         'Needs evaluations with their responses, and prompts that differ in difficulty or pass rate.');
-  const columns = wide() ? 2 : 1;
-  const grid = panels(2 * runs.length, columns, 260, 0.075);
+  const grid = panels(2 * runs.length, wide() ? 2 : 1, 260, 0.075);
   const shape = layout(grid.height, {margin: {l: 60, r: 16, t: 40, b: 10}, annotations: []});
-  const traces = [];
-  const drawn = new Set();
+  const traces = [], named = new Set();
+  const first = (name) => named.size < named.add(name).size;
   runs.forEach(({run}, r) => {
-    const panel = run.difficulty;
-    const series = (k, key, title, yaxis) => {
-      const place = grid.at(k);
-      const at = addPanel(
-          shape, k, place, `${boldName(run)}: ${title} (bands: ${plain(panel.source)})`, ink().ink,
-          axis('evaluation at RL step'), yaxis);
-      panel.bands.forEach((band, b) => {
-        const colour = bandColours[panel.bands.length > 1 ?
-                Math.round(b * 3 / (panel.bands.length - 1)) :
-                0];
-        const first = !drawn.has(band.label);
-        drawn.add(band.label);
-        traces.push({
-          x: band.points.map((point) => point.step),
-          y: band.points.map((point) => point[key]),
-          error_y: errorBar(band.points, key, colour),
-          mode: 'lines+markers',
-          name: plain(band.label),
-          csv: `${run.name} ${title} ${band.label}`,
-          legendgroup: band.label,
-          showlegend: first,
-          line: {color: colour, width: 2},
-          marker: {color: colour, size: 7, symbol: bandMarks[b % 4]},
-          text: band.points.map(
-              (point) => `<b>${plain(band.label)}</b>, step ${whole(point.step)}<br>` +
-                  (key === 'accuracy' ?
-                       `accuracy ${percentText(point.accuracy)} %` +
-                           range(point, 'accuracy', percentText) :
-                       `length ${tokens(point.mean_length)} tokens` +
-                           range(point, 'mean_length', tokens)) +
-                  `<br>${whole(band.num_prompts)} prompts`),
-          hovertemplate: '%{text}<extra></extra>',
-          ...at
-        });
-      });
-      return at;
-    };
-    series(2 * r, 'accuracy', 'accuracy', share());
-    const at = series(
-        2 * r + 1, 'mean_length', 'mean length',
-        axis('mean length [tokens]', {rangemode: 'tozero'}));
-    const overlay = (key, name, dash) => {
-      if (!panel.solved.some((row) => known(row[key]))) return;
-      const first = !drawn.has(name);
-      drawn.add(name);
-      traces.push({
-        x: panel.solved.map((row) => row.step),
-        y: panel.solved.map((row) => row[key]),
-        mode: 'lines',
-        name,
-        csv: `${run.name} ${name}`,
-        legendgroup: name,
-        showlegend: first,
-        line: {color: ink().soft, width: 1.3, dash},
-        hovertemplate: `step %{x}<br>${name}: %{y:.1f} tokens<extra></extra>`,
-        ...at
-      });
-    };
-    overlay('always_length', 'now always right', 'dot');
-    overlay('never_length', 'now never right', 'dash');
+    const panel = (k, title, yaxis) => addPanel(
+        shape, k, grid.at(k), `${boldName(run)}: ${title} (bands: ${plain(run.difficulty.source)})`,
+        ink().ink, axis('evaluation at RL step'), yaxis);
+    const left = panel(2 * r, 'accuracy', share());
+    const right =
+        panel(2 * r + 1, 'mean length', axis('mean length [tokens]', {rangemode: 'tozero'}));
+    traces.push(
+        ...bandTraces(run, 'accuracy', 'accuracy', left, first),
+        ...bandTraces(run, 'mean_length', 'mean length', right, first),
+        ...solvedTraces(run, right, first));
   });
   draw('difficulty', traces, shape);
 }
@@ -156,7 +157,6 @@ function difficulty() {
 
 function optimum() {
   const runs = shownRuns().filter(({run}) => run.optima.length > 0);
-  const trusted = (one) => known(one.length) && one.support >= 0.9;
   runPanels(
       'optimum', runs, 260, boldName,
       (place, k) => ({
@@ -169,7 +169,7 @@ function optimum() {
       (run, i, at, k) => {
         const middle = (one) => (one.first_step + one.last_step) / 2;
         const fitted = (key, name, symbol, colour) => {
-          const rows = run.optima.filter((one) => trusted(one[key]));
+          const rows = run.optima.filter((one) => one[key].certain);
           return {
             x: rows.map(middle),
             y: rows.map((one) => one[key].length),
@@ -184,7 +184,10 @@ function optimum() {
                 (one) => `steps ${whole(one.first_step)}–${whole(one.last_step)}<br>` +
                     `highest at ${tokens(one[key].length)} tokens` +
                     range(one[key], 'length', tokens) +
-                    `<br>${whole(one[key].num_samples)} answers`),
+                    `<br>${whole(one[key].num_samples)} answers` +
+                    (one[key].num_clipped > 0 ?
+                         `, ${whole(one[key].num_clipped)} at the limit left out` :
+                         '')),
             hovertemplate: '%{text}<extra></extra>',
             ...at
           };
@@ -206,6 +209,50 @@ function optimum() {
         ];
       },
       {showlegend: true});
+}
+
+// ---- The length of highest accuracy by difficulty, and the law of it.
+
+function law() {
+  const starts =
+      data.start_policies.filter((one) => one.by_difficulty.some((row) => row.certain));
+  const traces = [], c = ink();
+  starts.forEach((one, k) => {
+    const rows = one.by_difficulty.filter((row) => row.certain);
+    const colour = starts.length > 1 ? bandColours[k % 4] : c.ink;
+    const name = starts.length > 1 ? `start of ${short(one.runs.join(', '), 40)}` : 'start policy';
+    traces.push({
+      x: rows.map((row) => row.difficulty),
+      y: rows.map((row) => row.length),
+      error_y: errorBar(rows, 'length', colour),
+      mode: 'markers',
+      name,
+      csv: name,
+      marker: {color: colour, size: 9, symbol: 'diamond'},
+      text: rows.map(
+          (row) => `difficulty ${row.difficulty}<br>highest at ${tokens(row.length)} tokens` +
+              range(row, 'length', tokens) + `<br>${whole(row.num_samples)} answers`),
+      hovertemplate: '%{text}<extra></extra>'
+    });
+    if (!known(one.law.scale)) return;
+    const drawn = one.by_difficulty.filter((row) => known(row.predicted));
+    traces.push({
+      x: drawn.map((row) => row.difficulty),
+      y: drawn.map((row) => row.predicted),
+      mode: 'lines',
+      name: 'law',
+      csv: `${name}, law`,
+      showlegend: k === 0,
+      line: {color: colour, width: 1.4, dash: 'dot'},
+      hovertemplate: 'law: %{y:.1f} tokens<extra></extra>'
+    });
+  });
+  draw(
+      'law', traces, layout(wide() ? 380 : 360, {
+        xaxis: axis('difficulty'),
+        yaxis: axis('length of highest accuracy [tokens]', {rangemode: 'tozero'})
+      }),
+      'Needs a start policy whose accuracy rises and falls with length at some difficulties of the data.');
 }
 
 // ---- Budgets.
@@ -252,107 +299,98 @@ function budgets() {
 
 // ---- Pairs of runs.
 
+const signedText = (value, digits, unit = '') =>
+    (known(value) ? `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(digits)}${unit}` : '–');
+
+function pairRow(row) {
+  const line = document.createElement('tr');
+  const add = (text, below) => {
+    const cell = document.createElement('td');
+    cell.textContent = text;
+    if (below) {
+      const small = document.createElement('small');
+      small.textContent = below;
+      cell.append(small);
+    }
+    line.append(cell);
+  };
+  const points = (key) => (known(row[key]) ? 100 * row[key] : null);
+  const change = (key) => (known(row[key]) ? 100 * (row[key] - 1) : null);
+  const p = (value) =>
+      (!known(value) ? '–' : value < 0.0005 ? '< 0.0005' : value.toFixed(value < 0.1 ? 4 : 2));
+  const name = document.createElement('th');
+  name.scope = 'row';
+  name.textContent = `${row.second} against ${row.first}`;
+  line.append(name);
+  add(whole(row.num_prompts));
+  add(signedText(points('accuracy_difference'), 1),
+      `${signedText(points('accuracy_difference_low'), 1)} to ${
+          signedText(points('accuracy_difference_high'), 1)}`);
+  add(p(row.accuracy_p_holm));
+  add(signedText(change('length_ratio'), 1, ' %'),
+      `${signedText(change('length_ratio_low'), 1)} to ${
+          signedText(change('length_ratio_high'), 1)}`);
+  add(p(row.length_p_holm));
+  for (const key of ['win', 'win_length_controlled'])
+    add(percentText(row[key]), `${percentText(row[key + '_low'])}–${percentText(row[key + '_high'])}`);
+  add(known(row.aes) ? row.aes.toFixed(2) : '–');
+  return line;
+}
+
+// One quantity of every pair with its interval, beside the line of no difference.
+function forest(rows, shape, k, domain, key, shift, title) {
+  const c = ink(), n = k === 0 ? '' : String(k + 1);
+  shape['xaxis' + n] = axis(title, {domain, anchor: 'y' + n});
+  shape['yaxis' + n] =
+      axis('', {anchor: 'x' + n, type: 'category', autorange: 'reversed', showticklabels: k === 0});
+  shape.shapes.push({
+    type: 'line',
+    xref: 'x' + n,
+    yref: 'y' + n + ' domain',
+    x0: 0,
+    x1: 0,
+    y0: 0,
+    y1: 1,
+    line: {color: c.soft, width: 1, dash: 'dot'}
+  });
+  const moved = (value) => (known(value) ? 100 * (value - shift) : null);
+  const points = rows.map((row) => ({
+                            value: moved(row[key]),
+                            value_low: moved(row[key + '_low']),
+                            value_high: moved(row[key + '_high'])
+                          }));
+  return {
+    x: points.map((row) => row.value),
+    y: rows.map((row) => `${short(row.second, 24)} − ${short(row.first, 24)}`),
+    error_x: errorBar(points, 'value', c.ink),
+    mode: 'markers',
+    csv: title,
+    marker: {color: c.ink, size: 9},
+    text: points.map(
+        (row) => `${signedText(row.value, 1)}${range(row, 'value', (v) => signedText(v, 1))}`),
+    hovertemplate: '%{y}<br>%{text}<extra></extra>',
+    xaxis: 'x' + n,
+    yaxis: 'y' + n
+  };
+}
+
 function pairs() {
   const rows = data.pairs ? data.pairs.pairs : [];
-  const body = document.getElementById('pair-rows');
-  const signed = (value, digits, unit) =>
-      (known(value) ? `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(digits)}${unit}` : '–');
-  const pText = (value) =>
-      (!known(value) ? '–' : value < 0.0005 ? '< 0.0005' : value.toFixed(value < 0.1 ? 4 : 2));
-  body.replaceChildren(...rows.map((row) => {
-    const line = document.createElement('tr');
-    const add = (text, below) => {
-      const cell = document.createElement('td');
-      cell.textContent = text;
-      if (below) {
-        const small = document.createElement('small');
-        small.textContent = below;
-        cell.append(small);
-      }
-      line.append(cell);
-    };
-    const name = document.createElement('th');
-    name.scope = 'row';
-    name.textContent = `${row.second} against ${row.first}`;
-    line.append(name);
-    add(whole(row.num_prompts));
-    add(signed(100 * row.accuracy_difference, 1, ''),
-        `${signed(100 * row.accuracy_difference_low, 1, '')} to ${
-            signed(100 * row.accuracy_difference_high, 1, '')}`);
-    add(pText(row.accuracy_p_holm));
-    add(signed(100 * (row.length_ratio - 1), 1, ' %'),
-        `${signed(100 * (row.length_ratio_low - 1), 1, '')} to ${
-            signed(100 * (row.length_ratio_high - 1), 1, '')}`);
-    add(pText(row.length_p_holm));
-    add(percentText(row.win),
-        `${percentText(row.win_low)}–${percentText(row.win_high)}`);
-    add(percentText(row.win_length_controlled),
-        `${percentText(row.win_length_controlled_low)}–${
-            percentText(row.win_length_controlled_high)}`);
-    add(known(row.aes) ? row.aes.toFixed(2) : '–');
-    return line;
-  }));
+  document.getElementById('pair-rows').replaceChildren(...rows.map(pairRow));
   document.getElementById('pair-table').hidden = rows.length === 0;
   if (rows.length === 0)
     return draw(
         'pairs', [], {}, 'Two runs or more with evaluations of the same prompts are compared here.');
-  const names = rows.map((row) => `${short(row.second, 24)} − ${short(row.first, 24)}`);
   const shape = layout(110 + 46 * rows.length, {
     margin: {l: 60, r: 16, t: 30, b: 48},
     annotations: [],
     showlegend: false,
     shapes: []
   });
-  const c = ink();
-  const forest = (k, domain, key, scale, shift, title) => {
-    const n = k === 0 ? '' : '2';
-    shape['xaxis' + n] = axis(title, {domain, anchor: 'y' + n});
-    shape['yaxis' + n] = axis('', {
-      anchor: 'x' + n,
-      type: 'category',
-      autorange: 'reversed',
-      showticklabels: k === 0
-    });
-    shape.shapes.push({
-      type: 'line',
-      xref: 'x' + n,
-      yref: 'y' + n + ' domain',
-      x0: 0,
-      x1: 0,
-      y0: 0,
-      y1: 1,
-      line: {color: c.soft, width: 1, dash: 'dot'}
-    });
-    const moved = rows.map((row) => ({
-                             value: scale * (row[key] - shift),
-                             value_low: known(row[key + '_low']) ?
-                                 scale * (row[key + '_low'] - shift) :
-                                 null,
-                             value_high: known(row[key + '_high']) ?
-                                 scale * (row[key + '_high'] - shift) :
-                                 null
-                           }));
-    return {
-      x: moved.map((row) => row.value),
-      y: names,
-      error_x: errorBar(moved, 'value', c.ink),
-      mode: 'markers',
-      csv: title,
-      marker: {color: c.ink, size: 9},
-      text: moved.map(
-          (row) => `${signed(row.value, 1, '')}${range(row, 'value', (v) => signed(v, 1, ''))}`),
-      hovertemplate: '%{y}<br>%{text}<extra></extra>',
-      xaxis: 'x' + n,
-      yaxis: 'y' + n
-    };
-  };
-  draw(
-      'pairs',
-      [
-        forest(0, [0, 0.47], 'accuracy_difference', 100, 0, 'difference in accuracy [% points]'),
-        forest(1, [0.53, 1], 'length_ratio', 100, 1, 'difference in length [%]')
-      ],
-      shape);
+  const accuracy =
+      [rows, shape, 0, [0, 0.47], 'accuracy_difference', 0, 'difference in accuracy [% points]'];
+  const length = [rows, shape, 1, [0.53, 1], 'length_ratio', 1, 'difference in length [%]'];
+  draw('pairs', [forest(...accuracy), forest(...length)], shape);
 }
 
 // ---- What of the pushes is due to length.

@@ -87,8 +87,13 @@ LengthOptimum length_optimum(std::span<const JudgedAnswer> answers, bool within,
   LengthOptimum out;
   out.within = within;
   std::map<int64_t, std::vector<const JudgedAnswer*>> groups;
-  for (const JudgedAnswer& answer : answers)
-    if (answer.correct && answer.num_tokens > 0) groups[answer.group].push_back(&answer);
+  for (const JudgedAnswer& answer : answers) {
+    if (!answer.correct || answer.num_tokens == 0) continue;
+    if (answer.clipped)
+      ++out.num_clipped;
+    else
+      groups[answer.group].push_back(&answer);
+  }
   if (within) std::erase_if(groups, [](const auto& group) { return group.second.size() < 2; });
   std::vector<double> lengths;
   for (const auto& [group, members] : groups)

@@ -55,7 +55,13 @@ std::vector<BandRule> band_rules(std::vector<double> values, const std::string& 
   if (distinct.size() < 2) return {};
   std::vector<double> edges(distinct.begin(), distinct.end());
   edges.push_back(std::numeric_limits<double>::infinity());
-  if (distinct.size() > kMaxSingleValues) edges = quantile_edges(std::move(values), kBands);
+  if (distinct.size() > kMaxSingleValues) {
+    edges = quantile_edges(std::move(values), kBands);
+    // Most prompts have the least value: it is a band, and the others are one.
+    if (edges.size() < 3)
+      edges = {*distinct.begin(), *std::next(distinct.begin()),
+               std::numeric_limits<double>::infinity()};
+  }
   std::vector<BandRule> out;
   for (size_t i = 0; i + 1 < edges.size(); ++i) {
     const double low = edges[i], high = edges[i + 1];
@@ -123,7 +129,7 @@ std::string alarm_of(const DifficultyBand& hard) {
   points.replace(points.find(" %"), 2, " points");
   return cat("Hard prompts (", hard.label, ", ", hard.num_prompts,
              ") are answered shorter than at first, ", interval_text(length),
-             ", and not more often right, ", points, ".");
+             ", and not surely more often right, ", points, ".");
 }
 
 std::vector<DifficultyPanel::Solved> solved_lengths(std::span<const TalliedStep> steps) {

@@ -13,7 +13,9 @@
 
 namespace vernier {
 
-/// Stored steps of one run. What its configuration cannot tell stays empty, with a note of why.
+/// Stored steps of one run. Nothing that the configuration names is started or opened, but the
+/// model's tokenizer. Damaged rows are UsageErrors, as read_rollouts() has them. What its
+/// configuration cannot tell stays empty, with a note of why.
 class StoredRollouts {
  public:
   explicit StoredRollouts(const fs::path& run);
@@ -34,18 +36,20 @@ class StoredRollouts {
 
   /// Of up to `max_groups` groups, evenly over the step: what the length rules look at.
   ///
-  ///   {"step", "source", "num_groups", "groups": [{"group", "problem", "length": [], "correct":
-  ///   [],
-  ///    "ended": [], "first_correct": [], "advantage": [], "due_to_length": []}]}
+  ///   {"step", "source", "max_completion_length", "num_groups", "groups": [{"group", "problem",
+  ///    "sample": [], "length": [], "correct": [], "ended": [], "first_correct": [],
+  ///    "advantage": []}]}
   Json lengths(int64_t step, int64_t max_groups) const;
 
+  /// Throws UsageError where the rows lack what the algorithm's advantages need.
   PushShare pushes(int64_t step) const;
 
   /// Why pushes are not told; "" where they are.
   const std::string& obstacle() const { return obstacle_; }
 
  private:
-  fs::path file(int64_t step) const;
+  static std::string source(int64_t step);
+  std::string file(int64_t step) const;
 
   fs::path run_;
   std::vector<int64_t> steps_;

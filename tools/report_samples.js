@@ -15,10 +15,9 @@ function dotThreshold(group, alpha) {
   return Math.max(Math.floor(mean + alpha * deviation), 1);
 }
 
-// Whether a response of this length is cut to the threshold.
+// Whether a response of this length is cut to the threshold; a margin of whole tokens.
 function dotCuts(length, threshold, margin) {
-  const needed = margin > 0 && margin < 1 ? Math.max(Math.floor(margin * length), 16) : margin;
-  return length - threshold > 0 && length - threshold >= needed;
+  return length - threshold > 0 && length - threshold >= margin;
 }
 
 // Weights of the right answers of a group, by place; null where it has not both right and wrong.
@@ -106,15 +105,8 @@ function fillSelect(select, runs, chosen) {
   }));
 }
 
-function outliers() {
-  const runs = storedRuns();
-  const panel = document.getElementById('what-if');
-  panel.hidden = runs.length === 0;
-  if (runs.length === 0)
-    return draw('outliers', [], {}, 'Needs stored rollouts (log.rollouts.every).');
-  if (!runs.some(({i}) => i === choice.run)) choice.run = runs[0].i;
-  fillSelect(document.getElementById('what-if-run'), runs, choice.run);
-  const run = data.runs[choice.run], stored = run.lengths, c = ink();
+// Where each length is drawn, by what becomes of it, and the cut lines.
+function placedLengths(stored) {
   const order =
       stored.groups
           .map((group) => ({
@@ -122,11 +114,8 @@ function outliers() {
                  mean: group.length.reduce((a, b) => a + b, 0) / Math.max(1, group.length.length)
                }))
           .sort((a, b) => a.mean - b.mean);
-  const kinds = {
-    right: {x: [], y: [], text: []},
-    wrong: {x: [], y: [], text: []},
-    cut: {x: [], y: [], text: []}
-  };
+  const fresh = () => ({x: [], y: [], text: []});
+  const kinds = {right: fresh(), wrong: fresh(), cut: fresh()};
   const line = {x: [], y: []};
   order.forEach(({group}, x) => {
     const threshold = dotThreshold(group, choice.alpha);
@@ -138,18 +127,29 @@ function outliers() {
       const isCut = threshold !== null && dotCuts(length, threshold, choice.margin);
       const to = kinds[isCut ? 'cut' : group.correct[i] === true ? 'right' : 'wrong'];
       const n = group.length.length;
+      const first = group.first_correct[i];
       to.x.push(x + (n > 1 ? 0.6 * (i / (n - 1) - 0.5) : 0));
       to.y.push(length);
       to.text.push(
-          `${plain(group.problem ?? group.group)}, sample ${group.sample[i]}<br>${
-              whole(length)} tokens` +
-          (isCut ? `, cut to ${whole(threshold)}` +
-                   (known(group.first_correct[i]) ?
-                        `<br>right answer after ${whole(group.first_correct[i])} tokens` :
-                        '') :
-                   ''));
+          `${plain(group.problem)}, sample ${group.sample[i]}<br>${whole(length)} tokens` +
+          (isCut ? `, cut to ${whole(threshold)}` : '') +
+          (isCut && known(first) ? `<br>right answer after ${whole(first)} tokens` : '') +
+          `<br>advantage ${numberText(group.advantage[i])}`);
     });
   });
+  return {kinds, line};
+}
+
+function outliers() {
+  const runs = storedRuns();
+  const panel = document.getElementById('what-if');
+  panel.hidden = runs.length === 0;
+  if (runs.length === 0)
+    return draw('outliers', [], {}, 'Needs stored rollouts (log.rollouts.every).');
+  if (!runs.some(({i}) => i === choice.run)) choice.run = runs[0].i;
+  fillSelect(document.getElementById('what-if-run'), runs, choice.run);
+  const run = data.runs[choice.run], stored = run.lengths, c = ink();
+  const {kinds, line} = placedLengths(stored);
   const points = (kind, name, marker) => ({
     ...kinds[kind],
     mode: 'markers',
@@ -188,9 +188,7 @@ function tellWhatIf(stored) {
     document.getElementById('what-if-' + id).textContent = text;
   };
   set('alpha-value', choice.alpha.toFixed(2));
-  set('margin-value', choice.margin >= 1 || choice.margin === 0 ?
-          String(choice.margin) :
-          `${Math.round(100 * choice.margin)} %`);
+  set('margin-value', String(choice.margin));
   set('lambda-value', choice.lambda.toPrecision(2));
   const ofAll = (part, all) => (all > 0 ? ` (${(100 * part / all).toFixed(1)} %)` : '');
   set('eligible', `${whole(found.eligible)} of ${whole(found.groups)}`);
@@ -212,8 +210,7 @@ const view = {
   run: 0,
   step: null,
   group: 0,
-  colour: 'none',
-  shown: null
+  colour: 'none'
 };
 
 // The stored step that the viewer shows: what the page holds, or what the server is asked for.
@@ -306,11 +303,12 @@ async function samples() {
   const held = data.runs[view.run].samples;
   const steps = document.getElementById('viewer-step');
   const stored = window.vernierLive ? data.runs[view.run].stored_steps : [held.step];
-  if (!stored.includes(view.step)) view.step = held.step;
+  if (!stored.includes(view.step)) view.step = null;  // the newest
+  const shown = view.step ?? held.step;
   steps.replaceChildren(...stored.map((step) => {
     const option = element('option', '', `step ${whole(step)}`);
     option.value = step;
-    option.selected = step === view.step;
+    option.selected = step === shown;
     return option;
   }));
   const asked = {run: view.run, step: view.step, group: view.group};

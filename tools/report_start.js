@@ -4,21 +4,34 @@ function drawAll() {
   const blocks = Math.max(...data.runs.map((run) => run.train.block));
   for (const place of document.getElementsByClassName('block-width'))
     place.textContent = blocks > 1 ? `, means over up to ${whole(blocks)} steps` : '';
-  tradeOff();
-  overSteps('accuracy', 'accuracy', 'accuracy', share());
-  overSteps(
-      'length', 'mean_length', 'mean_length', axis('mean length [tokens]', {rangemode: 'tozero'}));
-  fan();
-  split();
-  histograms();
-  difficulty();
-  start();
-  optimum();
-  budgets();
-  pairs();
-  outliers();
-  pushes();
-  timings();
+  const charts = {
+    'trade-off': tradeOff,
+    accuracy: () => overSteps('accuracy', 'accuracy', 'accuracy', share()),
+    length: () => overSteps(
+        'length', 'mean_length', 'mean_length',
+        axis('mean length [tokens]', {rangemode: 'tozero'})),
+    fan,
+    split,
+    histograms,
+    difficulty,
+    start,
+    law,
+    optimum,
+    budgets,
+    pairs,
+    outliers,
+    pushes,
+    timings
+  };
+  // One that cannot be drawn says so in its place, and the others are drawn.
+  for (const [id, chart] of Object.entries(charts)) {
+    try {
+      chart();
+    } catch (problem) {
+      console.error(id, problem);
+      draw(id, [], {}, `This chart could not be drawn: ${problem.message}`);
+    }
+  }
 }
 
 // Which runs are shown: the same as clicks in a legend, for the keyboard.

@@ -3,6 +3,7 @@
 // Lengths are in tokens, accuracies are shares of 1. NaN stands for "undefined".
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -23,6 +24,7 @@ struct JudgedAnswer {
   int64_t num_tokens = 0;
   std::optional<bool> correct;
   std::optional<double> difficulty;
+  bool clipped = false;  // ended at its limit
 
   bool operator==(const JudgedAnswer&) const = default;
 };
@@ -50,10 +52,15 @@ struct LengthOptimum {
   double support = 0;   // share of the draws whose fit does
   bool within = false;  // within a question: each question has its own level
   int64_t num_answers = 0, num_prompts = 0;
+  int64_t num_clipped = 0;  // left out
+
+  /// Whether nine draws of ten have one.
+  bool is_certain() const { return !std::isnan(length.value) && support >= 0.9; }
 };
 
-/// Over judged answers of at least one token; `within` leaves out questions with one. A peak counts
-/// where it lies between the 5th and the 95th percentile of the lengths.
+/// Over judged answers of at least one token that ended by themselves: those at the limit would
+/// make any curve fall there. `within` leaves out questions with one. A peak counts where it lies
+/// between the 5th and the 95th percentile of the lengths.
 LengthOptimum length_optimum(std::span<const JudgedAnswer> answers, bool within,
                              const Bootstrap& bootstrap);
 

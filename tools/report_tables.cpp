@@ -172,7 +172,7 @@ DataTable start_table(const Report& report) {
         add(row, bin.accuracy);
         row.insert(row.end(),
                    {cat(bin.num_answers), cat(bin.num_prompts), curve.inverted_u ? "1" : "0",
-                    cat(report.bootstrap.draws), cat(report.bootstrap.seed)});
+                    cat(report.settings.bootstrap.draws), cat(report.settings.bootstrap.seed)});
         out.rows.push_back(std::move(row));
       }
     };
@@ -183,9 +183,129 @@ DataTable start_table(const Report& report) {
   return out;
 }
 
-}  // namespace
+DataTable fan_table(const Report& report) {
+  DataTable out{"length_quantiles", {"run", "step"}, {}};
+  for (const double share : LengthFan::kShares)
+    out.header.push_back(cat("p", std::lround(100 * share), " [tokens]"));
+  for (const Run& run : report.runs)
+    for (size_t i = 0; i < run.sampled.fan.step.size(); ++i) {
+      Row row = {run.name, cat(run.sampled.fan.step[i])};
+      for (const auto& values : run.sampled.fan.quantiles) row.push_back(number(values[i]));
+      out.rows.push_back(std::move(row));
+    }
+  return out;
+}
 
-std::vector<DataTable> report_tables(const Report& report) {
+DataTable difficulty_table(const Report& report) {
+  DataTable out{"difficulty",
+                {"run", "band", "prompts", "step", "accuracy [share]", "accuracy low [share]",
+                 "accuracy high [share]", "mean length [tokens]", "mean length low [tokens]",
+                 "mean length high [tokens]"},
+                {}};
+  for (const Run& run : report.runs)
+    for (const DifficultyBand& band : run.difficulty.bands)
+      for (const DifficultyBand::Point& point : band.points) {
+        Row row = {run.name, band.label, cat(band.num_prompts), cat(point.step)};
+        add(row, point.accuracy);
+        add(row, point.mean_length);
+        out.rows.push_back(std::move(row));
+      }
+  return out;
+}
+
+DataTable optimum_table(const Report& report) {
+  DataTable out{"optimal_length",
+                {"run", "first step", "last step", "of", "length [tokens]", "length low [tokens]",
+                 "length high [tokens]", "support [share]", "answers", "prompts", "cut answers"},
+                {}};
+  for (const Run& run : report.runs)
+    for (const TrainingOptimum& one : run.sampled.optima)
+      for (const LengthOptimum* optimum : {&one.pooled, &one.within}) {
+        Row row = {run.name, cat(one.first_step), cat(one.last_step),
+                   optimum->within ? "within a question" : "pooled"};
+        add(row, optimum->length);
+        row.insert(row.end(), {number(optimum->support), cat(optimum->num_answers),
+                               cat(optimum->num_prompts), cat(optimum->num_clipped)});
+        out.rows.push_back(std::move(row));
+      }
+  return out;
+}
+
+DataTable law_table(const Report& report) {
+  DataTable out{"optimal_length_by_difficulty",
+                {"start of", "difficulty", "length [tokens]", "length low [tokens]",
+                 "length high [tokens]", "support [share]", "answers", "law [tokens]"},
+                {}};
+  for (const StartPolicy& start : report.starts)
+    for (const StartPolicy::OfDifficulty& one : start.by_difficulty) {
+      Row row = {join(start.runs), number(one.difficulty)};
+      add(row, one.optimum.length);
+      row.insert(row.end(), {number(one.optimum.support), cat(one.optimum.num_answers),
+                             number(start.law.at(one.difficulty))});
+      out.rows.push_back(std::move(row));
+    }
+  return out;
+}
+
+DataTable budget_table(const Report& report) {
+  DataTable out{"token_budgets",
+                {"run", "step", "budget [tokens]", "accuracy [share]", "accuracy low [share]",
+                 "accuracy high [share]", "mean length [tokens]", "mean length low [tokens]",
+                 "mean length high [tokens]"},
+                {}};
+  for (const Run& run : report.runs)
+    for (const Checkpoint& checkpoint : run.checkpoints)
+      for (const BudgetPoint& point : checkpoint.budgets) {
+        Row row = {run.name, cat(checkpoint.step), cat(point.budget)};
+        add(row, point.accuracy);
+        add(row, point.mean_length);
+        out.rows.push_back(std::move(row));
+      }
+  return out;
+}
+
+DataTable push_table(const Report& report) {
+  DataTable out{"due_to_length",
+                {"run", "step", "answers", "sum of |advantage|", "sum due to length", "share"},
+                {}};
+  for (const Run& run : report.runs)
+    for (const PushShare& one : run.pushes)
+      out.rows.push_back({run.name, cat(one.step), cat(one.num_responses), number(one.push),
+                          number(one.due_to_length),
+                          number(one.push > 0 ? one.due_to_length / one.push : kUndefined)});
+  return out;
+}
+
+DataTable time_table(const Report& report) {
+  DataTable out{
+      "step_times",
+      {"run", "step", "all [s]", "sampling [s]", "rewards [s]", "advantages [s]", "learning [s]"},
+      {}};
+  for (const Run& run : report.runs)
+    for (const TrainRow& row : run.train)
+      out.rows.push_back({run.name, cat(row.step), number(row.time_s), number(row.rollout_s),
+                          number(row.score_s), number(row.credit_s), number(row.update_s)});
+  return out;
+}
+
+// A pair's numbers under the names that they have in JSON.
+DataTable pair_table(const Report& report) {
+  DataTable out{"pairs", {}, {}};
+  if (report.pairs.is_null()) return out;
+  for (const Json& pair : report.pairs["pairs"]) {
+    Row row;
+    for (const auto& [key, value] : pair.items()) {
+      if (out.rows.empty()) out.header.push_back(key);
+      row.push_back(value.is_null()     ? std::string()
+                    : value.is_string() ? value.get<std::string>()
+                                        : dump_json(value));
+    }
+    out.rows.push_back(std::move(row));
+  }
+  return out;
+}
+
+std::vector<DataTable> main_tables(const Report& report) {
   return {summary_table(report),
           steps_table(report, "accuracy_over_steps", "accuracy", "share", &TrainRow::accuracy,
                       &Checkpoint::accuracy),
@@ -195,6 +315,16 @@ std::vector<DataTable> report_tables(const Report& report) {
           trade_off_table(report),
           histogram_table(report),
           start_table(report)};
+}
+
+}  // namespace
+
+std::vector<DataTable> report_tables(const Report& report) {
+  std::vector<DataTable> out = main_tables(report);
+  for (auto* make : {fan_table, difficulty_table, optimum_table, law_table, budget_table,
+                     pair_table, push_table, time_table})
+    if (DataTable table = make(report); !table.rows.empty()) out.push_back(std::move(table));
+  return out;
 }
 
 std::string csv_text(const DataTable& table) {

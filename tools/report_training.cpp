@@ -130,13 +130,14 @@ Answers read_index(const fs::path& path, std::string source, int64_t step) {
     if (reason != "stop" && reason != "length")
       fail(reader.where(), ": finish_reason: '", reason,
            "' is not stop, length, deadline or aborted");
-    if (reason == "length") ++out.num_clipped;
+    answer.clipped = reason == "length";
+    if (answer.clipped) ++out.num_clipped;
     out.rows.push_back(answer);
   }
   return out;
 }
 
-Sampled read_sampled(const fs::path& run, size_t max_blocks, const Bootstrap& bootstrap) {
+Sampled read_sampled(const fs::path& run, size_t max_blocks, const ReportSettings& settings) {
   constexpr std::array<std::string_view, 1> kSuffixes = {".idx"};
   const std::map<int64_t, fs::path> files = step_files(run / "rollouts", kSuffixes);
   const size_t num_steps = files.size();
@@ -147,6 +148,7 @@ Sampled read_sampled(const fs::path& run, size_t max_blocks, const Bootstrap& bo
   Window window;
   size_t place = 0;
   for (const auto& [step, path] : files) {
+    if (settings.stop != nullptr && settings.stop->load()) throw Interrupted();
     Answers answers = read_index(path, cat("rollouts/", path.filename().string()), step);
     out.num_unmeasured += answers.num_unmeasured;
     add(out.tokens, answers);
@@ -161,7 +163,7 @@ Sampled read_sampled(const fs::path& run, size_t max_blocks, const Bootstrap& bo
     }
     window.add(answers);
     if (place * windows / num_steps > (place - 1) * windows / num_steps)
-      out.optima.push_back(std::exchange(window, {}).optimum(bootstrap));
+      out.optima.push_back(std::exchange(window, {}).optimum(settings.bootstrap));
     if (place == 1) out.first = answers;
     if (place == num_steps) out.last = std::move(answers);
   }

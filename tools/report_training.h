@@ -3,8 +3,10 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -13,13 +15,21 @@
 
 namespace vernier {
 
+/// How runs are read.
+struct ReportSettings {
+  Bootstrap bootstrap = {};
+  bool tolerant = false;                    // a run that cannot be read is left out, with a note
+  const std::atomic<bool>* stop = nullptr;  // where it becomes true the reading is given up
+};
+
 /// The measured responses of one file.
 struct Answers {
   std::string source;  // "eval/step_0.jsonl"; "" where there is none
   int64_t step = -1;
   std::vector<JudgedAnswer> rows;
-  int64_t num_clipped = 0;     // of `rows`, ended by `length`
-  int64_t num_unmeasured = 0;  // ended by deadline or abort; not in `rows`
+  int64_t num_clipped = 0;                  // of `rows`, ended by `length`
+  int64_t num_unmeasured = 0;               // ended by deadline or abort; not in `rows`
+  std::map<int64_t, std::string> problems;  // by group, where the file names them
 };
 
 /// Tokens that were sampled in training.
@@ -43,8 +53,8 @@ struct TrainingOptimum {
   LengthCurve curve;  // pooled
 };
 
-/// What of a step's pushes is due to length, as `vernier score --explain` tells it: A, and A less
-/// A0, the push with every length of the group equal.
+/// What of a step's advantages is due to length: A, and A less A0, the advantage with every length
+/// of a group set to their mean and no transform that depends on length.
 struct PushShare {
   int64_t step = 0, num_responses = 0;
   double push = 0, due_to_length = 0;  // sums of absolute values
@@ -65,6 +75,6 @@ Answers read_index(const fs::path& path, std::string source, int64_t step);
 
 /// Reads rollouts/step_N.idx of a run; nothing where there is none. Blocks of the fan are so long
 /// that there are at most `max_blocks`. Throws UsageError as read_index().
-Sampled read_sampled(const fs::path& run, size_t max_blocks, const Bootstrap& bootstrap);
+Sampled read_sampled(const fs::path& run, size_t max_blocks, const ReportSettings& settings);
 
 }  // namespace vernier

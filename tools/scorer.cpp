@@ -12,19 +12,21 @@
 namespace vernier {
 
 ScoringSetup load_scoring(const std::vector<std::string>& paths,
-                          const std::vector<std::string>& overrides) {
+                          const std::vector<std::string>& overrides, bool only_read) {
   ConfigFile file = ConfigFile::load(paths, overrides);
   ScoringSetup out;
   out.config = std::make_unique<RunConfig>();
   RunConfig& config = *out.config;
   config.needs_model = false;
+  config.scoring.only_read = only_read;
   file.bind([&](Binder& root) { config.bind(root); });
   // Where a transform may have to read a cut response again. A model from scratch has a tokenizer
   // too; a path that is not there leaves scoring without it.
   if (config.new_model)
     out.tokenizer = std::make_shared<Tokenizer>(
         Tokenizer::from_characters(config.new_model->characters, config.new_model->end_token));
-  else if (!config.model_path.empty() && fs::exists(config.model_path))
+  else if (std::error_code unreachable;
+           !config.model_path.empty() && fs::exists(config.model_path, unreachable))
     out.tokenizer = std::make_shared<Tokenizer>(Tokenizer::open(config.model_path));
   if (out.tokenizer != nullptr)
     *config.decode = [tokenizer = out.tokenizer](std::span<const int32_t> ids) {

@@ -21,9 +21,10 @@ struct ScoringSetup {
   std::shared_ptr<const Tokenizer> tokenizer;  // null where the model is not there
 };
 
-/// Throws UsageError as ConfigFile and RunConfig do. No weights are read.
+/// Throws UsageError as ConfigFile and RunConfig do. No weights are read. `only_read`: nothing will
+/// be scored by rewards from outside, and none is started (ScoringContext::only_read).
 ScoringSetup load_scoring(const std::vector<std::string>& paths,
-                          const std::vector<std::string>& overrides);
+                          const std::vector<std::string>& overrides, bool only_read = false);
 
 /// Scores groups in the order of their steps, as the run did: what was only measured first, then
 /// the rest, and what the step taught at its end.

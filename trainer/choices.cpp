@@ -99,10 +99,13 @@ FilteredVote filtered_vote_of(std::span<const PromptCandidates> prompts, double 
   for (const PromptCandidates& prompt : prompts)
     if (!prompt.all.empty())
       values.push_back(
-          {majority(prompt.all), length_filtered_vote(prompt.all, {.width = out.width})});
+          {majority(prompt.all), length_filtered_vote(prompt.all, {.width = out.width}),
+           random_bucket_vote(prompt.all, {.width = out.width}, {.draws = kMajorityDraws},
+                              static_cast<uint64_t>(prompt.index))});
   const std::vector<Estimate> means = means_of(values);
   out.majority = means[0];
   out.filtered = means[1];
+  out.random = means[2];
   return out;
 }
 

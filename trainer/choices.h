@@ -29,6 +29,7 @@ struct ChoiceOfK {
 /// A vote among all responses of a prompt.
 struct FilteredVote {
   Estimate majority, filtered;  // the same prompts, without the filter and with it
+  Estimate random;              // as many buckets, but random ones
   double width = 0;             // tokens of a bucket
 };
 

@@ -413,7 +413,8 @@ void RunConfig::bind(Binder& root) {
 }
 
 void RunConfig::bind_scoring(Binder& root) {
-  if (needs_model || new_model || fs::exists(model_path))
+  std::error_code unreachable;  // as in a folder that may not be looked into
+  if (needs_model || new_model || fs::exists(model_path, unreachable))
     scoring.decode = [decode = decode](std::span<const int32_t> ids) {
       ensure(static_cast<bool>(*decode), "a tokenizer before scoring");
       return (*decode)(ids);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <numeric>
 
@@ -59,6 +60,29 @@ double most_frequent(int64_t count, const Each& each) {
     right += vote.second ? 1 : 0;
   }
   return tied > 0 ? right / tied : 0.0;
+}
+
+// The mean of `value` over all choices of k of n, or of as many random ones as are asked for.
+double mean_over_choices(int64_t n, int64_t k, const Bootstrap& draws, uint64_t key,
+                         const std::function<double(std::span<const size_t>)>& value) {
+  std::vector<size_t> order(static_cast<size_t>(n));
+  std::iota(order.begin(), order.end(), size_t{0});
+  const auto chosen = std::span(order).first(static_cast<size_t>(k));
+  double sum = 0;
+  if (const double all = choices(n, k); all <= static_cast<double>(draws.draws)) {
+    do sum += value(chosen);
+    while (next_choice(order, k, n));
+    return sum / all;
+  }
+  for (int64_t draw = 0; draw < draws.draws; ++draw) {
+    Rng rng(draws.seed, Stream::selection, key, static_cast<uint64_t>(k),
+            static_cast<uint64_t>(draw));
+    for (int64_t i = 0; i < k; ++i)
+      std::swap(order[static_cast<size_t>(i)],
+                order[static_cast<size_t>(i + rng.next_below(n - i))]);
+    sum += value(chosen);
+  }
+  return sum / static_cast<double>(draws.draws);
 }
 
 bool all_known(std::span<const Candidate> candidates) {
@@ -156,34 +180,33 @@ double majority_at_k(std::span<const Candidate> candidates, int64_t k, const Boo
                      uint64_t key) {
   const auto n = std::ssize(candidates);
   if (k > n || !all_known(candidates)) return kUndefined;
-  std::vector<size_t> order(candidates.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  const auto of_the_first = [&] {
+  return mean_over_choices(n, k, draws, key, [&](std::span<const size_t> chosen) {
     return most_frequent(k, [&](int64_t i) -> const Candidate& {
-      return candidates[order[static_cast<size_t>(i)]];
+      return candidates[chosen[static_cast<size_t>(i)]];
     });
-  };
-  double sum = 0;
-  if (const double all = choices(n, k); all <= static_cast<double>(draws.draws)) {
-    do sum += of_the_first();
-    while (next_choice(order, k, n));
-    return sum / all;
-  }
-  for (int64_t draw = 0; draw < draws.draws; ++draw) {
-    Rng rng(draws.seed, Stream::selection, key, static_cast<uint64_t>(k),
-            static_cast<uint64_t>(draw));
-    for (int64_t i = 0; i < k; ++i)
-      std::swap(order[static_cast<size_t>(i)],
-                order[static_cast<size_t>(i + rng.next_below(n - i))]);
-    sum += of_the_first();
-  }
-  return sum / static_cast<double>(draws.draws);
+  });
 }
 
 double bucket_width(const std::vector<double>& lengths) {
   if (lengths.empty()) return 1;
   const double range = quantile_of(lengths, 0.75) - quantile_of(lengths, 0.25);
   return std::max(1.0, 2 * range / std::cbrt(static_cast<double>(lengths.size())));
+}
+
+double random_bucket_vote(std::span<const Candidate> candidates, const LengthFilter& filter,
+                          const Bootstrap& draws, uint64_t key) {
+  if (!all_known(candidates)) return kUndefined;
+  const std::vector<Bucket> buckets = buckets_of(candidates, filter);
+  return mean_over_choices(
+      std::ssize(buckets), std::min(filter.num_kept, std::ssize(buckets)), draws, key,
+      [&](std::span<const size_t> chosen) {
+        std::vector<const Candidate*> kept;
+        for (const size_t place : chosen)
+          kept.insert(kept.end(), buckets[place].answers.begin(), buckets[place].answers.end());
+        return most_frequent(std::ssize(kept), [&](int64_t i) -> const Candidate& {
+          return *kept[static_cast<size_t>(i)];
+        });
+      });
 }
 
 double length_filtered_vote(std::span<const Candidate> candidates, const LengthFilter& filter) {

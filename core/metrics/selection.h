@@ -54,4 +54,9 @@ double bucket_width(const std::vector<double>& lengths);
 /// bucket agrees with itself, and would always vote.
 double length_filtered_vote(std::span<const Candidate> candidates, const LengthFilter& filter);
 
+/// The same with as many buckets taken at random, as its control: the mean over all choices of
+/// them, or where these are more than `draws` over as many, which seed and `key` choose.
+double random_bucket_vote(std::span<const Candidate> candidates, const LengthFilter& filter,
+                          const Bootstrap& draws, uint64_t key);
+
 }  // namespace vernier

@@ -10,7 +10,8 @@ namespace vernier {
 /// the file cannot be read or holds no line of visible ASCII (a header carries it).
 std::string read_token(const std::string& path);
 
-/// Compares in a time that does not tell how much of it was right.
+/// Compares in a time that does not tell how much of it was right. Nothing is the same as no
+/// secret.
 bool same_secret(const std::string& given, const std::string& wanted);
 
 /// The token of an Authorization header; none where it is of another kind.

@@ -14,7 +14,7 @@ struct HttpRequest {
   std::string method, path;  // the path without a query
   std::string query;         // what follows "?", as it came
   // Headers, "" where there is none.
-  std::string authorization, host, cookie, last_event_id;
+  std::string authorization, host, cookie, last_event_id, fetch_site;
   std::string body;
 };
 

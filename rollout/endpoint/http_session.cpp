@@ -189,6 +189,7 @@ void HttpSession::parse_header() {
               .host = std::string(head[http::field::host]),
               .cookie = std::string(head[http::field::cookie]),
               .last_event_id = std::string(head["Last-Event-ID"]),
+              .fetch_site = std::string(head["Sec-Fetch-Site"]),
               .body = {}};
   http_1_0_ = head.version() < 11;
   keep_alive_ = parser_->keep_alive();
