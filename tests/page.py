@@ -1,125 +1,24 @@
-"""The report as a reader sees it, in a browser: its charts, its sliders, and the live page as a run trains.
+"""The report as a reader sees it, in a browser: its charts hold its JSON, its JSON what the files hold, its sliders what
+vernier score gives.
 
-    python3 tests/page.py BUILD_FOLDER [--screenshots FOLDER] [NAME ...]
+    python3 tests/page.py BUILD_FOLDER [--screenshots FOLDER RUN...] [NAME ...]
 
 Standard library only, beside Debian's chromium and chromium-driver (tools/setup browser).
 """
 
-import http.client
 import json
 import math
 import pathlib
 import re
 import shutil
-import signal
-import socket
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
-from browser import Browser, wait_until
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-BUILD = pathlib.Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT / "build/release"
-VERNIER = BUILD / "vernier"
-SMOKE = ROOT / "configs/smoke.toml"
-# From the start policy of SMOKE, by a penalty on length, and no transform that cuts.
-PENALTY = """
-[run]
-seed = 2
-steps = 12
-eval_every = 6
-threads = 1
-
-[model]
-path = "{start}"
-
-[data]
-task = "chain_sum"
-eval_prompts = 100
-
-[data.chain_sum]
-max_terms = 3
-
-[rollout]
-num_generations = 8
-prompts_per_step = 12
-max_completion_length = 60
-think_end = "#"
-
-[[reward]]
-type = "length_penalty"
-form = "subtract"
-alpha = 1
-reference_length = 60
-
-[algo]
-type = "grpo"
-
-[trainer]
-learning_rate = 2e-4
-
-[log.rollouts]
-token_fields = true
-"""
-
-
-def run(*arguments, timeout=600):
-    return subprocess.run([str(VERNIER), *map(str, arguments)], capture_output=True, text=True, timeout=timeout, cwd=ROOT)
-
-
-def lines_of(path):
-    return [json.loads(line) for line in path.read_text().split("\n") if line]
-
-
-class Case(unittest.TestCase):
-    runs = None
-    screenshots = None
-
-    @classmethod
-    def setUpClass(cls):
-        """Two short runs from one start, with everything that a report can show."""
-        if Case.runs is None:
-            folder = pathlib.Path(tempfile.mkdtemp(prefix="vernier-page-"))
-            unittest.addModuleCleanup(shutil.rmtree, folder, ignore_errors=True)
-            more = ["--set", "eval.budgets=[4, 8, 16, 60]", "--set", "eval.n=2", "--set", "log.rollouts.every=2"]
-            done = run("train", SMOKE, "--run", folder / "drpo", *more)
-            assert done.returncode == 0, done.stderr[-3000:]
-            config = folder / "penalty.toml"
-            config.write_text(PENALTY.format(start=folder / "drpo/checkpoint-0"))
-            done = run("train", config, "--run", folder / "penalty", *more)
-            assert done.returncode == 0, done.stderr[-3000:]
-            Case.runs = [folder / "drpo", folder / "penalty"]
-            Case.browser = Browser()
-            unittest.addModuleCleanup(Case.browser.close)
-
-    def setUp(self):
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="vernier-page-"))
-        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
-
-    def assert_no_errors(self, *allowed):
-        bad = [one["message"] for one in self.browser.log() if one["level"] == "SEVERE" and
-               not any(part in one["message"] for part in allowed)]
-        self.assertEqual(bad, [])
-
-    def assert_near(self, one, other, what=""):
-        if one is None or other is None:
-            return self.assertEqual(one, other, what)
-        self.assertTrue(math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9), f"{what}: {one} is not {other}")
-
-
-def quantile(values, share):
-    values = sorted(values)
-    place = share * (len(values) - 1)
-    low = math.floor(place)
-    return values[low] + (place - low) * (values[min(low + 1, len(values) - 1)] - values[low])
-
-
-def mean(values):
-    return statistics.fmean(values) if values else None
+import recompute
+from page_case import Case, run
+from recompute import lines_of, mean, quantile
 
 
 class Report(Case):
@@ -164,6 +63,16 @@ class Report(Case):
                 for title, key in (("accuracy", "accuracy"), ("mean length", "mean_length")):
                     self.assertEqual(difficulty[f"{one['name']} {title} {band['label']}"]["y"],
                                      [point[key] for point in band["points"]])
+        placed = [trace for trace in self.browser.chart("trade-off")]
+        for one in runs:
+            rows = one["checkpoints"]
+            self.assertIn(([row["mean_length"] for row in rows], [row["accuracy"] for row in rows]),
+                          [(trace["x"], trace["y"]) for trace in placed])
+            self.assertIn(one["train"]["right_mean"], [trace["y"] for trace in self.browser.chart("split")])
+            shares = [count / one["last"]["num_samples"] for count in one["last"]["right"]]
+            self.assertIn(shares, [trace["y"] for trace in self.browser.chart("histograms")])
+        start = self.json["start_policies"][0]
+        self.assertIn([found["accuracy"] for found in start["pooled"]["bins"]], [trace["y"] for trace in self.browser.chart("start")])
         pairs = self.browser.chart("pairs")
         pair = self.json["pairs"]["pairs"][0]
         self.assert_near(pairs[0]["x"][0], 100 * pair["accuracy_difference"])
@@ -210,17 +119,26 @@ class Report(Case):
                 self.assert_near(timings["other"][k], max(0, row["time/step"] - parts))
             first = rl[0]["completions/mean_length"]
             self.assert_near(timings["saved_s"], sum(row["time/rollout"] * (first / row["completions/mean_length"] - 1) for row in rl))
-            # Area under the frontier of the evaluations.
-            points = sorted((row["mean_length"], row["accuracy"]) for row in one["checkpoints"])
-            short, long = self.json["shortest"], self.json["longest"]
-            area, best = 0, 0
-            for k, (length, accuracy) in enumerate(points):
-                best = max(best, accuracy)
-                begin, end = max(length, short), points[k + 1][0] if k + 1 < len(points) else long
-                area += best * max(0, math.log2(end) - math.log2(begin)) if end > begin else 0
-            self.assert_near(one["area"], area / math.log2(long / short), "area")
+            points = [(row["mean_length"], row["accuracy"]) for row in one["checkpoints"]]
+            self.assert_near(one["area"], recompute.area(points, self.json["shortest"], self.json["longest"]), "area")
             self.assertLessEqual(one["area_low"], one["area"])
             self.assertGreaterEqual(one["area_high"], one["area"])
+            self.check_changes(one["difficulty"], hardness, tallies)
+            self.check_optima(folder, one)
+            self.check_training(one, rl)
+            for part, step in ((one["first"], 0), (one["last"], max(tallies))):
+                for right, key in ((True, "right"), (False, "wrong")):
+                    found = recompute.histogram(tallies[step], self.json["bin_width"], len(part[key]), right)
+                    self.assertEqual(part[key], found)
+        last = [lines_of(folder / "eval/step_12.jsonl") for folder in self.runs]
+        found = self.json["pairs"]["pairs"][0]
+        count, difference, ratio = recompute.pair(*last)
+        self.assertEqual(found["num_prompts"], count)
+        self.assert_near(found["accuracy_difference"], difference)
+        self.assert_near(found["length_ratio"], ratio)
+        all_points = [(row["mean_length"], row["accuracy"]) for one in self.json["runs"] for row in one["checkpoints"]]
+        self.assertEqual([(row["mean_length"], row["accuracy"]) for row in self.json["frontier"]], recompute.frontier(all_points))
+        self.check_start()
         # What length pushes: what score gives the same responses if all of a group are equally long.
         folder, one = self.runs[1], self.json["runs"][1]
         for row in one["pushes"]["steps"]:
@@ -240,6 +158,76 @@ class Report(Case):
             self.assertTrue(0 < row["share"] < 1, row)
         # DRPO's weights of the right answers are all that length does to it.
         self.assertTrue(all(0 < row["share"] < 1 for row in self.json["runs"][0]["pushes"]["steps"]))
+
+    def check_changes(self, panel, hardness, tallies):
+        first, last = tallies[0], tallies[max(tallies)]
+        for band in panel["bands"]:
+            ends = [float(part) for part in re.findall(r"\d+(?:\.\d+)?", band["label"])]
+            parts = [[row for row in rows if ends[0] <= hardness[row["group"]] <= ends[-1]] for rows in (first, last)]
+            accuracy, length = ([mean([row[key] for row in rows]) for rows in parts] for key in ("correct", "num_tokens"))
+            self.assert_near(band["accuracy_change"], accuracy[1] - accuracy[0])
+            self.assert_near(band["length_change"], length[1] / length[0] - 1)
+        hard = panel["bands"][-1]
+        alarm = hard["num_prompts"] >= 5 and hard["length_change_high"] < 0 and hard["accuracy_change_low"] <= 0
+        self.assertEqual(panel["alarm"] is not None, alarm)
+        for row in panel["solved"]:
+            prompts = {}
+            for answer in tallies[row["step"]]:
+                prompts.setdefault(answer["group"], []).append(answer)
+            for key, right in (("always_length", True), ("never_length", False)):
+                self.assert_near(row[key], mean([answer["num_tokens"] for answers in prompts.values() for answer in answers
+                                                 if all(other["correct"] is right for other in answers)]))
+
+    def check_optima(self, folder, one):
+        for window in one["optima"]:
+            answers = []
+            for step in one["fan"]["step"]:
+                if not window["first_step"] <= step <= window["last_step"]:
+                    continue
+                for line in (folder / f"rollouts/step_{step}.idx").read_text().splitlines()[1:]:
+                    length, correct, _, group, _, reason = line.split("\t")
+                    if correct != "-" and reason == "stop":
+                        answers.append(((step, group), int(length), correct == "1"))
+            for key, within in (("pooled", False), ("within_question", True)):
+                self.assertEqual(window[key]["num_samples"], len(answers))
+                self.assert_near(window[key]["length"], recompute.optimum(answers, within), key)
+
+    def check_training(self, one, rl):
+        train = one["train"]
+        self.assertEqual(train["step"], [row["step"] for row in rl])
+        for key, name in (("accuracy", "accuracy"), ("mean_length", "completions/mean_length")):
+            for found, row in zip(train[key], rl):
+                self.assert_near(found, row[name])
+        for key, name in (("right_mean", "length/correct/mean"), ("right_p90", "length/correct/p90"), ("wrong_mean", "length/wrong/mean")):
+            for found, value in zip(train[key], recompute.running([row.get(name) for row in rl], self.json["running_steps"])):
+                self.assert_near(found, value, key)
+
+    def check_start(self):
+        start = self.json["start_policies"][0]
+        rows = lines_of(self.runs[0] / "eval/step_0.jsonl")
+        curves = [(start["pooled"], rows)]
+        for band in start["bands"]:
+            difficulty = float(re.search(r"\d+", band["label"])[0])
+            curves.append((band, [row for row in rows if row["difficulty"] == difficulty]))
+        for curve, members in curves:
+            self.assertEqual(sum(found["num_samples"] for found in curve["bins"]), len(members))
+            for found in curve["bins"]:
+                inside = [row for row in members if found["low"] <= row["num_tokens"] <= found["high"]]
+                self.assertEqual(found["num_samples"], len(inside))
+                self.assert_near(found["accuracy"], mean([row["correct"] for row in inside]))
+                self.assert_near(found["mean"], mean([row["num_tokens"] for row in inside]))
+        questions = {}
+        for row in rows:
+            questions.setdefault(row["group"], []).append(row)
+        ranked = [one for answers in questions.values() if len(answers) > 1 for one in recompute.ranks(answers)]
+        for found in start["within_question"]["bins"]:
+            inside = [right for rank, right in ranked if found["low"] - 1e-9 <= rank - 0.5 <= found["high"] + 1e-9]
+            self.assertEqual(found["num_samples"], len(inside))
+            self.assert_near(found["accuracy"], mean(inside))
+        for row in start["by_difficulty"]:
+            members = [(answer["group"], answer["num_tokens"], answer["correct"]) for answer in rows
+                       if answer["difficulty"] == row["difficulty"]]
+            self.assert_near(row["length"], recompute.optimum(members, False))
 
     def slide(self, name, value):
         return self.browser.run(
@@ -305,6 +293,13 @@ type = "accuracy"
             self.assertAlmostEqual(float(told["effective"]), effective, delta=0.006)
             weighted.add(told["weighted"])
         self.assertEqual(len(weighted), 2)
+        # What the run with DOT cut itself, and what the rule said of the rest.
+        self.browser.run("const run = document.getElementById('what-if-run'); run.value = 0; run.dispatchEvent(new Event('change'));")
+        stored = self.json["runs"][0]["lengths"]
+        own = [after for group in stored["groups"] for kept, length, after in
+               zip(group["kept"], group["length"], group["correct_after"]) if kept < length]
+        wanted = f"{len(own)}, still right {sum(own)}" if own else "none"
+        self.assertEqual(self.browser.run("return document.getElementById('what-if-own').textContent;"), wanted)
         self.assert_no_errors()
 
     def test_responses_are_shown_with_their_tokens(self):
@@ -354,166 +349,6 @@ type = "accuracy"
         self.browser.run("document.querySelector('#run-boxes input').click();")
         self.assertEqual(self.browser.run(count), before)
         self.assert_no_errors()
-
-
-class Server:
-    def __init__(self, *arguments, port=0):
-        self.process = subprocess.Popen([str(VERNIER), "serve", *map(str, arguments), "--port", str(port)], stdout=subprocess.PIPE,
-                                        stderr=subprocess.DEVNULL, text=True)
-        line = self.process.stdout.readline()
-        self.port = int(re.search(r":(\d+)/", line)[1])
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    def get(self, path, headers=None, method="GET", body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request(method, path, body, headers or {})
-            reply = connection.getresponse()
-            return reply.status, dict(reply.getheaders()), reply.read()
-        finally:
-            connection.close()
-
-    def report(self):
-        return json.loads(self.get("/report.json")[2])
-
-    def stop(self, how=signal.SIGTERM):
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-        self.process.wait(timeout=30)
-        self.process.stdout.close()
-
-
-class Live(Case):
-    def setUp(self):
-        super().setUp()
-        self.browser.open("about:blank")  # what is said of servers of other tests is not of this one
-        self.browser.log()
-
-    def test_it_follows_a_run_as_it_trains_and_survives_a_restart(self):
-        folder = self.folder / "runs/mine"
-        short = ["--set", "sft.steps=30", "--set", "data.eval_prompts=20", "--set", "run.eval_every=2"]
-        self.assertEqual(run("train", SMOKE, "--run", folder, *short, "--set", "run.steps=2").returncode, 0)
-        server = Server(folder.parent)
-        self.addCleanup(lambda: server.stop())
-        steps = """const place = document.getElementById('accuracy');
-            return place.data ? Math.max(...place.data.flatMap((trace) => Array.from(trace.x))) : -1;"""
-        self.browser.open(server.url)
-        wait_until(lambda: self.browser.run(steps) == 2)
-        self.assert_no_errors()
-        self.assertEqual(run("train", SMOKE, "--run", folder, *short, "--set", "run.steps=4").returncode, 0)
-        wait_until(lambda: self.browser.run(steps) == 4)
-        self.assert_no_errors()
-        # Killed, and there again on the same port: the page notices both by itself.
-        server.stop(signal.SIGKILL)
-        wait_until(lambda: "does not answer" in self.browser.run("return document.getElementById('live-state').textContent;"))
-        self.assertEqual(run("train", SMOKE, "--run", folder, *short, "--set", "run.steps=6").returncode, 0)
-        server = Server(folder.parent, port=server.port)
-        wait_until(lambda: self.browser.run(steps) == 6)
-        # Moved away: what was read stays, with the reason; and back.
-        folder.rename(self.folder / "elsewhere")
-        wait_until(lambda: "no run is here yet" in self.browser.run("return document.getElementById('live-state').textContent;"))
-        self.assertEqual(self.browser.run(steps), 6)
-        (self.folder / "elsewhere").rename(folder)
-        wait_until(lambda: "Live" in self.browser.run("return document.getElementById('live-state').textContent;"))
-        # A torn row is a row that is being written.
-        with (folder / "metrics.jsonl").open("a") as file:
-            file.write('{"step": 7, "phase"')
-        wait_until(lambda: "torn" in self.browser.run("return document.getElementById('notes').textContent;"))
-        self.assert_no_errors("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "Failed to load resource")
-        shown = self.browser.run("return document.querySelectorAll('pre.response').length;")
-        self.assertEqual(shown, 8)
-
-    def test_its_numbers_are_the_reports(self):
-        server = Server(*self.runs)
-        self.addCleanup(server.stop)
-        found = wait_until(lambda: (page := server.report())["version"] and page)
-        wanted = json.loads(run("report", *self.runs, "--json").stdout)
-        for one in wanted["runs"]:
-            del one["samples"]["groups"]  # which the page asks for
-        self.assertEqual(found["data"], wanted)
-        for step in found["data"]["runs"][0]["stored_steps"]:
-            status, _, body = server.get(f"/samples?run=drpo&step={step}&from=3&count=2")
-            self.assertEqual(status, 200)
-            self.assertEqual([len(group["samples"]) for group in json.loads(body)["groups"]], [8, 8])
-        for query, status in (("run=no&step=2&from=0&count=1", 404), ("run=drpo&step=1&from=0&count=1", 404),
-                              ("run=drpo&step=2&from=0&count=1000", 400), ("run=drpo", 400),
-                              ("run=..%2f..&step=2&from=0&count=1", 404), ("run=%zz&step=2&from=0&count=1", 400)):
-            self.assertEqual(server.get("/samples?" + query)[0], status, query)
-
-    def test_what_has_no_business_here_is_refused(self):
-        server = Server(self.runs[0])
-        self.addCleanup(server.stop)
-        for path in ("/nothing", "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/metrics.jsonl", "/events/", "//", "/report.json/x"):
-            self.assertEqual(server.get(path)[0], 404, path)
-        for method in ("POST", "PUT", "DELETE"):
-            self.assertEqual(server.get("/", method=method, body="x")[0], 405)
-        self.assertEqual(server.get("/", {"Host": "evil.example"})[0], 421)
-        self.assertEqual(server.get("/", {"Host": "localhost:99"})[0], 200)
-        self.assertEqual(server.get("/", {"Host": "127.0.0.1"})[0], 200)
-        self.assertEqual(server.get("/report.json", {"Sec-Fetch-Site": "cross-site"})[0], 403)
-        self.assertEqual(server.get("/", {"X": "y" * 100_000})[0], 431)
-        with socket.create_connection(("127.0.0.1", server.port)) as raw:
-            raw.sendall(b"\x16\x03\x01 not HTTP\r\n\r\n")
-            self.assertIn(b"400", raw.recv(1000))
-        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(200)]
-        self.addCleanup(lambda: [one.close() for one in idle])
-        self.assertEqual(server.get("/")[0], 200)
-        self.assertIsNotNone(wait_until(lambda: server.report()["version"]))
-        before = sorted((path, path.stat().st_mtime_ns) for path in self.runs[0].rglob("*"))
-        self.assertEqual(server.get("/report.json", method="HEAD")[2], b"")
-        self.assertEqual(sorted((path, path.stat().st_mtime_ns) for path in self.runs[0].rglob("*")), before)
-        self.assertEqual(run("serve", self.folder / "no").returncode, 2)
-        done = run("serve", self.runs[0], "--host", "0.0.0.0")
-        self.assertEqual(done.returncode, 2)
-        self.assertIn("--token-file", done.stderr)
-
-    def test_a_token_is_given_once(self):
-        token = self.folder / "token"
-        token.write_text("s3cret+/=\n")
-        server = Server(self.runs[0], "--token-file", token)
-        self.addCleanup(server.stop)
-        for path in ("/", "/report.json", "/events", "/report.js", "/nothing"):
-            self.assertEqual(server.get(path)[0], 401, path)
-        self.assertEqual(server.get("/?token=wrong")[0], 401)
-        self.assertEqual(server.get("/report.json?token=s3cret%2B%2F%3D")[0], 401)
-        status, headers, _ = server.get("/?token=s3cret%2B%2F%3D")
-        self.assertEqual((status, headers["Location"]), (303, "/entered"))
-        cookie = headers["Set-Cookie"]
-        self.assertIn("; HttpOnly; SameSite=Strict; Path=/", cookie)
-        self.assertNotIn("s3cret", cookie)
-        pair = cookie.split(";")[0]
-        self.assertEqual(server.get("/report.json", {"Cookie": f"a=b; {pair}"})[0], 200)
-        self.assertEqual(server.get("/report.json", {"Cookie": pair[:-1] + ("0" if pair[-1] != "0" else "1")})[0], 401)
-        self.assertEqual(server.get("/report.json", {"Authorization": "Bearer s3cret+/="})[0], 200)
-        self.assertEqual(server.get("/report.json", {"Authorization": "Bearer s3cret"})[0], 401)
-        self.browser.open(f"{server.url}/?token=s3cret%2B%2F%3D")
-        wait_until(lambda: self.browser.run("return document.querySelectorAll('#summary-rows tr').length;") == 1)
-        self.assertNotIn("token", self.browser.run("return location.href;"))
-        self.assert_no_errors()
-
-    def test_a_stream_goes_on_where_it_was(self):
-        server = Server(self.runs[0])
-        self.addCleanup(server.stop)
-        version = wait_until(lambda: server.report()["version"])
-
-        def first_of(headers):
-            with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw:
-                lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-                raw.sendall(f"GET /events HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n".encode())
-                raw.settimeout(2)
-                text = b""
-                try:
-                    while b"\n\n" not in text.partition(b"\r\n\r\n")[2]:
-                        text += raw.recv(4096)
-                except TimeoutError:
-                    pass
-                return text.decode()
-
-        fresh = first_of({})
-        self.assertIn("text/event-stream", fresh)
-        self.assertIn(f"id: {version}\nretry: 2000\nevent: report\n", fresh)
-        self.assertNotIn("event: report", first_of({"Last-Event-ID": version}))
-        self.assertIn("event: report", first_of({"Last-Event-ID": "1"}))
 
 
 class Pictures(Case):

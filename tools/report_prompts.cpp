@@ -2,11 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
-#include <limits>
 #include <map>
 #include <optional>
-#include <set>
 #include <utility>
 
 #include "core/base/text.h"
@@ -14,8 +11,6 @@
 namespace vernier {
 namespace {
 
-constexpr size_t kMaxSingleValues = 4;
-constexpr size_t kBands = 3;
 constexpr int64_t kMinAlarmPrompts = 5;  // fewer say nothing about a band
 
 double mean(const Tally& tally) { return tally.count > 0 ? tally.sum / tally.count : kUndefined; }
@@ -37,46 +32,10 @@ std::vector<std::vector<const PromptTally*>> shared_prompts(
   return out;
 }
 
-struct BandRule {
-  std::string label;
-  std::function<bool(double)> holds;
-};
-
-std::string share_text(double value) { return fixed(100 * value, 0); }
-
-std::string number_text(double value) {
-  return value == std::round(value) ? cat(static_cast<int64_t>(value)) : fixed(value, 2);
-}
-
-// Bands of values: each one where there are few, else thirds.
-std::vector<BandRule> band_rules(std::vector<double> values, const std::string& what,
-                                 const std::string& unit, std::string (*text)(double)) {
-  const std::set<double> distinct(values.begin(), values.end());
-  if (distinct.size() < 2) return {};
-  std::vector<double> edges(distinct.begin(), distinct.end());
-  edges.push_back(std::numeric_limits<double>::infinity());
-  if (distinct.size() > kMaxSingleValues) {
-    edges = quantile_edges(std::move(values), kBands);
-    // Most prompts have the least value: it is a band, and the others are one.
-    if (edges.size() < 3)
-      edges = {*distinct.begin(), *std::next(distinct.begin()),
-               std::numeric_limits<double>::infinity()};
-  }
-  std::vector<BandRule> out;
-  for (size_t i = 0; i + 1 < edges.size(); ++i) {
-    const double low = edges[i], high = edges[i + 1];
-    const double last = *std::prev(distinct.lower_bound(high));
-    const std::string from = text(low), to = text(last);
-    out.push_back({cat(what, " ", from == to ? from : cat(from, "–", to), unit),
-                   [low, high](double value) { return value >= low && value < high; }});
-  }
-  return out;
-}
-
 // The value of each prompt that decides its band.
 using BandValues = std::map<int64_t, double>;
 
-DifficultyBand make_band(const BandRule& rule, std::span<const TalliedStep> steps,
+DifficultyBand make_band(const ValueBand& rule, std::span<const TalliedStep> steps,
                          const BandValues& values, const Bootstrap& bootstrap) {
   DifficultyBand band;
   band.label = rule.label;
@@ -201,16 +160,16 @@ DifficultyPanel difficulty_panel(std::span<const TalliedStep> steps, const Boots
     return out;
   };
   const BandValues* values = &difficulties;
-  std::vector<BandRule> rules = band_rules(values_of(difficulties), "difficulty", "", number_text);
+  std::vector<ValueBand> rules = value_bands(values_of(difficulties), "difficulty");
   panel.source = "difficulty of the data";
   if (rules.empty()) {
     values = &rates;
-    rules = band_rules(values_of(rates), "right at first", " %", share_text);
+    rules = value_bands(values_of(rates), "right at first", /*percent=*/true);
     std::ranges::reverse(rules);  // the easiest have the highest rate
     panel.source = cat("pass rate at step ", steps.front().step);
   }
   if (rules.empty()) return {};
-  for (const BandRule& rule : rules)
+  for (const ValueBand& rule : rules)
     panel.bands.push_back(make_band(rule, steps, *values, bootstrap));
   panel.alarm = alarm_of(panel.bands.back());
   panel.solved = solved_lengths(steps);

@@ -252,7 +252,8 @@ Json StoredRollouts::lengths(int64_t step, int64_t max_groups) const {
   Json groups = Json::array();
   for_each_group(file(step), [&](Group&& group, int64_t) {
     Json one = {{"group", group.id}, {"problem", to_valid_utf8(group.prompt.id)}};
-    for (const char* key : {"sample", "length", "correct", "ended", "first_correct", "advantage"})
+    for (const char* key : {"sample", "length", "correct", "ended", "first_correct", "advantage",
+                            "kept", "correct_after"})
       one[key] = Json::array();
     for (const Response& response : group.responses) {
       const std::optional<bool> verdict = sampled_verdict(response);
@@ -260,6 +261,8 @@ Json StoredRollouts::lengths(int64_t step, int64_t max_groups) const {
       one["length"].push_back(response.raw_num_tokens);
       one["correct"].push_back(verdict ? Json(*verdict) : Json());
       one["ended"].push_back(policy_ended(response));
+      one["kept"].push_back(response.num_tokens);
+      one["correct_after"].push_back(response.correct ? Json(*response.correct) : Json());
       one["first_correct"].push_back(response.first_correct ? Json(*response.first_correct)
                                                             : Json());
       one["advantage"].push_back(

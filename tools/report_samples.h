@@ -38,7 +38,10 @@ class StoredRollouts {
   ///
   ///   {"step", "source", "max_completion_length", "num_groups", "groups": [{"group", "problem",
   ///    "sample": [], "length": [], "correct": [], "ended": [], "first_correct": [],
-  ///    "advantage": []}]}
+  ///    "advantage": [], "kept": [], "correct_after": []}]}
+  ///
+  /// "length" and "correct" are as sampled, "kept" and "correct_after" those of after the run's own
+  /// transforms.
   Json lengths(int64_t step, int64_t max_groups) const;
 
   /// Throws UsageError where the rows lack what the algorithm's advantages need.

@@ -47,12 +47,19 @@ function whatIf(stored, {alpha, margin, lambda}) {
     valid: 0,
     rightLength: 0,
     weightedLength: 0,
-    effective: 0
+    effective: 0,
+    ownCut: 0,
+    ownRight: 0
   };
   const capacity = stored.max_completion_length ??
       Math.max(1, ...stored.groups.flatMap((group) => group.length));
   for (const group of stored.groups) {
     out.responses += group.length.length;
+    group.kept.forEach((kept, i) => {
+      if (kept >= group.length[i]) return;
+      ++out.ownCut;
+      if (group.correct_after[i] === true) ++out.ownRight;
+    });
     for (const length of group.length) out.tokens += length;
     const threshold = dotThreshold(group, alpha);
     if (threshold !== null) {
@@ -199,6 +206,7 @@ function tellWhatIf(stored) {
   set('mean', `${mean.toFixed(2)} → ${after.toFixed(2)}`);
   set('answered', found.cut > 0 ? `${whole(found.answered)} of ${whole(found.cut)}` : '–');
   set('valid', `${whole(found.valid)} of ${whole(found.groups)}`);
+  set('own', found.ownCut > 0 ? `${whole(found.ownCut)}, still right ${whole(found.ownRight)}` : 'none');
   const per = (sum) => (found.valid > 0 ? (sum / found.valid).toFixed(2) : '–');
   set('weighted', `${per(found.rightLength)} → ${per(found.weightedLength)}`);
   set('effective', per(found.effective));

@@ -16,8 +16,8 @@ namespace {
 constexpr size_t kMaxBins = 8;
 constexpr size_t kMinBinAnswers = 25;  // fewer say little about a share
 constexpr size_t kMinCurveAnswers = 30;
-constexpr size_t kMaxSingleDifficulties = 4;
-constexpr size_t kDifficultyBands = 3;
+constexpr size_t kMaxSingleValues = 4;  // more are put together
+constexpr size_t kValueBands = 3;
 constexpr size_t kRankBins = 5;
 
 size_t bin_of(const std::vector<double>& edges, double value) {
@@ -75,7 +75,8 @@ void judge(LengthCurve& curve, const std::vector<Estimate>& bounds) {
   curve.inverted_u = inside && bounds.front().high < floor && bounds.back().high < floor;
 }
 
-std::string number_text(double value) {
+std::string number_text(double value, bool percent) {
+  if (percent) return fixed(100 * value, 0);
   return value == std::round(value) ? cat(static_cast<int64_t>(value)) : fixed(value, 2);
 }
 
@@ -183,29 +184,42 @@ LengthCurve length_curve(std::string label, std::span<const JudgedAnswer> answer
   return curve;
 }
 
+std::vector<ValueBand> value_bands(std::vector<double> values, const std::string& what,
+                                   bool percent) {
+  const std::set<double> distinct(values.begin(), values.end());
+  if (distinct.size() < 2) return {};
+  std::vector<double> edges(distinct.begin(), distinct.end());
+  edges.push_back(std::numeric_limits<double>::infinity());
+  if (distinct.size() > kMaxSingleValues) {
+    edges = quantile_edges(std::move(values), kValueBands);
+    // Most have the least value: it is a band, and the others are one.
+    if (edges.size() < 3)
+      edges = {*distinct.begin(), *std::next(distinct.begin()),
+               std::numeric_limits<double>::infinity()};
+  }
+  std::vector<ValueBand> out;
+  for (size_t i = 0; i + 1 < edges.size(); ++i) {
+    const double last = *std::prev(distinct.lower_bound(edges[i + 1]));
+    const std::string from = number_text(edges[i], percent), to = number_text(last, percent);
+    out.push_back(
+        {.label = cat(what, " ", from == to ? from : cat(from, "–", to), percent ? " %" : ""),
+         .low = edges[i],
+         .high = edges[i + 1]});
+  }
+  return out;
+}
+
 std::vector<LengthCurve> difficulty_curves(std::span<const JudgedAnswer> answers,
                                            const Bootstrap& bootstrap) {
   std::vector<double> difficulties;
   for (const JudgedAnswer& answer : answers)
     if (answer.correct && answer.difficulty) difficulties.push_back(*answer.difficulty);
-  const std::set<double> distinct(difficulties.begin(), difficulties.end());
-  if (distinct.size() < 2) return {};
-  std::vector<double> edges(distinct.begin(), distinct.end());
-  edges.push_back(std::numeric_limits<double>::infinity());
-  if (distinct.size() > kMaxSingleDifficulties)
-    edges = quantile_edges(std::move(difficulties), kDifficultyBands);
   std::vector<LengthCurve> out;
-  for (size_t band = 0; band + 1 < edges.size(); ++band) {
+  for (const ValueBand& band : value_bands(std::move(difficulties), "difficulty")) {
     std::vector<JudgedAnswer> members;
     for (const JudgedAnswer& answer : answers)
-      if (answer.difficulty && *answer.difficulty >= edges[band] &&
-          *answer.difficulty < edges[band + 1])
-        members.push_back(answer);
-    const auto last = std::prev(distinct.lower_bound(edges[band + 1]));
-    const std::string low = number_text(edges[band]), high = number_text(*last);
-    out.push_back(
-        length_curve(low == high ? cat("difficulty ", low) : cat("difficulty ", low, "–", high),
-                     members, bootstrap));
+      if (answer.difficulty && band.holds(*answer.difficulty)) members.push_back(answer);
+    out.push_back(length_curve(band.label, members, bootstrap));
   }
   return out;
 }

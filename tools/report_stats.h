@@ -89,7 +89,20 @@ std::vector<double> quantile_edges(std::vector<double> values, size_t max_bins);
 LengthCurve length_curve(std::string label, std::span<const JudgedAnswer> answers,
                          const Bootstrap& bootstrap);
 
-/// The same for thirds of the difficulties, or for each difficulty where there are at most four.
+/// A range of values with a name: "difficulty 2–4".
+struct ValueBand {
+  std::string label;
+  double low = 0, high = 0;
+
+  bool holds(double value) const { return value >= low && value < high; }
+};
+
+/// Each value where there are at most four, else thirds of all of them, least first; none where all
+/// are the same. `percent`: values are shares.
+std::vector<ValueBand> value_bands(std::vector<double> values, const std::string& what,
+                                   bool percent = false);
+
+/// The same for bands of the difficulties (value_bands()).
 std::vector<LengthCurve> difficulty_curves(std::span<const JudgedAnswer> answers,
                                            const Bootstrap& bootstrap);
 
