@@ -61,6 +61,10 @@ class Browser:
     def run(self, script, *arguments):
         return self.ask("POST", f"{self.session}/execute/sync", {"script": script, "args": list(arguments)})
 
+    def wait_for_charts(self):
+        """Until the last one is drawn."""
+        wait_until(lambda: self.run("return document.documentElement.dataset.drawn;") == "all")
+
     def log(self):
         return self.ask("POST", f"{self.session}/se/log", {"type": "browser"})
 

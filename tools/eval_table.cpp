@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <iterator>
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
@@ -104,12 +105,14 @@ EvalNumbers EvalTable::numbers() const {
     for (int64_t k = 1; k < most; k *= 2) ks.push_back(k);
     ks.push_back(most);
   }
-  return {.budget = budget_,
-          .evaluation = summarize(summaries),
-          .choices = choices_of(candidates, ks),
-          .vote = filtered_vote_of(candidates, options_.bucket_tokens),
-          .lengths = lengths_.numbers({}),
-          .notes = lengths_.notes()};
+  EvalNumbers out{.budget = budget_,
+                  .evaluation = summarize(summaries),
+                  .choices = choices_of(candidates, ks),
+                  .vote = filtered_vote_of(candidates, options_.bucket_tokens),
+                  .lengths = lengths_.numbers({}),
+                  .notes = lengths_.notes()};
+  std::ranges::copy(definition_notes(out.lengths), std::back_inserter(out.notes));
+  return out;
 }
 
 Json eval_json(const EvalNumbers& numbers) {

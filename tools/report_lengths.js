@@ -337,37 +337,30 @@ function pairRow(row) {
   return line;
 }
 
-// One quantity of every pair with its interval, beside the line of no difference.
-function forest(rows, shape, k, domain, key, shift, title) {
+// One quantity of every pair with its interval, beside the line of no difference, which is at `same`.
+function forest(rows, shape, k, domain, key, same, title, more) {
   const c = ink(), n = k === 0 ? '' : String(k + 1);
-  shape['xaxis' + n] = axis(title, {domain, anchor: 'y' + n});
+  shape['xaxis' + n] = axis(title, {domain, anchor: 'y' + n, ...more});
   shape['yaxis' + n] =
       axis('', {anchor: 'x' + n, type: 'category', autorange: 'reversed', showticklabels: k === 0});
   shape.shapes.push({
     type: 'line',
     xref: 'x' + n,
     yref: 'y' + n + ' domain',
-    x0: 0,
-    x1: 0,
+    x0: same,
+    x1: same,
     y0: 0,
     y1: 1,
     line: {color: c.soft, width: 1, dash: 'dot'}
   });
-  const moved = (value) => (known(value) ? 100 * (value - shift) : null);
-  const points = rows.map((row) => ({
-                            value: moved(row[key]),
-                            value_low: moved(row[key + '_low']),
-                            value_high: moved(row[key + '_high'])
-                          }));
   return {
-    x: points.map((row) => row.value),
+    x: rows.map((row) => row[key]),
     y: rows.map((row) => `${short(row.second, 24)} − ${short(row.first, 24)}`),
-    error_x: errorBar(points, 'value', c.ink),
+    error_x: errorBar(rows, key, c.ink),
     mode: 'markers',
     csv: title,
     marker: {color: c.ink, size: 9},
-    text: points.map(
-        (row) => `${signedText(row.value, 1)}${range(row, 'value', (v) => signedText(v, 1))}`),
+    text: rows.map((row) => `${numberText(row[key])}${range(row, key, numberText)}`),
     hovertemplate: '%{y}<br>%{text}<extra></extra>',
     xaxis: 'x' + n,
     yaxis: 'y' + n
@@ -388,8 +381,9 @@ function pairs() {
     shapes: []
   });
   const accuracy =
-      [rows, shape, 0, [0, 0.47], 'accuracy_difference', 0, 'difference in accuracy [% points]'];
-  const length = [rows, shape, 1, [0.53, 1], 'length_ratio', 1, 'difference in length [%]'];
+      [rows, shape, 0, [0, 0.47], 'accuracy_difference', 0, 'difference in accuracy', {tickformat: '+.0%'}];
+  const length =
+      [rows, shape, 1, [0.53, 1], 'length_ratio', 1, 'ratio of mean lengths', {type: 'log', dtick: 'D2'}];
   draw('pairs', [forest(...accuracy), forest(...length)], shape);
 }
 

@@ -1,6 +1,14 @@
 // Draws the page, and again when it has to.
 
-function drawAll() {
+// Counts calls of drawAll(): one that began before the last gives up.
+let drawing = 0;
+
+// One chart after the other, the first ones at once: between them the page can be read and used.
+// `data-drawn` of the page says "all" when the last one is there.
+async function drawAll() {
+  const mine = ++drawing;
+  const state = document.documentElement.dataset;
+  state.drawn = '';
   const blocks = Math.max(...data.runs.map((run) => run.train.block));
   for (const place of document.getElementsByClassName('block-width'))
     place.textContent = blocks > 1 ? `, means over up to ${whole(blocks)} steps` : '';
@@ -25,6 +33,8 @@ function drawAll() {
   };
   // One that cannot be drawn says so in its place, and the others are drawn.
   for (const [id, chart] of Object.entries(charts)) {
+    if (id !== 'trade-off') await new Promise((go) => setTimeout(go));
+    if (mine !== drawing) return;
     try {
       chart();
     } catch (problem) {
@@ -32,6 +42,7 @@ function drawAll() {
       draw(id, [], {}, `This chart could not be drawn: ${problem.message}`);
     }
   }
+  state.drawn = 'all';
 }
 
 // Which runs are shown: the same as clicks in a legend, for the keyboard.

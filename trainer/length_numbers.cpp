@@ -1,6 +1,7 @@
 #include "trainer/length_numbers.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 #include <set>
@@ -106,6 +107,23 @@ size_t order_of(const std::string& name) {
 }  // namespace
 
 const std::vector<MetricDoc>& length_number_docs() { return kDocs; }
+
+std::vector<std::string> definition_notes(std::span<const LengthNumber> numbers) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kSources = {
+      {{"yap/",
+        "yap: as summaries of YapBench (arXiv:2601.00624) have it; whether the paper counts "
+        "markdown is not known, here it counts"},
+       {"rounds/coleg",
+        "rounds/coleg: as reviews of E-GSM have it; its repository lacks the data "
+        "of rounds 2 to 4"},
+       {"diversity/",
+        "diversity: after the abstract of Hyperfitting, with its window of 96 tokens"}}};
+  std::vector<std::string> out;
+  for (const auto& [prefix, source] : kSources)
+    if (std::ranges::any_of(numbers, [&](const auto& one) { return one.name.starts_with(prefix); }))
+      out.emplace_back(source);
+  return out;
+}
 
 void LengthNumbers::tally(OfPrompt& prompt, const std::string& name, double sum, double count) {
   const auto known = std::ranges::find(names_, name);

@@ -29,6 +29,9 @@ struct LengthNumber {
 /// Names, units and meanings of all of them; `<x>` in a name stands for what the data call it.
 const std::vector<MetricDoc>& length_number_docs();
 
+/// For numbers whose paper was not read in full: where its definition is from.
+std::vector<std::string> definition_notes(std::span<const LengthNumber> numbers);
+
 /// Takes the judged groups of an evaluation in any order and keeps a few numbers of each. Responses
 /// that the policy did not end are left out.
 class LengthNumbers {
