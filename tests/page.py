@@ -46,6 +46,16 @@ class Report(Case):
             self.assertEqual(accuracy[one["name"]]["y"], [row["accuracy"] for row in rows])
             for row, high in zip(rows, accuracy[one["name"]]["high"]):
                 self.assert_near(row["accuracy"] + high, row["accuracy_high"])
+        laws = {trace["name"] for trace in self.browser.chart("accuracy") if trace["name"].endswith("power law")}
+        self.assertEqual(laws, {f"{one['name']} power law" for one in runs if one["learning_curve"]["a"] is not None})
+        length = {trace["name"]: trace for trace in self.browser.chart("length") if trace["high"] is not None}
+        cut = {trace["name"]: trace for trace in self.browser.chart("outliers")}
+        stored = runs[0]["lengths"]["groups"]
+        shown = sorted(value for name in ("right", "wrong or unjudged", "would be cut") for value in cut[name]["y"])
+        self.assertEqual(shown, sorted(value for group in stored for value in group["length"]))
+        law = self.browser.chart("law")
+        certain = [row["length"] for row in self.json["start_policies"][0]["by_difficulty"] if row["certain"]]
+        self.assertEqual(law[0]["y"] if law else [], certain)
         fan = {trace["name"]: trace for trace in self.browser.chart("fan")}
         budgets = {trace["name"]: trace for trace in self.browser.chart("budgets")}
         pushes = {trace["name"]: trace for trace in self.browser.chart("pushes")}
@@ -59,7 +69,12 @@ class Report(Case):
             self.assertEqual(budgets[f"{one['name']} step {last['step']}"]["y"], [row["accuracy"] for row in last["budgets"]])
             self.assertEqual(pushes[one["name"]]["y"], [row["share"] for row in one["pushes"]["steps"]])
             self.assertEqual(optimum[f"{one['name']} mean length"]["y"], [row["mean_length"] for row in one["optima"]])
-            self.assertEqual(timings[f"{one['name']} sampling"]["y"], one["timings"]["rollout"])
+            for name, key in (("sampling", "rollout"), ("learning", "update")):
+                self.assertEqual(timings[f"{one['name']} {name}"]["y"], one["timings"][key])
+            for name, key in (("optimum, pooled", "pooled"), ("optimum within a question", "within_question")):
+                self.assertEqual(optimum[f"{one['name']} {name}"]["y"],
+                                 [row[key]["length"] for row in one["optima"] if row[key]["certain"]])
+            self.assertEqual(length[one["name"]]["y"], [row["mean_length"] for row in one["checkpoints"]])
             for band in one["difficulty"]["bands"]:
                 for title, key in (("accuracy", "accuracy"), ("mean length", "mean_length")):
                     self.assertEqual(difficulty[f"{one['name']} {title} {band['label']}"]["y"],

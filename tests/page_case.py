@@ -69,7 +69,8 @@ class Case(unittest.TestCase):
         if Case.runs is None:
             folder = pathlib.Path(tempfile.mkdtemp(prefix="vernier-page-"))
             unittest.addModuleCleanup(shutil.rmtree, folder, ignore_errors=True)
-            more = ["--set", "eval.budgets=[4, 8, 16, 60]", "--set", "eval.n=2", "--set", "log.rollouts.every=2"]
+            more = ["--set", "eval.budgets=[4, 8, 16, 60]", "--set", "eval.n=2", "--set", "log.rollouts.every=2",
+                    "--set", "run.eval_every=3"]
             done = run("train", SMOKE, "--run", folder / "drpo", *more)
             assert done.returncode == 0, done.stderr[-3000:]
             config = folder / "penalty.toml"

@@ -2,6 +2,7 @@
 #include "tools/report.h"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -390,6 +391,25 @@ TEST_CASE("stored rollouts: nothing that a configuration names is started, odd r
     CHECK(report.runs[0].lengths["groups"][0]["correct"] == Json({nullptr}));
     CHECK_FALSE(report_page(report).empty());
   }
+}
+
+TEST_CASE("numbers that cannot be are refused, and a folder of runs is its runs") {
+  const TemporaryFolder folder;
+  const fs::path run = make_run(folder.path() / "runs", "r");
+  put(run / "metrics.jsonl", R"({"step":0,"phase":"eval","eval/accuracy":5,"eval/mean_length":3})"
+                             "\n");
+  CHECK(has(message_of([&] { make_report(std::vector<std::string>{run.string()}); }),
+            "metrics.jsonl:1: eval/accuracy: 5 is no share"));
+  make_run(folder.path() / "runs", "s");
+  fs::create_directory_symlink("s", folder.path() / "runs" / "link");
+  const std::string all = (folder.path() / "runs").string();
+  CHECK(find_runs({all}) == std::vector<std::string>{run.string(), all + "/s"});
+  CHECK(find_runs({all, all + "/s"}).size() == 2);
+  // What is no file is no run: a pipe would be waited for.
+  const fs::path pipe = folder.path() / "runs" / "p";
+  fs::create_directories(pipe);
+  REQUIRE(::mkfifo((pipe / "metrics.jsonl").c_str(), 0600) == 0);
+  CHECK(find_runs({all}).size() == 2);
 }
 
 TEST_CASE("a tolerant report leaves out a run that cannot be read, and says so") {

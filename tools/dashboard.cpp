@@ -94,37 +94,6 @@ std::string machine_name() {
   return lower(name.data());
 }
 
-bool is_run(const fs::path& folder) {
-  std::error_code missing;
-  return fs::exists(folder / "metrics.jsonl", missing);
-}
-
-// The folders themselves where they are runs, else the runs in them by name; no link to one.
-std::vector<std::string> find_runs(const std::vector<std::string>& folders) {
-  std::vector<std::string> out;
-  for (const std::string& folder : folders) {
-    if (is_run(folder)) {
-      out.push_back(folder);
-      continue;
-    }
-    std::error_code missing;
-    std::set<std::string> inside;
-    for (fs::directory_iterator entry(folder, missing), end; !missing && entry != end;
-         entry.increment(missing))
-      if (std::error_code gone;
-          !entry->is_symlink(gone) && entry->is_directory(gone) && is_run(entry->path()))
-        inside.insert(entry->path().string());
-    out.insert(out.end(), inside.begin(), inside.end());
-  }
-  // One may be named beside the folder that it is in.
-  std::set<fs::path> seen;
-  std::erase_if(out, [&](const std::string& run) {
-    std::error_code missing;
-    return !seen.insert(fs::weakly_canonical(run, missing)).second;
-  });
-  return out;
-}
-
 // Changes whenever something was added to a run.
 std::string signature_of(const std::vector<std::string>& runs) {
   std::string out;

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "core/base/errors.h"
+#include "core/base/log.h"
 #include "core/comm/identity.h"
 #include "core/kernels/threads.h"
 #include "rollout/prompts.h"
@@ -206,6 +207,17 @@ EngineStats DrawnGroups::draw(Engine& engine, const Use& use) {
     prompts.push_back(std::move(drawing_.prompts[static_cast<size_t>(i)]));
   }
   if (prompts.empty()) return {};
+  try {
+    return draw_rest(engine, std::move(prompts), places, use);
+  } catch (const Interrupted&) {
+    log::info(cat("left; what is done is in ", options_.out,
+                  ".part, and the same command goes on with it"));
+    throw;
+  }
+}
+
+EngineStats DrawnGroups::draw_rest(Engine& engine, std::vector<Prompt> prompts,
+                                   const std::vector<int64_t>& places, const Use& use) {
   return draw_evaluation(engine, std::move(prompts), drawing_.config,
                          static_cast<uint64_t>(options_.seed), store_ ? &stop_requested() : nullptr,
                          [&](Group&& group) {

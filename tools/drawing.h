@@ -50,6 +50,8 @@ class DrawnGroups {
   void finish();
 
  private:
+  EngineStats draw_rest(Engine& engine, std::vector<Prompt> prompts,
+                        const std::vector<int64_t>& places, const Use& use);
   void pass_on(const Group& group);
 
   DrawOptions options_;

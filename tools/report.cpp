@@ -30,6 +30,17 @@ void write_pictures_to(const Report& report, const std::string& folder, const st
   log::info(cat("wrote ", files.size(), " charts to ", folder, ": ", join(files)));
 }
 
+// Runs, and those in folders of runs; what is neither stays, for make_report() to name.
+std::vector<std::string> runs_of(const std::vector<std::string>& folders) {
+  std::vector<std::string> out;
+  for (const std::string& folder : folders) {
+    const std::vector<std::string> inside = find_runs({folder});
+    if (inside.empty()) out.push_back(folder);
+    out.insert(out.end(), inside.begin(), inside.end());
+  }
+  return out;
+}
+
 }  // namespace
 
 void write_report(const ReportOptions& options) {
@@ -41,7 +52,7 @@ void write_report(const ReportOptions& options) {
          options.text ? "--text" : "--json");
   if (options.text && options.json)
     fail("report: --text and --json both write to standard output; give one of them");
-  const Report report = make_report(options.runs);
+  const Report report = make_report(runs_of(options.runs));
   if (!options.csv.empty()) {
     make_folder(options.csv);
     const std::vector<DataTable> tables = report_tables(report);

@@ -8,7 +8,7 @@ namespace vernier {
 
 /// What to read and what to write. An empty path asks for nothing.
 struct ReportOptions {
-  std::vector<std::string> runs;  // run folders
+  std::vector<std::string> runs;  // run folders, or folders of runs
   std::string out;                // the page, one HTML file that needs no network
   std::string png, svg, csv;      // folders, made where they are missing
   bool text = false;              // the summary on standard output

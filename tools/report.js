@@ -243,11 +243,12 @@ function overSteps(id, trainKey, key, yaxis) {
     });
     const law = run.learning_curve;
     if (key !== 'accuracy' || !known(law.a)) return;
-    const last = rows[rows.length - 1].step;
-    const x = Array.from({length: 60}, (_, k) => Math.max(1, (last * (k + 1)) / 60));
+    const steps = rows.map((row) => row.step).filter((step) => step > 0);
+    const first = Math.min(...steps), last = Math.max(...steps);
+    const x = Array.from({length: 60}, (_, k) => first + ((last - first) * k) / 59);
     traces.push({
       x,
-      y: x.map((n) => 1 - law.a * n ** law.b - law.c),
+      y: x.map((n) => Math.min(1, Math.max(0, 1 - law.a * n ** law.b - law.c))),
       mode: 'lines',
       meta: i,
       csv: `${run.name} power law`,

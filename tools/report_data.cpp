@@ -181,6 +181,11 @@ void make_histograms(Report& report) {
   }
 }
 
+bool is_run(const fs::path& folder) {
+  std::error_code missing;
+  return fs::is_regular_file(folder / "metrics.jsonl", missing);
+}
+
 // Folder names as names of runs; the whole path where two folders have the same name.
 std::vector<std::string> run_names(std::span<const std::string> folders) {
   std::map<std::string, int> uses;
@@ -192,7 +197,7 @@ std::vector<std::string> run_names(std::span<const std::string> folders) {
     const fs::path full = fs::weakly_canonical(folder, missing);
     if (!fs::is_directory(full, missing))
       problems += cat("\n", folder, ": is not a folder; a run folder with metrics.jsonl is wanted");
-    else if (!fs::exists(full / "metrics.jsonl", missing))
+    else if (!is_run(full))
       problems += cat("\n", folder, ": is not a run: it has no metrics.jsonl");
     else if (!seen.insert(full).second)
       problems += cat("\n", folder, ": is given twice");
@@ -206,6 +211,31 @@ std::vector<std::string> run_names(std::span<const std::string> folders) {
 }
 
 }  // namespace
+
+std::vector<std::string> find_runs(const std::vector<std::string>& folders) {
+  std::vector<std::string> out;
+  for (const std::string& folder : folders) {
+    if (is_run(folder)) {
+      out.push_back(folder);
+      continue;
+    }
+    std::error_code missing;
+    std::set<std::string> inside;
+    for (fs::directory_iterator entry(folder, missing), end; !missing && entry != end;
+         entry.increment(missing))
+      if (std::error_code gone;
+          !entry->is_symlink(gone) && entry->is_directory(gone) && is_run(entry->path()))
+        inside.insert(entry->path().string());
+    out.insert(out.end(), inside.begin(), inside.end());
+  }
+  // One may be named beside the folder that it is in.
+  std::set<fs::path> seen;
+  std::erase_if(out, [&](const std::string& run) {
+    std::error_code missing;
+    return !seen.insert(fs::weakly_canonical(run, missing)).second;
+  });
+  return out;
+}
 
 Report make_report(std::span<const std::string> folders, const ReportSettings& settings) {
   if (folders.empty()) fail("report: no run folder given");

@@ -129,6 +129,10 @@ struct Report {
 Run read_run(const std::string& path, std::string name, const ReportSettings& settings,
              std::vector<std::string>& notes);
 
+/// The folders themselves where they are runs (or nothing at all), else the runs in them, by name;
+/// no link to one. Each once.
+std::vector<std::string> find_runs(const std::vector<std::string>& folders);
+
 /// Reads run folders and computes everything above. Throws UsageError: one line for each folder
 /// that is not a run; the first damaged row with file and line (of a tolerant report of several
 /// runs a note: the run is left out); a folder given twice. Interrupted where it is to stop.

@@ -333,7 +333,7 @@ function pairRow(row) {
   add(p(row.length_p_holm));
   for (const key of ['win', 'win_length_controlled'])
     add(percentText(row[key]), `${percentText(row[key + '_low'])}–${percentText(row[key + '_high'])}`);
-  add(known(row.aes) ? row.aes.toFixed(2) : '–');
+  add(known(row.aes) ? row.aes.toFixed(2).replace('-', '−') : '–');
   return line;
 }
 
@@ -383,7 +383,10 @@ function pairs() {
   const accuracy =
       [rows, shape, 0, [0, 0.47], 'accuracy_difference', 0, 'difference in accuracy', {tickformat: '+.0%'}];
   const length =
-      [rows, shape, 1, [0.53, 1], 'length_ratio', 1, 'ratio of mean lengths', {type: 'log', dtick: 'D2'}];
+      [rows, shape, 1, [0.53, 1], 'length_ratio', 1, 'ratio of mean lengths', {
+      type: 'log',
+      tickvals: [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100]
+    }];
   draw('pairs', [forest(...accuracy), forest(...length)], shape);
 }
 
@@ -418,7 +421,7 @@ function pushes() {
   draw(
       'pushes', traces, layout(wide() ? 380 : 360, {
         xaxis: axis('RL step'),
-        yaxis: axis('due to length [% of all pushes]', {tickformat: '.0%', rangemode: 'tozero'})
+        yaxis: axis('Σ|A − A₀| / Σ|A| [%]', {tickformat: '.0%', rangemode: 'tozero'})
       }),
       'Needs stored rollouts (log.rollouts.every) and rewards that can be computed again.');
 }

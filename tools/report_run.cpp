@@ -137,6 +137,10 @@ Checkpoint read_checkpoint(const Json& row, int64_t step, const std::string& whe
                      number("eval/mean_length_high")};
   out.right_length = number("eval/length/correct/mean");
   out.wrong_length = number("eval/length/wrong/mean");
+  if (out.accuracy.value < 0 || out.accuracy.value > 1)
+    fail(where, ": eval/accuracy: ", out.accuracy.value, " is no share of 1");
+  if (out.mean_length.value < 0)
+    fail(where, ": eval/mean_length: ", out.mean_length.value, " is below 0");
   out.num_prompts = count("eval/num_prompts");
   out.num_answers = count("eval/num_samples");
   out.time_s = number("time/eval");
@@ -345,7 +349,7 @@ Run read_run(const std::string& path, std::string name, const ReportSettings& se
   run.name = std::move(name);
   run.path = path;
   const fs::path folder(path);
-  if (fs::exists(folder / "config.toml")) run.config = read_file(folder / "config.toml");
+  if (fs::is_regular_file(folder / "config.toml")) run.config = read_file(folder / "config.toml");
   read_metrics(folder / "metrics.jsonl", run, notes);
   read_evaluations(folder, run, settings.bootstrap, notes);
   read_rollouts_of(folder, run, settings, notes);

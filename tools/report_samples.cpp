@@ -12,6 +12,7 @@
 #include "core/base/text.h"
 #include "core/text/pieces.h"
 #include "rollout/rows.h"
+#include "trainer/checkpoint.h"
 #include "trainer/update.h"
 
 namespace vernier {
@@ -187,12 +188,20 @@ StoredRollouts::StoredRollouts(const fs::path& run) : run_(run) {
   for (const auto& [step, path] : step_files(run / "rollouts", kSuffixes)) steps_.push_back(step);
   if (steps_.empty()) return;
   const fs::path config = run / "config.toml";
-  try {
-    if (!fs::exists(config)) fail("there is no config.toml");
-    setup_ = load_scoring({config.string()}, {}, /*only_read=*/true);
-    obstacle_ = obstacle_of(*setup_.config);
-  } catch (const std::exception& problem) {  // a model that may not be looked at, among others
-    obstacle_ = problem.what();
+  // The model may have moved, or its path be of another folder: a checkpoint of the run has its
+  // tokenizer too.
+  std::vector<std::vector<std::string>> tries = {{}};
+  for (const fs::path& checkpoint : list_checkpoints(run))
+    if (tries.size() < 2) tries.push_back({cat("model.path=", checkpoint.string())});
+  for (const auto& overrides : tries) {
+    try {
+      if (!fs::is_regular_file(config)) fail("there is no config.toml");
+      setup_ = load_scoring({config.string()}, overrides, /*only_read=*/true);
+      obstacle_ = obstacle_of(*setup_.config);
+      return;
+    } catch (const std::exception& problem) {  // a model that may not be looked at, among others
+      if (obstacle_.empty()) obstacle_ = problem.what();
+    }
   }
 }
 

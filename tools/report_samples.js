@@ -242,7 +242,7 @@ function element(tag, className, text) {
 }
 
 const numberText = (value, digits = 3) =>
-    (known(value) ? Number(value.toFixed(digits)).toString() : '–');
+    (known(value) ? Number(value.toFixed(digits)).toString().replace('-', '−') : '–');
 
 // The text of a response, its tokens shaded by how unlikely they were or by their weights.
 function responseText(sample) {

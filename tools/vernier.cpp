@@ -301,7 +301,7 @@ void add_offline(CLI::App& app, Options& options) {
   command->callback([&options] { score_command(options.score); });
 
   command = app.add_subcommand("report", "curves and Pareto plots of one run or of many");
-  command->add_option("runs", options.report.runs, "run folders")->required();
+  command->add_option("runs", options.report.runs, "run folders, or folders of runs")->required();
   command->add_option("--out", options.report.out, "HTML file");
   command->add_option("--png", options.report.png, "folder for PNG files");
   command->add_option("--svg", options.report.svg, "folder for SVG files");

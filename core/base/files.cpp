@@ -135,6 +135,7 @@ std::map<int64_t, fs::path> step_files(const fs::path& folder,
   std::error_code missing;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, missing)) {
     const std::string name = entry.path().filename().string();
+    if (std::error_code gone; !entry.is_regular_file(gone)) continue;  // a pipe would never end
     for (const std::string_view suffix : suffixes) {
       if (!name.starts_with("step_") || !name.ends_with(suffix)) continue;
       const char* begin = name.data() + 5;
