@@ -10,14 +10,13 @@ import json
 import math
 import pathlib
 import re
-import shutil
 import statistics
 import sys
 import time
 import unittest
 
 import recompute
-from page_case import Case, run
+from page_case import Case, need_browser, run
 from recompute import lines_of, mean, quantile
 
 
@@ -399,6 +398,5 @@ if __name__ == "__main__":
         end = next((k for k in range(at + 2, len(arguments)) if not pathlib.Path(arguments[k]).is_dir()), len(arguments))
         Case.pictured = [pathlib.Path(one).resolve() for one in arguments[at + 2:end]]
         del arguments[at:end]
-    if shutil.which("chromedriver") is None:
-        sys.exit("chromedriver is not installed: tools/setup browser")
+    need_browser()
     unittest.main(argv=[sys.argv[0], *arguments], verbosity=2)

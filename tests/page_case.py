@@ -59,6 +59,13 @@ def run(*arguments, timeout=600):
     return subprocess.run([str(VERNIER), *map(str, arguments)], capture_output=True, text=True, timeout=timeout, cwd=ROOT)
 
 
+def need_browser():
+    """Ends with the code that ctest takes for skipped where there is none."""
+    if shutil.which("chromedriver") is None:
+        print("skipped: chromedriver is not installed (tools/setup browser)")
+        sys.exit(77)
+
+
 class Case(unittest.TestCase):
     runs = None
     screenshots = None

@@ -16,7 +16,7 @@ import sys
 import unittest
 
 from browser import wait_until
-from page_case import SMOKE, VERNIER, Case, run
+from page_case import SMOKE, VERNIER, Case, need_browser, run
 
 
 class Server:
@@ -201,6 +201,5 @@ class Live(Case):
 
 
 if __name__ == "__main__":
-    if shutil.which("chromedriver") is None:
-        sys.exit("chromedriver is not installed: tools/setup browser")
+    need_browser()
     unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=2)
