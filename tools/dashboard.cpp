@@ -14,7 +14,6 @@
 #include <set>
 #include <utility>
 
-#include "core/base/clock.h"
 #include "core/base/errors.h"
 #include "core/base/files.h"
 #include "core/base/json.h"
@@ -309,7 +308,7 @@ void Dashboard::stream(const HttpRequest& request, const std::shared_ptr<Exchang
 
 // ---- Watching.
 
-// Whether it is time, and not the end. Tells all streams meanwhile that somebody is here.
+// Whether it is time, and not the end. Tells all streams now and then that somebody is here.
 bool Dashboard::wait(double seconds) {
   for (const Clock clock; clock.seconds() < seconds;) {
     const double slice = std::min(kBeatSeconds, seconds - clock.seconds());
@@ -319,14 +318,15 @@ bool Dashboard::wait(double seconds) {
                          [&] { return stopping_.load(); }))
         return false;
     }
-    if (slice >= kBeatSeconds) tell(": here\n\n");
+    if (beat_.seconds() < kBeatSeconds) continue;
+    beat_ = Clock();
+    tell(": here\n\n");
   }
   return !stopping_;
 }
 
 void Dashboard::watch() {
   std::optional<std::string> last;
-  Clock beat;
   double rest = 0;
   while (wait(rest)) {
     rest = kLookSeconds;
@@ -336,9 +336,6 @@ void Dashboard::watch() {
       if (read_runs(runs)) last = now;
       rest = std::max(rest, kWaitPerWork * clock.seconds());
     }
-    if (beat.seconds() < kBeatSeconds) continue;
-    beat = Clock();
-    tell(": here\n\n");
   }
 }
 

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/base/clock.h"
 #include "core/base/task_thread.h"
 #include "rollout/endpoint/http.h"
 
@@ -67,6 +68,7 @@ class Dashboard {
   int64_t next_stream_ = 0;
   std::atomic<bool> stopping_ = false;
   std::condition_variable stop_;
+  Clock beat_;        // of the watcher: since it told the streams something
   TaskThread tasks_;  // reads samples
   std::thread watcher_;
 };

@@ -22,6 +22,13 @@ function runPanels(id, runs, rowHeight, title, axes, tracesOf, more) {
 
 const stepAxis = (place, k) =>
     axis(place.isBottom ? 'RL step' : '', {matches: k > 0 ? 'x' : undefined});
+// Lengths over steps, on one scale for all runs.
+const lengthAxes = (place, k) => ({
+  x: stepAxis(place, k),
+  y: axis(
+      place.isLeft ? 'length [tokens]' : '',
+      {matches: k > 0 ? 'y' : undefined, rangemode: 'tozero'})
+});
 const boldName = (run) => `<b>${short(run.name, 34)}</b>`;
 
 // ---- Quantiles of the sampled lengths over training.
@@ -30,13 +37,7 @@ function fan() {
   const runs = shownRuns().filter(({run}) => run.fan.step.length > 0);
   runPanels(
       'fan', runs, 250, boldName,
-      (place, k) => ({
-        x: stepAxis(place, k),
-        y: axis(place.isLeft ? 'length [tokens]' : '', {
-          matches: k > 0 ? 'y' : undefined,
-          rangemode: 'tozero'
-        })
-      }),
+      lengthAxes,
       (run, i, at, k) => {
         const line = (key, more) =>
             ({x: run.fan.step, y: run.fan[key], mode: 'lines', csv: `${run.name} ${key}`, ...at,
@@ -159,13 +160,7 @@ function optimum() {
   const runs = shownRuns().filter(({run}) => run.optima.length > 0);
   runPanels(
       'optimum', runs, 260, boldName,
-      (place, k) => ({
-        x: stepAxis(place, k),
-        y: axis(place.isLeft ? 'length [tokens]' : '', {
-          matches: k > 0 ? 'y' : undefined,
-          rangemode: 'tozero'
-        })
-      }),
+      lengthAxes,
       (run, i, at, k) => {
         const middle = (one) => (one.first_step + one.last_step) / 2;
         const fitted = (key, name, symbol, colour) => {

@@ -146,16 +146,19 @@ void add_replay(CLI::App& app, ReplayOptions& options) {
   command->callback([&options] { replay(options); });
 }
 
+// Where a server listens.
+void add_listening(CLI::App* command, std::string& host, int64_t& port) {
+  command->add_option("--host", host, "address to listen on; other than loopback needs a token")
+      ->capture_default_str();
+  command->add_option("--port", port, "0: one that is free; it is printed")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 65535));
+}
+
 void add_endpoint(CLI::App& app, EndpointOptions& options) {
   CLI::App* command = app.add_subcommand("endpoint", "completions over HTTP, in OpenAI's shape");
   add_model(command, options);
-  command
-      ->add_option("--host", options.host,
-                   "address to listen on; other than loopback needs a token")
-      ->capture_default_str();
-  command->add_option("--port", options.port, "0: one that is free; it is printed")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 65535));
+  add_listening(command, options.host, options.port);
   command->add_option("--token-file", options.token_file,
                       "file with the token that requests must bear: Authorization: Bearer TOKEN");
   command->add_option("--model-name", options.model_name,
@@ -200,13 +203,7 @@ void add_endpoint(CLI::App& app, EndpointOptions& options) {
 void add_serve(CLI::App& app, ServeOptions& options) {
   CLI::App* command = app.add_subcommand("serve", "the report of runs as a live web page");
   command->add_option("runs", options.runs, "run folders, or folders of runs")->required();
-  command
-      ->add_option("--host", options.host,
-                   "address to listen on; other than loopback needs a token")
-      ->capture_default_str();
-  command->add_option("--port", options.port, "0: one that is free; it is printed")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 65535));
+  add_listening(command, options.host, options.port);
   command->add_option("--token-file", options.token_file,
                       "file with the token that a browser must give once: /?token=TOKEN");
   command

@@ -336,6 +336,16 @@ Tally right_throughout(const Rounds& rounds, int64_t last) {
   return out;
 }
 
+// Accuracy of a column of `rows` over the drawn ones.
+double accuracy_of(const std::vector<std::vector<Tally>>& rows, size_t column, Places drawn) {
+  Tally all;
+  for (const size_t i : drawn) {
+    all.sum += rows[i][column].sum;
+    all.count += rows[i][column].count;
+  }
+  return ratio(all);
+}
+
 void add_rounds(const std::map<std::string, Rounds>& problems, const Bootstrap& bootstrap,
                 std::vector<LengthNumber>& out) {
   std::set<int64_t> rounds;
@@ -364,17 +374,9 @@ void add_rounds(const std::map<std::string, Rounds>& problems, const Bootstrap& 
   if (last == 0) return;
   if (count(column) > 0) out.push_back({"rounds/coleg_e", means[column], count(column)});
   if (*rounds.begin() != 0) return;
-  const auto accuracy = [&](size_t of, Places drawn) {
-    Tally all;
-    for (const size_t i : drawn) {
-      all.sum += rows[i][of].sum;
-      all.count += rows[i][of].count;
-    }
-    return ratio(all);
-  };
   const auto value = [&](auto&& combine) {
     return bootstrap_value(std::ssize(rows), bootstrap, [&](Places drawn) {
-      return combine(accuracy(0, drawn), accuracy(column - 1, drawn));
+      return combine(accuracy_of(rows, 0, drawn), accuracy_of(rows, column - 1, drawn));
     });
   };
   const int64_t both = count(0) + count(column - 1);
@@ -399,14 +401,6 @@ void add_tiers(const std::map<std::string, std::vector<OfTier>, decltype(&tier_b
     ++column;
   }
   const std::vector<Estimate> means = bootstrap_means(rows, bootstrap);
-  const auto accuracy = [&](size_t of, Places drawn) {
-    Tally all;
-    for (const size_t i : drawn) {
-      all.sum += rows[i][of].sum;
-      all.count += rows[i][of].count;
-    }
-    return ratio(all);
-  };
   column = 0;
   for (const auto& [tier, some] : tiers) {
     double count = 0;
@@ -416,7 +410,7 @@ void add_tiers(const std::map<std::string, std::vector<OfTier>, decltype(&tier_b
     if (column > 0) {
       const auto value = [&](auto&& combine) {
         return bootstrap_value(std::ssize(rows), bootstrap, [&](Places drawn) {
-          return combine(accuracy(0, drawn), accuracy(column, drawn));
+          return combine(accuracy_of(rows, 0, drawn), accuracy_of(rows, column, drawn));
         });
       };
       out.push_back({cat("tiers/ratio_", tier), value([](double first, double here) {
