@@ -1,5 +1,6 @@
 """Two short runs with everything that a report can show, and a browser: what tests/page.py and tests/serve.py share."""
 
+import argparse
 import math
 import pathlib
 import shutil
@@ -11,8 +12,20 @@ import unittest
 from browser import Browser
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-BUILD = pathlib.Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT / "build/release"
-VERNIER = BUILD / "vernier"
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("build", nargs="?", default=ROOT / "build/release", type=pathlib.Path)
+    parser.add_argument("names", nargs="*", help="tests to run, as unittest has them")
+    parser.add_argument("--runs", nargs="+", type=lambda one: pathlib.Path(one).resolve(),
+                        help="look at these, as tools/quickstart leaves them, instead of two that are made here")
+    parser.add_argument("--screenshots", type=lambda one: pathlib.Path(one).resolve(), help="a folder for pictures of the page")
+    return parser.parse_args()
+
+
+OPTIONS = parse_arguments()
+VERNIER = OPTIONS.build.resolve() / "vernier"
 SMOKE = ROOT / "configs/smoke.toml"
 # From the start policy of SMOKE, by a penalty on length, and no transform that cuts.
 PENALTY = """
@@ -66,14 +79,23 @@ def need_browser():
         sys.exit(77)
 
 
+def main():
+    need_browser()
+    unittest.main(argv=[sys.argv[0], *OPTIONS.names], verbosity=2)
+
+
 class Case(unittest.TestCase):
     runs = None
-    screenshots = None
 
     @classmethod
     def setUpClass(cls):
-        """Two short runs from one start, with everything that a report can show."""
+        """The runs that are asked for, or two short ones from one start, with everything that a report can show."""
         if Case.runs is None:
+            Case.browser = Browser()
+            unittest.addModuleCleanup(Case.browser.close)
+            if OPTIONS.runs:
+                Case.runs = OPTIONS.runs
+                return
             folder = pathlib.Path(tempfile.mkdtemp(prefix="vernier-page-"))
             unittest.addModuleCleanup(shutil.rmtree, folder, ignore_errors=True)
             more = ["--set", "eval.budgets=[4, 8, 16, 60]", "--set", "eval.n=2", "--set", "log.rollouts.every=2",
@@ -85,8 +107,6 @@ class Case(unittest.TestCase):
             done = run("train", config, "--run", folder / "penalty", *more)
             assert done.returncode == 0, done.stderr[-3000:]
             Case.runs = [folder / "drpo", folder / "penalty"]
-            Case.browser = Browser()
-            unittest.addModuleCleanup(Case.browser.close)
 
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="vernier-page-"))
@@ -97,7 +117,11 @@ class Case(unittest.TestCase):
                not any(part in one["message"] for part in allowed)]
         self.assertEqual(bad, [])
 
-    def assert_near(self, one, other, what=""):
+    def write(self, name, text):
+        (self.folder / name).write_text(text)
+        return self.folder / name
+
+    def assert_near(self, one, other, what="", tolerance=1e-9):
         if one is None or other is None:
             return self.assertEqual(one, other, what)
-        self.assertTrue(math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9), f"{what}: {one} is not {other}")
+        self.assertTrue(math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance), f"{what}: {one} is not {other}")

@@ -40,66 +40,17 @@ def area(points, shortest, longest):
     return out / math.log2(longest / shortest)
 
 
-def solve(rows, right):
-    """Gauss, for the normal equations of a small fit."""
-    table = [list(row) + [value] for row, value in zip(rows, right)]
-    n = len(table)
-    for i in range(n):
-        pivot = max(range(i, n), key=lambda r: abs(table[r][i]))
-        table[i], table[pivot] = table[pivot], table[i]
-        for r in range(n):
-            if r != i:
-                factor = table[r][i] / table[i][i]
-                table[r] = [a - factor * b for a, b in zip(table[r], table[i])]
-    return [table[i][n] / table[i][i] for i in range(n)]
+def by_problem(rows):
+    out = {}
+    for row in rows:
+        out.setdefault(row["problem"], []).append(row)
+    return out
 
 
-def optimum(answers, within):
-    """The length of highest accuracy, of (group, length, right), by least squares with a dummy for each group where it is
-    `within`; None where the fit does not rise and fall between the 5th and the 95th percentile."""
-    groups = {}
-    for group, length, right in answers:
-        groups.setdefault(group if within else 0, []).append((math.log(length), float(right)))
-    if within:
-        counts = {}
-        for group, _, _ in answers:
-            counts[group] = counts.get(group, 0) + 1
-        groups = {group: rows for group, rows in groups.items() if counts[group] > 1}
-    logs = [x for rows in groups.values() for x, _ in rows]
-    middle = quantile(logs, 0.5)
-    sums = [[0, 0], [0, 0]]
-    right_sums = [0, 0]
-    for rows in groups.values():
-        features = [(x - middle, (x - middle) ** 2) for x, _ in rows]
-        means = [statistics.fmean(column) for column in zip(*features)]
-        mean_right = statistics.fmean(right for _, right in rows)
-        for feature, (_, right) in zip(features, rows):
-            centred = [value - average for value, average in zip(feature, means)]
-            for i in range(2):
-                right_sums[i] += centred[i] * (right - mean_right)
-                for j in range(2):
-                    sums[i][j] += centred[i] * centred[j]
-    b, c = solve(sums, right_sums)
-    if c >= 0:
-        return None
-    peak = -b / (2 * c)
-    inside = quantile(logs, 0.05) - middle <= peak <= quantile(logs, 0.95) - middle
-    return math.exp(peak + middle) if inside else None
-
-
-def pair(first, second):
-    """Of rows of two evaluations: mean difference of accuracy over shared problems, ratio of the mean lengths."""
-    sides = []
-    for rows in (first, second):
-        side = {}
-        for row in rows:
-            side.setdefault(row["problem"], []).append(row)
-        sides.append(side)
-    shared = sorted(sides[0].keys() & sides[1].keys())
-    accuracy = [[mean([row["correct"] for row in side[problem]]) for problem in shared] for side in sides]
-    lengths = [[mean([row["num_tokens"] for row in side[problem]]) for problem in shared] for side in sides]
-    difference = mean([b - a for a, b in zip(*accuracy)])
-    return len(shared), difference, mean(lengths[1]) / mean(lengths[0])
+def efficiency(reference_accuracy, accuracy, reference_length, length):
+    """AES, with 3 for a gain and 10 for a loss."""
+    change = accuracy / reference_accuracy - 1
+    return 1 - length / reference_length + (3 if change >= 0 else 10) * change
 
 
 def histogram(rows, width, bins, right):

@@ -1,6 +1,6 @@
 """The live page: it follows a run as it trains, survives what happens to server and run, and refuses what has no business.
 
-    python3 tests/serve.py BUILD_FOLDER [NAME ...]
+    python3 tests/serve.py BUILD_FOLDER [NAME ...] [--runs RUN...]
 
 Standard library only, beside Debian's chromium and chromium-driver (tools/setup browser).
 """
@@ -12,11 +12,9 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
-import unittest
 
 from browser import wait_until
-from page_case import SMOKE, VERNIER, Case, need_browser, run
+from page_case import SMOKE, VERNIER, Case, main, run
 
 
 class Server:
@@ -201,5 +199,4 @@ class Live(Case):
 
 
 if __name__ == "__main__":
-    need_browser()
-    unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=2)
+    main()
