@@ -20,9 +20,9 @@ constexpr uint64_t kEvaluationStream = 0x65766C;  // keeps evaluation prompts ap
 
 class TaskPrompts final : public PromptSource {
  public:
-  TaskPrompts(const Task& task, const std::string& name, uint64_t seed, int64_t size,
+  TaskPrompts(const Task& task, const std::string& name, uint64_t seed, Split split, int64_t size,
               const PromptCheck& check)
-      : task_(task), seed_(seed), size_(size) {
+      : task_(task), seed_(seed), split_(split), size_(size) {
     constexpr int64_t kChecked = 256;
     if (check)
       for (Prompt& prompt : take(0, size == 0 ? kChecked : std::min(size, kChecked)))
@@ -31,7 +31,7 @@ class TaskPrompts final : public PromptSource {
 
   std::vector<Prompt> take(int64_t first, int64_t count) const override {
     std::vector<Prompt> out;
-    for (int64_t i = first; i < first + count; ++i) out.push_back(task_.prompt(seed_, i));
+    for (int64_t i = first; i < first + count; ++i) out.push_back(task_.prompt({seed_, i, split_}));
     return out;
   }
   int64_t size() const override { return size_; }
@@ -39,6 +39,7 @@ class TaskPrompts final : public PromptSource {
  private:
   Task task_;
   uint64_t seed_;
+  Split split_;
   int64_t size_;
 };
 
@@ -242,7 +243,7 @@ std::unique_ptr<PromptSource> jsonl_prompts(const std::string& path, const DataC
 std::unique_ptr<PromptSource> training_prompts(const DataConfig& config, uint64_t seed,
                                                const PromptCheck& check) {
   if (config.family != nullptr)
-    return std::make_unique<TaskPrompts>(*config.family, config.task, seed, 0, check);
+    return std::make_unique<TaskPrompts>(*config.family, config.task, seed, Split::train, 0, check);
   if (config.train.empty())
     fail("data: neither train nor task is set; there is nothing to train on");
   return jsonl_prompts(config.train, config, config.shuffle, seed, check);
@@ -253,8 +254,8 @@ std::unique_ptr<PromptSource> evaluation_prompts(const DataConfig& config,
   if (config.family != nullptr)
     return std::make_unique<TaskPrompts>(
         *config.family, config.task,
-        static_cast<uint64_t>(config.eval_seed) ^ kEvaluationStream << 40, config.eval_prompts,
-        check);
+        static_cast<uint64_t>(config.eval_seed) ^ kEvaluationStream << 40, Split::test,
+        config.eval_prompts, check);
   if (config.eval.empty())
     fail("data: neither eval nor task is set; there is nothing to evaluate on");
   return jsonl_prompts(config.eval, config, false, 0, check);

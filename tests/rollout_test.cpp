@@ -50,8 +50,8 @@ TEST_CASE("chain_sum: prompts are deterministic, in range, and their answers rig
   const auto task = task_of("chain_sum");
   std::map<int, int64_t> sizes;
   for (int64_t i = 0; i < 7000; ++i) {
-    const Prompt prompt = task->prompt(1, i);
-    CHECK(prompt.text == task->prompt(1, i).text);
+    const Prompt prompt = task->prompt({1, i});
+    CHECK(prompt.text == task->prompt({1, i}).text);
     const size_t n = prompt.text.size() / 2;
     REQUIRE(prompt.text.size() == 2 * n + 1);
     int sum = 0;
@@ -256,7 +256,7 @@ TEST_CASE("chain_sum: mistakes compound, marks are missing, at the specified rat
 TEST_CASE("arithmetic: the answer is the value of the expression") {
   const auto task = task_of("arithmetic", "terms = 3\nmax_value = 50");
   for (int64_t i = 0; i < 200; ++i) {
-    const Prompt prompt = task->prompt(1, i);
+    const Prompt prompt = task->prompt({1, i});
     int64_t value = 0, sign = 1;
     for (size_t at = std::string_view("What is ").size(); at < prompt.text.size();) {
       size_t used = 0;
@@ -316,7 +316,7 @@ std::vector<Prompt> tiny_prompts(const Model& model, int64_t count) {
   const DataConfig config;
   std::vector<Prompt> prompts;
   for (int64_t i = 0; i < count; ++i) {
-    prompts.push_back(task->prompt(1, i));
+    prompts.push_back(task->prompt({1, i}));
     render_prompt(prompts.back(), config, {.name = "none"}, *model.tokenizer);
   }
   return prompts;

@@ -61,11 +61,37 @@ std::vector<Key> entry_keys(const std::string& list, const std::string& type,
                  [&](Binder& root) { chain.bind(root, context); });
 }
 
+struct Sample {
+  std::string label, text;
+};
+
 struct Entry {
   std::string name;
   Doc doc;
   std::vector<Key> keys;
+  std::vector<Sample> samples = {};
 };
+
+// Tiers of a task family, its first prompt with the answer, and a demonstration, by its defaults.
+std::vector<Sample> samples_of(const TaskRegistry::Row& row) {
+  std::unique_ptr<Task> task;
+  ConfigFile file = ConfigFile::parse("", "reference");
+  file.bind([&](Binder& root) { task = row.make(root); });
+  std::vector<Sample> out;
+  std::string tiers;
+  constexpr const char* kNames[] = {"S", "M", "L"};
+  for (size_t i = 0; i < task->tiers.size(); ++i)
+    tiers += cat(i > 0 ? ", " : "", kNames[i], ' ', task->tiers[i].shortest, " to ",
+                 task->tiers[i].longest);
+  if (!tiers.empty()) out.push_back({"tiers", cat(tiers, ' ', task->unit)});
+  const Prompt prompt = task->prompt({1, 0});
+  out.push_back({"prompt", prompt.text});
+  out.push_back({"answer", prompt.answer});
+  if (!task->demonstrate) return out;
+  const Demonstration shown = task->demonstrate(1, 0, task->easiest);
+  out.push_back({"demonstration", shown.prompt + shown.response});
+  return out;
+}
 
 // Entries of a list of tables have keys in common: they are told once, in an entry of their own.
 void share_keys(const std::string& name, std::vector<Entry>& entries) {
@@ -106,7 +132,7 @@ std::vector<Entry> entries_of(std::string_view topic) {
           {name, row.doc, plugin_keys<Algorithm, const AlgorithmContext&>(row, algorithm)});
   if (topic == "tasks")
     for (const auto& [name, row] : TaskRegistry::all())
-      out.push_back({name, row.doc, plugin_keys<Task>(row)});
+      out.push_back({name, row.doc, plugin_keys<Task>(row), samples_of(row)});
   if (topic == "chat_formats")
     for (const auto& [name, doc] : chat_format_docs()) out.push_back({name, doc.c_str(), {}});
   if (topic == "config") {
@@ -128,6 +154,8 @@ void print_entry(const Entry& entry, bool section) {
        {std::pair("formula", &entry.doc.formula), std::pair("units", &entry.doc.units),
         std::pair("source", &entry.doc.source)})
     if (!text->empty()) std::printf("  %-26s %s\n", label, text->c_str());
+  for (const Sample& sample : entry.samples)
+    std::printf("  %-26s %s\n", sample.label.c_str(), sample.text.c_str());
   for (const Key& key : entry.keys) {
     const std::string value = key.needed ? "(needed)" : key.value.empty() ? "(not set)" : key.value;
     std::printf("  %-26s %-22s %s\n", key.key.c_str(), value.c_str(), key.doc.c_str());
@@ -144,9 +172,11 @@ Json entry_json(const Entry& entry) {
                     {"needed", key.needed},
                     {"allowed", key.allowed},
                     {"doc", key.doc}});
-  return {{"name", entry.name},           {"summary", entry.doc.summary},
-          {"formula", entry.doc.formula}, {"units", entry.doc.units},
-          {"source", entry.doc.source},   {"keys", keys}};
+  Json out = {{"name", entry.name},           {"summary", entry.doc.summary},
+              {"formula", entry.doc.formula}, {"units", entry.doc.units},
+              {"source", entry.doc.source},   {"keys", keys}};
+  for (const Sample& sample : entry.samples) out[sample.label] = sample.text;
+  return out;
 }
 
 // Names with a unit and a meaning, by topic; none of a topic whose entries have keys.

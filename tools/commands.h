@@ -54,6 +54,14 @@ struct CompareOptions : DrawOptions {
   bool gap = false;
 };
 
+struct PromptsOptions {
+  std::vector<std::string> configs, overrides;
+  std::string task;  // in place of a configuration
+  std::string out = "-", shape = "vernier";
+  int64_t count = 10, from = 0;
+  bool eval = false, demonstrations = false;
+};
+
 struct EndpointOptions : ModelOptions {
   std::string host = "127.0.0.1", token_file, model_name, chat_format = "auto", chat_date;
   std::string weights = "fp32";
@@ -110,6 +118,7 @@ void serve_command(const ServeOptions& options);
 /// Returns the exit code.
 int worker_command(const JoinOptions& options);
 void score_command(const ScoreOptions& options);
+void prompts_command(const PromptsOptions& options);
 void plan_command(const PlanOptions& options);
 /// Starts ranks with these arguments of the program where their speed is to be measured, or is one
 /// of them; the exit code.

@@ -23,14 +23,18 @@ namespace {
 enum ExitCode { kDone = 0, kFailed = 1, kUsage = 2, kRequeue = kRequeueCode };
 
 // What every command that reads a job's configuration takes.
-void add_configuration(CLI::App* command, std::vector<std::string>& paths,
-                       std::vector<std::string>& overrides) {
-  command->add_option("config", paths, "TOML files; a later one replaces keys of those before it")
-      ->required();
+constexpr int64_t kMostPrompts = int64_t{1} << 40;
+
+CLI::Option* add_configuration(CLI::App* command, std::vector<std::string>& paths,
+                               std::vector<std::string>& overrides) {
+  CLI::Option* option = command->add_option(
+      "config", paths, "TOML files; a later one replaces keys of those before it");
+  option->required();
   command->add_option("--set", overrides, "section.key=value, over the files")
       ->take_all()
       ->expected(1)
       ->allow_extra_args(false);
+  return option;
 }
 
 // Options of all commands; they must live as long as the parser.
@@ -53,6 +57,7 @@ struct Options {
   std::string tokenize_model;
   bool decode = false, add_special = false;
   std::string extract = "lenient";
+  PromptsOptions prompts;
   ScoreOptions score;
   ReportOptions report;
   std::string topic, doctor_model;
@@ -282,6 +287,25 @@ void add_text(CLI::App& app, Options& options) {
   command->callback([&options] { verify_command(options.extract); });
 }
 
+void add_prompts(CLI::App& app, PromptsOptions& options) {
+  CLI::App* command =
+      app.add_subcommand("prompts", "what a configuration or a task trains on, as rows of data");
+  add_configuration(command, options.configs, options.overrides)->required(false);
+  command->add_option("--task", options.task, "a task family, in place of a configuration");
+  command->add_option("--count", options.count, "prompts")
+      ->check(CLI::Range(int64_t{1}, kMostPrompts));
+  command->add_option("--from", options.from, "place of the first one")
+      ->check(CLI::Range(int64_t{0}, kMostPrompts));
+  command->add_flag("--eval", options.eval, "those of evaluations");
+  command->add_flag("--demonstrations", options.demonstrations,
+                    "with responses to imitate, of the SFT warm start");
+  command->add_option("--shape", options.shape, "vernier, or reasoning_gym's question and answer")
+      ->check(CLI::IsMember({"vernier", "reasoning_gym"}));
+  command->add_option("--out", options.out, "JSONL file; - for standard output")
+      ->capture_default_str();
+  command->callback([&options] { prompts_command(options); });
+}
+
 void add_offline(CLI::App& app, Options& options) {
   CLI::App* command =
       app.add_subcommand("score", "rewards, transforms and advantages of stored rollouts");
@@ -351,6 +375,7 @@ int run(int argc, char** argv) {
   add_serve(app, options.serve);
   add_worker(app, options);
   add_convert(app, options.convert);
+  add_prompts(app, options.prompts);
   add_offline(app, options);
   // Before any thread and any device: what it forks later must hold neither.
   std::optional<SpawnerProcess> spawner;

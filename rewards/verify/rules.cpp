@@ -76,6 +76,14 @@ Verdict exact(std::string_view text, std::string_view answer) {
   return {own == answer, std::string(own)};
 }
 
+Verdict marked(std::string_view text, std::string_view answer) {
+  const size_t mark = text.rfind('#');
+  if (mark == std::string_view::npos) return {};
+  std::string_view found = trimmed(text.substr(mark + 1));
+  if (found.ends_with('.')) found = trimmed(found.substr(0, found.size() - 1));
+  return {found == answer, std::string(found)};
+}
+
 Verdict format_boxed(std::string_view text, std::string_view) {
   return {has_math_answer(text), parse_answer(text)};
 }
@@ -113,6 +121,7 @@ constexpr std::array kRules = {
     Rule{"format_boxed", format_boxed, false},
     Rule{"format_hash", format_hash, false},
     Rule{"last_integer", last_integer},
+    Rule{"marked", marked},
     Rule{"math", math_boxed},
     Rule{"math_lenient", math_lenient},
 };

@@ -23,8 +23,8 @@ struct Options {
   }
 };
 
-Prompt make_prompt(const Options& options, uint64_t seed, int64_t index) {
-  Rng rng(seed, Stream::task, static_cast<uint64_t>(index));
+Prompt make_prompt(const Options& options, const PromptPlace& place) {
+  Rng rng(place.seed, Stream::task, static_cast<uint64_t>(place.index));
   int64_t value = 1 + rng.next_below(options.max_value);
   std::string expression = cat(value);
   for (int64_t i = 1; i < options.terms; ++i) {
@@ -34,11 +34,11 @@ Prompt make_prompt(const Options& options, uint64_t seed, int64_t index) {
     expression += cat(plus ? " + " : " - ", term);
   }
   Prompt prompt;
-  prompt.id = cat("arithmetic-", index);
-  prompt.index = index;
+  prompt.id = cat("arithmetic-", place.index);
+  prompt.index = place.index;
   prompt.text = options.question;
-  const size_t place = prompt.text.find("{expression}");
-  prompt.text.replace(place, std::string_view("{expression}").size(), expression);
+  const size_t mark = prompt.text.find("{expression}");
+  prompt.text.replace(mark, std::string_view("{expression}").size(), expression);
   prompt.answer = cat(value);
   prompt.verify = "last_integer";
   prompt.task = "arithmetic";
@@ -46,16 +46,14 @@ Prompt make_prompt(const Options& options, uint64_t seed, int64_t index) {
   return prompt;
 }
 
-const TaskRegistry::Entry entry{"arithmetic", "sums and differences of integers, asked in English",
-                                [](Binder& config) {
-                                  Options options;
-                                  options.bind(config);
-                                  auto task = std::make_unique<Task>();
-                                  task->prompt = [options](uint64_t seed, int64_t index) {
-                                    return make_prompt(options, seed, index);
-                                  };
-                                  return task;
-                                }};
+const TaskRegistry::Entry entry{
+    "arithmetic", "sums and differences of integers, asked in English", [](Binder& config) {
+      Options options;
+      options.bind(config);
+      auto task = std::make_unique<Task>();
+      task->prompt = [options](const PromptPlace& place) { return make_prompt(options, place); };
+      return task;
+    }};
 
 }  // namespace
 }  // namespace vernier

@@ -148,12 +148,12 @@ Style draw_style(const std::vector<double>& mix, Rng& rng) {
   return static_cast<Style>(style);
 }
 
-Prompt make_prompt(const Options& options, uint64_t seed, int64_t index) {
-  Rng rng(seed, Stream::task, static_cast<uint64_t>(index));
+Prompt make_prompt(const Options& options, const PromptPlace& place) {
+  Rng rng(place.seed, Stream::task, static_cast<uint64_t>(place.index));
   const std::vector<int64_t> terms = draw_terms(rng, options.min_terms, options.max_terms);
   Prompt prompt;
-  prompt.id = cat("chain_sum-", index);
-  prompt.index = index;
+  prompt.id = cat("chain_sum-", place.index);
+  prompt.index = place.index;
   prompt.text = prompt_text(terms);
   prompt.answer = cat(std::accumulate(terms.begin(), terms.end(), int64_t{0}) % 10);
   prompt.verify = "final_digit";
@@ -185,9 +185,7 @@ const TaskRegistry::Entry entry{
       auto task = std::make_unique<Task>();
       task->easiest = options.min_terms;
       task->hardest = options.max_terms;
-      task->prompt = [options](uint64_t seed, int64_t index) {
-        return make_prompt(options, seed, index);
-      };
+      task->prompt = [options](const PromptPlace& place) { return make_prompt(options, place); };
       task->demonstrate = [options](uint64_t seed, int64_t index, int64_t hardest) {
         return make_demonstration(options, seed, index, hardest);
       };

@@ -1,0 +1,93 @@
+// Addition of two long numbers, digit by digit with a carry. Question "907+85="; answer 992.
+//
+// A state adds one place, the last one first: digits and carry, the sum, the digit written, the new
+// carry. With `decimals` a point stands anywhere in either number ("9.07+8.5=", answer 17.57; as
+// many decimals as the longer has).
+//
+// TAIL, class simulation.
+#include <algorithm>
+
+#include "core/base/text.h"
+#include "rollout/tasks/family.h"
+
+namespace vernier {
+namespace {
+
+const FamilyInfo kInfo = {.name = "addition",
+                          .area = "simulation",
+                          .unit = "digits",
+                          .tiers = {{{10, 30}, {31, 40}, {41, 50}}},
+                          .request = "Add: {problem}"};
+
+// Digits of a number, and how many of them stand behind the point.
+struct Number {
+  std::string digits;
+  size_t decimals = 0;
+
+  std::string text() const {
+    if (decimals == 0) return digits;
+    return cat(digits.substr(0, digits.size() - decimals), '.',
+               digits.substr(digits.size() - decimals));
+  }
+  // With `places` decimals and `size` digits in all.
+  std::string padded(size_t places, size_t size) const {
+    std::string out = digits + std::string(places - decimals, '0');
+    return std::string(size - out.size(), '0') + out;
+  }
+};
+
+Number draw_number(Rng& rng, int64_t num_digits, bool decimals) {
+  Number out;
+  for (int64_t i = 0; i < num_digits; ++i)
+    out.digits += static_cast<char>('0' + (i == 0 ? 1 + rng.next_below(9) : rng.next_below(10)));
+  if (decimals) out.decimals = static_cast<size_t>(rng.next_below(num_digits));
+  return out;
+}
+
+Problem draw(Rng& rng, int64_t length, bool with_states, bool decimals) {
+  // One of the two has all digits, the other as many or fewer.
+  Number a = draw_number(rng, length, decimals);
+  Number b = draw_number(rng, 1 + rng.next_below(length), decimals);
+  if (rng.next_below(2) == 1) std::swap(a, b);
+  Problem out;
+  out.question = cat(a.text(), '+', b.text(), '=');
+  const size_t places = std::max(a.decimals, b.decimals);
+  const size_t size =
+      std::max(a.digits.size() + places - a.decimals, b.digits.size() + places - b.decimals);
+  const std::string left = a.padded(places, size), right = b.padded(places, size);
+  std::string sum;  // reversed
+  int carry = 0;
+  for (size_t i = size; i-- > 0;) {
+    const int x = left[i] - '0', y = right[i] - '0', total = x + y + carry;
+    if (with_states)
+      out.states.push_back(
+          {.input = cat(x, ',', y, ',', carry),
+           .computation = cat(x, '+', y, '+', carry, '=', total),
+           .output = cat(total % 10),
+           .variables = cat(total / 10),
+           .remaining = i == 0 ? "" : cat(left.substr(0, i), '+', right.substr(0, i))});
+    sum += static_cast<char>('0' + total % 10);
+    carry = total / 10;
+  }
+  if (carry > 0) sum += '1';
+  std::reverse(sum.begin(), sum.end());
+  out.answer = Number{sum, places}.text();
+  return out;
+}
+
+const TaskRegistry::Entry entry{
+    "addition",
+    {"sum of two numbers of up to 50 digits", "", "digits of the longer number",
+     "TAIL (Turing machine imitation), class simulation"},
+    [](Binder& config) {
+      bool decimals = false;
+      config.flag("decimals", decimals, "a point anywhere in the numbers");
+      FamilyInfo info = kInfo;
+      info.has_points = decimals;
+      return family_task(config, info, [decimals](Rng& rng, int64_t length, bool with_states) {
+        return draw(rng, length, with_states, decimals);
+      });
+    }};
+
+}  // namespace
+}  // namespace vernier

@@ -1,0 +1,198 @@
+#include "rollout/tasks/family.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/base/errors.h"
+#include "core/base/text.h"
+
+namespace vernier {
+namespace {
+
+constexpr std::array kTierNames = {"S", "M", "L"};
+constexpr uint64_t kTestShare = 10;  // one instance of ten, by its hash, is for tests
+constexpr int64_t kMostTries = 10000;
+constexpr int64_t kLongest = 1000;
+
+// How English prompts begin and end: 4 x 5 templates around the family's own request.
+constexpr std::array kOpenings = {"", "Please solve this. ", "Here is a task. ",
+                                  "Work this out step by step. "};
+constexpr std::array kClosings = {" End with # and the answer.", " Write the answer behind a #.",
+                                  " Finish your response with #, then the answer.",
+                                  " Give the result on the last line, after a #.",
+                                  " The answer goes behind a # at the end."};
+
+struct Options {
+  std::vector<double> tiers = {1, 0, 0}, eval_tiers = {1, 1, 1};
+  std::vector<int64_t> lengths;  // [shortest, longest] in place of tiers
+  std::string form = "short", end = ".";
+  double direct_share = 0;
+  ChainFormat chain;
+
+  void bind(Binder& config, const FamilyInfo& info) {
+    std::string ranges;
+    for (size_t i = 0; i < info.tiers.size(); ++i)
+      ranges += cat(i > 0 ? ", " : "", kTierNames[i], ' ', info.tiers[i].shortest, " to ",
+                    info.tiers[i].longest);
+    config.list("tiers", tiers, 0.0, 1e6,
+                cat("shares of training prompts by length in ", info.unit, ": ", ranges));
+    config.list("eval_tiers", eval_tiers, 0.0, 1e6, "the same of evaluation prompts");
+    config.list("lengths", lengths, info.tiers[0].shortest, kLongest,
+                "[shortest, longest] of all prompts, in place of the tiers");
+    config.choice("form", form, {"short", "english"}, "how a prompt asks");
+    config.text("end", end, "closes a demonstration: the model's end token");
+    config.number("direct_share", direct_share, 0.0, 1.0,
+                  "demonstrations that answer at once, without a chain");
+    config.table("chain", [&](Binder& own) { chain.bind(own); });
+    if (info.has_points && end == ".")
+      config.error("end", "is \".\", which stands in answers with decimals as well");
+    for (const char* key : {"tiers", "eval_tiers"}) config.only_if(key, lengths.empty(), "lengths");
+    check_shares(config, "tiers", tiers);
+    check_shares(config, "eval_tiers", eval_tiers);
+    if (!lengths.empty() && (lengths.size() != 2 || lengths[0] > lengths[1]))
+      config.error("lengths", "is not [shortest, longest]");
+    if (lengths.size() != 2 || lengths[0] > lengths[1]) lengths.clear();
+  }
+
+ private:
+  static void check_shares(Binder& config, const char* key, std::vector<double>& shares) {
+    const bool good = shares.size() == 3 && std::accumulate(shares.begin(), shares.end(), 0.0) > 0;
+    if (good) return;
+    config.error(key, cat("has ", shares.size(),
+                          " shares; three are wanted, of S, M and L, one of them above 0"));
+    shares = {1, 1, 1};
+  }
+};
+
+// A drawn instance and where its length comes from.
+struct Drawn {
+  Problem problem;
+  std::string tier;  // "" where lengths are the user's own
+  int64_t length = 0;
+};
+
+class FamilySource {
+ public:
+  FamilySource(const FamilyInfo& info, DrawProblem draw, Options options)
+      : info_(info), draw_(std::move(draw)), options_(std::move(options)) {}
+
+  Prompt prompt(const PromptPlace& place) const {
+    const Drawn drawn = draw(Stream::task, place, 0, false);
+    Prompt out;
+    out.id = cat(info_.name, '-', place.index);
+    out.index = place.index;
+    out.text = question(drawn.problem.question, place);
+    out.answer = drawn.problem.answer;
+    out.verify = "marked";
+    out.task = info_.name;
+    out.difficulty = static_cast<double>(drawn.length);
+    out.row = cat("{\"area\":\"", info_.area, "\",\"length\":", drawn.length,
+                  drawn.tier.empty() ? "" : cat(",\"tier\":\"", drawn.tier, '"'), '}');
+    return out;
+  }
+
+  Demonstration demonstration(uint64_t seed, int64_t index, int64_t hardest) const {
+    const PromptPlace place = {seed, index, Split::train};
+    const Drawn drawn = draw(Stream::sft, place, hardest, true);
+    Rng rng(seed, Stream::sft, static_cast<uint64_t>(index), kMostTries);
+    const bool direct = rng.next_uniform() < options_.direct_share;
+    return {.prompt = question(drawn.problem.question, place),
+            .response = cat(direct ? "" : chain_text(drawn.problem.states, options_.chain), '#',
+                            drawn.problem.answer, options_.end),
+            .style = direct ? "direct" : "chain"};
+  }
+
+  // Shortest and longest of training.
+  Tier range() const {
+    if (!options_.lengths.empty()) return {options_.lengths[0], options_.lengths[1]};
+    Tier out;
+    for (size_t i = 0; i < info_.tiers.size(); ++i) {
+      if (options_.tiers[i] == 0) continue;
+      if (out.longest == 0) out.shortest = info_.tiers[i].shortest;
+      out.longest = info_.tiers[i].longest;
+    }
+    return out;
+  }
+
+ private:
+  // The first draw of a place whose instance belongs to the split.
+  Drawn draw(Stream stream, const PromptPlace& place, int64_t hardest, bool with_states) const {
+    Drawn out;
+    for (int64_t attempt = 0; attempt < kMostTries; ++attempt) {
+      Rng rng(place.seed, stream, static_cast<uint64_t>(place.index),
+              static_cast<uint64_t>(attempt));
+      const Tier lengths = draw_tier(rng, place.split, out.tier);
+      const int64_t longest =
+          hardest > 0 ? std::clamp(hardest, lengths.shortest, lengths.longest) : lengths.longest;
+      out.length = lengths.shortest + rng.next_below(longest - lengths.shortest + 1);
+      out.problem = draw_(rng, out.length, with_states);
+      const std::string& text = out.problem.question;
+      const bool is_test = XXH3_64bits(text.data(), text.size()) % kTestShare == 0;
+      if (is_test == (place.split == Split::test)) return out;
+    }
+    fail("data.", info_.name, ": among ", kMostTries, " instances there is none ",
+         place.split == Split::test ? "of those that are for tests" : "to train on",
+         "; allow more lengths");
+  }
+
+  Tier draw_tier(Rng& rng, Split split, std::string& name) const {
+    if (!options_.lengths.empty()) return {options_.lengths[0], options_.lengths[1]};
+    const std::vector<double>& shares = split == Split::test ? options_.eval_tiers : options_.tiers;
+    double left = rng.next_uniform() * std::accumulate(shares.begin(), shares.end(), 0.0);
+    size_t tier = 0;
+    while (tier + 1 < shares.size() && (shares[tier] == 0 || left >= shares[tier]))
+      left -= shares[tier++];
+    while (shares[tier] == 0) --tier;  // rounding went past the last share
+    name = kTierNames[tier];
+    return info_.tiers[tier];
+  }
+
+  std::string question(const std::string& problem, const PromptPlace& place) const {
+    if (options_.form == "short") return problem;
+    const Rng rng(place.seed, Stream::task, static_cast<uint64_t>(place.index), kMostTries);
+    std::string request = info_.request;
+    constexpr std::string_view kMark = "{problem}";
+    request.replace(request.find(kMark), kMark.size(), problem);
+    return cat(kOpenings[rng.bits(0) % kOpenings.size()], request,
+               kClosings[rng.bits(1) % kClosings.size()]);
+  }
+
+  FamilyInfo info_;
+  DrawProblem draw_;
+  Options options_;
+};
+
+}  // namespace
+
+std::unique_ptr<Task> family_task(Binder& config, const FamilyInfo& info, DrawProblem draw) {
+  Options options;
+  options.bind(config, info);
+  auto task = std::make_unique<Task>();
+  task->tiers.assign(info.tiers.begin(), info.tiers.end());
+  task->unit = info.unit;
+  const auto source =
+      std::make_shared<const FamilySource>(info, std::move(draw), std::move(options));
+  task->easiest = source->range().shortest;
+  task->hardest = source->range().longest;
+  task->prompt = [source](const PromptPlace& place) { return source->prompt(place); };
+  task->demonstrate = [source](uint64_t seed, int64_t index, int64_t hardest) {
+    return source->demonstration(seed, index, hardest);
+  };
+  return task;
+}
+
+TaskRegistry::Entry family_entry(const FamilyInfo& info, Doc doc, DrawProblem draw) {
+  return {info.name, std::move(doc), [info, draw = std::move(draw)](Binder& config) {
+            return family_task(config, info, draw);
+          }};
+}
+
+std::string list_text(const std::vector<int64_t>& values) {
+  std::string out;
+  for (size_t i = 0; i < values.size(); ++i) out += cat(i > 0 ? "," : "", values[i]);
+  return out;
+}
+
+}  // namespace vernier

@@ -1,0 +1,53 @@
+// What the algorithmic task families share: tiers of lengths, a split into train and test, and
+// demonstrations with or without a chain of thought.
+//
+// An instance of length n is asked for in a few characters ("12+345=") or in English. A response is
+// right when what stands behind its last "#" is the answer ("#357."). Length generalisation is
+// trained on one tier and measured on others, after TAIL, whose ranges the tiers
+// are.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/base/rng.h"
+#include "rollout/tasks/chain.h"
+#include "rollout/tasks/task.h"
+
+namespace vernier {
+
+/// One instance with its solution.
+struct Problem {
+  std::string question;       // in short form, as "12+345="
+  std::string answer;         // without "#"
+  std::vector<State> states;  // of the algorithm; empty where they were not asked for
+};
+
+/// Draws an instance of length `length`. The states are filled where `with_states`; the instance
+/// is the same either way.
+using DrawProblem = std::function<Problem(Rng& rng, int64_t length, bool with_states)>;
+
+/// What distinguishes a family.
+struct FamilyInfo {
+  std::string name;
+  std::string area;           // of TAIL's eight classes, or of the study that it is from
+  std::string unit;           // that a length counts: "digits"
+  std::array<Tier, 3> tiers;  // S, M, L
+  std::string request;        // in English, with {problem} for the short form
+  bool has_points = false;    // answers may have a full stop in them
+};
+
+/// The task of a family under the keys of its table: tiers, form, chain and so on.
+std::unique_ptr<Task> family_task(Binder& config, const FamilyInfo& info, DrawProblem draw);
+
+/// Registers a family without keys of its own.
+TaskRegistry::Entry family_entry(const FamilyInfo& info, Doc doc, DrawProblem draw);
+
+/// `count` of `values`, or digits of a number, with commas between them: how lists are written.
+std::string list_text(const std::vector<int64_t>& values);
+
+}  // namespace vernier
