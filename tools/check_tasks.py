@@ -14,6 +14,7 @@ import itertools
 import json
 import math
 import re
+import string
 import subprocess
 import sys
 from fractions import Fraction
@@ -59,7 +60,12 @@ def chain_text(states, chosen):
     return out
 
 
-def addition(question):
+def addition(question, backwards=False):
+    hinted = question[0].isalpha()
+    if hinted:
+        marks = [re.sub(r"\d", "", one) for one in question[:-1].split("+")]
+        assert len(set(marks)) == 1 and marks[0] == string.ascii_letters[:len(marks[0])]
+        question = re.sub("[a-zA-Z]", "", question)
     left, right = question[:-1].split("+")
     places = max(len(one.partition(".")[2]) for one in (left, right))
     left, right = ((whole + part.ljust(places, "0")) for whole, _, part in (one.partition(".") for one in (left, right)))
@@ -74,6 +80,10 @@ def addition(question):
         rest = f"{left[:end - 1]}+{right[:end - 1]}" if end > 1 else ""
         states.append(State(comma(a, b, carry), f"{a}+{b}+{carry}={total}", str(total % 10), str(total // 10), rest))
         carry = total // 10
+    if hinted:
+        answer = "".join(f"{mark}{digit}" for mark, digit in zip(marks[0], answer.zfill(size), strict=True))
+    if backwards:
+        answer = "".join(re.findall("[a-zA-Z]?[0-9]", answer)[::-1])
     return answer, states
 
 
@@ -315,9 +325,236 @@ def combinations(question):
     return str(answer), states
 
 
+def copied(question, backwards):
+    hinted = question[0].isdigit()
+    word = re.sub(r"\d", "", question[:-1])
+    if hinted:
+        assert question == "".join(f"{i + 1}{one}" for i, one in enumerate(word)) + "="
+    places = range(len(word))[::-1] if backwards else range(len(word))
+    result = "".join(word[i] for i in places)
+    states = [State(str(i + 1), "", word[i], "", word[:i] if backwards else word[i + 1:]) for i in places]
+    return "".join(f"{i + 1}{one}" for i, one in enumerate(result)) if hinted else result, states
+
+
+def copy(question):
+    return copied(question, False)
+
+
+def reverse(question):
+    return copied(question, True)
+
+
+def parity(question):
+    bits = numbers(re.sub(r"[a-z=]", " ", question)) if question[0].isalpha() else list(map(int, question[:-1]))
+    states = [State(str(bit), f"{sum(bits[:i]) % 2}+{bit}={sum(bits[:i + 1]) % 2}", str(sum(bits[:i + 1]) % 2), str(i + 1),
+                    "".join(map(str, bits[i + 1:]))) for i, bit in enumerate(bits)]
+    return str(sum(bits) % 2), states
+
+
+def summation(question, stride=1):
+    digits = numbers(question)
+    states, value = [], 0
+    for begin in range(0, len(digits), stride):
+        part, rest = digits[begin:begin + stride], digits[begin + stride:]
+        following = (value + sum(part)) % 10
+        states.append(State(comma(*part), f"{value}+{'+'.join(map(str, part))}={following}", str(following),
+                            str(begin + len(part)), "+".join(map(str, rest))))
+        value = following
+    return str(sum(digits) % 10), states
+
+
+def max_path(question):
+    rows = [list(map(int, row)) for row in question[:-1].split("/")]
+    assert [len(row) for row in rows] == list(range(1, len(rows) + 1))
+    answer = max(sum(row[place] for row, place in zip(rows, itertools.accumulate(turns, initial=0)))
+                 for turns in itertools.product((0, 1), repeat=len(rows) - 1))
+    below, states = rows[-1], []
+    for i in range(len(rows) - 2, -1, -1):
+        above = [digit + max(below[j:j + 2]) for j, digit in enumerate(rows[i])]
+        states += [State(comma(digit, *below[j:j + 2]), f"{digit}+max({comma(*below[j:j + 2])})={above[j]}", str(above[j]),
+                         comma(i + 1, j + 1)) for j, digit in enumerate(rows[i])]
+        below = above
+    return str(answer), states
+
+
+def sort(question):
+    text, hint, wanted = question[:-1].partition(">")
+    items = numbers(text)
+    ordered = sorted(items)
+    if hint:
+        return str(ordered[ordered.index(int(wanted)) + 1]), []
+    states, left = [], items
+    for one in ordered:
+        rest = [other for other in left if other != one]
+        states.append(State(comma(*left), f"min={one}", str(one), "", comma(*rest)))
+        left = rest
+    return comma(*ordered), states
+
+
+def polynomial(question):
+    text, x = question[:-1].split(",x=")
+    x, value, states = int(x), 0, []
+    for term in text.split("+"):
+        factor, power = int(term.rstrip("x")), term.count("x")
+        raised = pow(x, power, 10) if power else 1
+        states.append(State(comma(factor, power, raised), f"{value}+{factor}*{raised}={(value + factor * raised) % 10}",
+                            str((value + factor * raised) % 10)))
+        value = (value + factor * raised) % 10
+    return str(sum(int(term.rstrip("x")) * x ** term.count("x") for term in text.split("+")) % 10), states
+
+
+def lego(question):
+    text, target = question[:-1].split(":")
+    equations = dict(one.split("=") for one in text.split(","))
+
+    def value(letter):
+        sign, other = equations[letter]
+        return (-1 if sign == "-" else 1) * (1 if other == "1" else value(other))
+
+    chain = [target]
+    while equations[chain[0]][1] != "1":
+        chain.insert(0, equations[chain[0]][1])
+    states = [State(f"{one}={equations[one]}", "", f"{one}{value(one):+d}", "", str(len(chain) - 1 - i)) for i, one in enumerate(chain)]
+    return f"{value(target):+d}", states
+
+
+def count(question):
+    first, last = numbers(question)
+    values = range(first, last + 1)
+    return comma(*values), [State(str(last), f"{one - 1}+1={one}" if one > first else "", str(one), "", str(last - one)) for one in values]
+
+
+def mode(question):
+    word = question[:-1]
+    (answer, most), *others = collections.Counter(word).most_common()
+    assert all(number < most for _, number in others)
+    states = []
+    for i, one in enumerate(word):
+        so_far = collections.Counter(word[:i + 1])
+        states.append(State(one, f"{so_far[one] - 1}+1={so_far[one]}", f"{one}{so_far[one]}",
+                            comma(*(f"{letter}{so_far[letter]}" for letter in sorted(so_far))), word[i + 1:]))
+    return answer, states
+
+
+def scan(question):
+    verbs = {"walk": "W", "look": "O", "run": "U", "jump": "J", "turn": ""}
+
+    def actions(phrase):
+        verb, *more = phrase.split()
+        times = {"twice": 2, "thrice": 3}.get(more[-1], 1) if more else 1
+        more = [word for word in more if word not in ("twice", "thrice")]
+        act = verbs[verb]
+        if more:
+            turn = more[-1][0].upper()
+            act = {"around": (turn + act) * 4, "opposite": turn * 2 + act}.get(more[0], turn + act)
+        assert act
+        return act * times
+
+    parts = question[:-1].split(" and ") if " and " in question else question[:-1].split(" after ")[::-1]
+    states = [State(part, "", actions(part), "", comma(*parts[i + 1:])) for i, part in enumerate(parts)]
+    return "".join(map(actions, parts)), states
+
+
+def pcfg(question):
+    words, states = question[:-1].split(), []
+    unary = {"copy": lambda a: a, "reverse": lambda a: a[::-1], "shift": lambda a: a[1:] + a[0], "repeat": lambda a: a * 2,
+             "swap": lambda a: a[-1] + a[1:-1] + a[0] if len(a) > 1 else a, "echo": lambda a: a + a[-1]}
+    binary = {"append": lambda a, b: a + b, "prepend": lambda a, b: b + a, "remove_first": lambda a, b: b,
+              "remove_second": lambda a, b: a}
+
+    def value():
+        name = words.pop(0)
+        if name in unary:
+            operands = [value()]
+            out = unary[name](*operands)
+        elif name in binary:
+            operands = [value()]
+            assert words.pop(0) == ","
+            operands.append(value())
+            out = binary[name](*operands)
+        else:
+            return name
+        states.append(State(comma(*operands), f"{name}({comma(*operands)})", out))
+        return out
+
+    answer = value()
+    assert not words
+    return answer, states
+
+
+def rewrite(question):
+    rules, word = question[:-1].split(":")
+    rules = [rule.split(">") for rule in rules.split(",")]
+    states = []
+    while True:
+        fitting = [(start, end) for start, end in rules if start in word]
+        if not fitting:
+            return word, states
+        start, end = fitting[0]
+        place = word.index(start)
+        word = word.replace(start, end, 1)
+        states.append(State(f"{start}>{end}", f"@{place + 1}", word))
+
+
+def story(question):
+    events = re.findall(r"(buys|finds|wins|gets|loses|sells|gives away|drops) (\d+)\.", question)
+    value, states = int(re.search(r"has (\d+) ", question)[1]), []
+    answer = value
+    for i, (verb, change) in enumerate(events):
+        gain = verb in ("buys", "finds", "wins", "gets")
+        answer += int(change) if gain else -int(change)
+        states.append(State(f"{value},{change}", f"{value}{'+' if gain else '-'}{change}={answer}", str(answer), str(i + 1),
+                            str(len(events) - 1 - i)))
+        value = answer
+    assert answer >= 0
+    return str(answer), states
+
+
+def addition_formats(question, form="plain"):
+    """The answer, and the whole response in place of states."""
+    a, b = re.findall(r"\d+", question)
+    total = str(int(a) + int(b))
+    assert len(a) == len(b) and question == {"plain": f"{a}+{b}=", "reverse": f"${a}+{b}="}.get(form, f"Input:\n{a}+{b}\nTarget:\n")
+    if form in ("plain", "reverse"):
+        answer = total if form == "plain" else total[::-1] + "$"
+        return answer, answer
+    lines, carry, known = [], 0, []
+
+    def shown(digits):
+        return f"[{','.join(digits)}]"
+
+    for size in range(len(a), 0, -1):
+        x, y = int(a[size - 1]), int(b[size - 1])
+        value = x + y + carry
+        work = f"{shown(a[:size])} + {shown(b[:size])} , A={shown(known)} , C={carry} , {x}+{y}+{carry}={value} , "
+        carry = value // 10
+        lines.append(f"{work if form == 'detailed' else ''}A->{value % 10} , C->{carry}")
+        known = [str(value % 10), *known]
+    if form == "simple":
+        return total, "\n".join(lines) + f".\n{total}"
+    heads = [f"{shown(one)} has {len(one)} digits." for one in (a, b)]
+    answer = " ".join(total)
+    return answer, "\n".join(["<scratch>", *heads, *lines, f"[] + [] , A={shown(known)} C={carry} , END", "</scratch>", answer])
+
+
 SOLVERS = {one.__name__: one for one in (
     addition, division, bubble_sort, word_flip, compare_numbers, substrings, derangements, growth, dijkstra, schedule, count_letters,
-    diophantine, primes, knapsack, common_subsequence, edit_distance, binary_search, combinations)}
+    diophantine, primes, knapsack, common_subsequence, edit_distance, binary_search, combinations, copy, reverse, parity, summation,
+    max_path, sort, polynomial, lego, count, mode, scan, pcfg, rewrite, story, addition_formats)}
+# Keys of a family that change its instances or its chains, with what solves them.
+VARIANTS = {
+    "addition": [(["decimals=true", 'end="~"'], addition), (["index_hints=true"], addition),
+                 (["reversed=true"], functools.partial(addition, backwards=True)),
+                 (["index_hints=true", "reversed=true"], functools.partial(addition, backwards=True))],
+    "copy": [(["distinct=true"], copy), (["index_hints=true"], copy)],
+    "reverse": [(["index_hints=true"], reverse)],
+    "parity": [(["index_hints=true"], parity)],
+    "summation": [(["per_state=[3]"], functools.partial(summation, stride=3)), (["mistake_rate=1.0"], summation)],
+    "sort": [(["hint_share=1.0"], sort)],
+    "story": [(["rounds=[0,4]"], story)],
+    "addition_formats": [([f'format="{form}"'], functools.partial(addition_formats, form=form))
+                         for form in ("reverse", "simple", "detailed")],
+}
 
 
 def main():
@@ -347,32 +584,40 @@ def main():
                 return list(found.values())[:options.count]
             count *= 4
 
+    def check(task, place, solve, extra):
+        """The mistakes of one tier, and how much was looked at."""
+        shares = ",".join(str(float(i == place)) for i in range(3))
+        keys = [f"tiers=[{shares}]", f"eval_tiers=[{shares}]", *extra]
+        train, test = distinct(task, keys=keys), distinct(task, "--eval", keys=keys)
+        asked = {row["prompt"] for row in test}
+        mistakes = [f"{row['prompt']} is in train and test" for row in train if row["prompt"] in asked]
+        for row in train + test:
+            answer, _ = solve(row["prompt"])
+            if answer != row["answer"]:
+                mistakes.append(f"{row['prompt']}: {row['answer']}, not {answer}")
+            if row["tier"] != "SML"[place]:
+                mistakes.append(f"{row['prompt']}: tier {row['tier']}")
+        chains = 0
+        formats = FORMATS if isinstance(solve(train[0]["prompt"])[1], list) else [{}]
+        for chosen in formats:
+            switches = [f"chain.{key}={value}" for key, value in chosen.items()]
+            for row in rows(task, max(1, options.count // len(formats)), "--demonstrations", keys=keys + switches):
+                answer, states = solve(row["prompt"])
+                wanted = f"{chain_text(states, chosen)}#{answer}" if isinstance(states, list) else states
+                chains += 1
+                found = re.sub(r"[\d+]+=\d\?", "", row["demonstration"])  # summation's mistakes, which are taken back
+                if found[:-1] != wanted:
+                    mistakes.append(f"{row['prompt']}: the chain is\n  {found}\nand not\n  {wanted}")
+        return mistakes, f"{len(train)} train, {len(test)} test, {chains} chains"
+
     failed = 0
     for task in options.tasks or SOLVERS:
-        for place, tier in enumerate("SML"):
-            shares = [f"{name} = [{', '.join(str(float(i == place)) for i in range(3))}]" for name in ("tiers", "eval_tiers")]
-            keys = [shares[0].replace(" ", ""), shares[1].replace(" ", "")]
-            train, test = distinct(task, keys=keys), distinct(task, "--eval", keys=keys)
-            mistakes = [f"{row['prompt']} is in train and test" for row in train
-                        if row["prompt"] in {other["prompt"] for other in test}]
-            for row in train + test:
-                answer, _ = SOLVERS[task](row["prompt"])
-                if answer != row["answer"]:
-                    mistakes.append(f"{row['prompt']}: {row['answer']}, not {answer}")
-                if row["tier"] != tier:
-                    mistakes.append(f"{row['prompt']}: tier {row['tier']}")
-            chains = 0
-            for chosen in FORMATS:
-                switches = [f"chain.{key}={value}" for key, value in chosen.items()]
-                for row in rows(task, max(1, options.count // len(FORMATS)), "--demonstrations", keys=keys + switches):
-                    answer, states = SOLVERS[task](row["prompt"])
-                    wanted = f"{chain_text(states, chosen)}#{answer}."
-                    chains += 1
-                    if row["demonstration"] != wanted:
-                        mistakes.append(f"{row['prompt']}: the chain is\n  {row['demonstration']}\nand not\n  {wanted}")
-            print(f"{task:20} {tier}  {len(train)} train, {len(test)} test, {chains} chains: "
-                  + (f"{len(mistakes)} MISTAKES, as {mistakes[0]}" if mistakes else "agree"))
-            failed += bool(mistakes)
+        for extra, solve in [([], SOLVERS[task]), *VARIANTS.get(task, [])]:
+            for place, tier in enumerate("SML"):
+                mistakes, seen = check(task, place, solve, extra)
+                told = f"{len(mistakes)} MISTAKES, as {mistakes[0]}" if mistakes else "agree"
+                print(f"{' '.join([task, *extra]):34} {tier}  {seen}: {told}", flush=True)
+                failed += bool(mistakes)
     sys.exit(1 if failed else 0)
 
 

@@ -76,11 +76,23 @@ Verdict exact(std::string_view text, std::string_view answer) {
   return {own == answer, std::string(own)};
 }
 
+// Without one mark that closes it, which is a model's end token as a rule.
+std::string_view unclosed(std::string_view text) {
+  text = trimmed(text);
+  if (text.ends_with('.') || text.ends_with(';') || text.ends_with('~')) text.remove_suffix(1);
+  return trimmed(text);
+}
+
 Verdict marked(std::string_view text, std::string_view answer) {
   const size_t mark = text.rfind('#');
   if (mark == std::string_view::npos) return {};
-  std::string_view found = trimmed(text.substr(mark + 1));
-  if (found.ends_with('.')) found = trimmed(found.substr(0, found.size() - 1));
+  const std::string_view found = unclosed(text.substr(mark + 1));
+  return {found == answer, std::string(found)};
+}
+
+Verdict last_line(std::string_view text, std::string_view answer) {
+  const std::string_view all = unclosed(text);
+  const std::string_view found = trimmed(all.substr(all.rfind('\n') + 1));
   return {found == answer, std::string(found)};
 }
 
@@ -121,6 +133,7 @@ constexpr std::array kRules = {
     Rule{"format_boxed", format_boxed, false},
     Rule{"format_hash", format_hash, false},
     Rule{"last_integer", last_integer},
+    Rule{"last_line", last_line},
     Rule{"marked", marked},
     Rule{"math", math_boxed},
     Rule{"math_lenient", math_lenient},

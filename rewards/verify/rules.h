@@ -3,8 +3,8 @@
 //   final_digit    the text ends in "#d." with exactly one "#", and d is the answer (chain_sum)
 //   last_integer   the last integer of the text is the answer, compared by value
 //   marked         what stands behind the last "#" of the text is the answer, but for white space
-//   and
-//                  one full stop at its end (the task families with tiers)
+//                  and one of . ; ~ at its end (the task families with tiers)
+//   last_line      the last line of the text is the answer, with the same exception
 //   exact          text and answer are equal but for white space at their ends
 //   math           the last box of the text is the answer, however it is written
 //   (math/math_verify.h) math_lenient   the same, and without a box what "the answer is" names, the

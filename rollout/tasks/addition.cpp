@@ -4,7 +4,13 @@
 // carry. With `decimals` a point stands anywhere in either number ("9.07+8.5=", answer 17.57; as
 // many decimals as the longer has).
 //
-// TAIL, class simulation.
+// With `index_hints` both numbers are padded with zeros to one place more than the longer has, each
+// digit has a letter of its place before it ("a0b9c0d7+a0b0c8d5="), and so has the answer
+// ("a0b9c9d2"); with `reversed` the answer's last digit comes first. Together they give addition a
+// short RASP-L program.
+//
+// TAIL, class simulation; hints: Zhou et al., "What Algorithms can Transformers Learn?",
+// arXiv:2310.16028.
 #include <algorithm>
 
 #include "core/base/text.h"
@@ -44,7 +50,37 @@ Number draw_number(Rng& rng, int64_t num_digits, bool decimals) {
   return out;
 }
 
-Problem draw(Rng& rng, int64_t length, bool with_states, bool decimals) {
+struct Options {
+  bool decimals = false, index_hints = false, reversed = false;
+
+  void bind(Binder& config) {
+    config.flag("decimals", decimals, "a point anywhere in the numbers");
+    config.flag("index_hints", index_hints,
+                "numbers padded with zeros, each digit with a letter of its place, a to z, A to Z");
+    config.flag("reversed", reversed, "the answer's last digit comes first");
+    for (const auto& [key, on] :
+         {std::pair("index_hints", index_hints), std::pair("reversed", reversed)})
+      if (on && decimals) config.error(key, "does not go with decimals");
+  }
+};
+
+// Each digit behind the letter of its place, the first place of the number being "a".
+std::string hinted(const std::string& digits) {
+  constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  std::string out;
+  for (size_t i = 0; i < digits.size(); ++i) out += cat(kLetters[i % kLetters.size()], digits[i]);
+  return out;
+}
+
+// "b2a1" of "a1b2": pairs of letter and digit in reverse, or digits.
+std::string backwards(const std::string& text, size_t item) {
+  std::string out;
+  for (size_t end = text.size(); end > 0; end -= item) out += text.substr(end - item, item);
+  return out;
+}
+
+Problem draw(Rng& rng, int64_t length, bool with_states, const Options& options) {
+  const bool decimals = options.decimals;
   // One of the two has all digits, the other as many or fewer.
   Number a = draw_number(rng, length, decimals);
   Number b = draw_number(rng, 1 + rng.next_below(length), decimals);
@@ -53,8 +89,10 @@ Problem draw(Rng& rng, int64_t length, bool with_states, bool decimals) {
   out.question = cat(a.text(), '+', b.text(), '=');
   const size_t places = std::max(a.decimals, b.decimals);
   const size_t size =
-      std::max(a.digits.size() + places - a.decimals, b.digits.size() + places - b.decimals);
+      std::max(a.digits.size() + places - a.decimals, b.digits.size() + places - b.decimals) +
+      (options.index_hints ? 1 : 0);
   const std::string left = a.padded(places, size), right = b.padded(places, size);
+  if (options.index_hints) out.question = cat(hinted(left), '+', hinted(right), '=');
   std::string sum;  // reversed
   int carry = 0;
   for (size_t i = size; i-- > 0;) {
@@ -71,7 +109,8 @@ Problem draw(Rng& rng, int64_t length, bool with_states, bool decimals) {
   }
   if (carry > 0) sum += '1';
   std::reverse(sum.begin(), sum.end());
-  out.answer = Number{sum, places}.text();
+  out.answer = options.index_hints ? hinted(sum) : Number{sum, places}.text();
+  if (options.reversed) out.answer = backwards(out.answer, options.index_hints ? 2 : 1);
   return out;
 }
 
@@ -80,12 +119,12 @@ const TaskRegistry::Entry entry{
     {"sum of two numbers of up to 50 digits", "", "digits of the longer number",
      "TAIL (Turing machine imitation), class simulation"},
     [](Binder& config) {
-      bool decimals = false;
-      config.flag("decimals", decimals, "a point anywhere in the numbers");
+      Options options;
+      options.bind(config);
       FamilyInfo info = kInfo;
-      info.has_points = decimals;
-      return family_task(config, info, [decimals](Rng& rng, int64_t length, bool with_states) {
-        return draw(rng, length, with_states, decimals);
+      info.has_points = options.decimals;
+      return family_task(config, info, [options](Rng& rng, int64_t length, bool with_states) {
+        return draw(rng, length, with_states, options);
       });
     }};
 

@@ -26,8 +26,9 @@ constexpr std::array kClosings = {" End with # and the answer.", " Write the ans
 
 struct Options {
   std::vector<double> tiers = {1, 0, 0}, eval_tiers = {1, 1, 1};
-  std::vector<int64_t> lengths;  // [shortest, longest] in place of tiers
-  std::string form = "short", end = ".";
+  std::vector<int64_t> lengths;                          // [shortest, longest] in place of tiers
+  std::vector<int64_t> rounds = {0}, eval_rounds = {0};  // in turn
+  std::string form = "short", end;
   double direct_share = 0;
   ChainFormat chain;
 
@@ -41,11 +42,15 @@ struct Options {
     config.list("eval_tiers", eval_tiers, 0.0, 1e6, "the same of evaluation prompts");
     config.list("lengths", lengths, info.tiers[0].shortest, kLongest,
                 "[shortest, longest] of all prompts, in place of the tiers");
-    config.choice("form", form, {"short", "english"}, "how a prompt asks");
+    if (info.num_rounds > 1) bind_rounds(config, info.num_rounds);
+    end = info.end;
     config.text("end", end, "closes a demonstration: the model's end token");
-    config.number("direct_share", direct_share, 0.0, 1.0,
-                  "demonstrations that answer at once, without a chain");
-    config.table("chain", [&](Binder& own) { chain.bind(own); });
+    if (!info.has_format) {
+      config.choice("form", form, {"short", "english"}, "how a prompt asks");
+      config.number("direct_share", direct_share, 0.0, 1.0,
+                    "demonstrations that answer at once, without a chain");
+      config.table("chain", [&](Binder& own) { chain.bind(own); });
+    }
     if (info.has_points && end == ".")
       config.error("end", "is \".\", which stands in answers with decimals as well");
     for (const char* key : {"tiers", "eval_tiers"}) config.only_if(key, lengths.empty(), "lengths");
@@ -57,6 +62,19 @@ struct Options {
   }
 
  private:
+  void bind_rounds(Binder& config, int64_t count) {
+    eval_rounds.clear();
+    for (int64_t round = 0; round < count; ++round) eval_rounds.push_back(round);
+    config.list("rounds", rounds, 0, count - 1,
+                "training tells an instance in each of these, one after another; 0: the shortest");
+    config.list("eval_rounds", eval_rounds, 0, count - 1, "the same of evaluation prompts");
+    for (const auto& [key, list] : {std::pair("rounds", &rounds), {"eval_rounds", &eval_rounds}})
+      if (list->empty()) {
+        config.error(key, "is empty; one round at least is wanted");
+        *list = {0};
+      }
+  }
+
   static void check_shares(Binder& config, const char* key, std::vector<double>& shares) {
     const bool good = shares.size() == 3 && std::accumulate(shares.begin(), shares.end(), 0.0) > 0;
     if (good) return;
@@ -79,23 +97,38 @@ class FamilySource {
       : info_(info), draw_(std::move(draw)), options_(std::move(options)) {}
 
   Prompt prompt(const PromptPlace& place) const {
-    const Drawn drawn = draw(Stream::task, place, 0, false);
+    const std::vector<int64_t>& rounds =
+        place.split == Split::test ? options_.eval_rounds : options_.rounds;
+    // An instance is told in all rounds, one after another.
+    const int64_t instance = place.index / std::ssize(rounds);
+    const int64_t round = rounds[static_cast<size_t>(place.index % std::ssize(rounds))];
+    const Drawn drawn = draw(Stream::task, {place.seed, instance, place.split}, 0, false);
+    const Problem& problem = drawn.problem;
     Prompt out;
     out.id = cat(info_.name, '-', place.index);
     out.index = place.index;
-    out.text = question(drawn.problem.question, place);
-    out.answer = drawn.problem.answer;
-    out.verify = "marked";
+    out.text = question(
+        problem.rounds.empty() ? problem.question : problem.rounds[static_cast<size_t>(round)],
+        place);
+    out.answer = problem.answer;
+    out.verify = info_.verify;
     out.task = info_.name;
     out.difficulty = static_cast<double>(drawn.length);
-    out.row = cat("{\"area\":\"", info_.area, "\",\"length\":", drawn.length,
-                  drawn.tier.empty() ? "" : cat(",\"tier\":\"", drawn.tier, '"'), '}');
+    out.row = cat(
+        "{\"area\":\"", info_.area, "\",\"length\":", drawn.length,
+        drawn.tier.empty() ? "" : cat(",\"tier\":\"", drawn.tier, '"'),
+        problem.rounds.empty() ? "" : cat(",\"group_id\":", instance, ",\"round\":", round), '}');
+    if (!problem.rounds.empty()) out.round = cat(round);
     return out;
   }
 
   Demonstration demonstration(uint64_t seed, int64_t index, int64_t hardest) const {
     const PromptPlace place = {seed, index, Split::train};
     const Drawn drawn = draw(Stream::sft, place, hardest, true);
+    if (info_.has_format)
+      return {.prompt = drawn.problem.question,
+              .response = drawn.problem.response + options_.end,
+              .style = "chain"};
     Rng rng(seed, Stream::sft, static_cast<uint64_t>(index), kMostTries);
     const bool direct = rng.next_uniform() < options_.direct_share;
     return {.prompt = question(drawn.problem.question, place),

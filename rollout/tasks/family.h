@@ -25,6 +25,9 @@ struct Problem {
   std::string question;       // in short form, as "12+345="
   std::string answer;         // without "#"
   std::vector<State> states;  // of the algorithm; empty where they were not asked for
+  std::string response;       // of a demonstration, in families with a format of their own
+  // The same at greater length, the question itself first; of families with rounds.
+  std::vector<std::string> rounds = {};
 };
 
 /// Draws an instance of length `length`. The states are filled where `with_states`; the instance
@@ -39,6 +42,11 @@ struct FamilyInfo {
   std::array<Tier, 3> tiers;  // S, M, L
   std::string request;        // in English, with {problem} for the short form
   bool has_points = false;    // answers may have a full stop in them
+  int64_t num_rounds = 1;     // in which an instance may be told
+  const char* verify = "marked";
+  const char* end = ".";  // default of what closes a demonstration
+  // Questions and responses have a format of their own: no English, no "#", no chain of states.
+  bool has_format = false;
 };
 
 /// The task of a family under the keys of its table: tiers, form, chain and so on.
