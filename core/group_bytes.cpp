@@ -24,7 +24,7 @@ template <class Archive, FieldsOf<Prompt> T>
 void fields(Archive& archive, T& prompt) {
   archive(prompt.id, prompt.index, prompt.text, prompt.ids, prompt.answer, prompt.verify,
           prompt.task, prompt.difficulty, prompt.max_completion_length, prompt.is_chat,
-          prompt.round, prompt.baseline, prompt.target_length, prompt.row);
+          prompt.source, prompt.round, prompt.baseline, prompt.target_length, prompt.row);
 }
 
 template <class Archive, FieldsOf<Response> T>
@@ -66,6 +66,7 @@ Group numbers_of(const Group& group) {
   out.prompt.index = group.prompt.index;
   out.prompt.task = group.prompt.task;
   out.prompt.difficulty = group.prompt.difficulty;
+  out.prompt.source = group.prompt.source;
   out.dropped = group.dropped;
   out.role = group.role;
   out.greedy_reward = group.greedy_reward;

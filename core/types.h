@@ -35,6 +35,7 @@ struct Prompt {
   std::optional<double> difficulty;
   std::optional<int64_t> max_completion_length;  // the row's own limit, at most the configured one
   bool is_chat = false;  // `text` is a JSON list of messages until it is rendered
+  int32_t source = 0;    // place in [[data.source]]
   // Columns that a length study keeps with every response, as JSON; "" where the row has none.
   std::string round, baseline, target_length;
   std::string row;  // the whole row as JSON, for rewards that read other columns

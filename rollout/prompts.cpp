@@ -10,7 +10,10 @@
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/rng.h"
+#include "core/metrics/statistics.h"
 #include "rewards/verify/judge.h"
+#include "rewards/verify/math/extract.h"
+#include "rewards/verify/scan.h"
 #include "rollout/rows.h"
 
 namespace vernier {
@@ -63,6 +66,14 @@ const Json* find_field(const Json& row, const std::vector<std::string>& names) {
   return nullptr;
 }
 
+// A number, or what reasoning-gym writes: an object, which tells it where it has one number alone.
+// Null where there is none.
+const Json* find_difficulty(const Json& row) {
+  const Json* found = find_field(row, {"difficulty", "metadata.difficulty"});
+  if (found == nullptr || !found->is_object()) return found;
+  return found->size() == 1 && found->front().is_number() ? &found->front() : nullptr;
+}
+
 std::vector<ChatMessage> messages_of(const std::string& text, const std::string& where) {
   const Json list = parse_json(text, where);
   std::vector<ChatMessage> messages;
@@ -75,6 +86,27 @@ std::vector<ChatMessage> messages_of(const std::string& text, const std::string&
   }
   if (messages.empty()) fail(where, ": the list of messages is empty");
   return messages;
+}
+
+// The answer in a column that may hold a whole solution.
+std::string answer_in(const std::string& text, const std::string& form, const std::string& where) {
+  if (form == "column") return text;
+  if (form == "gsm8k") {
+    constexpr std::string_view kMark = "####";
+    const size_t mark = text.rfind(kMark);
+    if (mark == std::string::npos)
+      fail(where, ": answer: has no ####, behind which data.answer_from = \"gsm8k\" looks: ",
+           text.substr(0, 60));
+    std::string out(trimmed(std::string_view(text).substr(mark + kMark.size())));
+    std::erase(out, ',');  // thousands
+    return out;
+  }
+  bool any_box = false;
+  const std::vector<std::string> boxes = math::boxed_answers(text, any_box);
+  if (boxes.empty())
+    fail(where, ": answer: has no \\boxed{...}, in which data.answer_from = \"boxed\" looks: ",
+         text.substr(0, 60));
+  return join(boxes);
 }
 
 // `place`: the row's in its file, which is its id where it names none.
@@ -103,7 +135,7 @@ Prompt prompt_from_row(const Json& row, const DataConfig& config, int64_t index,
   if (const Json* answer =
           find_field(row, names(config.answer_field, {"answer", "label", "solution", "ground_truth",
                                                       "reward_model.ground_truth"}))) {
-    prompt.answer = text_of(*answer);
+    prompt.answer = answer_in(text_of(*answer), config.answer_from, where);
     prompt.verify = config.verify;
   } else if (!config.answer_field.empty()) {
     fail(where, ": has no '", config.answer_field, "', which data.answer_field names");
@@ -119,8 +151,9 @@ Prompt prompt_from_row(const Json& row, const DataConfig& config, int64_t index,
   }
   if (has_rule(prompt))
     placed(where + ": answer", [&] { return verify(prompt.verify, "", prompt.answer); });
-  if (const Json* source = find_field(row, {"data_source", "task"})) prompt.task = text_of(*source);
-  if (const Json* difficulty = find_field(row, {"difficulty", "metadata.difficulty"})) {
+  if (const Json* source = find_field(row, {"data_source", "task", "metadata.source_dataset"}))
+    prompt.task = text_of(*source);
+  if (const Json* difficulty = find_difficulty(row)) {
     if (!difficulty->is_number())
       fail(where, ": difficulty: ", dump_json(*difficulty).substr(0, 60), " is not a number");
     prompt.difficulty = difficulty->get<double>();
@@ -138,11 +171,12 @@ Prompt prompt_from_row(const Json& row, const DataConfig& config, int64_t index,
 
 class JsonlPrompts final : public PromptSource {
  public:
-  JsonlPrompts(const std::string& path, const DataConfig& config, bool shuffle, uint64_t seed,
-               const PromptCheck& check)
+  JsonlPrompts(const std::string& path, const DataConfig& config, const DifficultyRange& difficulty,
+               bool shuffle, uint64_t seed, const PromptCheck& check)
       : path_(path), shuffle_(shuffle), seed_(seed) {
     fields_.prompt_field = config.prompt_field;
     fields_.answer_field = config.answer_field;
+    fields_.answer_from = config.answer_from;
     fields_.verify = config.verify;
     if (path.ends_with(".zst"))
       fail(path, ": prompts are read at random; unpack the archive first");
@@ -152,6 +186,7 @@ class JsonlPrompts final : public PromptSource {
     std::ifstream file(path, std::ios::binary);
     if (!file) fail(path, ": cannot be opened: ", std::strerror(errno));
     std::string line;
+    std::vector<double> difficulties;  // of lines_, where rows are chosen by them
     int64_t bad = 0, line_number = 0;
     for (int64_t offset = 0; std::getline(file, line);) {
       ++line_number;
@@ -162,6 +197,11 @@ class JsonlPrompts final : public PromptSource {
         const std::string where = cat(path, ":", line_number);
         Prompt prompt =
             prompt_from_row(parse_json(line, where), fields_, 0, std::ssize(lines_), where);
+        if (!difficulty.range.empty()) {
+          if (!prompt.difficulty)
+            fail(where, ": has no difficulty, by which data chooses its rows");
+          difficulties.push_back(*prompt.difficulty);
+        }
         if (check) check(std::move(prompt), where);
         lines_.push_back({begin, line_number});
       } catch (const UsageError&) {
@@ -171,6 +211,7 @@ class JsonlPrompts final : public PromptSource {
     }
     if (bad > 0) log::warn(cat(path, ": ", bad, " rows left out (data.on_bad_row = \"skip\")"));
     if (lines_.empty()) fail(path, ": has no usable row");
+    if (!difficulty.range.empty()) choose(difficulty, std::move(difficulties));
   }
 
   std::vector<Prompt> take(int64_t first, int64_t count) const override {
@@ -196,6 +237,21 @@ class JsonlPrompts final : public PromptSource {
   struct Line {
     int64_t offset, number;
   };
+
+  void choose(const DifficultyRange& wanted, std::vector<double> difficulties) {
+    double low = wanted.range[0], high = wanted.range[1];
+    if (wanted.unit == "share") {
+      low = quantile_of(difficulties, low);
+      high = quantile_of(difficulties, high);
+    }
+    std::vector<Line> chosen;
+    for (size_t i = 0; i < lines_.size(); ++i)
+      if (difficulties[i] >= low && difficulties[i] <= high) chosen.push_back(lines_[i]);
+    if (chosen.empty())
+      fail(path_, ": none of its ", lines_.size(), " rows has a difficulty of ", low, " to ", high);
+    lines_ = std::move(chosen);
+  }
+
   std::string path_;
   DataConfig fields_;
   bool shuffle_;
@@ -205,60 +261,196 @@ class JsonlPrompts final : public PromptSource {
 
 }  // namespace
 
-void DataConfig::bind(Binder& config) {
+void DataSource::bind_source(Binder& config) {
   config.text("train", train, "JSONL file of training prompts");
   config.text("eval", eval, "JSONL file of evaluation prompts");
   std::vector<std::string> families = {""};
-  for (const std::string& name : TaskRegistry::names()) families.push_back(name);
+  for (const std::string& known : TaskRegistry::names()) families.push_back(known);
   config.choice("task", task, families, "task family, in place of files");
+  config.list("train_difficulty", train_difficulty, -1e12, 1e12,
+              "[low, high]: training rows of this difficulty alone; empty: all");
+  config.list("eval_difficulty", eval_difficulty, -1e12, 1e12, "the same of evaluation rows");
+  config.choice("difficulty_unit", difficulty_unit, {"value", "share"},
+                "of low and high: values, or shares of the rows by difficulty, 0 to 1");
+  if (!task.empty() && !(train.empty() && eval.empty()))
+    config.error("task", "is set beside train or eval; choose one of them");
+  for (auto [key, range] : {std::pair("train_difficulty", &train_difficulty),
+                            std::pair("eval_difficulty", &eval_difficulty)}) {
+    config.only_if(key, task.empty(), "data.task, which has `tiers` and `lengths`");
+    if (range->empty()) continue;
+    const bool share = difficulty_unit == "share";
+    if (range->size() == 2 && range->front() <= range->back() &&
+        (!share || (range->front() >= 0 && range->back() <= 1)))
+      continue;
+    config.error(key, share ? "is not [low, high] within 0 and 1" : "is not [low, high]");
+    range->clear();
+  }
+  config.only_if("difficulty_unit", !train_difficulty.empty() || !eval_difficulty.empty(),
+                 "neither train_difficulty nor eval_difficulty");
+}
+
+void DataSource::bind_family(Binder& config) {
+  for (const auto& [known, row] : TaskRegistry::all()) {
+    if (known == task) config.table(known, [&](Binder& own) { family = row.make(own); });
+  }
+}
+
+void DataConfig::bind_sources(Binder& config) {
+  config.tables("source", [&](Binder& own) {
+    DataSource& source = sources.emplace_back();
+    own.text("name", source.name, "in metrics and ids; of a task its name, if not given");
+    own.number("weight", source.weight, 0.0, 1e9, "share of the prompts, relative to the others");
+    source.bind_source(own);
+    source.bind_family(own);
+    if (source.name.empty()) source.name = source.task;
+    if (source.name.empty()) own.error("name", "is needed where the source is a file");
+    if (source.task.empty() && source.train.empty() && source.eval.empty())
+      own.error("", "has neither task nor train nor eval");
+    const auto same = [&](const DataSource& other) { return other.name == source.name; };
+    if (std::count_if(sources.begin(), sources.end(), same) > 1)
+      own.error("name", cat("two sources are named ", source.name));
+  });
+  config.table("curriculum", [&](Binder& own) { curriculum.bind(own); });
+  if (sources.empty()) {
+    if (curriculum.mode != "none")
+      config.error("curriculum", "is of [[data.source]], and there is none");
+    return;
+  }
+  if (!task.empty() || !train.empty() || !eval.empty())
+    config.error("source", "stands beside data.task, train or eval; choose one");
+  double sum = 0;
+  for (const DataSource& source : sources) sum += source.weight;
+  if (!(sum > 0)) config.error("source", "all weights are 0");
+  if (curriculum.mode == "unlock" && sources.front().weight == 0)
+    config.error("source", "the first one has weight 0, and the others join after it");
+}
+
+void DataConfig::bind(Binder& config) {
+  bind_source(config);
   config.text("prompt_template", prompt_template, "wraps a plain prompt; {prompt} stands for it");
   config.text("prompt_field", prompt_field,
               "column of the prompt; empty: prompt, question, problem or input");
   config.text("answer_field", answer_field,
               "column of the answer; empty: answer, label, solution, ground_truth or "
               "reward_model.ground_truth");
+  config.choice("answer_from", answer_from, {"column", "gsm8k", "boxed"},
+                "the answer is the column, or in it behind ####, or in its last \\boxed{}");
   config.choice("verify", verify, verify_rules(), "rule of correctness where a row names none");
   config.choice("on_bad_row", on_bad_row, {"error", "skip"}, "stop at a bad row, or leave it out");
   config.flag("shuffle", shuffle, "a new order of a file's rows every epoch");
   config.number("eval_prompts", eval_prompts, 1, 1000000, "prompts of an evaluation, at most");
   config.number("eval_seed", eval_seed, 0, int64_t{1} << 53, "fixes a task's evaluation prompts");
-  for (const char* key : {"prompt_field", "answer_field", "verify", "on_bad_row", "shuffle"})
-    config.only_if(key, task.empty(), "data.task");
-  config.only_if("eval_seed", !task.empty(), "files: their rows come in order");
+  // Tables come behind the keys of [data].
   config.table("length_request", [&](Binder& own) { length_request.bind(own); });
+  bind_sources(config);
+  const auto is_task = [](const DataSource& source) { return !source.task.empty(); };
+  const bool no_file = sources.empty() ? !task.empty() : std::ranges::all_of(sources, is_task);
+  const bool no_task = sources.empty() ? task.empty() : std::ranges::none_of(sources, is_task);
+  for (const char* key :
+       {"prompt_field", "answer_field", "answer_from", "verify", "on_bad_row", "shuffle"})
+    config.only_if(key, !no_file, "data.task");
+  config.only_if("eval_seed", !no_task, "files: their rows come in order");
   if (prompt_template.find("{prompt}") == std::string::npos)
     config.error("prompt_template", "does not have {prompt} in it");
-  if (!task.empty() && !(train.empty() && eval.empty()))
-    config.error("task", "is set beside train or eval; choose one of them");
-  for (const auto& [name, row] : TaskRegistry::all()) {
-    if (name == task) config.table(name, [&](Binder& own) { family = row.make(own); });
+  bind_family(config);
+}
+
+bool DataConfig::has_training() const {
+  const auto trains = [](const DataSource& one) {
+    return one.family != nullptr || !one.train.empty();
+  };
+  return sources.empty() ? trains(*this) : std::ranges::any_of(sources, trains);
+}
+
+bool DataConfig::has_evaluation() const {
+  const auto tests = [](const DataSource& one) {
+    return one.family != nullptr || !one.eval.empty();
+  };
+  return sources.empty() ? tests(*this) : std::ranges::any_of(sources, tests);
+}
+
+std::vector<const DataSource*> DataConfig::demonstrators() const {
+  std::vector<const DataSource*> out;
+  const auto add = [&](const DataSource& one) {
+    if (one.family != nullptr && one.family->demonstrate && one.weight > 0) out.push_back(&one);
+  };
+  if (sources.empty()) add(*this);
+  for (const DataSource& one : sources) add(one);
+  return out;
+}
+
+bool DataConfig::has_demonstrations() const { return !demonstrators().empty(); }
+
+Tier DataConfig::demonstrated() const {
+  Tier out;
+  for (const DataSource* one : demonstrators()) {
+    if (out.longest == 0) out.shortest = one->family->easiest;
+    out.shortest = std::min(out.shortest, one->family->easiest);
+    out.longest = std::max(out.longest, one->family->hardest);
   }
+  return out;
+}
+
+Demonstration DataConfig::demonstrate(uint64_t seed, int64_t index, int64_t hardest) const {
+  const std::vector<const DataSource*> all = demonstrators();
+  ensure(!all.empty(), "a source with demonstrations");
+  double sum = 0;
+  for (const DataSource* one : all) sum += one->weight;
+  double left = sum * Rng(seed, Stream::mixture, static_cast<uint64_t>(index), 1).uniform(0);
+  size_t place = 0;
+  while (place + 1 < all.size() && left >= all[place]->weight) left -= all[place++]->weight;
+  const Task& chosen = *all[place]->family;
+  if (hardest > 0) hardest = std::clamp(hardest, chosen.easiest, chosen.hardest);
+  return chosen.demonstrate(seed, index, hardest);
+}
+
+std::unique_ptr<PromptSource> jsonl_prompts(const std::string& path, const DataConfig& config,
+                                            const DifficultyRange& difficulty, bool shuffle,
+                                            uint64_t seed, const PromptCheck& check) {
+  return std::make_unique<JsonlPrompts>(path, config, difficulty, shuffle, seed, check);
 }
 
 std::unique_ptr<PromptSource> jsonl_prompts(const std::string& path, const DataConfig& config,
                                             bool shuffle, uint64_t seed, const PromptCheck& check) {
-  return std::make_unique<JsonlPrompts>(path, config, shuffle, seed, check);
+  return jsonl_prompts(path, config, DifficultyRange(), shuffle, seed, check);
 }
 
 std::unique_ptr<PromptSource> training_prompts(const DataConfig& config, uint64_t seed,
                                                const PromptCheck& check) {
-  if (config.family != nullptr)
-    return std::make_unique<TaskPrompts>(*config.family, config.task, seed, Split::train, 0, check);
-  if (config.train.empty())
+  if (!config.has_training())
     fail("data: neither train nor task is set; there is nothing to train on");
-  return jsonl_prompts(config.train, config, config.shuffle, seed, check);
+  const auto open = [&](const DataSource& one) -> std::unique_ptr<PromptSource> {
+    if (one.family != nullptr)
+      return std::make_unique<TaskPrompts>(*one.family, one.task, seed, Split::train, 0, check);
+    return jsonl_prompts(one.train, config, {one.train_difficulty, one.difficulty_unit},
+                         config.shuffle, seed, check);
+  };
+  if (config.sources.empty()) return open(config);
+  std::vector<MixturePart> parts;
+  for (const DataSource& one : config.sources)
+    if (one.family != nullptr || !one.train.empty())
+      parts.push_back({one.name, one.weight, open(one)});
+  return std::make_unique<Mixture>(std::move(parts), config.curriculum, seed);
 }
 
 std::unique_ptr<PromptSource> evaluation_prompts(const DataConfig& config,
                                                  const PromptCheck& check) {
-  if (config.family != nullptr)
-    return std::make_unique<TaskPrompts>(
-        *config.family, config.task,
-        static_cast<uint64_t>(config.eval_seed) ^ kEvaluationStream << 40, Split::test,
-        config.eval_prompts, check);
-  if (config.eval.empty())
+  if (!config.has_evaluation())
     fail("data: neither eval nor task is set; there is nothing to evaluate on");
-  return jsonl_prompts(config.eval, config, false, 0, check);
+  const auto open = [&](const DataSource& one) -> std::unique_ptr<PromptSource> {
+    if (one.family != nullptr)
+      return std::make_unique<TaskPrompts>(
+          *one.family, one.task, static_cast<uint64_t>(config.eval_seed) ^ kEvaluationStream << 40,
+          Split::test, config.eval_prompts, check);
+    return jsonl_prompts(one.eval, config, {one.eval_difficulty, one.difficulty_unit}, false, 0,
+                         check);
+  };
+  if (config.sources.empty()) return open(config);
+  std::vector<MixturePart> parts;
+  for (const DataSource& one : config.sources)
+    if (one.family != nullptr || !one.eval.empty())
+      parts.push_back({one.name, one.weight, open(one)});
+  return std::make_unique<EvaluationMixture>(std::move(parts), config.eval_prompts);
 }
 
 void render_prompt(Prompt& prompt, const DataConfig& config, const ChatFormat& chat_format,

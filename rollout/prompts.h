@@ -1,4 +1,4 @@
-// Where prompts come from: a task family or a JSON Lines file.
+// Where prompts come from: task families and JSON Lines files.
 #pragma once
 
 #include <cstdint>
@@ -12,37 +12,58 @@
 #include "core/text/tokenizer.h"
 #include "core/types.h"
 #include "rollout/length_request.h"
+#include "rollout/mixture.h"
+#include "rollout/prompt_source.h"
 #include "rollout/tasks/task.h"
 
 namespace vernier {
 
-/// Which prompts next. A source has no hidden state: what it gives depends on the place alone, so a
-/// resumed run asks for the same prompts.
-class PromptSource {
- public:
-  virtual ~PromptSource() = default;
+/// Where prompts are from: files, or a task family.
+struct DataSource {
+  std::string name;         // of [[data.source]]
+  std::string train, eval;  // JSONL paths
+  std::string task;         // or a task family
+  std::unique_ptr<Task> family;
+  double weight = 1;
+  // Rows of a file whose difficulty lies in [first, second]; empty: all.
+  std::vector<double> train_difficulty, eval_difficulty;
+  std::string difficulty_unit = "value";  // or "share" of the rows, by difficulty
 
-  /// `count` prompts from place `first` on, in the order of training. Text without chat format.
-  virtual std::vector<Prompt> take(int64_t first, int64_t count) const = 0;
-
-  /// Prompts of one epoch; 0 where they never repeat.
-  virtual int64_t size() const = 0;
+  /// The keys that [data] and an entry of [[data.source]] share, and behind them the table of the
+  /// task family.
+  void bind_source(Binder& config);
+  void bind_family(Binder& config);
 };
 
 /// [data]: what a run trains and is evaluated on.
-struct DataConfig {
-  std::string train, eval;  // JSONL paths
-  std::string task;         // or a task family
+struct DataConfig : DataSource {
+  std::vector<DataSource> sources;  // in place of one
+  CurriculumConfig curriculum;
   std::string prompt_template = "{prompt}";
   std::string prompt_field, answer_field;  // columns, "" for the known names
+  std::string answer_from = "column";      // what of the column is the answer
   std::string verify = "exact";            // rule for rows that name none
   std::string on_bad_row = "error";
   bool shuffle = true;
   int64_t eval_prompts = 400, eval_seed = 1234;
   LengthRequest length_request;
-  std::unique_ptr<Task> family;
 
   void bind(Binder& config);
+
+  /// Whether there is something to train on, or to be evaluated on.
+  bool has_training() const;
+  bool has_evaluation() const;
+
+  /// Of the warm start: whether there are demonstrations, the difficulties that they have, and
+  /// number `index`, of a source that is drawn by weight; `hardest` as in Task.
+  bool has_demonstrations() const;
+  Tier demonstrated() const;
+  Demonstration demonstrate(uint64_t seed, int64_t index, int64_t hardest) const;
+
+ private:
+  void bind_sources(Binder& config);
+  // Those with demonstrations; [data] itself where there is no [[data.source]].
+  std::vector<const DataSource*> demonstrators() const;
 };
 
 /// Looks at a prompt before the run begins; throws UsageError, opened by `where`, to refuse it.
@@ -62,6 +83,16 @@ std::unique_ptr<PromptSource> evaluation_prompts(const DataConfig& config,
 std::unique_ptr<PromptSource> jsonl_prompts(const std::string& path, const DataConfig& config,
                                             bool shuffle, uint64_t seed,
                                             const PromptCheck& check = {});
+
+/// Of the rows, those whose difficulty lies in [first, second] of `range`: of values, or of shares
+/// of all rows by difficulty ([0, 0.3]: the easiest 30 %).
+struct DifficultyRange {
+  std::vector<double> range;  // empty: all
+  std::string unit = "value";
+};
+std::unique_ptr<PromptSource> jsonl_prompts(const std::string& path, const DataConfig& config,
+                                            const DifficultyRange& difficulty, bool shuffle,
+                                            uint64_t seed, const PromptCheck& check = {});
 
 /// Fills in text (length request, template, chat format) and token ids. The rows' chat lists are
 /// rendered as they are; plain text becomes the user's turn of `chat_format`, which

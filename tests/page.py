@@ -93,7 +93,7 @@ class Report(Numbers, Case):
         certain = [row["length"] for row in start["by_difficulty"] if row["certain"]]
         self.assertEqual(law[0]["y"] if law else [], certain)
         self.assertIn([found["accuracy"] for found in start["pooled"]["bins"]], [trace["y"] for trace in self.browser.chart("start")])
-        for trace, key in zip(self.browser.chart("pairs"), ("accuracy_difference", "length_ratio")):
+        for trace, key in zip(self.browser.chart("pairs") or [], ("accuracy_difference", "length_ratio")):
             self.assertEqual(trace["x"], [pair[key] for pair in self.json["pairs"]["pairs"]])
         self.assert_no_errors()
 
@@ -183,7 +183,7 @@ type = "accuracy"
               place: document.getElementById('viewer-place').textContent}), 200));""")
         group = self.json["runs"][0]["samples"]["groups"][1]
         self.assertEqual(shown["texts"], [sample["text"] for sample in group["samples"]])
-        wanted = [f"log-probability {logprob:.3f}" for sample in group["samples"] for _, logprob, _ in sample["tokens"] or []]
+        wanted = [f"log-probability {logprob:.3f}" for sample in group["samples"] for _, logprob, _ in sample.get("tokens", [])]
         self.assertEqual(shown["titles"], wanted)
         self.assertTrue(shown["place"].startswith("group 2 of "), shown["place"])
         ranks = [sample["length_rank"] for sample in group["samples"]]

@@ -1,5 +1,6 @@
 """What a report says, again from the files of its runs: checks that tests/page.py makes of `report --json`."""
 
+import itertools
 import json
 import math
 import re
@@ -31,6 +32,16 @@ def tokens(row):
     return row["num_tokens"]
 
 
+def ratio(prompts):
+    return sum(total for total, _ in prompts) / sum(count for _, count in prompts)
+
+
+def right_when_cut(row, budget):
+    """By chain_sum's rule; a character is a token there."""
+    said = re.fullmatch(r"[^#]*#(\d)\.", row["response"][:budget])
+    return bool(said) and said[1] == row["answer"]
+
+
 class Numbers:
     """Mixed into a Case whose `json` is the report of its `runs`."""
 
@@ -48,15 +59,20 @@ class Numbers:
     def test_evaluations(self):
         for folder, one, evaluations in self.each():
             stated = {row["step"]: row for row in lines_of(folder / "metrics.jsonl") if row["phase"] == "eval"}
+            self.assertEqual([row["step"] for row in one["checkpoints"]], sorted(stated))
             for checkpoint in one["checkpoints"]:
                 rows = evaluations[checkpoint["step"]]
+                self.assert_near(checkpoint["clipped_ratio"], mean([row["finish_reason"] == "length" for row in rows]))
+                self.assert_near(checkpoint["tokens_per_correct"], checkpoint["mean_length"] / checkpoint["accuracy"])
+                budgets = {key.split("/")[2] for key in stated[checkpoint["step"]] if key.startswith("eval/budget/")}
+                self.assertEqual({str(point["budget"]) for point in checkpoint["budgets"]}, budgets)
                 for key, value in (("accuracy", right), ("mean_length", tokens)):
                     self.assert_near(checkpoint[key], mean([value(row) for row in rows]))
                     self.assert_interval(checkpoint, key, redraw.mean_interval(redraw.by_prompt(rows, value)))
                 for point in checkpoint["budgets"]:
-                    self.assertEqual(point["accuracy"], stated[checkpoint["step"]][f"eval/budget/{point['budget']}/accuracy"])
+                    self.assert_near(point["accuracy"], ratio(redraw.by_prompt(rows, lambda row: right_when_cut(row, point["budget"]))))
                     prompts = redraw.by_prompt(rows, lambda row: min(row["num_tokens"], point["budget"]))
-                    self.assert_near(point["mean_length"], sum(one[0] for one in prompts) / len(rows))
+                    self.assert_near(point["mean_length"], sum(total for total, _ in prompts) / len(rows))
                     self.assert_interval(point, "mean_length", redraw.mean_interval(prompts))
             for part, step in ((one["first"], min(evaluations)), (one["last"], max(evaluations))):
                 for verdict, key in ((True, "right"), (False, "wrong")):
@@ -85,6 +101,9 @@ class Numbers:
             self.assert_interval(one, "area", redraw.interval(count, area))
             self.check_power_law(one)
 
+    def test_there_is_an_area_for_each_run(self):
+        self.assertTrue(all(one["area"] is not None for one in self.json["runs"]))
+
     def check_power_law(self, one):
         """No other law of the family is nearer to the points."""
         law = one["learning_curve"]
@@ -104,15 +123,18 @@ class Numbers:
         for _, one, evaluations in self.each():
             panel = one["difficulty"]
             hardness = {row["group"]: row["difficulty"] for row in evaluations[0]}
+            self.assertEqual(sum(band["num_prompts"] for band in panel["bands"]), len(hardness))
+            self.assertEqual([row["step"] for row in panel["solved"]], sorted(evaluations))
             for band in panel["bands"]:
                 low, high = limits(band["label"])
                 members = {group for group, value in hardness.items() if low <= value <= high}
                 self.assertEqual(band["num_prompts"], len(members))
                 steps = {step: [row for row in rows if row["group"] in members] for step, rows in evaluations.items()}
+                self.assertEqual([point["step"] for point in band["points"]], sorted(evaluations))
                 for point in band["points"]:
                     for key, value in (("accuracy", right), ("mean_length", tokens)):
                         prompts = redraw.by_prompt(steps[point["step"]], value)
-                        self.assert_near(point[key], sum(one[0] for one in prompts) / sum(one[1] for one in prompts))
+                        self.assert_near(point[key], ratio(prompts))
                         self.assert_interval(point, key, redraw.mean_interval(prompts))
                 self.check_change(band, steps[0], steps[max(steps)])
             hard = panel["bands"][-1]
@@ -127,7 +149,8 @@ class Numbers:
                                                      if all(other["correct"] is verdict for other in answers)]))
 
     def check_change(self, band, first, last):
-        for key, value, change in (("accuracy_change", right, lambda a, b: b - a), ("length_change", tokens, lambda a, b: b / a - 1)):
+        for key, value, change in (("accuracy_change", right, lambda a, b: b - a),
+                                   ("length_change", tokens, lambda a, b: b / a - 1)):
             sides = [redraw.by_prompt(rows, value) for rows in (first, last)]
 
             def of(drawn):
@@ -138,6 +161,11 @@ class Numbers:
 
     def test_sampled_lengths(self):
         for folder, one, _ in self.each():
+            stored = sorted(int(path.stem[len("step_"):]) for path in folder.glob("rollouts/step_*.idx"))
+            self.assertEqual(one["fan"]["step"], stored)
+            self.assertEqual(one["stored_steps"], stored)
+            self.assertEqual([window["first_step"] for window in one["optima"]][0], stored[0])
+            self.assertEqual([window["last_step"] for window in one["optima"]][-1], stored[-1])
             for k, step in enumerate(one["fan"]["step"]):
                 lengths = [row[0] for row in rows_of_index(folder / f"rollouts/step_{step}.idx")]
                 for key in ("p10", "p25", "p50", "p75", "p90"):
@@ -150,6 +178,29 @@ class Numbers:
                 for key, within in (("pooled", False), ("within_question", True)):
                     self.assertEqual(window[key]["num_samples"], len(answers))
                     self.check_optimum(window[key], answers, within)
+                self.check_window(folder, one, window)
+            self.check_index(folder, stored[-1])
+
+    def check_window(self, folder, one, window):
+        """The mean length and the curve, of all that were judged, at the limit too."""
+        rows = [((step, group), length, verdict) for step in one["fan"]["step"]
+                if window["first_step"] <= step <= window["last_step"]
+                for length, verdict, group, _ in rows_of_index(folder / f"rollouts/step_{step}.idx")]
+        self.assert_near(window["mean_length"], mean([length for _, length, _ in rows]))
+        judged = [row for row in rows if row[2] is not None]
+        self.assertEqual(sum(found["num_samples"] for found in window["curve"]["bins"]), len(judged))
+        for found in window["curve"]["bins"]:
+            inside = [verdict for _, length, verdict in judged if found["low"] <= length <= found["high"]]
+            self.assert_near(found["accuracy"], mean(inside))
+        self.check_bin_intervals(window["curve"], judged)
+
+    def check_index(self, folder, step):
+        """That the index says what the responses do."""
+        stored = self.scored_by(folder, folder / f"rollouts/step_{step}.jsonl.zst")
+        for (length, verdict, group, reason), row in zip(rows_of_index(folder / f"rollouts/step_{step}.idx"), stored, strict=True):
+            self.assertEqual((length, group, reason), (row["raw_num_tokens"], row["group"], row["finish_reason"]))
+            if row["num_tokens"] == length:  # else the verdict in the row is that of what a transform left
+                self.assertEqual(verdict, row["correct"])
 
     def check_optimum(self, found, answers, within):
         """The length of highest accuracy, how many draws have one, and where they have it."""
@@ -166,13 +217,16 @@ class Numbers:
             train, timings = one["train"], one["timings"]
             self.assertEqual(train["step"], [row["step"] for row in rl])
             for key, name in (("accuracy", "accuracy"), ("mean_length", "completions/mean_length")):
-                for found, row in zip(train[key], rl):
+                for found, row in zip(train[key], rl, strict=True):
                     self.assert_near(found, row[name])
-            for key, name in (("right_mean", "length/correct/mean"), ("right_p90", "length/correct/p90"), ("wrong_mean", "length/wrong/mean")):
-                for found, value in zip(train[key], recompute.running([row.get(name) for row in rl], self.json["running_steps"])):
+            for key, name in (("right_mean", "length/correct/mean"), ("right_p50", "length/correct/p50"),
+                              ("right_p90", "length/correct/p90"), ("wrong_mean", "length/wrong/mean")):
+                values = recompute.running([row.get(name) for row in rl], self.json["running_steps"])
+                for found, value in zip(train[key], values, strict=True):
                     self.assert_near(found, value, key)
             for k, row in enumerate(rl):
-                self.assert_near(timings["rollout"][k], row["time/rollout"])
+                for phase in ("rollout", "score", "credit", "update"):
+                    self.assert_near(timings[phase][k], row[f"time/{phase}"])
                 parts = sum(row[f"time/{name}"] for name in ("rollout", "score", "credit", "update"))
                 self.assert_near(timings["other"][k], max(0, row["time/step"] - parts))
             first = rl[0]["completions/mean_length"]
@@ -204,6 +258,10 @@ class Numbers:
             self.assert_near(found["accuracy"], mean(inside))
         self.check_bin_intervals(start["within_question"], ranked)
         self.check_law(start, rows)
+        ended = [(row["group"], row["num_tokens"], row["correct"]) for row in rows if row["finish_reason"] == "stop"]
+        for key, within in (("optimum", False), ("within_optimum", True)):
+            self.check_optimum(start[key], ended, within)
+        self.assertEqual(start["inverted_u"], start["pooled"]["inverted_u"])
 
     def check_bin_intervals(self, curve, values):
         """`values` holds (prompt, place on the axis, value)."""
@@ -218,6 +276,7 @@ class Numbers:
     def check_law(self, start, rows):
         """Optima by difficulty, and that no other capacity fits those that are certain better."""
         points = []
+        self.assertEqual([row["difficulty"] for row in start["by_difficulty"]], sorted({answer["difficulty"] for answer in rows}))
         for row in start["by_difficulty"]:
             members = [(answer["group"], answer["num_tokens"], answer["correct"]) for answer in rows
                        if answer["difficulty"] == row["difficulty"] and answer["finish_reason"] == "stop"]
@@ -241,6 +300,12 @@ class Numbers:
         sides = [recompute.by_problem(evaluations[max(evaluations)]) for _, _, evaluations in self.each()]
         names = [one["name"] for one in self.json["runs"]]
         pairs = self.json["pairs"]["pairs"]
+        self.assertEqual([(pair["first"], pair["second"]) for pair in pairs], list(itertools.combinations(names, 2)))
+        for found, side in zip(self.json["pairs"]["sides"], sides, strict=True):
+            answers = [row for rows in side.values() for row in rows]
+            for key, value in (("accuracy", right), ("mean_length", tokens)):
+                self.assert_near(found[key], mean([value(row) for row in answers]))
+                self.assert_interval(found, key, redraw.mean_interval(redraw.by_prompt(answers, value, "problem")))
         p_values = {"accuracy_p": [], "length_p": []}
         for k, found in enumerate(pairs):
             first, second = (sides[names.index(found[key])] for key in ("first", "second"))
@@ -249,16 +314,17 @@ class Numbers:
             accuracy, lengths = ([[mean([value(row) for row in side[problem]]) for problem in shared] for side in (first, second)]
                                  for value in (right, tokens))
             better, longer = ([b - a for a, b in zip(*both)] for both in (accuracy, lengths))
-            for key, prompts in (("accuracy_difference", [(one, 1) for one in better]), ("length_difference", [(one, 1) for one in longer]),
+            for key, prompts in (("accuracy_difference", [(one, 1) for one in better]),
+                                 ("length_difference", [(one, 1) for one in longer]),
                                  ("length_ratio", list(zip(lengths[1], lengths[0])))):
-                self.assert_near(found[key], sum(one[0] for one in prompts) / sum(one[1] for one in prompts))
+                self.assert_near(found[key], ratio(prompts))
                 self.assert_interval(found, key, redraw.mean_interval(prompts))
             p_values["accuracy_p"].append(redraw.sign_flip_p(better))
             p_values["length_p"].append(redraw.sign_flip_p(longer))
             self.assert_near(found["aes"], recompute.efficiency(*map(mean, accuracy), *map(mean, lengths)))
             self.check_wins(found, better, longer, [first[problem] + second[problem] for problem in shared], with_interval=k == 0)
         for key, values in p_values.items():
-            for found, p, adjusted in zip(pairs, values, redraw.holm(values)):
+            for found, p, adjusted in zip(pairs, values, redraw.holm(values), strict=True):
                 self.assert_near(found[key], p)
                 self.assert_near(found[f"{key}_holm"], adjusted)
 
@@ -290,8 +356,12 @@ class Numbers:
                      if key not in ("response_ids", "logprobs", "prompt_ids", "forced", "raw_num_tokens", "length_rank", "length_z")}
                     | {"num_tokens": math.floor(mean(groups[line["group"]]) + 0.5)}) + "\n" for line in rows))
                 without = [line["advantage"] for line in self.scored_by(folder, level)]
+                # A wrong answer of DRPO is weighed by its log-probability, which the levelled rows lack: not by length.
+                self.assertTrue(all(rest is not None or line["correct"] is False for line, rest in zip(rows, without)))
+                due = [abs(line["advantage"] - rest) for line, rest in zip(rows, without) if rest is not None]
                 self.assert_near(row["push"], sum(abs(line["advantage"]) for line in rows))
-                self.assert_near(row["due_to_length"], sum(abs(line["advantage"] - rest) for line, rest in zip(rows, without)))
+                self.assert_near(row["due_to_length"], sum(due))
+                self.assert_near(row["share"], sum(due) / row["push"])
                 seen += 0 < row["share"] < 1
         self.assertGreater(seen, 0)
 

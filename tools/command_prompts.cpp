@@ -69,11 +69,10 @@ void prompts_command(const PromptsOptions& options) {
   Output output(options.out);
   const auto seed = static_cast<uint64_t>(source.run.seed);
   if (options.demonstrations) {
-    if (source.data.family == nullptr || !source.data.family->demonstrate)
-      fail("prompts: --demonstrations: data.task has none");
+    if (!source.data.has_demonstrations()) fail("prompts: --demonstrations: data.task has none");
     if (options.eval) fail("prompts: --demonstrations are of training, not of --eval");
     for (int64_t i = options.from; i < options.from + options.count; ++i) {
-      const Demonstration one = source.data.family->demonstrate(seed, i, 0);
+      const Demonstration one = source.data.demonstrate(seed, i, 0);
       output.write(
           dump_json(
               {{"prompt", one.prompt}, {"demonstration", one.response}, {"style", one.style}}) +

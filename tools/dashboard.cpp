@@ -34,7 +34,8 @@ constexpr int64_t kMaxGroups = 64;   // of one answer about samples
 // redirect that began on another site's page, but from this one it does.
 constexpr std::string_view kEntered = "/entered";
 constexpr std::string_view kEnteredPage =
-    "<!DOCTYPE html><title>vernier</title><meta http-equiv=\"refresh\" content=\"0; url=/\">";
+    "<!DOCTYPE html><title>vernier</title><link rel=\"icon\" href=\"data:,\"><meta "
+    "http-equiv=\"refresh\" content=\"0; url=/\">";
 
 // The cookie is made from the token, so that it holds when the server starts again, and cannot be
 // made without it.

@@ -261,6 +261,7 @@ void save_checkpoint(const fs::path& run, Decoder& decoder, const Tokenizer& tok
                       {"algorithm", progress.algorithm},
                       {"rewards", progress.rewards},
                       {"guard", progress.guard},
+                      {"data", progress.data},
                       {"optimizer_step", optimizer.step}};
   const fs::path draft = run / (checkpoint_name(progress) + ".tmp");
   const bool there = ranks.first() && check_checkpoint(target).empty() && state_of(target) == state;
@@ -408,6 +409,7 @@ Progress load_trainer_state(const fs::path& checkpoint, int64_t prompts_per_step
     progress.algorithm = state.value("algorithm", Json());
     progress.rewards = state.value("rewards", Json());
     progress.guard = state.value("guard", Json());
+    progress.data = state.value("data", Json());
     progress.next_prompt = state.value("next_prompt", drawn);
     progress.pass_rates = state.value("pass_rates", std::vector<double>());
     return progress;

@@ -35,6 +35,7 @@ struct Progress {
   Json algorithm = nullptr;  // Algorithm::state() after the last finished step
   Json rewards = nullptr;    // ScoringChain::state() after the last finished step
   Json guard = nullptr;      // Guard::state() after the last evaluation
+  Json data = nullptr;       // PromptSource::state() after the last finished step
 
   bool operator==(const Progress&) const = default;
 };

@@ -80,6 +80,7 @@ class Run {
     const Model& model = trainee_.model;
     prompts_ = vernier::open_prompts(config_, trainee_.chat_format, *model.tokenizer,
                                      model.decoder->spec());
+    if (prompts_.training) prompts_.training->restore(progress_.data);
     if (guard_)  // a file may have fewer than it may take
       if (const auto problem = config_.guard_problem(num_eval_prompts()); !problem.empty())
         fail("guard.max_accuracy_loss: ", problem);
@@ -489,6 +490,7 @@ class Run {
     account(step.groups, (step.next_prompt - progress_.next_prompt) * group_size(),
             config_.algorithm->uses_channels(), metrics);
     config_.chain.learn(step.notes);
+    follow(step, metrics);
     metrics.set("time/step", step_clock.seconds());
     folder_.write_metrics(metrics);
     if (Board* board = folder_.board()) board->lengths(progress_.step + 1, step.groups);
@@ -498,6 +500,23 @@ class Run {
     if (config_.filter.refill == "predict")
       config_.filter.remember(step.pass_rate, progress_.pass_rates);
     show_rl(metrics, clock, first);
+  }
+
+  // What the sources of prompts learn from a step.
+  void follow(const Collected& step, Metrics& metrics) {
+    std::vector<SourceOutcome> outcomes;
+    for (const Group& group : step.groups) {
+      double right = 0, judged = 0;
+      for (const Response& response : group.responses) {
+        if (!response.sampled_correct) continue;
+        right += *response.sampled_correct ? 1 : 0;
+        judged += 1;
+      }
+      if (judged > 0) outcomes.push_back({group.prompt.source, right / judged});
+    }
+    prompts_.training->learn(step.next_prompt, outcomes);
+    for (const auto& [name, value] : prompts_.training->numbers()) metrics.set_finite(name, value);
+    progress_.data = prompts_.training->state();
   }
 
   void show_rl(const Metrics& metrics, const Clock& clock, int64_t first) const {

@@ -182,7 +182,7 @@ void PlannedJob::read_demonstrations() {
   const SftConfig& sft = config_.sft;
   for (int64_t i = 0; i < sft.batch_sequences * sft.bucket_batches; ++i) {
     const Demonstration one =
-        config_.data.family->demonstrate(static_cast<uint64_t>(config_.run.seed), i, 0);
+        config_.data.demonstrate(static_cast<uint64_t>(config_.run.seed), i, 0);
     Prompt prompt;
     prompt.text = one.prompt;
     render_prompt(prompt, config_.data, chat_format_, *tokenizer_);

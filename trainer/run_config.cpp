@@ -309,18 +309,23 @@ void check_parts(Binder& root, const RunConfig& run) {
 void check_sources(Binder& root, const RunConfig& config) {
   if (!config.needs_model) return;
   const DataConfig& data = config.data;
-  if (config.sft.steps > 0 && (data.family == nullptr || !data.family->demonstrate))
+  if (config.sft.steps > 0 && !data.has_demonstrations())
     root.error("sft",
                cat("steps: a warm start needs a data.task with demonstrations; data.task is \"",
                    data.task, "\""));
-  if (const auto& early = config.sft.curriculum; early.size() == 2 && data.family != nullptr)
-    if (early[1] < data.family->easiest || early[1] > data.family->hardest)
-      root.error("sft", cat("curriculum: hardest = ", early[1], " is outside ",
-                            data.family->easiest, " to ", data.family->hardest,
-                            ", the difficulties of data.task = \"", data.task, "\""));
-  if (config.run.steps > 0 && data.family == nullptr && data.train.empty())
+  if (const auto& early = config.sft.curriculum; early.size() == 2 && data.has_demonstrations())
+    if (const Tier all = data.demonstrated(); early[1] < all.shortest || early[1] > all.longest)
+      root.error("sft",
+                 cat("curriculum: hardest = ", early[1], " is outside ", all.shortest, " to ",
+                     all.longest, ", the difficulties of data.task = \"", data.task, "\""));
+  const bool drawn_ahead = config.max_staleness > 0 || config.cluster.workers.on();
+  if (data.curriculum.mode != "none" && drawn_ahead)
+    root.error("data",
+               "curriculum: needs steps that draw their own prompts: rollout.max_staleness = 0 and "
+               "no cluster.workers");
+  if (config.run.steps > 0 && !data.has_training())
     root.error("data", "neither train nor task is set; there is nothing to train on");
-  if (config.run.eval_every > 0 && data.family == nullptr && data.eval.empty())
+  if (config.run.eval_every > 0 && !data.has_evaluation())
     root.error(
         "run",
         "eval_every: neither data.eval nor data.task is set; there is nothing to evaluate on");

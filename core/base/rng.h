@@ -22,7 +22,8 @@ enum class Stream : uint32_t {
   selection = 7,
   adapter = 8,
   plan = 9,  // what a sampling plan draws beside tokens
-  permutation = 10
+  permutation = 10,
+  mixture = 11  // which source a prompt is of
 };
 
 /// One Philox4x32-10 block.
