@@ -186,7 +186,7 @@ difficulty_unit = "share"
 }
 
 TEST_CASE("mixture: the effective configuration is read as the same") {
-  for (const std::string text :
+  for (const std::string& text :
        {std::string("[data]\ntask = \"summation\"\n[data.summation]\nlengths = [2, 3]\n"),
         std::string(R"(
 [[data.source]]

@@ -34,20 +34,22 @@ TEST_CASE("tasks: prompts depend on their place alone, and lie in their tier") {
   REQUIRE(families().size() >= 18);
   for (const std::string& name : families()) {
     INFO(name);
-    const auto task = task_of(name, "eval_tiers = [1, 1, 1]");
+    const auto task = task_of(name);
     std::map<std::string, int> tiers;
     for (int64_t i = 0; i < 60; ++i) {
       const Prompt train = task->prompt({1, i}), again = task->prompt({1, i});
       CHECK(train.text == again.text);
       CHECK(train.answer == again.answer);
-      CHECK(train.verify == "marked");
       CHECK(train.row.find("\"tier\":\"S\"") != std::string::npos);
       CHECK(*train.difficulty >= static_cast<double>(task->tiers[0].shortest));
       CHECK(*train.difficulty <= static_cast<double>(task->tiers[0].longest));
       const Prompt test = task->prompt({1, i, Split::test});
-      ++tiers[test.row.substr(test.row.find("\"tier\""))];
-      CHECK(verify("marked", cat("so it is #", test.answer, "."), test.answer).correct);
-      CHECK_FALSE(verify("marked", cat("#", test.answer, "0."), test.answer).correct);
+      ++tiers[test.row.substr(test.row.find("\"tier\""), 10)];
+      const bool marked = train.verify == "marked";
+      CHECK((marked || train.verify == "last_line"));
+      const std::string said = cat("so it is ", marked ? "#" : "\n", test.answer, ".");
+      CHECK(verify(train.verify, said, test.answer).correct);
+      CHECK_FALSE(verify(train.verify, cat(said, "0"), test.answer).correct);
     }
     CHECK(tiers.size() == 3);
   }
@@ -69,6 +71,7 @@ TEST_CASE("tasks: train and test have no instance in common") {
 TEST_CASE("tasks: a demonstration ends in the answer, direct ones have nothing else") {
   for (const std::string& name : families()) {
     INFO(name);
+    if (name == "addition_formats") continue;  // its formats are its own
     const auto chains = task_of(name), direct = task_of(name, "direct_share = 1.0");
     for (int64_t i = 0; i < 20; ++i) {
       const Demonstration chain = chains->demonstrate(3, i, 0),
@@ -109,9 +112,9 @@ TEST_CASE("tasks: lengths of the user's own, English, and what cannot be") {
 }
 
 TEST_CASE("chains: every part has its switch") {
-  const std::vector<State> states = {{"7,8", "7+8=15", "5", "1", "12"},
-                                     {"1,2", "1+2+1=4", "4", "0", "9"},
-                                     {"0,3", "0+3=3", "3", "0", ""}};
+  const std::vector<ChainState> states = {{"7,8", "7+8=15", "5", "1", "12"},
+                                          {"1,2", "1+2+1=4", "4", "0", "9"},
+                                          {"0,3", "0+3=3", "3", "0", ""}};
   const auto text = [&](const ChainFormat& format) { return chain_text(states, format); };
   CHECK(text({}) == "1:[7,8]7+8=15>5{1};2:[1,2]1+2+1=4>4{0};3:[0,3]0+3=3>3{0};");
   CHECK(text({.remaining = true}) ==

@@ -18,6 +18,7 @@ endfunction()
 
 bundled(PkgConfig::TEXT_LIBRARIES pcre2-8 utf8proc xxhash zstd)
 target_compile_definitions(PkgConfig::TEXT_LIBRARIES INTERFACE UTF8PROC_STATIC)
+bundled(PkgConfig::YAML yaml-cpp)
 bundled(nlohmann_json::nlohmann_json)
 bundled(doctest::doctest)
 bundled(Boost::headers)

@@ -54,6 +54,12 @@ struct CompareOptions : DrawOptions {
   bool gap = false;
 };
 
+struct ConvertConfigOptions {
+  std::string file, from = "auto", out = "-";
+  std::vector<std::string> overrides;
+  int64_t ranks = 1, rows = 0;
+};
+
 struct PromptsOptions {
   std::vector<std::string> configs, overrides;
   std::string task;  // in place of a configuration
@@ -118,6 +124,7 @@ void serve_command(const ServeOptions& options);
 /// Returns the exit code.
 int worker_command(const JoinOptions& options);
 void score_command(const ScoreOptions& options);
+void convert_config_command(const ConvertConfigOptions& options);
 void prompts_command(const PromptsOptions& options);
 void plan_command(const PlanOptions& options);
 /// Starts ranks with these arguments of the program where their speed is to be measured, or is one

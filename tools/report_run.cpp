@@ -292,6 +292,11 @@ void read_evaluations(const fs::path& folder, Run& run, const Bootstrap& bootstr
     if (is_last) run.last = answers;
     if (is_first) run.first = std::move(answers);
   }
+  for (const auto& [step, checkpoint] : checkpoints)
+    if (!files.empty() && !files.contains(step))
+      notes.push_back(cat(run.name, ": metrics.jsonl has an evaluation at step ", step,
+                          " whose responses are not there (eval/step_", step,
+                          ".jsonl); area and difficulty go without it"));
   if (run.first.problems != run.last.problems) {
     run.evaluations.clear();
     notes.push_back(cat(run.name, ": the first and the last evaluation asked other prompts; area ",
@@ -349,7 +354,11 @@ Run read_run(const std::string& path, std::string name, const ReportSettings& se
   run.name = std::move(name);
   run.path = path;
   const fs::path folder(path);
-  if (fs::is_regular_file(folder / "config.toml")) run.config = read_file(folder / "config.toml");
+  if (fs::is_regular_file(folder / "config.toml"))
+    run.config = read_file(folder / "config.toml");
+  else
+    notes.push_back(cat(run.name, ": has no config.toml; what of its advantages is due to length ",
+                        "cannot be told"));
   read_metrics(folder / "metrics.jsonl", run, notes);
   read_evaluations(folder, run, settings.bootstrap, notes);
   read_rollouts_of(folder, run, settings, notes);

@@ -57,6 +57,7 @@ struct Options {
   std::string tokenize_model;
   bool decode = false, add_special = false;
   std::string extract = "lenient";
+  ConvertConfigOptions convert_config;
   PromptsOptions prompts;
   ScoreOptions score;
   ReportOptions report;
@@ -287,6 +288,22 @@ void add_text(CLI::App& app, Options& options) {
   command->callback([&options] { verify_command(options.extract); });
 }
 
+void add_convert_config(CLI::App& app, ConvertConfigOptions& options) {
+  CLI::App* command = app.add_subcommand(
+      "convert-config", "a configuration of TRL or verl as TOML; says what is not carried over");
+  command->add_option("file", options.file, "YAML or JSON")->required();
+  command->add_option("overrides", options.overrides, "key=value, as verl's command line has them");
+  command->add_option("--from", options.from, "trl or verl; by its keys if not given")
+      ->check(CLI::IsMember({"auto", "trl", "verl"}));
+  command->add_option("--ranks", options.ranks, "processes of the job, where TRL counts by device")
+      ->check(CLI::Range(1, 1 << 20));
+  command->add_option("--rows", options.rows, "of the training data, to turn epochs into steps")
+      ->check(CLI::Range(int64_t{1}, kMostPrompts));
+  command->add_option("--out", options.out, "TOML file; - for standard output")
+      ->capture_default_str();
+  command->callback([&options] { convert_config_command(options); });
+}
+
 void add_prompts(CLI::App& app, PromptsOptions& options) {
   CLI::App* command =
       app.add_subcommand("prompts", "what a configuration or a task trains on, as rows of data");
@@ -375,6 +392,7 @@ int run(int argc, char** argv) {
   add_serve(app, options.serve);
   add_worker(app, options);
   add_convert(app, options.convert);
+  add_convert_config(app, options.convert_config);
   add_prompts(app, options.prompts);
   add_offline(app, options);
   // Before any thread and any device: what it forks later must hold neither.

@@ -31,9 +31,9 @@ void WarmStart::fill_demonstrations(const Bucket& bucket) {
   const int64_t whole = sft.batch_sequences * sft.bucket_batches;
   demonstrations_.clear();
   for (int64_t i = 0; i < sft.batch_sequences * bucket.batches; ++i)
-    demonstrations_.push_back(config_.data.demonstrate(
-        static_cast<uint64_t>(config_.run.seed), bucket.number * whole + i,
-        bucket.early ? sft.curriculum[1] : 0));
+    demonstrations_.push_back(config_.data.demonstrate(static_cast<uint64_t>(config_.run.seed),
+                                                       bucket.number * whole + i,
+                                                       bucket.early ? sft.curriculum[1] : 0));
   std::stable_sort(demonstrations_.begin(), demonstrations_.end(),
                    [](const Demonstration& a, const Demonstration& b) {
                      return a.prompt.size() + a.response.size() <

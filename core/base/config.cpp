@@ -166,8 +166,8 @@ void merge(toml::table& base, toml::table&& over) {
 }
 
 // "model.new" for nested tables, "[reward]" marks an entry of a list.
-std::string header(const KeyRecord& key, std::string_view array_section) {
-  return key.array_index < 0 ? cat("[", key.section, "]") : cat("[[", array_section, "]]");
+std::string header(const KeyRecord& key) {
+  return key.array_index < 0 ? cat("[", key.section, "]") : cat("[[", key.list, "]]");
 }
 
 }  // namespace
@@ -252,10 +252,9 @@ std::string ConfigFile::effective() const {
   std::string out, open;
   for (const KeyRecord& key : data_->keys) {
     if (key.value.empty() || !key.written) continue;
-    const std::string list = key.section.substr(0, key.section.find('.'));
     const std::string identity = cat(key.section, "#", key.array_index);
     if (identity != open) {
-      out += cat(out.empty() ? "" : "\n", header(key, list), "\n");
+      out += cat(out.empty() ? "" : "\n", header(key), "\n");
       open = identity;
     }
     out += cat(key.key, " = ", key.value, "\n");
@@ -263,11 +262,13 @@ std::string ConfigFile::effective() const {
   return out;
 }
 
-Binder::Binder(ConfigFile& file, void* table, std::string section, int array_index)
+Binder::Binder(ConfigFile& file, void* table, std::string section, int array_index,
+               std::string list)
     : file_(&file),
       table_(table),
       section_(std::move(section)),
       array_index_(array_index),
+      list_(std::move(list)),
       first_record_(file.data_->keys.size()) {}
 
 void* Binder::find(std::string_view key) {
@@ -291,7 +292,7 @@ void Binder::only_if(std::string_view key, bool condition, std::string_view othe
 
 void Binder::record(std::string_view key, std::string value, std::string allowed,
                     std::string_view doc) {
-  file_->data_->keys.push_back({section_, array_index_, std::string(key), std::move(value),
+  file_->data_->keys.push_back({section_, array_index_, list_, std::string(key), std::move(value),
                                 std::move(allowed), std::string(doc), true});
 }
 
@@ -510,7 +511,9 @@ bool Binder::table(std::string_view key, const std::function<void(Binder&)>& bin
   auto* node = static_cast<toml::node*>(find(key));
   toml::table* inner = node == nullptr ? nullptr : node->as_table();
   if (node != nullptr && inner == nullptr) wrong_type(key, "a table");
-  const std::string path = section_.empty() ? std::string(key) : cat(section_, ".", key);
+  // An entry of a list may have a name of its own in messages; TOML knows it by its list.
+  const std::string& parent = array_index_ < 0 ? section_ : list_;
+  const std::string path = parent.empty() ? std::string(key) : cat(parent, ".", key);
   Binder child(*file_, inner, path, -1);
   bind(child);
   child.close();
@@ -526,13 +529,14 @@ void Binder::tables(std::string_view key, const std::function<void(Binder&)>& bi
   toml::array* list = node->as_array();
   if (list == nullptr) return wrong_type(key, cat("a list of tables: write [[", key, "]]"));
   int index = 0;
+  const std::string path = section_.empty() ? std::string(key) : cat(section_, ".", key);
   for (toml::node& item : *list) {
     toml::table* entry = item.as_table();
     if (entry == nullptr) {
       error(key, cat(shown(item), " in the list is not a table"));
       continue;
     }
-    Binder child(*file_, entry, std::string(key), index++);
+    Binder child(*file_, entry, path, index++, path);
     bind(child);
     child.close();
   }

@@ -20,6 +20,7 @@ namespace vernier {
 struct KeyRecord {
   std::string section;   // "rollout", "model.new", "reward.accuracy"
   int array_index = -1;  // place in a list of tables; -1 in a plain table
+  std::string list;      // path of that list: "reward", "data.source"
   std::string key;
   std::string value;    // effective value as TOML; "" where an optional key is not set
   std::string allowed;  // "1 to 4096", "grpo | drpo"
@@ -83,7 +84,8 @@ class Binder {
 
  private:
   friend class ConfigFile;
-  Binder(ConfigFile& file, void* table, std::string section, int array_index);
+  Binder(ConfigFile& file, void* table, std::string section, int array_index,
+         std::string list = "");
 
   void* find(std::string_view key);
   void record(std::string_view key, std::string value, std::string allowed, std::string_view doc);
@@ -99,6 +101,7 @@ class Binder {
   void* table_;  // toml::table, null where the file has none
   std::string section_;
   int array_index_;
+  std::string list_;  // path of the list that it is an entry of
   std::vector<std::string> known_;
   size_t first_record_;
 };

@@ -14,7 +14,7 @@ std::string joined(const std::string& first, const std::string& second) {
 }
 
 // Two states in one go: both are fetched, both results are written, the work of the second is.
-State merged(const State& first, const State& second) {
+ChainState merged(const ChainState& first, const ChainState& second) {
   return {.input = joined(first.input, second.input),
           .computation = second.computation,
           .output = joined(first.output, second.output),
@@ -34,8 +34,8 @@ void ChainFormat::bind(Binder& config) {
   config.flag("remaining", remaining, "what has not been read yet is written again");
 }
 
-std::string chain_text(std::span<const State> states, const ChainFormat& format) {
-  std::vector<State> pairs;
+std::string chain_text(std::span<const ChainState> states, const ChainFormat& format) {
+  std::vector<ChainState> pairs;
   if (!format.atomic) {
     for (size_t i = 0; i < states.size(); i += 2)
       pairs.push_back(i + 1 < states.size() ? merged(states[i], states[i + 1]) : states[i]);
@@ -45,7 +45,7 @@ std::string chain_text(std::span<const State> states, const ChainFormat& format)
   for (size_t i = 0; i < states.size(); ++i) {
     // Counted from the end, so that the last one stays.
     if (!format.linear && (states.size() - 1 - i) % 2 != 0) continue;
-    const State& state = states[i];
+    const ChainState& state = states[i];
     if (format.linear) out += cat(i + 1, ':');
     if (format.input && !state.input.empty()) out += cat('[', state.input, ']');
     if (format.computation) out += state.computation;

@@ -19,7 +19,7 @@
 namespace vernier {
 
 /// One elementary state.
-struct State {
+struct ChainState {
   std::string input;        // operands, fetched from the question or from the state before
   std::string computation;  // "7+8+1=16"
   std::string output;       // the elementary result
@@ -37,6 +37,6 @@ struct ChainFormat {
 };
 
 /// The states as text, each closed by ";". The last state is always there.
-std::string chain_text(std::span<const State> states, const ChainFormat& format);
+std::string chain_text(std::span<const ChainState> states, const ChainFormat& format);
 
 }  // namespace vernier

@@ -22,7 +22,7 @@ const FamilyInfo kInfo = {.name = "combinations",
 
 class Search {
  public:
-  Search(const std::vector<int64_t>& items, int64_t wanted, std::vector<State>* states)
+  Search(const std::vector<int64_t>& items, int64_t wanted, std::vector<ChainState>* states)
       : items_(items), wanted_(wanted), states_(states) {}
 
   // Choices among the items from `place` on that bring `sum` to what is wanted.
@@ -47,7 +47,7 @@ class Search {
  private:
   const std::vector<int64_t>& items_;
   int64_t wanted_, count_ = 0;
-  std::vector<State>* states_;
+  std::vector<ChainState>* states_;
 };
 
 Problem draw(Rng& rng, int64_t length, bool with_states) {

@@ -22,10 +22,10 @@ namespace vernier {
 
 /// One instance with its solution.
 struct Problem {
-  std::string question;       // in short form, as "12+345="
-  std::string answer;         // without "#"
-  std::vector<State> states;  // of the algorithm; empty where they were not asked for
-  std::string response;       // of a demonstration, in families with a format of their own
+  std::string question;            // in short form, as "12+345="
+  std::string answer;              // without "#"
+  std::vector<ChainState> states;  // of the algorithm; empty where they were not asked for
+  std::string response;            // of a demonstration, in families with a format of their own
   // The same at greater length, the question itself first; of families with rounds.
   std::vector<std::string> rounds = {};
 };

@@ -49,7 +49,7 @@ std::string applied(const std::string& name, const std::string& a, const std::st
 
 class Writer {
  public:
-  Writer(Rng& rng, std::vector<State>* states) : rng_(rng), states_(states) {}
+  Writer(Rng& rng, std::vector<ChainState>* states) : rng_(rng), states_(states) {}
 
   // An expression of `count` functions; text() goes on, its value comes back.
   std::string write(int64_t count) {
@@ -89,7 +89,7 @@ class Writer {
   }
 
   Rng& rng_;
-  std::vector<State>* states_;
+  std::vector<ChainState>* states_;
   std::string text_;
 };
 
