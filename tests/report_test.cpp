@@ -272,6 +272,11 @@ TEST_CASE("what only the machine ended feeds no statistic, and differences are n
   report = make_report(std::vector<std::string>{run.string()});
   REQUIRE(report.notes.size() == 1);
   CHECK(has(report.notes[0], "states accuracy 0.9000 at step 0, its responses give 0.5000"));
+
+  put(run / "metrics.jsonl", eval_row(0, 0.5, 15) + eval_row(5, 0.5, 15));
+  report = make_report(std::vector<std::string>{run.string()});
+  REQUIRE(report.notes.size() == 1);
+  CHECK(has(report.notes[0], "has an evaluation at step 5 whose responses are not there"));
 }
 
 TEST_CASE("a torn last line is left out, any other bad line is an error with its place") {

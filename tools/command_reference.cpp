@@ -93,6 +93,13 @@ std::vector<Sample> samples_of(const TaskRegistry::Row& row) {
   return out;
 }
 
+// Those of a table inside by their path: "chain.linear".
+std::vector<Key> inner_keys(std::vector<Key> keys) {
+  for (Key& key : keys)
+    if (!key.section.empty()) key.key = cat(key.section, '.', key.key);
+  return keys;
+}
+
 // Entries of a list of tables have keys in common: they are told once, in an entry of their own.
 void share_keys(const std::string& name, std::vector<Entry>& entries) {
   Entry common{name, "the keys of every entry", {}};
@@ -132,7 +139,7 @@ std::vector<Entry> entries_of(std::string_view topic) {
           {name, row.doc, plugin_keys<Algorithm, const AlgorithmContext&>(row, algorithm)});
   if (topic == "tasks")
     for (const auto& [name, row] : TaskRegistry::all())
-      out.push_back({name, row.doc, plugin_keys<Task>(row), samples_of(row)});
+      out.push_back({name, row.doc, inner_keys(plugin_keys<Task>(row)), samples_of(row)});
   if (topic == "chat_formats")
     for (const auto& [name, doc] : chat_format_docs()) out.push_back({name, doc.c_str(), {}});
   if (topic == "config") {

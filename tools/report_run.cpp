@@ -354,11 +354,7 @@ Run read_run(const std::string& path, std::string name, const ReportSettings& se
   run.name = std::move(name);
   run.path = path;
   const fs::path folder(path);
-  if (fs::is_regular_file(folder / "config.toml"))
-    run.config = read_file(folder / "config.toml");
-  else
-    notes.push_back(cat(run.name, ": has no config.toml; what of its advantages is due to length ",
-                        "cannot be told"));
+  if (fs::is_regular_file(folder / "config.toml")) run.config = read_file(folder / "config.toml");
   read_metrics(folder / "metrics.jsonl", run, notes);
   read_evaluations(folder, run, settings.bootstrap, notes);
   read_rollouts_of(folder, run, settings, notes);
