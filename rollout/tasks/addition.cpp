@@ -44,8 +44,7 @@ struct Number {
 
 Number draw_number(Rng& rng, int64_t num_digits, bool decimals) {
   Number out;
-  for (int64_t i = 0; i < num_digits; ++i)
-    out.digits += static_cast<char>('0' + (i == 0 ? 1 + rng.next_below(9) : rng.next_below(10)));
+  out.digits = draw_digits(rng, num_digits);
   if (decimals) out.decimals = static_cast<size_t>(rng.next_below(num_digits));
   return out;
 }

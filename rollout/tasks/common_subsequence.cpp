@@ -22,15 +22,9 @@ const FamilyInfo kInfo = {.name = "common_subsequence",
                               "How long is the longest common subsequence of these two "
                               "words? {problem}"};
 
-std::string draw_word(Rng& rng, int64_t length) {
-  std::string out;
-  for (int64_t i = 0; i < length; ++i) out += static_cast<char>('a' + rng.next_below(kAlphabet));
-  return out;
-}
-
 Problem draw(Rng& rng, int64_t length, bool with_states) {
-  const std::string a = draw_word(rng, length);
-  const std::string b = draw_word(rng, std::max<int64_t>(2, length - rng.next_below(3)));
+  const std::string a = draw_word(rng, length, kAlphabet);
+  const std::string b = draw_word(rng, std::max<int64_t>(2, length - rng.next_below(3)), kAlphabet);
   Problem out;
   out.question = cat(a, ',', b, '=');
   std::vector<int64_t> row(b.size() + 1);

@@ -28,9 +28,7 @@ std::string with_point(const std::string& digits, size_t whole) {
 }
 
 Problem draw(Rng& rng, int64_t length, bool with_states) {
-  std::string a;
-  for (int64_t i = 0; i < length; ++i)
-    a += static_cast<char>('0' + (i == 0 ? 1 + rng.next_below(9) : rng.next_below(10)));
+  const std::string a = draw_digits(rng, length);
   std::string b = a;
   // From some place on the second is drawn anew; now and then both are the same.
   const int64_t same = rng.next_below(length + 1);

@@ -26,12 +26,8 @@ struct Options {
   }
 };
 
-std::string draw_word(Rng& rng, int64_t length, bool distinct) {
-  if (!distinct) {
-    std::string out;
-    for (int64_t i = 0; i < length; ++i) out += static_cast<char>('a' + rng.next_below(kLetters));
-    return out;
-  }
+// No letter twice.
+std::string draw_distinct(Rng& rng, int64_t length) {
   std::string letters(kLetters, ' ');
   std::iota(letters.begin(), letters.end(), 'a');
   const auto size = static_cast<size_t>(std::min(length, kLetters));
@@ -51,7 +47,7 @@ std::string hinted(const std::string& word, bool hints) {
 }
 
 Problem draw(Rng& rng, int64_t length, bool with_states, bool backwards, const Options& options) {
-  const std::string word = draw_word(rng, length, options.distinct);
+  const std::string word = options.distinct ? draw_distinct(rng, length) : draw_word(rng, length);
   std::string result = word;
   if (backwards) std::reverse(result.begin(), result.end());
   Problem out;

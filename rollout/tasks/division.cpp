@@ -17,9 +17,7 @@ const FamilyInfo kInfo = {.name = "division",
                           .request = "Divide, with remainder (quotient r remainder): {problem}"};
 
 Problem draw(Rng& rng, int64_t length, bool with_states) {
-  std::string dividend;
-  for (int64_t i = 0; i < length; ++i)
-    dividend += static_cast<char>('0' + (i == 0 ? 1 + rng.next_below(9) : rng.next_below(10)));
+  const std::string dividend = draw_digits(rng, length);
   const int64_t divisor = 2 + rng.next_below(98);
   Problem out;
   out.question = cat(dividend, '/', divisor, '=');

@@ -222,6 +222,19 @@ TaskRegistry::Entry family_entry(const FamilyInfo& info, Doc doc, DrawProblem dr
           }};
 }
 
+std::string draw_word(Rng& rng, int64_t length, int64_t alphabet) {
+  std::string out;
+  for (int64_t i = 0; i < length; ++i) out += static_cast<char>('a' + rng.next_below(alphabet));
+  return out;
+}
+
+std::string draw_digits(Rng& rng, int64_t length) {
+  std::string out;
+  for (int64_t i = 0; i < length; ++i)
+    out += static_cast<char>('0' + (i == 0 ? 1 + rng.next_below(9) : rng.next_below(10)));
+  return out;
+}
+
 std::string list_text(const std::vector<int64_t>& values) {
   std::string out;
   for (size_t i = 0; i < values.size(); ++i) out += cat(i > 0 ? "," : "", values[i]);

@@ -55,7 +55,12 @@ std::unique_ptr<Task> family_task(Binder& config, const FamilyInfo& info, DrawPr
 /// Registers a family without keys of its own.
 TaskRegistry::Entry family_entry(const FamilyInfo& info, Doc doc, DrawProblem draw);
 
-/// `count` of `values`, or digits of a number, with commas between them: how lists are written.
+/// Numbers with commas between them: how lists are written.
 std::string list_text(const std::vector<int64_t>& values);
+
+/// `length` letters of the first `alphabet` of a to z.
+std::string draw_word(Rng& rng, int64_t length, int64_t alphabet = 26);
+/// A number of `length` digits, the first of them not 0.
+std::string draw_digits(Rng& rng, int64_t length);
 
 }  // namespace vernier

@@ -24,12 +24,6 @@ const FamilyInfo kInfo = {.name = "rewrite",
                               "first rule that fits, at its leftmost place, until none "
                               "does. What is left? {problem}"};
 
-std::string draw_word(Rng& rng, int64_t length) {
-  std::string out;
-  for (int64_t i = 0; i < length; ++i) out += static_cast<char>('a' + rng.next_below(kLetters));
-  return out;
-}
-
 Problem draw(Rng& rng, int64_t length, bool with_states) {
   struct Rule {
     std::string from, to;
@@ -39,11 +33,11 @@ Problem draw(Rng& rng, int64_t length, bool with_states) {
   const int64_t count = 2 + rng.next_below(kMostRules - 1);
   for (int64_t i = 0; i < count; ++i) {
     Rule& rule = rules.emplace_back();
-    rule.from = draw_word(rng, 2);
-    rule.to = draw_word(rng, 1);
+    rule.from = draw_word(rng, 2, kLetters);
+    rule.to = draw_word(rng, 1, kLetters);
     out.question += cat(i > 0 ? "," : "", rule.from, '>', rule.to);
   }
-  std::string word = draw_word(rng, length);
+  std::string word = draw_word(rng, length, kLetters);
   out.question += cat(':', word, '=');
   for (bool fits = true; fits;) {
     fits = false;

@@ -19,8 +19,7 @@ const FamilyInfo kInfo = {.name = "substrings",
                               "with commas between them: {problem}"};
 
 Problem draw(Rng& rng, int64_t length, bool with_states) {
-  std::string word;
-  for (int64_t i = 0; i < length; ++i) word += static_cast<char>('a' + rng.next_below(26));
+  const std::string word = draw_word(rng, length);
   Problem out;
   out.question = word + "=";
   for (size_t begin = 0; begin < word.size(); ++begin)

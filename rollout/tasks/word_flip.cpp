@@ -16,8 +16,7 @@ const FamilyInfo kInfo = {.name = "word_flip",
                           .request = "Write this word backwards: {problem}"};
 
 Problem draw(Rng& rng, int64_t length, bool with_states) {
-  std::string word;
-  for (int64_t i = 0; i < length; ++i) word += static_cast<char>('a' + rng.next_below(26));
+  const std::string word = draw_word(rng, length);
   Problem out;
   out.question = word + "=";
   out.answer.assign(word.rbegin(), word.rend());
