@@ -10,21 +10,16 @@
 #include "rollout/engine.h"
 #include "rollout/prompts.h"
 #include "rollout/rows.h"
+#include "tests/task_of.h"
 #include "tests/testing.h"
 #include "tests/tiny_model.h"
 
 namespace vernier {
 namespace {
 
+using testing::task_of;
 using testing::tiny_model;
 using testing::usage_error;
-
-std::unique_ptr<Task> task_of(const std::string& name, const std::string& keys = "") {
-  ConfigFile file = ConfigFile::parse(keys, "test");
-  std::unique_ptr<Task> task;
-  file.bind([&](Binder& root) { task = TaskRegistry::all().at(name).make(root); });
-  return task;
-}
 
 int value_of(char digit) { return digit - '0'; }
 int term_of(const std::string& prompt, size_t i) { return value_of(prompt[2 * i + 1]); }

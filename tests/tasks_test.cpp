@@ -9,19 +9,14 @@
 #include "rewards/verify/rules.h"
 #include "rollout/tasks/chain.h"
 #include "rollout/tasks/task.h"
+#include "tests/task_of.h"
 #include "tests/testing.h"
 
 namespace vernier {
 namespace {
 
+using testing::task_of;
 using testing::usage_error;
-
-std::unique_ptr<Task> task_of(const std::string& name, const std::string& keys = "") {
-  ConfigFile file = ConfigFile::parse(keys, "test");
-  std::unique_ptr<Task> task;
-  file.bind([&](Binder& root) { task = TaskRegistry::all().at(name).make(root); });
-  return task;
-}
 
 std::vector<std::string> families() {
   std::vector<std::string> out;
