@@ -56,14 +56,16 @@ void Learner::load_reference(const fs::path& checkpoint) {
     fail_run(checkpoint.string(), ": the reference policy cannot be read: ", problem);
   const ModelSource source(checkpoint.string());
   if (trainee_.sharded) {
-    reference_ = std::make_unique<Decoder>(read_head(source, config_.max_length).spec, false,
-                                           at::kFloat, at::kMeta);
+    reference_ = std::make_unique<Decoder>(
+        read_head(source, config_.max_length, config_.reach).spec, false, at::kFloat, at::kMeta);
     reference_weights_ = std::make_unique<ShardedWeights>(
         *reference_, team_.trainers, config_.device(),
         [&](int64_t unit) { read_weights(source, *reference_, reference_->slices_of(unit)); });
   } else {
-    reference_ =
-        load_model(source, {.max_length = config_.max_length, .device = config_.device()}).decoder;
+    reference_ = load_model(source, {.max_length = config_.max_length,
+                                     .device = config_.device(),
+                                     .reach = config_.reach})
+                     .decoder;
   }
   reference_->training = config_.training;
 }

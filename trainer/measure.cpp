@@ -300,14 +300,15 @@ int64_t measure_base() {
   drawing.max_completion_length = 8;
   Prompt prompt;
   prompt.ids = {1, 2, 3};
-  std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>> pairs;
+  std::vector<Example> examples;
   Engine engine(*model.decoder, *model.tokenizer);
   engine.generate({prompt}, drawing, {.seed = 1, .step = 1}, 0, nullptr, [&](Group&& group) {
-    for (const Response& one : group.responses) pairs.emplace_back(prompt.ids, one.ids);
+    for (const Response& one : group.responses)
+      examples.push_back({.prompt = prompt.ids, .response = one.ids});
   });
   OptimizerState state(*model.decoder);
   Metrics metrics;
-  sft_step(*model.decoder, state, pairs, 1, 64, {}, 1e-3, metrics);
+  sft_step(*model.decoder, state, examples, 1, 64, {}, 1e-3, metrics);
   return resident_memory();
 }
 

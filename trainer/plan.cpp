@@ -34,7 +34,7 @@ int64_t bytes_of_files(const std::string& path) {
 
 ModelHead head_of(const RunConfig& config) {
   if (config.new_model) return read_head(*config.new_model);
-  return read_head(ModelSource(config.model_path), config.max_length);
+  return read_head(ModelSource(config.model_path), config.max_length, config.reach);
 }
 
 // A batch, and the tokens that the budget counts in it: those that run and each response's last.

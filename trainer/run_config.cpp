@@ -53,6 +53,11 @@ void SftConfig::bind(Binder& config) {
   config.list("curriculum", curriculum, 0, 1 << 30,
               "[steps, hardest]: difficulty at most `hardest` for the first steps; empty: none");
   config.number("save_every", save_every, 0, 1 << 30, "steps between checkpoints; 0: none");
+  config.number("rope_scale", rope_scale, 1, 1 << 20,
+                "each demonstration's positions are divided by a whole number from 1 to this one, "
+                "drawn evenly (E²-LLM)");
+  config.number("rope_offset", rope_offset, 0, 1 << 30,
+                "and begin at 0 to so many tokens, drawn evenly");
   optimizer.bind(config);
   if (!curriculum.empty() && curriculum.size() != 2)
     config.error("curriculum", "expected [steps, hardest]");
@@ -90,6 +95,7 @@ void bind_model(Binder& config, RunConfig& out) {
   config.number("max_length", out.max_length, 0, 1 << 30,
                 "longest sequence in tokens, prompt and response; chooses longrope's factors; 0: "
                 "what the model was made for");
+  out.reach.bind(config);
   std::vector<std::string> formats = {"auto"};
   formats.insert(formats.end(), chat_formats().begin(), chat_formats().end());
   config.choice("chat_format", out.chat_format.name, formats,
@@ -112,7 +118,10 @@ void bind_model(Binder& config, RunConfig& out) {
         }
       },
       /*optional=*/true);
-  if (given) out.new_model = fresh;
+  if (given) {
+    out.new_model = fresh;
+    out.new_model->spec.reach = out.reach;
+  }
   config.only_if("max_length", !given, "[model.new], which has max_position_embeddings");
   if (given && !out.model_path.empty())
     config.error("path", "is set beside [model.new]; choose one");

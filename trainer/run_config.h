@@ -44,6 +44,7 @@ struct SftConfig {
   int64_t bucket_batches = 16;      // batches that are sorted by length together
   std::vector<int64_t> curriculum;  // [steps, hardest]: difficulty at most `hardest` until then
   int64_t save_every = 500;
+  int64_t rope_scale = 1, rope_offset = 0;  // the largest that are drawn
   OptimizerConfig optimizer;
 
   void bind(Binder& config);
@@ -78,6 +79,7 @@ struct RunConfig {
   std::string model_path;
   std::optional<NewModel> new_model;
   int64_t max_length = 0;  // of a sequence, in tokens; 0: what the model was made for
+  Reach reach;             // in place of the model's own
   ChatFormat chat_format;
   DataConfig data;
   SftConfig sft;

@@ -501,16 +501,32 @@ UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, Algorithm& 
   return result;
 }
 
-UpdateResult sft_step(
-    Decoder& decoder, OptimizerState& state,
-    const std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>>& pairs, double divisor,
-    int64_t max_tokens, const OptimizerConfig& optimizer, double learning_rate, Metrics& metrics,
-    const Team& team) {
+namespace {
+
+// No two examples share a prompt, so each has a segment to itself.
+void place(const std::vector<Example>& examples, const std::vector<size_t>& which,
+           PackedTokens& tokens) {
+  const auto moved = [](const Example& one) { return one.scale != 1 || one.offset != 0; };
+  if (std::none_of(examples.begin(), examples.end(), moved)) return;
+  ensure(tokens.segments() == std::ssize(which), "a segment for each example");
+  for (size_t s = 0; s < which.size(); ++s)
+    for (int64_t p = 0; p < tokens.starts[s + 1] - tokens.starts[s]; ++p) {
+      const Example& one = examples[which[s]];
+      tokens.rope_positions.push_back(
+          static_cast<float>((static_cast<double>(p) + one.offset) / one.scale));
+    }
+}
+
+}  // namespace
+
+UpdateResult sft_step(Decoder& decoder, OptimizerState& state, const std::vector<Example>& examples,
+                      double divisor, int64_t max_tokens, const OptimizerConfig& optimizer,
+                      double learning_rate, Metrics& metrics, const Team& team) {
   std::vector<Sequence> sequences;
   std::vector<std::vector<size_t>> shares(static_cast<size_t>(team.rounds()));
   double tokens = 0;
-  for (const auto& [prompt, response] : pairs) {
-    const int64_t part = std::ssize(sequences) * team.parts() / std::ssize(pairs);
+  for (const auto& [prompt, response, scale, offset] : examples) {
+    const int64_t part = std::ssize(sequences) * team.parts() / std::ssize(examples);
     if (team.rank_of(part) == team.trainers.rank())
       shares[static_cast<size_t>(part / team.trainers.size())].push_back(sequences.size());
     sequences.push_back({&prompt, response.data(), static_cast<int64_t>(response.size())});
@@ -526,7 +542,8 @@ UpdateResult sft_step(
     PartNumbers& part = numbers[round];
     pulse::beat();
     const Clock forward_clock;
-    const PackedBatch packed = pack(sequences, which);
+    PackedBatch packed = pack(sequences, which);
+    place(examples, which, packed.tokens);
     part.work.add(packed.tokens, std::ssize(packed.rows));
     const at::Tensor sum = packed_logprobs(decoder, packed, 1.0).logprob.sum();
     part.sums["nll"] -= sum.item<double>();

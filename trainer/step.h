@@ -30,12 +30,15 @@ UpdateResult optimizer_step(Decoder& decoder, OptimizerState& state, Algorithm& 
                             const std::function<void(Decoder&)>& on_gradient = {},
                             const Team& team = Team::alone());
 
-/// One SFT step on prompt and response ids: minus the sum of the responses' log-probabilities over
-/// `divisor`.
-UpdateResult sft_step(
-    Decoder& decoder, OptimizerState& state,
-    const std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>>& pairs, double divisor,
-    int64_t max_tokens, const OptimizerConfig& optimizer, double learning_rate, Metrics& metrics,
-    const Team& team = Team::alone());
+/// A prompt and what follows it. RoPE takes token p to be at (p + offset) / scale.
+struct Example {
+  std::vector<int32_t> prompt, response;
+  double scale = 1, offset = 0;
+};
+
+/// One SFT step: minus the sum of the responses' log-probabilities over `divisor`.
+UpdateResult sft_step(Decoder& decoder, OptimizerState& state, const std::vector<Example>& examples,
+                      double divisor, int64_t max_tokens, const OptimizerConfig& optimizer,
+                      double learning_rate, Metrics& metrics, const Team& team = Team::alone());
 
 }  // namespace vernier

@@ -17,7 +17,8 @@ namespace {
 // The weights that adapters lie on are in no checkpoint: they are read where the run read them
 // first.
 Model load_adapted(const RunConfig& config, const std::optional<fs::path>& checkpoint) {
-  Model model = load_model(config.model_path, {.max_length = config.max_length});
+  Model model =
+      load_model(config.model_path, {.max_length = config.max_length, .reach = config.reach});
   Decoder& decoder = *model.decoder;
   decoder.adapt(*config.lora, config.model_path, static_cast<uint64_t>(config.run.seed));
   if (checkpoint) {
@@ -63,7 +64,8 @@ std::optional<ModelSource> source_of(const RunConfig& config,
 }
 
 ModelHead head_of(const RunConfig& config, const std::optional<ModelSource>& source) {
-  return source ? read_head(*source, config.max_length) : read_head(*config.new_model);
+  return source ? read_head(*source, config.max_length, config.reach)
+                : read_head(*config.new_model);
 }
 
 // On ranks that train and do not draw: no rank ever has all weights.
@@ -101,8 +103,10 @@ void load_weights(const RunConfig& config, const std::optional<fs::path>& checkp
   if (team.partners != nullptr) return begin_part(config, checkpoint, *team.partners, out);
   const bool trains = team.trainers.member(), sharded = trains && shares_weights(config, team);
   if (sharded && !team.draws()) return load_slices(config, checkpoint, team, out);
-  const LoadOptions options{
-      .trained = trains && !sharded, .max_length = config.max_length, .device = config.device()};
+  const LoadOptions options{.trained = trains && !sharded,
+                            .max_length = config.max_length,
+                            .device = config.device(),
+                            .reach = config.reach};
   if (config.lora)
     out.model = load_adapted(config, checkpoint);
   else if (checkpoint)
@@ -174,7 +178,8 @@ void go_back(Trainee& trainee, RunConfig& config, const fs::path& checkpoint) {
         [&](int64_t unit) { read_weights(source, decoder, decoder.slices_of(unit)); });
   } else if (!trainee.whole) {
     decoder.weights().copy_(
-        load_model(source, {.max_length = config.max_length}).decoder->weights());
+        load_model(source, {.max_length = config.max_length, .reach = config.reach})
+            .decoder->weights());
     decoder.trained_weights_changed();
     if (trainee.sharded) trainee.sharded->take(decoder.weights());
   }

@@ -52,30 +52,42 @@ std::vector<int32_t> WarmStart::prompt_ids(const Demonstration& one) const {
 }
 
 void WarmStart::check() {
+  const ModelSpec& spec = trainee_.model.decoder->spec();
+  if ((config_.sft.rope_scale > 1 || config_.sft.rope_offset > 0) &&
+      (spec.positions != Positions::rope || spec.reach.sinks > 0))
+    fail("sft.", config_.sft.rope_scale > 1 ? "rope_scale" : "rope_offset",
+         ": moves the positions of RoPE; ",
+         spec.reach.sinks > 0 ? "not together with model.attention_sinks" : "the model has none");
   fill_demonstrations(bucket_at(trainee_.progress.step));
   const Demonstration& longest = demonstrations_.back();
   const auto tokens = static_cast<int64_t>(
       prompt_ids(longest).size() + trainee_.model.tokenizer->encode(longest.response).size());
-  const int64_t room = trainee_.model.decoder->spec().longest();
+  const int64_t room = spec.longest();
   if (tokens - 1 > room)
     fail("sft: a demonstration of data.task = \"", config_.data.task, "\" has ", tokens,
          " tokens, the model only ", room, " positions");
 }
 
 // The batch of step `step`; the batches of a bucket come in shuffled order.
-WarmStart::Pairs WarmStart::batch_of(int64_t step) {
+std::vector<Example> WarmStart::batch_of(int64_t step) {
   const Bucket bucket = bucket_at(step);
   fill_demonstrations(bucket);
   const int64_t batch = config_.sft.batch_sequences;
   const int64_t place =
       Permutation(static_cast<uint64_t>(config_.run.seed), static_cast<uint64_t>(bucket.number),
                   bucket.batches)(step - bucket.first_step);
-  Pairs pairs;
+  std::vector<Example> examples;
   for (int64_t i = place * batch; i < (place + 1) * batch; ++i) {
     const Demonstration& one = demonstrations_[static_cast<size_t>(i)];
-    pairs.emplace_back(prompt_ids(one), trainee_.model.tokenizer->encode(one.response));
+    Rng rng(static_cast<uint64_t>(config_.run.seed), Stream::places, static_cast<uint64_t>(step),
+            static_cast<uint64_t>(i));
+    examples.push_back(
+        {.prompt = prompt_ids(one),
+         .response = trainee_.model.tokenizer->encode(one.response),
+         .scale = static_cast<double>(1 + rng.next_below(config_.sft.rope_scale)),
+         .offset = static_cast<double>(rng.next_below(config_.sft.rope_offset + 1))});
   }
-  return pairs;
+  return examples;
 }
 
 void WarmStart::run(RunFolder& folder, const std::atomic<bool>& stop,

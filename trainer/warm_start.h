@@ -8,6 +8,7 @@
 
 #include "trainer/gradient_sum.h"
 #include "trainer/run_folder.h"
+#include "trainer/step.h"
 #include "trainer/trainee.h"
 
 namespace vernier {
@@ -28,8 +29,6 @@ class WarmStart {
   void run(RunFolder& folder, const std::atomic<bool>& stop, const std::function<void()>& save);
 
  private:
-  using Pairs = std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>>;
-
   // Batches whose demonstrations are sorted by length together. One ends where the curriculum does.
   struct Bucket {
     int64_t number, first_step, batches;
@@ -39,7 +38,7 @@ class WarmStart {
   Bucket bucket_at(int64_t step) const;
   void fill_demonstrations(const Bucket& bucket);
   std::vector<int32_t> prompt_ids(const Demonstration& one) const;
-  Pairs batch_of(int64_t step);
+  std::vector<Example> batch_of(int64_t step);
   void show(const Metrics& metrics, double seconds, int64_t steps_done) const;
 
   const RunConfig& config_;

@@ -23,7 +23,8 @@ enum class Stream : uint32_t {
   adapter = 8,
   plan = 9,  // what a sampling plan draws beside tokens
   permutation = 10,
-  mixture = 11  // which source a prompt is of
+  mixture = 11,  // which source a prompt is of
+  places = 12    // where RoPE takes a demonstration to be
 };
 
 /// One Philox4x32-10 block.

@@ -36,6 +36,16 @@ void for_tokens(const Place& place, const Body& body) {
   for (int64_t j = 0; j < place.count; ++j) body(place.prefix_count + j, place.first + j);
 }
 
+int64_t row_of(const Place& place, int64_t token) {
+  return token < place.prefix_count ? place.prefix_first + token
+                                    : place.first + token - place.prefix_count;
+}
+
+// Tokens that the last one of a sequence sees from behind the window.
+int64_t sinks_of(const Place& place, const AttentionShape& shape) {
+  return place.tokens() > 0 ? shape.far(place.tokens() - 1) : 0;
+}
+
 // Keys (or values) of one head of a sequence by columns, in tiles of kKeyTile tokens; zeros behind
 // them. `rows` is where row 0 keeps them.
 void transpose_head(const float* rows, int64_t row_stride, const Place& place, int64_t size,
@@ -54,12 +64,105 @@ void dense_head(const float* rows, int64_t row_stride, const Place& place, int64
   });
 }
 
+// The first `count` tokens of a sequence as what lies behind the window sees them: keys of one head
+// that are not rotated, and queries rotated as at place `window`.
+class Sinks {
+ public:
+  Sinks(const AttentionShape& shape, const Rotations& rotations)
+      : shape_(shape), rotations_(rotations), size_(shape.head_size) {}
+
+  // key(j, to) writes the rotated key of token j.
+  template <class Key>
+  void take(int64_t count, const Key& key) {
+    rows.resize(static_cast<size_t>(count * size_));
+    columns.assign(static_cast<size_t>(round_up(count, kKeyTile) * size_), 0.0f);
+    for (int64_t j = 0; j < count; ++j) {
+      float* to = rows.data() + j * size_;
+      key(j, to);
+      turn(to, 1, j, true);
+      for (int64_t e = 0; e < size_; ++e) columns[key_at(j, e, size_)] = to[e];
+    }
+  }
+
+  // The queries [heads][E] of the token at `place`.
+  const float* queries(const float* from, int64_t place) {
+    turned_.assign(from, from + shape_.group() * size_);
+    turn(turned_.data(), shape_.group(), place - shape_.window, true);
+    return turned_.data();
+  }
+
+  // Turns `heads` vectors by the rotation of a position, or back.
+  void turn(float* vectors, int64_t heads, int64_t position, bool back) const {
+    const int64_t half = shape_.rotary_size / 2;
+    const float *c = rotations_.cosine + position * half, *s = rotations_.sine + position * half;
+    for (int64_t h = 0; h < heads; ++h)
+      for (int64_t i = 0; i < half; ++i) {
+        float &a = vectors[h * size_ + i], &b = vectors[h * size_ + i + half];
+        const float x = a, y = b, sine = back ? -s[i] : s[i];
+        a = x * c[i] - y * sine;
+        b = y * c[i] + x * sine;
+      }
+  }
+
+  // What the token at `place` gets from its first `far` tokens, whose values are `values` [far][E],
+  // is put to what it got from the window: out [heads][E], log_sums [heads].
+  void add(const float* from, int64_t place, const float* values, float* out, float* log_sums) {
+    const int64_t group = shape_.group(), far = shape_.far(place);
+    out_.resize(static_cast<size_t>(group * size_));
+    log_sums_.resize(static_cast<size_t>(group));
+    scores_.resize(static_cast<size_t>(kHeadsTogether * (far + 3 * kKeyTile)));
+    table().attend(queries(from, place), group, columns.data(), values, out_.data(),
+                   log_sums_.data(), scores_.data(), nullptr, 0, far, size_, shape_.scale(place));
+    for (int64_t h = 0; h < group; ++h) {
+      const float top = std::max(log_sums[h], log_sums_[static_cast<size_t>(h)]);
+      const float near = std::exp(log_sums[h] - top);
+      const float off = std::exp(log_sums_[static_cast<size_t>(h)] - top), all = near + off;
+      for (int64_t e = 0; e < size_; ++e)
+        out[h * size_ + e] =
+            (near * out[h * size_ + e] + off * out_[static_cast<size_t>(h * size_ + e)]) / all;
+      log_sums[h] = top + std::log(all);
+    }
+  }
+
+  std::vector<float> rows, columns;  // of the keys
+
+ private:
+  const AttentionShape& shape_;
+  const Rotations& rotations_;
+  int64_t size_;
+  std::vector<float> turned_, out_, log_sums_, scores_;
+};
+
+// Those of the heads that a key-value head serves; null without ALiBi.
+const float* slopes_of(const std::vector<float>& slopes, int64_t h) {
+  return slopes.empty() ? nullptr : slopes.data() + h;
+}
+
+std::vector<float> slopes_of(const AttentionShape& shape) {
+  return shape.alibi ? alibi_slopes(shape.heads) : std::vector<float>();
+}
+
 }  // namespace
 
+std::vector<float> alibi_slopes(int64_t heads) {
+  int64_t power = 1;
+  while (2 * power <= heads) power *= 2;
+  const auto slope = [](double step, double number) {
+    return static_cast<float>(std::exp2(-8.0 / step * number));
+  };
+  std::vector<float> out;
+  for (int64_t h = 0; h < heads; ++h) {
+    const auto p = static_cast<double>(power);
+    out.push_back(h < power ? slope(p, static_cast<double>(h + 1))
+                            : slope(2 * p, static_cast<double>(2 * (h - power) + 1)));
+  }
+  return out;
+}
+
 void attention(const float* qkv, const Segments& segments, float* out, float* log_sum,
-               const AttentionShape& shape) {
+               const AttentionShape& shape, const Rotations& rotations) {
   const int64_t size = shape.head_size, row = shape.row(), out_row = shape.heads * size;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(size));
+  const std::vector<float> slopes = slopes_of(shape);
   kernel_pool().run(segments.count * shape.kv_heads, [&](int64_t task) {
     thread_local std::vector<float> columns, values, scores;
     const Place place = place_of(segments, task / shape.kv_heads);
@@ -68,11 +171,18 @@ void attention(const float* qkv, const Segments& segments, float* out, float* lo
     transpose_head(keys, row, place, size, columns);
     dense_head(keys + shape.kv_heads * size, row, place, size, values);
     scores.resize(static_cast<size_t>(kHeadsTogether * (place.tokens() + 3 * kKeyTile)));
+    Sinks sinks(shape, rotations);
+    sinks.take(sinks_of(place, shape), [&](int64_t j, float* to) {
+      std::memcpy(to, keys + row_of(place, j) * row, sizeof(float) * size);
+    });
     for (int64_t t = 0; t < place.count; ++t) {
       const int64_t token = place.prefix_count + t, at = place.first + t;
-      table().attend(qkv + at * row + h * size, shape.group(), columns.data(), values.data(),
-                     out + at * out_row + h * size, log_sum + at * shape.heads + h, scores.data(),
-                     shape.first_seen(token), token + 1, size, scale);
+      const float* queries = qkv + at * row + h * size;
+      float *to = out + at * out_row + h * size, *log_sums = log_sum + at * shape.heads + h;
+      table().attend(queries, shape.group(), columns.data(), values.data(), to, log_sums,
+                     scores.data(), slopes_of(slopes, h), shape.first_seen(token), token + 1, size,
+                     shape.scale(token));
+      if (shape.far(token) > 0) sinks.add(queries, token, values.data(), to, log_sums);
     }
   });
 }
@@ -84,7 +194,7 @@ namespace {
 class HeadBackward {
  public:
   HeadBackward(const float* d_out, const float* qkv, const float* out, const float* log_sum,
-               float* d_qkv, const AttentionShape& shape, int64_t kv)
+               float* d_qkv, const AttentionShape& shape, const Rotations& rotations, int64_t kv)
       : d_out_(d_out),
         qkv_(qkv),
         out_(out),
@@ -93,6 +203,8 @@ class HeadBackward {
         shape_(shape),
         kv_(kv),
         size_(shape.head_size),
+        sinks_(shape, rotations),
+        slopes_(slopes_of(shape)),
         keys_at_((shape.heads + kv) * size_),
         values_at_(keys_at_ + shape.kv_heads * size_) {}
 
@@ -111,8 +223,17 @@ class HeadBackward {
     queries_.resize(rows * static_cast<size_t>(size_));
     d_outs_.resize(queries_.size());
     scratch_.resize(static_cast<size_t>(2 * kHeadsTogether * stride_));
+    const int64_t sinks = sinks_of(place, shape_);
+    sinks_.take(sinks,
+                [&](int64_t j, float* to) { std::copy_n(k_rows_.data() + j * size_, size_, to); });
+    d_sinks_.assign(static_cast<size_t>(sinks * size_), 0.0f);
     for (int64_t t = 0; t < place.count; t += kTokens)
       block(place, t, std::min(kTokens, place.count - t));
+    for (int64_t j = 0; j < sinks; ++j) {
+      float* d_key = d_sinks_.data() + j * size_;
+      sinks_.turn(d_key, 1, j, false);
+      for (int64_t e = 0; e < size_; ++e) dk_[static_cast<size_t>(j * size_ + e)] += d_key[e];
+    }
   }
 
   const std::vector<float>& dk() const { return dk_; }
@@ -134,7 +255,6 @@ class HeadBackward {
     const int64_t group = shape_.group(), h = kv_ * group, row = shape_.row();
     const int64_t from = shape_.first_seen(place.prefix_count + first);
     const int64_t to = place.prefix_count + first + count;
-    const float scale = 1.0f / std::sqrt(static_cast<float>(size_));
     for (int64_t t = 0; t < count; ++t) {
       const int64_t at = place.first + first + t, token = place.prefix_count + first + t;
       const int64_t head = (at * shape_.heads + h) * size_;
@@ -152,18 +272,42 @@ class HeadBackward {
       table().attend_backward(d, query, group, k_columns_.data(), v_columns_.data(), k_rows_.data(),
                               out_ + head, log_sum_ + at * shape_.heads + h,
                               d_qkv_ + at * row + h * size_, weights + lead, d_scores + lead,
-                              stride_, scratch_.data(), seen, token + 1, size_, scale);
+                              stride_, scratch_.data(), slopes_of(slopes_, h), seen, token + 1,
+                              size_, shape_.scale(token));
     }
     table().add_outer(d_scores_.data(), stride_, queries_.data(), count * group,
                       dk_.data() + from * size_, to - from, size_);
     table().add_outer(weights_.data(), stride_, d_outs_.data(), count * group,
                       dv_.data() + from * size_, to - from, size_);
+    for (int64_t t = 0; t < count; ++t)
+      if (shape_.far(place.prefix_count + first + t) > 0) far(place, first + t);
+  }
+
+  // What token t of the segment sees from behind the window.
+  void far(const Place& place, int64_t t) {
+    const int64_t group = shape_.group(), h = kv_ * group, at = place.first + t;
+    const int64_t token = place.prefix_count + t, count = shape_.far(token);
+    const int64_t head = (at * shape_.heads + h) * size_;
+    const float* queries = sinks_.queries(qkv_ + at * shape_.row() + h * size_, token);
+    d_queries_.resize(static_cast<size_t>(group * size_));
+    table().attend_backward(d_out_ + head, queries, group, sinks_.columns.data(), v_columns_.data(),
+                            sinks_.rows.data(), out_ + head, log_sum_ + at * shape_.heads + h,
+                            d_queries_.data(), weights_.data(), d_scores_.data(), stride_,
+                            scratch_.data(), nullptr, 0, count, size_, shape_.scale(token));
+    table().add_outer(d_scores_.data(), stride_, queries, group, d_sinks_.data(), count, size_);
+    table().add_outer(weights_.data(), stride_, d_out_ + head, group, dv_.data(), count, size_);
+    sinks_.turn(d_queries_.data(), group, token - shape_.window, false);
+    float* d_query = d_qkv_ + at * shape_.row() + h * size_;
+    for (int64_t i = 0; i < group * size_; ++i) d_query[i] += d_queries_[static_cast<size_t>(i)];
   }
 
   const float *d_out_, *qkv_, *out_, *log_sum_;
   float* d_qkv_;
   const AttentionShape& shape_;
-  int64_t kv_, size_, keys_at_, values_at_, stride_ = 0;
+  int64_t kv_, size_;
+  Sinks sinks_;
+  std::vector<float> slopes_, d_sinks_, d_queries_;
+  int64_t keys_at_, values_at_, stride_ = 0;
   std::vector<float> k_columns_, v_columns_, k_rows_, dk_, dv_;
   std::vector<float> weights_, d_scores_, queries_, d_outs_, scratch_;
 };
@@ -187,11 +331,11 @@ std::vector<std::vector<int64_t>> families_of(const Segments& segments) {
 
 void attention_backward(const float* d_out, const float* qkv, const float* out,
                         const float* log_sum, const Segments& segments, float* d_qkv,
-                        const AttentionShape& shape) {
+                        const AttentionShape& shape, const Rotations& rotations) {
   const auto families = families_of(segments);
   kernel_pool().run(std::ssize(families) * shape.kv_heads, [&](int64_t task) {
     const auto& family = families[static_cast<size_t>(task / shape.kv_heads)];
-    HeadBackward head(d_out, qkv, out, log_sum, d_qkv, shape, task % shape.kv_heads);
+    HeadBackward head(d_out, qkv, out, log_sum, d_qkv, shape, rotations, task % shape.kv_heads);
     const Place root = place_of(segments, family.front());
     head.run(root);
     if (family.size() == 1)
@@ -251,26 +395,39 @@ void paged_append(const float* qkv, const PagedLayer& cache, const PagedSpan* sp
 }
 
 void paged_attention(const float* qkv, const PagedLayer& cache, const PagedSpan* spans,
-                     int64_t count, float* out, const AttentionShape& shape) {
+                     int64_t count, float* out, const AttentionShape& shape,
+                     const Rotations& rotations) {
   const auto parts = parts_of(spans, count, 32);
   const int64_t size = shape.head_size, values_at = shape.kv_heads * size * kKeyBlock;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(size));
+  const std::vector<float> slopes = slopes_of(shape);
   kernel_pool().run(std::ssize(parts), [&](int64_t task) {
-    thread_local std::vector<float> scores;
+    thread_local std::vector<float> scores, log_sums;
     thread_local std::vector<const float*> pages;
     const PagedSpan& part = parts[static_cast<size_t>(task)];
     const int64_t blocks = tasks_for(part.first + part.count, kKeyBlock);
     pages.clear();
     for (int64_t i = 0; i < blocks; ++i) pages.push_back(cache.base + part.pages[i] * cache.stride);
     scores.resize(static_cast<size_t>(kHeadsTogether * (blocks + 1) * kKeyBlock));
-    for (int64_t kv = 0; kv < shape.kv_heads; ++kv)
+    log_sums.resize(static_cast<size_t>(shape.group()));
+    const int64_t far = shape.far(part.first + part.count - 1);
+    Sinks sinks(shape, rotations);
+    for (int64_t kv = 0; kv < shape.kv_heads; ++kv) {
+      const float* head = pages[0] + kv * size * kKeyBlock;  // sinks lie in the first page
+      sinks.take(far, [&](int64_t j, float* to) {
+        for (int64_t e = 0; e < size; ++e) to[e] = head[key_at(j, e, size)];
+      });
       for (int64_t t = 0; t < part.count; ++t) {
         const int64_t token = part.first + t, h = kv * shape.group();
-        table().attend_paged(qkv + (part.row + t) * shape.row() + h * size, shape.group(),
-                             pages.data(), kv * size * kKeyBlock, values_at,
-                             out + ((part.row + t) * shape.heads + h) * size, scores.data(),
-                             shape.first_seen(token), token + 1, size, scale);
+        const float* queries = qkv + (part.row + t) * shape.row() + h * size;
+        float* to = out + ((part.row + t) * shape.heads + h) * size;
+        const bool merges = shape.far(token) > 0;
+        table().attend_paged(queries, shape.group(), pages.data(), kv * size * kKeyBlock, values_at,
+                             to, merges ? log_sums.data() : nullptr, scores.data(),
+                             slopes_of(slopes, h), shape.first_seen(token), token + 1, size,
+                             shape.scale(token));
+        if (merges) sinks.add(queries, token, head + values_at, to, log_sums.data());
       }
+    }
   });
 }
 

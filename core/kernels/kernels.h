@@ -8,6 +8,8 @@
 // on what it is batched with, and decoding with a cache equals the full forward pass bit for bit.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -113,12 +115,30 @@ struct AttentionShape {
   int64_t heads = 0, kv_heads = 0, head_size = 0;
   int64_t rotary_size = 0;  // dimensions R of a head that rotate, the first ones; 0: no RoPE
   int64_t window = 0;       // a token sees this many, itself the last; 0: all before it
+  /// With a window: the first tokens of a sequence, which all see. From behind the window they are
+  /// seen as if they were `window` away: keys that are not rotated, and a query rotated by as much
+  /// (LM-Infinite, arXiv:2308.16137). At most kKeyBlock.
+  int64_t sinks = 0;
+  bool alibi = false;       // scores less a slope times the distance (arXiv:2108.12409)
+  bool log_length = false;  // scores times ln n, n the tokens up to this one (arXiv:2202.12172)
 
   int64_t row() const { return (heads + 2 * kv_heads) * head_size; }
   int64_t group() const { return heads / kv_heads; }
   /// The first token of a segment that token t of it sees.
   int64_t first_seen(int64_t t) const { return window > 0 && t >= window ? t + 1 - window : 0; }
+  /// Sinks that token t sees from behind the window: [0, far(t)).
+  int64_t far(int64_t t) const { return std::min(sinks, first_seen(t)); }
+  /// Of the scores of token t.
+  float scale(int64_t t) const {
+    const float plain = 1.0f / std::sqrt(static_cast<float>(head_size));
+    return log_length ? plain * std::log(static_cast<float>(t + 1)) : plain;
+  }
 };
+
+/// The slopes of ALiBi [heads]: 2^(-8 (h + 1) / heads) where the heads are a power of two; else
+/// those of the largest power below, and every second one of twice as many heads (`transformers`,
+/// build_alibi_tensor).
+std::vector<float> alibi_slopes(int64_t heads);
 
 /// Which values of queries and keys share one mean square: those of a head, or all of them.
 enum class QkNorm { none, head, all };
@@ -137,6 +157,11 @@ void qk_norm(const float* qkv, const float* q_weight, const float* k_weight, flo
 void rope(float* qkv, const int32_t* positions, const float* cosine, const float* sine,
           const AttentionShape& shape, int64_t rows, bool inverse);
 
+/// The rotations of the positions, [positions, R/2] each; what sinks are seen with.
+struct Rotations {
+  const float *cosine = nullptr, *sine = nullptr;
+};
+
 /// Packed rows: segment s is rows [starts[s], starts[s + 1]).
 struct Segments {
   const int32_t* starts = nullptr;  // [count + 1]
@@ -148,13 +173,14 @@ struct Segments {
 
 /// Causal attention within the sequences of packed rows: each segment with its prefix. qkv [T, row]
 /// is rotated already; out [T, H*E]; log_sum [T, H] is kept for the backward pass. A segment has
-/// the bits that it has behind a prefix of its own.
+/// the bits that it has behind a prefix of its own. `rotations` are those of rope(), not scaled,
+/// where the shape has sinks and rotates.
 void attention(const float* qkv, const Segments& segments, float* out, float* log_sum,
-               const AttentionShape& shape);
+               const AttentionShape& shape, const Rotations& rotations = {});
 /// d_qkv [T, row] is written. What a prefix gets is summed over those that see it, in order.
 void attention_backward(const float* d_out, const float* qkv, const float* out,
                         const float* log_sum, const Segments& segments, float* d_qkv,
-                        const AttentionShape& shape);
+                        const AttentionShape& shape, const Rotations& rotations = {});
 
 /// One layer of a cache in pages of kKeyBlock tokens: page i begins at base + i * stride, with keys
 /// [G][kKeyBlock / kKeyTile] tiles and behind them values [G][kKeyBlock][E].
@@ -181,7 +207,8 @@ void paged_append(const float* qkv, const PagedLayer& cache, const PagedSpan* sp
 /// Every token of the spans attends to the tokens of its sequence up to itself, which are all in
 /// the cache; out [T, H*E]. The same bits as attention() gives for the whole sequence.
 void paged_attention(const float* qkv, const PagedLayer& cache, const PagedSpan* spans,
-                     int64_t count, float* out, const AttentionShape& shape);
+                     int64_t count, float* out, const AttentionShape& shape,
+                     const Rotations& rotations = {});
 
 /// The largest of `count` numbers, NaN left out; -3.4e38 where there is none. On the calling
 /// thread.
@@ -251,10 +278,11 @@ void rope(T* qkv, const int32_t* positions, const float* cosine, const float* si
           const AttentionShape& shape, int64_t rows, bool inverse);
 template <class T>
 void attention(const T* qkv, const Segments& segments, T* out, T* log_sum,
-               const AttentionShape& shape);
+               const AttentionShape& shape, const Rotations& rotations = {});
 template <class T>
 void attention_backward(const T* d_out, const T* qkv, const T* out, const T* log_sum,
-                        const Segments& segments, T* d_qkv, const AttentionShape& shape);
+                        const Segments& segments, T* d_qkv, const AttentionShape& shape,
+                        const Rotations& rotations = {});
 template <class T>
 void log_softmax(const T* logits, const int32_t* targets, double scale, T* log_sum, T* logprob,
                  T* entropy, int64_t rows, int64_t vocabulary, T* square_mass = nullptr);

@@ -121,7 +121,7 @@ class Layer {
     float* attended = scratch_.attended.take(in_.rows * attended_);
     float* log_sum =
         saved != nullptr ? saved->log_sum : scratch_.d_qkv.take(in_.rows * heads_.heads);
-    attention(qkv, in_.segments, attended, log_sum, heads_);
+    attention(qkv, in_.segments, attended, log_sum, heads_, in_.rotations());
     by_blocks(in_.rows, each_, [&](int64_t first, int64_t last) {
       output_and_mlp(w, x + first * width_, y + first * width_, saved, first, last - first,
                      attended + first * attended_);
@@ -394,7 +394,8 @@ class Layer {
     } else {
       attended = halves(saved.attended);
     }
-    attention_backward(d_attended, qkv, attended, saved.log_sum, in_.segments, d_qkv, heads_);
+    attention_backward(d_attended, qkv, attended, saved.log_sum, in_.segments, d_qkv, heads_,
+                       in_.rotations());
   }
 
   void queries_keys_values_backward(const LayerWeights& w, const float* x, const LayerSaved& saved,

@@ -59,6 +59,8 @@ struct LayerRows {
   Segments segments;
   const int32_t* positions = nullptr;              // [T]
   const float *cosine = nullptr, *sine = nullptr;  // [positions, R/2]
+
+  Rotations rotations() const { return {.cosine = cosine, .sine = sine}; }
 };
 
 /// What backward reads beside x. Untyped arrays are bf16 with Precision::bf16, fp32 otherwise;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "core/base/errors.h"
 #include "core/base/pulse.h"
@@ -337,6 +338,17 @@ void RopeTable::reserve(int64_t count) {
   const at::Tensor angles = positions.unsqueeze(1) * inverse_frequency;
   cosine = at::cos(angles) * scale;
   sine = at::sin(angles) * scale;
+}
+
+void RopeTable::place(LayerPass& pass) const {
+  const at::NoGradGuard no_grad;
+  std::vector<float>& positions = pass.tokens.rope_positions;
+  ensure(std::ssize(positions) == pass.tokens.size(), "a place for each token");
+  const at::Tensor angles =
+      at::from_blob(positions.data(), {pass.tokens.size(), 1}, at::kFloat) * inverse_frequency;
+  pass.cosine = at::cos(angles) * scale;
+  pass.sine = at::sin(angles) * scale;
+  std::iota(pass.tokens.positions.begin(), pass.tokens.positions.end(), 0);
 }
 
 void PackedTokens::add(const std::vector<int32_t>& segment, int32_t before) {

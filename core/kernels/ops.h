@@ -78,6 +78,8 @@ struct Parameter {
   void changed() { forward_packed = rounded_packed = false; }
 };
 
+struct LayerPass;
+
 /// Cosine and sine of the positions met so far, [positions, R/2] each, times `scale`. In fp32 step
 /// by step as `transformers` computes them: models were trained with that rounding, which is an
 /// angle of 0.001 at position 30,000.
@@ -88,6 +90,8 @@ struct RopeTable {
 
   /// Makes room for positions 0 to count - 1.
   void reserve(int64_t count);
+  /// Gives a pass whose tokens have rope_positions a table of its own, a row for each token.
+  void place(LayerPass& pass) const;
 };
 
 /// Tokens of several segments, one after the other, without padding. A segment is a sequence, or
@@ -97,6 +101,8 @@ struct PackedTokens {
   std::vector<int32_t> positions;  // [T], from 0 in each sequence
   std::vector<int32_t> starts{0};  // [segments + 1], first row of each
   std::vector<int32_t> prefix;     // [segments], the segment before it or -1
+  // [T], where RoPE takes the tokens to be, if not at their positions: E²-LLM trains so.
+  std::vector<float> rope_positions;
 
   /// `before` is the place of an earlier segment that has none before it, or -1.
   void add(const std::vector<int32_t>& segment, int32_t before = -1);

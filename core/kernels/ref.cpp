@@ -153,102 +153,6 @@ void rope(T* qkv, const int32_t* positions, const float* cosine, const float* si
   }
 }
 
-namespace {
-
-// Where head h of token t keeps its query, key and value in a row of qkv.
-template <class T>
-struct Heads {
-  const T* qkv;
-  const AttentionShape& shape;
-
-  const T* query(int64_t t, int64_t h) const { return qkv + t * shape.row() + h * shape.head_size; }
-  const T* key(int64_t t, int64_t h) const { return query(t, shape.heads + h / shape.group()); }
-  const T* value(int64_t t, int64_t h) const {
-    return query(t, shape.heads + shape.kv_heads + h / shape.group());
-  }
-};
-
-template <class T>
-double dot(const T* a, const T* b, int64_t size) {
-  double sum = 0;
-  for (int64_t i = 0; i < size; ++i) sum += double{a[i]} * b[i];
-  return sum;
-}
-
-// Calls body(row of the token, rows that it sees, itself the last) for every token.
-template <class Body>
-void for_tokens(const Segments& segments, const AttentionShape& shape, const Body& body) {
-  for (int64_t s = 0; s < segments.count; ++s) {
-    std::vector<int64_t> rows;
-    const auto add = [&](int64_t segment) {
-      for (int64_t t = segments.starts[segment]; t < segments.starts[segment + 1]; ++t)
-        rows.push_back(t);
-    };
-    if (segments.prefix != nullptr && segments.prefix[s] >= 0) add(segments.prefix[s]);
-    const auto own = static_cast<int64_t>(rows.size());
-    add(s);
-    for (int64_t t = own; t < std::ssize(rows); ++t) {
-      const auto first = rows.begin() + shape.first_seen(t);
-      body(rows[static_cast<size_t>(t)], std::vector<int64_t>(first, rows.begin() + t + 1));
-    }
-  }
-}
-
-}  // namespace
-
-template <class T>
-void attention(const T* qkv, const Segments& segments, T* out, T* log_sum,
-               const AttentionShape& shape) {
-  const Heads<T> at{qkv, shape};
-  const int64_t size = shape.head_size;
-  const double scale = 1.0 / std::sqrt(static_cast<double>(size));
-  std::vector<double> score;
-  for_tokens(segments, shape, [&](int64_t t, const std::vector<int64_t>& seen) {
-    for (int64_t h = 0; h < shape.heads; ++h) {
-      score.clear();
-      double top = -INFINITY, total = 0;
-      for (const int64_t j : seen) {
-        score.push_back(dot(at.query(t, h), at.key(j, h), size) * scale);
-        top = std::fmax(top, score.back());
-      }
-      for (double& value : score) total += value = std::exp(value - top);
-      log_sum[t * shape.heads + h] = static_cast<T>(top + std::log(total));
-      for (int64_t e = 0; e < size; ++e) {
-        double sum = 0;
-        for (size_t i = 0; i < seen.size(); ++i) sum += score[i] * at.value(seen[i], h)[e];
-        out[(t * shape.heads + h) * size + e] = static_cast<T>(sum / total);
-      }
-    }
-  });
-}
-
-template <class T>
-void attention_backward(const T* d_out, const T* qkv, const T* out, const T* log_sum,
-                        const Segments& segments, T* d_qkv, const AttentionShape& shape) {
-  const Heads<T> at{qkv, shape};
-  const int64_t size = shape.head_size, total = segments.starts[segments.count] * shape.row();
-  const double scale = 1.0 / std::sqrt(static_cast<double>(size));
-  std::vector<double> sum(static_cast<size_t>(total), 0.0);
-  const auto slot = [&](const T* element) { return &sum[static_cast<size_t>(element - qkv)]; };
-  for_tokens(segments, shape, [&](int64_t t, const std::vector<int64_t>& seen) {
-    for (int64_t h = 0; h < shape.heads; ++h) {
-      const T* d = d_out + (t * shape.heads + h) * size;
-      const double shared = dot(d, out + (t * shape.heads + h) * size, size);
-      for (const int64_t j : seen) {
-        const double p = std::exp(dot(at.query(t, h), at.key(j, h), size) * scale -
-                                  log_sum[t * shape.heads + h]);
-        const double ds = p * (dot(d, at.value(j, h), size) - shared) * scale;
-        for (int64_t e = 0; e < size; ++e) {
-          slot(at.query(t, h))[e] += ds * at.key(j, h)[e];
-          slot(at.key(j, h))[e] += ds * at.query(t, h)[e];
-          slot(at.value(j, h))[e] += p * d[e];
-        }
-      }
-    }
-  });
-  for (int64_t i = 0; i < total; ++i) d_qkv[i] = static_cast<T>(sum[static_cast<size_t>(i)]);
-}
-
 template <class T>
 void log_softmax(const T* logits, const int32_t* targets, double scale, T* log_sum, T* logprob,
                  T* entropy, int64_t rows, int64_t vocabulary, T* square_mass) {
@@ -318,10 +222,6 @@ template void qk_norm_backward<float>(const float*, const float*, const float*, 
                                       QkNorm, int64_t);
 template void rope<float>(float*, const int32_t*, const float*, const float*, const AttentionShape&,
                           int64_t, bool);
-template void attention<float>(const float*, const Segments&, float*, float*,
-                               const AttentionShape&);
-template void attention_backward<float>(const float*, const float*, const float*, const float*,
-                                        const Segments&, float*, const AttentionShape&);
 template void log_softmax<float>(const float*, const int32_t*, double, float*, float*, float*,
                                  int64_t, int64_t, float*);
 template void log_softmax_backward<float>(float*, const int32_t*, double, const float*,
@@ -345,10 +245,6 @@ template void qk_norm_backward<double>(const double*, const double*, const doubl
                                        const AttentionShape&, QkNorm, int64_t);
 template void rope<double>(double*, const int32_t*, const float*, const float*,
                            const AttentionShape&, int64_t, bool);
-template void attention<double>(const double*, const Segments&, double*, double*,
-                                const AttentionShape&);
-template void attention_backward<double>(const double*, const double*, const double*, const double*,
-                                         const Segments&, double*, const AttentionShape&);
 template void log_softmax<double>(const double*, const int32_t*, double, double*, double*, double*,
                                   int64_t, int64_t, double*);
 template void log_softmax_backward<double>(double*, const int32_t*, double, const double*,

@@ -105,7 +105,8 @@ void layer_forward(const LayerShape& shape, const LayerParts<const T*, const T*>
   const std::vector<T> qkv = steps.rotated(saved.qkv, w.q_norm, w.k_norm);
   saved.attended = steps.room(attended);
   saved.log_sum = steps.room(heads.heads);
-  attention(qkv.data(), rows.segments, saved.attended.data(), saved.log_sum.data(), heads);
+  attention(qkv.data(), rows.segments, saved.attended.data(), saved.log_sum.data(), heads,
+            rows.rotations());
   saved.attention_out = steps.linear(saved.attended, w.output, w.output_bias, attended, width);
   saved.middle = saved.x;
   add(saved.middle, after(saved.attention_out, w.attention_norm));
@@ -152,7 +153,7 @@ void layer_backward(const LayerShape& shape, const LayerParts<const T*, const T*
   const std::vector<T> qkv = steps.rotated(saved.qkv, w.q_norm, w.k_norm);
   std::vector<T> d_qkv(qkv.size());
   attention_backward(d_attended.data(), qkv.data(), saved.attended.data(), saved.log_sum.data(),
-                     rows.segments, d_qkv.data(), heads);
+                     rows.segments, d_qkv.data(), heads, rows.rotations());
   d_qkv = steps.rotated_backward(d_qkv, saved.qkv, w.q_norm, w.k_norm, g.q_norm, g.k_norm);
   d_block = steps.linear_backward(d_qkv, normed(saved.x, w.attention_norm), w.qkv, g.qkv,
                                   g.qkv_bias, width, heads.row());

@@ -6,6 +6,7 @@
 #include "core/base/errors.h"
 #include "core/base/pulse.h"
 #include "core/model/decoder.h"
+#include "core/model/rope.h"
 
 namespace vernier {
 
@@ -46,7 +47,9 @@ void Decoder::attention_pass(const Pass& pass, int64_t index, const float* in, f
                 rope_.sine.const_data_ptr<float>(), shape, rows, false);
   kernels::paged_append(qkv, pages, pass.tokens.spans.data(), spans, shape);
   float* attended = arrays_.attended.take(rows * shape.heads * shape.head_size);
-  kernels::paged_attention(qkv, pages, pass.tokens.spans.data(), spans, attended, shape);
+  kernels::paged_attention(
+      qkv, pages, pass.tokens.spans.data(), spans, attended, shape,
+      {.cosine = rope_.cosine.const_data_ptr<float>(), .sine = rope_.sine.const_data_ptr<float>()});
   kernels::gemm(attended, ops::packed(parameters_[layer.output], pass.format), out, rows,
                 bias_of(layer.output_bias), add);
 }
@@ -97,6 +100,10 @@ at::Tensor Decoder::cached(const CachedTokens& tokens, KvCache& cache, WeightFor
   for (int64_t t = 0; t < rows; ++t)
     std::copy_n(numbers(parameters_[embedding_]) + tokens.ids[static_cast<size_t>(t)] * width,
                 width, x + t * width);
+  if (spec_.positions == Positions::absolute) {
+    const at::Tensor more = sinusoids(tokens.positions, width);
+    for (int64_t i = 0; i < rows * width; ++i) x[i] += more.const_data_ptr<float>()[i];
+  }
   for (size_t i = 0; i < layers_.size(); ++i) {
     pulse::beat();
     const Layer& layer = layers_[i];

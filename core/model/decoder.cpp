@@ -27,8 +27,10 @@ int64_t NamedSlice::numel() const { return numel_of(shape); }
 
 namespace {
 
-void check_device(at::Device device) {
+void check_device(at::Device device, const ModelSpec& spec) {
   if (!device.is_cuda()) return;
+  if (const std::string what = spec.cpu_only(); !what.empty())
+    fail("run.device: \"cuda\": ", what, " is computed on the CPU alone");
   if (!kernels::device::built())
     fail("run.device: \"cuda\": this build has no CUDA; build the cuda preset");
   if (!at::globalContext().hasCUDA()) fail("run.device: \"cuda\": torch finds no GPU here");
@@ -144,7 +146,7 @@ void Decoder::add_slice(const std::string& name, size_t parameter, int64_t first
 }
 
 void Decoder::allocate(bool trained, at::ScalarType type, at::Device device) {
-  check_device(device);
+  check_device(device, spec_);
   constexpr int64_t kAlign = 16;  // elements: 64 bytes of fp32
   int64_t total = 0;
   for (const auto& shape : shapes_) {
@@ -206,7 +208,7 @@ std::span<const NamedSlice> Decoder::slices_of(int64_t unit) const {
 
 void Decoder::keep_in(UnitStore& store, at::Device device) {
   ensure(weights_.is_meta() && weights_.scalar_type() == at::kFloat, "fp32 weights elsewhere");
-  check_device(device);
+  check_device(device, spec_);
   store_ = &store;
   device_ = device;
   for (Parameter& parameter : parameters_) parameter.store = &store;
@@ -372,13 +374,17 @@ at::Tensor Decoder::hidden(const PackedTokens& tokens) {
   int64_t longest = 0;
   for (int64_t s = 0; s < tokens.segments(); ++s) longest = std::max(longest, tokens.tokens(s));
   make_room(longest);
-  const auto pass = std::make_shared<const LayerPass>(LayerPass{.tokens = tokens,
-                                                                .cosine = rope_.cosine,
-                                                                .sine = rope_.sine,
-                                                                .precision = training.precision,
-                                                                .recompute = training.recompute});
+  LayerPass shared{.tokens = tokens,
+                   .cosine = rope_.cosine,
+                   .sine = rope_.sine,
+                   .precision = training.precision,
+                   .recompute = training.recompute};
+  if (!tokens.rope_positions.empty()) rope_.place(shared);
+  const auto pass = std::make_shared<const LayerPass>(std::move(shared));
   if (device_.is_cuda()) return device_hidden(pass);
   at::Tensor x = ops::embedding(tokens.ids, parameters_[embedding_]);
+  if (spec_.positions == Positions::absolute)
+    x = x + sinusoids(tokens.positions, spec_.hidden_size).to(x.scalar_type());
   for (size_t i = 0; i < layers_.size(); ++i)
     x = ops::layer(x, layer_parameters_[i], layer_shapes_[i], pass, memory_);
   return ops::rms_norm(x, parameters_[final_norm_], spec_.rms_norm_eps);

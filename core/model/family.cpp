@@ -1,5 +1,6 @@
 #include "core/model/family.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/base/errors.h"
@@ -138,6 +139,36 @@ void write_smollm3(const ModelSpec& spec, Json& config) {
     config["no_rope_layers"].push_back(spec.layer(i).rope ? 1 : 0);
 }
 
+// Models from scratch that no other program has.
+void read_vernier(const JsonField& config, ModelSpec& spec) {
+  read_llama(config, spec);
+  const JsonField positions = config.at("positions");
+  const auto& known = position_names();
+  if (std::find(known.begin(), known.end(), positions.text()) == known.end())
+    positions.refuse("\"", positions.text(), "\" is not one of ", join(known));
+  spec.positions = positions_of(positions.text());
+  spec.attn_logn = config.flag("attn_logn", false);
+}
+
+void write_vernier(const ModelSpec& spec, Json& config) {
+  write_llama(spec, config);
+  config["positions"] = position_names()[static_cast<size_t>(spec.positions)];
+  config["attn_logn"] = spec.attn_logn;
+}
+
+// Λ-shaped attention, whatever the family: a key that other programs do not know.
+constexpr const char* kReach = "vernier_attention";
+
+void read_reach(const JsonField& config, ModelSpec& spec) {
+  if (!config.has(kReach)) return;
+  const JsonField object = config.at(kReach);
+  object.only({"sinks", "window"});
+  spec.reach = {.sinks = object.at("sinks").integer(), .window = object.at("window").integer()};
+  if (spec.reach.window < 1) object.at("window").refuse(spec.reach.window, " is not above 0");
+  if (spec.reach.sinks < 0 || spec.reach.sinks > kernels::kKeyBlock)
+    object.at("sinks").refuse(spec.reach.sinks, " is not 0 to ", kernels::kKeyBlock);
+}
+
 // The dimensions of a head that rotate. The key stands at the top or with the RoPE parameters.
 int64_t read_rotary_size(const JsonField& config, const ModelSpec& spec) {
   double factor = config.real("partial_rotary_factor", 1.0);
@@ -248,6 +279,13 @@ const std::vector<Family>& families() {
        .defaults = {.rms_norm_eps = 1e-5},
        .read = read_attention_bias,
        .write = write_attention_bias},
+      {.model_type = "vernier",
+       .architecture = "VernierForCausalLM",
+       .gguf = "",
+       .gguf_pairs = false,
+       .defaults = {},
+       .read = read_vernier,
+       .write = write_vernier},
   };
   return all;
 }
@@ -285,6 +323,7 @@ ModelSpec spec_from_config_text(const std::string& text, const std::string& wher
   spec.rope = read_rope(config, family.defaults.rope_theta, spec.max_position_embeddings);
   spec.rotary_size = read_rotary_size(config, spec);
   family.read(config, spec);
+  read_reach(config, spec);
   spec.check(where);
   spec.config_json = text;
   for (const char* key : {"dtype", "torch_dtype", "eos_token_id"})
@@ -328,6 +367,8 @@ std::string config_json(const ModelSpec& spec, const std::string& dtype, int32_t
     config["eos_token_id"] = eos_ids.size() == 1 ? id(eos_ids[0]) : Json(eos_ids);
     config["pad_token_id"] = id(pad_id);
   }
+  if (spec.reach.window > 0)
+    config[kReach] = {{"sinks", spec.reach.sinks}, {"window", spec.reach.window}};
   // transformers 5 reads `dtype`, older versions and vLLM the other one.
   config["dtype"] = dtype;
   config["torch_dtype"] = dtype;

@@ -199,6 +199,8 @@ void check_sayable(const ModelSpec& spec, const Family& family, const std::strin
     fail(where, ": GGUF cannot say ", parts...,
          ", so that another program would read another model");
   };
+  if (family.gguf.empty()) refuse("models of type ", family.model_type);
+  if (spec.reach.window > 0) refuse("an attention_window of ", spec.reach.window, " tokens");
   const auto& kind = spec.rope.kind;
   if (kind == "dynamic" || kind == "longrope") refuse("RoPE kind \"", kind, "\"");
   if (kind == "yarn" &&

@@ -44,8 +44,12 @@ void read_weights(const ModelSource& source, Decoder& decoder, std::span<const N
   });
 }
 
-ModelHead read_head(const ModelSource& source, int64_t max_length) {
+ModelHead read_head(const ModelSource& source, int64_t max_length, const Reach& reach) {
   ModelSpec spec = source.spec();
+  if (reach.window > 0) {
+    spec.reach = reach;
+    spec.check(source.path());
+  }
   spec.limit_length(max_length, source.path());
   auto tokenizer = std::make_shared<Tokenizer>(source.tokenizer());
   source.check(Decoder(spec, false, at::kFloat, at::kMeta).slices());
@@ -66,7 +70,7 @@ ModelHead read_head(const NewModel& config) {
 }
 
 Model load_model(const ModelSource& source, const LoadOptions& options) {
-  ModelHead head = read_head(source, options.max_length);  // before memory is taken
+  ModelHead head = read_head(source, options.max_length, options.reach);  // before memory is taken
   Model model{
       .decoder = std::make_unique<Decoder>(head.spec, options.trained, at::kFloat, options.device),
       .tokenizer = std::move(head.tokenizer)};

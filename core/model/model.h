@@ -23,6 +23,7 @@ struct LoadOptions {
   int64_t max_length =
       0;  // longest sequence that will be asked for; 0: what the model was made for
   at::Device device = at::kCPU;
+  Reach reach = {};  // in place of the model's own, where it has a window
 };
 
 /// Sizes and tokenizer of a model: its files without the weights.
@@ -32,7 +33,7 @@ struct ModelHead {
 };
 
 /// Reads them and checks that names and shapes of the weights are those of the configuration.
-ModelHead read_head(const ModelSource& source, int64_t max_length);
+ModelHead read_head(const ModelSource& source, int64_t max_length, const Reach& reach = {});
 ModelHead read_head(const NewModel& config);
 
 /// Opens a model and reads its weights. What does not fit is a UsageError that names it.

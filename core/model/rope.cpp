@@ -99,4 +99,16 @@ RopeTable make_rope_table(const RopeSpec& rope, int64_t rotary_size, int64_t max
   return table;
 }
 
+at::Tensor sinusoids(const std::vector<int32_t>& positions, int64_t width) {
+  at::Tensor out = at::empty({std::ssize(positions), width}, at::kFloat);
+  auto* number = out.data_ptr<float>();
+  for (const int32_t position : positions)
+    for (int64_t i = 0; i < width; ++i) {
+      const double angle =
+          position / std::pow(10000.0, static_cast<double>(i / 2 * 2) / static_cast<double>(width));
+      *number++ = static_cast<float>(i % 2 == 0 ? std::sin(angle) : std::cos(angle));
+    }
+  return out;
+}
+
 }  // namespace vernier

@@ -12,4 +12,8 @@ namespace vernier {
 /// text would have two log-probabilities.)
 RopeTable make_rope_table(const RopeSpec& rope, int64_t rotary_size, int64_t max_length);
 
+/// [T, D]: sin(p / 10000^(2i/D)) and cos of the same, one after the other, of positions [T], in
+/// fp32. Source: "Attention is all you need", section 3.5.
+at::Tensor sinusoids(const std::vector<int32_t>& positions, int64_t width);
+
 }  // namespace vernier

@@ -11,8 +11,29 @@ kernels::AttentionShape ModelSpec::attention(int64_t index) const {
   return {.heads = num_attention_heads,
           .kv_heads = num_key_value_heads,
           .head_size = head_dim,
-          .rotary_size = how.rope ? rotary() : 0,
-          .window = how.window};
+          .rotary_size = how.rope && positions == Positions::rope ? rotary() : 0,
+          .window = reach.window > 0 ? reach.window : how.window,
+          .sinks = reach.sinks,
+          .alibi = positions == Positions::alibi,
+          .log_length = attn_logn};
+}
+
+void Reach::bind(Binder& binder) {
+  binder.number(
+      "attention_window", window, 0, 1 << 30,
+      "tokens that a token sees, itself the last, in training and rollout alike; 0: as the "
+      "model has it");
+  binder.number("attention_sinks", sinks, 0, kernels::kKeyBlock,
+                "first tokens of a sequence that all others see too, from behind the window as if "
+                "it were the window away (LM-Infinite)");
+  binder.only_if("attention_sinks", window > 0, "attention_window = 0");
+}
+
+std::string ModelSpec::cpu_only() const {
+  if (positions == Positions::alibi) return "ALiBi";
+  if (positions == Positions::absolute) return "positions \"absolute\"";
+  if (attn_logn) return "attn_logn";
+  return reach.sinks > 0 ? "attention_sinks" : "";
 }
 
 int64_t ModelSpec::window() const {
@@ -28,7 +49,7 @@ int64_t ModelSpec::longest() const {
 void ModelSpec::limit_length(int64_t length, const std::string& where) {
   max_length = 0;
   const int64_t most = longest();
-  if (length > most)
+  if (length > most && reach.window == 0)
     fail(where, ": max_length = ", length, " is beyond the ", most,
          " positions that the model was made for (RoPE kind \"", rope.kind, "\")",
          rope.kind == "dynamic"
@@ -54,6 +75,16 @@ void ModelSpec::check(const std::string& where) const {
   if (num_attention_heads % num_key_value_heads != 0)
     fail(where, ": num_attention_heads = ", num_attention_heads,
          " is not a multiple of num_key_value_heads = ", num_key_value_heads);
+  if (reach.window > 0) {
+    for (const LayerSpec& layer : layers)
+      if (layer.window > 0)
+        fail(where, ": attention_window = ", reach.window,
+             " for a model whose layers have windows of their own (", layer.window, " tokens)");
+    if (reach.sinks > 0 && (positions == Positions::alibi || rope.kind == "dynamic" ||
+                            rope.kind == "yarn" || rope.kind == "longrope"))
+      fail(where, ": attention_sinks = ", reach.sinks, " is not built for ",
+           positions == Positions::alibi ? "ALiBi" : cat("RoPE kind \"", rope.kind, "\""));
+  }
   if (head_dim % 2 != 0) fail(where, ": head_dim = ", head_dim, " is odd; RoPE rotates pairs");
   if (!(rms_norm_eps > 0)) fail(where, ": rms_norm_eps = ", rms_norm_eps, " is not above 0");
   if (rope.kind == "longrope")
@@ -61,6 +92,18 @@ void ModelSpec::check(const std::string& where) const {
       if (static_cast<int64_t>(list->size()) != rotary() / 2)
         fail(where, ": short_factor and long_factor have ", rope.short_factor.size(), " and ",
              rope.long_factor.size(), " entries; ", rotary() / 2, " pairs rotate");
+}
+
+const std::vector<std::string>& position_names() {
+  static const std::vector<std::string> names = {"rope", "none", "alibi", "absolute"};
+  return names;
+}
+
+Positions positions_of(const std::string& name) {
+  const auto& names = position_names();
+  const auto found = std::find(names.begin(), names.end(), name);
+  ensure(found != names.end(), "a name of positions");
+  return static_cast<Positions>(found - names.begin());
 }
 
 void NewModel::bind(Binder& binder) {
@@ -80,6 +123,19 @@ void NewModel::bind(Binder& binder) {
   binder.number("max_position_embeddings", spec.max_position_embeddings, 1, 1 << 24,
                 "longest sequence in tokens, prompt and response");
   binder.number("rope_theta", spec.rope.theta, 1.0, 1e12, "RoPE base");
+  std::string positions = "rope";
+  binder.choice("positions", positions, position_names(), "how the model knows where a token is");
+  spec.positions = positions_of(positions);
+  binder.only_if("rope_theta", spec.positions == Positions::rope, "positions");
+  binder.flag("attn_logn", spec.attn_logn,
+              "scores of attention times ln n, n the tokens that are seen");
+  // A name under which another program would compute something else is none.
+  if (spec.positions == Positions::none) {
+    spec.model_type = "smollm3";
+    spec.layers.assign(static_cast<size_t>(spec.num_hidden_layers), {.rope = false, .window = 0});
+  }
+  if (spec.positions == Positions::alibi || spec.positions == Positions::absolute || spec.attn_logn)
+    spec.model_type = "vernier";
   binder.number("rms_norm_eps", spec.rms_norm_eps, 1e-12, 1.0, "added to the mean square");
   binder.flag("tie_word_embeddings", spec.tie_word_embeddings, "one matrix for embedding and head");
   binder.text("characters", characters, "the vocabulary, one token a character");

@@ -20,6 +20,28 @@ struct LayerSpec {
   int64_t window = 0;  // tokens that a token sees, itself the last; 0: all before it
 };
 
+/// Λ-shaped attention (LM-Infinite, arXiv:2308.16137): a token sees the first `sinks` tokens and
+/// the last `window`, itself among them, and a sink that is farther away than the window as if it
+/// were `window` away. No distance is longer than that, so sequences may be longer than any that
+/// the model was trained on.
+struct Reach {
+  int64_t sinks = 0, window = 0;  // 0: what the model says
+
+  void bind(Binder& binder);
+};
+
+/// How the model knows where a token stands.
+enum class Positions {
+  rope,
+  none,      // by the causal mask alone
+  alibi,     // scores fall with the distance, by a slope for each head
+  absolute,  // sines and cosines are added to the embeddings ("Attention is all you need", 3.5)
+};
+
+/// In the order of Positions.
+const std::vector<std::string>& position_names();
+Positions positions_of(const std::string& name);
+
 /// A decoder as the families of family.h have it: RMSNorm, grouped-query attention with RoPE,
 /// SwiGLU. Names are those of config.json.
 struct ModelSpec {
@@ -41,6 +63,9 @@ struct ModelSpec {
   kernels::QkNorm qk_norm = kernels::QkNorm::none;
   bool qkv_bias = false, output_bias = false, mlp_bias = false;
   bool norm_after = false;  // of what a block adds (OLMo 2), not of what it reads
+  Positions positions = Positions::rope;
+  bool attn_logn = false;  // scores times ln n, n the tokens that are seen (arXiv:2202.12172)
+  Reach reach;
 
   int64_t max_length = 0;  // longest sequence in tokens that is asked for; 0: longest()
 
@@ -63,6 +88,9 @@ struct ModelSpec {
   /// Sets max_length (0: leave it open). More than the RoPE kind was made for is a UsageError
   /// ("`where`: ...").
   void limit_length(int64_t length, const std::string& where);
+
+  /// What no GPU kernel here computes: "" or its name.
+  std::string cpu_only() const;
 
   /// Raises UsageError ("`where`: ...") where the sizes do not fit each other.
   void check(const std::string& where) const;

@@ -49,15 +49,16 @@ struct CpuTable {
   /// Queries [heads][size] of one token against the tokens [from, to), whose keys and values all
   /// the heads share. k_columns is tiles of 16 tokens, [size][16] each, v [to][size] a value a row.
   /// `scores` has room for kHeadsTogether times (`to` - `from` + 48). out [heads][size], log_sums
-  /// [heads]: the log-sum-exp of the scaled scores.
+  /// [heads]: the log-sum-exp of the scaled scores, where it is not null. `slopes` [heads], where
+  /// it is not null: what a token of distance takes from a score.
   void (*attend)(const float* queries, long heads, const float* k_columns, const float* v,
-                 float* out, float* log_sums, float* scores, long from, long to, long size,
-                 float scale);
+                 float* out, float* log_sums, float* scores, const float* slopes, long from,
+                 long to, long size, float scale);
   /// The same from pages of 64 tokens: at pages[i] + at lie four tiles of keys, and values_at
   /// floats on values [64][size].
   void (*attend_paged)(const float* queries, long heads, const float* const* pages, long at,
-                       long values_at, float* out, float* scores, long from, long to, long size,
-                       float scale);
+                       long values_at, float* out, float* log_sums, float* scores,
+                       const float* slopes, long from, long to, long size, float scale);
   /// The gradients of the first of them, of all heads. `k` [to][size] by rows too; v_columns like
   /// k_columns. dq [heads][size] is written, and for the tokens [from, to) the weights and the
   /// gradients of the scores, of a head `row` apart; `row` is at least `to` - `from` + 48.
@@ -65,8 +66,8 @@ struct CpuTable {
   void (*attend_backward)(const float* d_out, const float* queries, long heads,
                           const float* k_columns, const float* v_columns, const float* k,
                           const float* out, const float* log_sums, float* dq, float* weights,
-                          float* d_scores, long row, float* scratch, long from, long to, long size,
-                          float scale);
+                          float* d_scores, long row, float* scratch, const float* slopes, long from,
+                          long to, long size, float scale);
   /// out [rows][size] += sum over r < count, in order, of weights[r * row + j] vectors[r][size].
   void (*add_outer)(const float* weights, long row, const float* vectors, long count, float* out,
                     long rows, long size);
