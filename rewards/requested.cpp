@@ -1,27 +1,12 @@
 #include "rewards/requested.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <limits>
 
 #include "core/base/json.h"
 
 namespace vernier {
 namespace {
-
-constexpr double kNoEnd = std::numeric_limits<double>::infinity();
-constexpr double kMoreThan = 800;
-
-constexpr std::array<RulerTarget, 9> kTargets = {{{10, 0, 0, 20, 0, 20},
-                                                  {30, 0, 20, 40, 20, 40},
-                                                  {50, 0, 40, 60, 40, 60},
-                                                  {80, 0, 70, 90, 60, 100},
-                                                  {150, 1, 130, 170, 100, 200},
-                                                  {300, 1, 280, 320, 200, 400},
-                                                  {500, 1, 450, 550, 400, 600},
-                                                  {700, 2, 630, 770, 600, 800},
-                                                  {0, 2, kMoreThan, kNoEnd, kMoreThan, kNoEnd}}};
 
 bool is_positive(const Json& value) {
   return value.is_number() && std::isfinite(value.get<double>()) && value.get<double>() > 0;
@@ -67,21 +52,6 @@ double interval_score(double length, const RequestedInterval& interval) {
   if (length < interval.low) return std::max(0.0, 2 * length / interval.low - 1);
   if (length > interval.high) return std::max(0.0, 3 - 2 * length / interval.high);
   return 1;
-}
-
-bool RulerTarget::matches(double length, bool precise) const {
-  return length > (precise ? precise_low : flexible_low) &&
-         length <= (precise ? precise_high : flexible_high);
-}
-
-const RulerTarget* ruler_target(const Prompt& prompt, std::string& problem) {
-  if (prompt.target_length.empty()) return nullptr;
-  const Json asked = parse_json(prompt.target_length, cat("prompt ", prompt.id));
-  for (const RulerTarget& target : kTargets)
-    if (target.words == 0 ? asked == ">800" : asked.is_number() && asked == target.words)
-      return &target;
-  problem = problem_of(prompt, "10, 30, 50, 80, 150, 300, 500, 700, \">800\"");
-  return nullptr;
 }
 
 }  // namespace vernier

@@ -29,17 +29,4 @@ std::optional<RequestedInterval> requested_interval(const Prompt& prompt, std::s
 /// half of low and at 1.5 times high. The same source.
 double interval_score(double length, const RequestedInterval& interval);
 
-/// A target of Ruler, with the bounds of its precise match (PM) and its flexible one (FM):
-/// low < length <= high, in words as unit "word_runs" counts them.
-struct RulerTarget {
-  double words;  // 0: more than 800
-  int level;     // 0 to 2, by which the scores are reported
-  double precise_low, precise_high, flexible_low, flexible_high;
-
-  bool matches(double length, bool precise) const;
-};
-/// That of the row's target_length: 10, 30, 50, 80, 150, 300, 500, 700, ">800". Null without the
-/// column; where it is none of these, null too, and `problem` says why. Source: Geaming2002/Ruler.
-const RulerTarget* ruler_target(const Prompt& prompt, std::string& problem);
-
 }  // namespace vernier

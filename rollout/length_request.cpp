@@ -33,6 +33,13 @@ std::string filled(std::string text, std::string_view mark, const std::string& v
 }
 
 constexpr double kMost = 1e12;
+constexpr const char* kNothing = "null";  // target_length of a prompt that asks for none
+
+// As a row's target_length.
+std::string json_of(const LengthTarget& target) {
+  const bool is_number = target.name.find_first_not_of("0123456789") == std::string::npos;
+  return is_number ? target.name : dump_json(target.name);
+}
 
 // Whole numbers with all their digits.
 std::string number(double value) {
@@ -69,11 +76,27 @@ void LengthRequest::bind(Binder& config) {
   config.number("high", high, 1, int64_t{1} << 30, "largest length");
   config.number("at_most_share", at_most_share, 0.0, 1.0, "of the targets that are the most");
   config.number("seed", seed, 0, int64_t{1} << 53, "of the targets");
-  for (const char* key : {"text", "text_at_most", "targets", "at_most_share", "seed"})
+  std::string named;
+  config.text(
+      "table", named,
+      "ruler, or a file of targets as configs/lengths/ruler.toml; empty: targets, or low to "
+      "high");
+  for (const char* key : {"text", "text_at_most", "targets", "at_most_share", "seed", "table"})
     config.only_if(key, mode != "none", "mode = \"none\"");
   for (const char* key : {"low", "high"})
-    config.only_if(key, mode != "none" && targets.empty(),
-                   mode == "none" ? "mode = \"none\"" : "targets");
+    config.only_if(key, mode != "none" && targets.empty() && named.empty(),
+                   mode == "none"  ? "mode = \"none\""
+                   : named.empty() ? "targets"
+                                   : "table");
+  config.only_if("targets", named.empty() && mode != "none",
+                 mode == "none" ? "mode = \"none\"" : "table");
+  config.only_if("at_most_share", named.empty() && mode != "none",
+                 mode == "none" ? "mode = \"none\"" : "table");
+  if (!named.empty() && mode != "none") try {
+      table = LengthTable::read(named);
+    } catch (const UsageError& problem) {
+      config.error("table", problem.what());
+    }
   if (mode == "none") return;
   if (low > high) config.error("low", cat(low, " is more than high = ", high));
   for (const auto& [key, value] :
@@ -90,22 +113,53 @@ void LengthRequest::apply(Prompt& prompt) const {
     const auto draw = [&](int64_t count) {
       return static_cast<int64_t>(rng.bits(0) % static_cast<uint64_t>(count));
     };
+    if (table != nullptr) {
+      const auto& all = table->targets();
+      prompt.target_length = json_of(all[static_cast<size_t>(draw(std::ssize(all)))]);
+      return add_request(prompt);
+    }
     int64_t target = targets.empty() ? low + draw(high - low + 1)
                                      : targets[static_cast<size_t>(draw(std::ssize(targets)))];
     if (rng.uniform(1) < at_most_share) target = -target;
     prompt.target_length = cat(target);
   }
+  add_request(prompt);
+}
+
+void LengthRequest::add_request(Prompt& prompt) const {
   if (mode != "token") add_text(prompt, text_of(prompt));
 }
 
-std::vector<int64_t> LengthRequest::possible_targets() const {
-  std::vector<int64_t> out;
+void LengthRequest::ask_for(Prompt& prompt, const std::string& response, int64_t tokens) const {
+  if (mode == "none") return;
+  prompt.target_length = kNothing;
+  if (table != nullptr) {
+    const double length = table->unit() == "tokens" ? static_cast<double>(tokens)
+                                                    : text_length(response, table->unit());
+    if (const LengthTarget* target = table->taught_by(length))
+      prompt.target_length = json_of(*target);
+    return;
+  }
+  const auto fits = [&](int64_t target) { return std::abs(target - tokens) <= tokens / 10; };
+  if (targets.empty()) {
+    if (tokens >= low && tokens <= high) prompt.target_length = cat(tokens);
+  } else if (const auto found = std::ranges::find_if(targets, fits); found != targets.end()) {
+    prompt.target_length = cat(*found);
+  }
+}
+
+std::vector<std::string> LengthRequest::possible_targets() const {
+  std::vector<std::string> out;
   if (mode == "none") return out;
+  if (table != nullptr) {
+    for (const LengthTarget& target : table->targets()) out.push_back(json_of(target));
+    return out;
+  }
   std::vector<int64_t> lengths = targets;
   if (lengths.empty()) lengths = {low, std::min(low + 1, high), high};
   for (const int64_t length : lengths) {
-    if (at_most_share < 1) out.push_back(length);
-    if (at_most_share > 0) out.push_back(-length);
+    if (at_most_share < 1) out.push_back(cat(length));
+    if (at_most_share > 0) out.push_back(cat(-length));
   }
   return out;
 }
@@ -114,8 +168,8 @@ bool LengthRequest::set_longest(Prompt& prompt) const {
   if (mode == "none" || !prompt.target_length.empty()) return false;
   std::string longest;
   size_t bytes = 0;
-  for (const int64_t target : possible_targets()) {
-    prompt.target_length = cat(target);
+  for (const std::string& target : possible_targets()) {
+    prompt.target_length = target;
     const size_t own = text_of(prompt).size();
     if (own < bytes) continue;
     bytes = own;
@@ -130,6 +184,19 @@ std::string LengthRequest::opening(const Prompt& prompt) const {
 }
 
 std::string LengthRequest::text_of(const Prompt& prompt) const {
+  if (prompt.target_length == kNothing) return "";
+  const double words = text_length(last_text(prompt), "words");
+  const auto with = [&](std::string out, const std::string& budget, double deleted) {
+    out = filled(std::move(out), "{budget}", budget);
+    out = filled(std::move(out), "{prompt_words}", number(words));
+    return filled(std::move(out), "{deleted}", number(std::max(0.0, deleted)));
+  };
+  std::string problem;
+  if (table != nullptr) {
+    const LengthTarget* target = table->of(prompt, problem);
+    if (target == nullptr) fail(problem);
+    return with(text, mode == "token" ? target->name : target->text, words - target->precise.low);
+  }
   const Json target = parse_json(prompt.target_length, cat("prompt ", prompt.id));
   if (!target.is_number())
     fail("prompt ", prompt.id, ": target_length: ", prompt.target_length.substr(0, 60),
@@ -138,11 +205,7 @@ std::string LengthRequest::text_of(const Prompt& prompt) const {
   if (n == 0 || n > kMost)
     fail("prompt ", prompt.id, ": target_length: ", prompt.target_length.substr(0, 60),
          " is no length that a prompt can ask for");
-  const double words = text_length(last_text(prompt), "words");
-  std::string out = target.get<double>() < 0 ? text_at_most : text;
-  out = filled(std::move(out), "{budget}", number(n));
-  out = filled(std::move(out), "{prompt_words}", number(words));
-  return filled(std::move(out), "{deleted}", number(std::max(0.0, words - n)));
+  return with(target.get<double>() < 0 ? text_at_most : text, number(n), words - n);
 }
 
 }  // namespace vernier

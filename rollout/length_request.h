@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/base/config.h"
 #include "core/types.h"
+#include "rewards/length_table.h"
 
 namespace vernier {
 
@@ -19,6 +21,9 @@ namespace vernier {
 ///   of
 ///             the rendered prompt and of no length or loss
 ///
+/// `table` names the lengths in place of targets and range: those of a LengthTable, by whose names
+/// rows ask.
+///
 /// In the text {budget} stands for the target, {prompt_words} for the words of the prompt between
 /// white space, {deleted} for how many fewer the target is (0 at least). A share of the targets is
 /// "at most": their texts are text_at_most, and the row's target_length is negative, as L1 writes
@@ -29,14 +34,20 @@ struct LengthRequest {
   std::vector<int64_t> targets;
   int64_t low = 100, high = 4000, seed = 0;
   double at_most_share = 0;
+  std::shared_ptr<const LengthTable> table;  // in place of targets, low and high
 
   void bind(Binder& config);
 
+  /// Sets the target of a demonstration's prompt: the length that its response has, `tokens` or in
+  /// the table's unit, or the target that such lengths teach. Where none does, it asks for nothing.
+  void ask_for(Prompt& prompt, const std::string& response, int64_t tokens) const;
+
   /// Sets the target of a prompt that has none, and adds the text of modes suffix and priming.
   void apply(Prompt& prompt) const;
-  /// Targets that apply() may set, below 0 where they are the most: each of `targets`; of a range
-  /// the two least, since some rewards know single lengths alone, and the largest.
-  std::vector<int64_t> possible_targets() const;
+  /// Targets that apply() may set, below 0 where they are the most: each of `targets` or of
+  /// `table`; of a range the two least, since some rewards know single lengths alone, and the
+  /// largest.
+  std::vector<std::string> possible_targets() const;
   /// Gives a prompt that apply() would draw a target for the one of possible_targets() with the
   /// longest text. False where it would not.
   bool set_longest(Prompt& prompt) const;
@@ -44,6 +55,7 @@ struct LengthRequest {
   std::string opening(const Prompt& prompt) const;
 
  private:
+  void add_request(Prompt& prompt) const;
   std::string text_of(const Prompt& prompt) const;
 };
 

@@ -261,12 +261,12 @@ TEST_CASE("what a prompt may be asked for is known before one is drawn") {
   request.mode = "suffix";
   request.text = "{budget}";
   request.text_at_most = "at most {budget}";
-  using Targets = std::vector<int64_t>;
+  using Targets = std::vector<std::string>;
   request.low = 7;
   request.high = 900;
-  CHECK(request.possible_targets() == Targets{7, 8, 900});
+  CHECK(request.possible_targets() == Targets{"7", "8", "900"});
   request.targets = {5, 300};
-  CHECK(request.possible_targets() == Targets{5, 300});
+  CHECK(request.possible_targets() == Targets{"5", "300"});
   const auto longest = [&](const std::string& own = "") {
     Prompt prompt;
     prompt.target_length = own;
@@ -275,11 +275,50 @@ TEST_CASE("what a prompt may be asked for is known before one is drawn") {
   };
   CHECK(longest() == "300");
   request.at_most_share = 0.5;
-  CHECK(request.possible_targets() == Targets{5, -5, 300, -300});
+  CHECK(request.possible_targets() == Targets{"5", "-5", "300", "-300"});
   CHECK(longest() == "-300");
   CHECK(longest("4") == "4");
   request.at_most_share = 1;
-  CHECK(request.possible_targets() == Targets{-5, -300});
+  CHECK(request.possible_targets() == Targets{"-5", "-300"});
+  request.table = LengthTable::read("ruler");
+  CHECK(request.possible_targets() ==
+        Targets{"10", "30", "50", "80", "150", "300", "500", "700", "\">800\""});
+  CHECK(longest() == "\">800\"");  // "more than 800" in a sentence
+}
+
+TEST_CASE("a demonstration asks for the length that it has, or for none") {
+  LengthRequest request;
+  request.mode = "suffix";
+  request.text = "?{budget}";
+  const auto asked = [&](int64_t tokens, const std::string& response = "") {
+    Prompt prompt;
+    prompt.text = "a1b2=";
+    request.ask_for(prompt, response, tokens);
+    request.apply(prompt);
+    return prompt.text;
+  };
+  request.low = 10;
+  request.high = 80;
+  CHECK(asked(9) == "a1b2=");
+  CHECK(asked(10) == "a1b2=?10");
+  CHECK(asked(80) == "a1b2=?80");
+  CHECK(asked(81) == "a1b2=");
+  request.targets = {20, 40};
+  CHECK(asked(21) == "a1b2=?20");
+  CHECK(asked(30) == "a1b2=");
+  request.table = LengthTable::read("ruler");  // in words
+  CHECK(asked(99, "one two three four five") == "a1b2=?10");
+  CHECK(asked(99, "one two three four") == "a1b2=");
+  request.mode = "token";
+  request.text = "[MLT:{budget}]";
+  std::string words;
+  for (int i = 0; i < 801; ++i) words += "word ";
+  Prompt prompt;
+  request.ask_for(prompt, words, 801);
+  CHECK(prompt.target_length == "\">800\"");
+  CHECK(request.opening(prompt) == "[MLT:>800]");
+  request.ask_for(prompt, "", 0);
+  CHECK(request.opening(prompt).empty());
 }
 
 }  // namespace vernier

@@ -33,7 +33,10 @@ std::vector<int64_t> ordered(std::vector<int64_t> values) {
 
 TableOptions table_options(const EvalOptions& options) {
   const std::string after = options.after ? *options.after : options.think_end;
-  return {.ks = ordered(options.ks), .bucket_tokens = options.bucket_tokens, .after = after};
+  return {.ks = ordered(options.ks),
+          .bucket_tokens = options.bucket_tokens,
+          .after = after,
+          .length_table = LengthTable::read(options.length_table)};
 }
 
 // Sums groups up at every budget, and forgets them.

@@ -262,6 +262,9 @@ void add_eval(CLI::App& app, EvalOptions& options) {
                    "tokens of a bucket of the length-filtered vote; by default 2 IQR / m^(1/3) of "
                    "the m lengths")
       ->check(CLI::Range(1.0, 1e9));
+  command->add_option("--length-table", options.length_table,
+                      "lengths that rows ask for, with the bounds of a match: ruler, or a file as "
+                      "configs/lengths/ruler.toml");
   command->add_option("--after", options.after,
                       "a reader sees only the text behind the last of these; --think-end by "
                       "default");

@@ -40,6 +40,7 @@ struct EvalOptions : DrawOptions {
   std::vector<int64_t> ks;           // of choices among k; empty: powers of 2 up to n
   double bucket_tokens = 0;          // of the length-filtered vote; 0: by the spread of the lengths
   std::optional<std::string> after;  // text before what a reader sees; unset: think_end
+  std::string length_table = "ruler";
   // Several data sets: the file that names them, the folder of their rows, an earlier result that
   // AES is against, and how the table is written.
   std::string suite, data_dir = ".", reference, format = "text";

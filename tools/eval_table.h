@@ -19,6 +19,7 @@ struct TableOptions {
   std::vector<int64_t> ks = {};  // of choices among k; empty: powers of 2, and all of a prompt
   double bucket_tokens = 0;      // of the length-filtered vote; 0: by the spread of the lengths
   std::string after = {};        // a reader sees only what follows the last of these
+  std::shared_ptr<const LengthTable> length_table = LengthTable::read("ruler");
 };
 
 struct EvalNumbers {
@@ -34,7 +35,9 @@ struct EvalNumbers {
 class EvalTable {
  public:
   EvalTable(std::optional<int64_t> budget, TableOptions options)
-      : budget_(budget), options_(std::move(options)), lengths_(options_.after) {}
+      : budget_(budget),
+        options_(std::move(options)),
+        lengths_(options_.after, options_.length_table) {}
 
   std::optional<int64_t> budget() const { return budget_; }
 

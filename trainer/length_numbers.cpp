@@ -253,11 +253,13 @@ void LengthNumbers::add_overthinking(OfPrompt& prompt, const Prompt& asked,
 void LengthNumbers::add_requested(OfPrompt& prompt, const Group& group, const Response& response) {
   // A column that asks in another way, as L1's, has other numbers.
   std::string other;
-  if (const RulerTarget* target = ruler_target(group.prompt, other)) {
-    const double words = text_length(visible(response), "word_runs");
+  if (const LengthTarget* target = table_->of(group.prompt, other)) {
+    const bool tokens = table_->unit() == "tokens";
+    const double length = tokens ? static_cast<double>(response.num_tokens)
+                                 : text_length(visible(response), table_->unit());
     for (const bool precise : {true, false}) {
       const std::string name = precise ? "ruler/pm" : "ruler/fm";
-      const double hit = target->matches(words, precise) ? 1 : 0;
+      const double hit = (precise ? target->precise : target->flexible).hold(length) ? 1 : 0;
       tally(prompt, name, hit);
       tally(prompt, cat(name, "/level_", target->level), hit);
     }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <span>
@@ -16,6 +17,7 @@
 #include "core/metrics/selection.h"
 #include "core/metrics/statistics.h"
 #include "core/types.h"
+#include "rewards/length_table.h"
 
 namespace vernier {
 
@@ -36,8 +38,11 @@ std::vector<std::string> definition_notes(std::span<const LengthNumber> numbers)
 /// that the policy did not end are left out.
 class LengthNumbers {
  public:
-  /// `after`: a reader sees only what follows the last of these in a text; "</think>".
-  explicit LengthNumbers(std::string after) : after_(std::move(after)) {}
+  /// `after`: a reader sees only what follows the last of these in a text; "</think>". `table`: of
+  /// the lengths that rows ask for.
+  explicit LengthNumbers(std::string after,
+                         std::shared_ptr<const LengthTable> table = LengthTable::read("ruler"))
+      : after_(std::move(after)), table_(std::move(table)) {}
 
   /// `candidates`: judge_group()'s.
   void add(const Group& group, std::span<const Candidate> candidates);
@@ -69,6 +74,7 @@ class LengthNumbers {
   Json usable(const Json& column, const char* name, const char* wanted, bool fits);
 
   std::string after_;
+  std::shared_ptr<const LengthTable> table_;
   std::vector<std::string> names_;  // of the means
   std::vector<OfPrompt> prompts_;
   std::set<std::string> unusable_;  // columns

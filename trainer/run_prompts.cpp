@@ -59,10 +59,10 @@ class TrainingRows {
   // Which of them a row gets is drawn anew in every epoch: a reward has to bear them all.
   void look_at_requests(const std::string& id) {
     looked_at_requests_ = true;
-    for (const int64_t target : config_.data.length_request.possible_targets()) {
+    for (const std::string& target : config_.data.length_request.possible_targets()) {
       Prompt prompt;
       prompt.id = id;
-      prompt.target_length = cat(target);
+      prompt.target_length = target;
       try {
         config_.chain.abstains_on(prompt);
       } catch (const UsageError& problem) {

@@ -47,6 +47,8 @@ std::vector<int32_t> WarmStart::prompt_ids(const Demonstration& one) const {
   Prompt prompt;
   prompt.id = "of a demonstration";
   prompt.text = one.prompt;
+  config_.data.length_request.ask_for(prompt, one.response,
+                                      std::ssize(trainee_.model.tokenizer->encode(one.response)));
   render_prompt(prompt, config_.data, trainee_.chat_format, *trainee_.model.tokenizer);
   return std::move(prompt.ids);
 }
