@@ -1,0 +1,95 @@
+"""Study 2: DOT, with and without its parts, and when it can fire."""
+
+import math
+
+from papers.study import Policy, draw, evaluations, last_checkpoint, mean, metrics_of, signed, table
+
+JOB = "configs/papers/dot.toml"
+NO_DOT = {"transform.dot.alpha": 1000}
+VARIANTS = {
+    "no DOT": NO_DOT,
+    "DOT": {},
+    "DOT without KL-Cov": {"algo.loss": "ppo"},
+    "DOT without predictive sampling": {"rollout.filter.rule": "all", "rollout.filter.refill": "none"},
+    "DOT, alpha 1.5": {"transform.dot.alpha": 1.5},
+    "DOT, alpha 2": {"transform.dot.alpha": 2},
+    "DOT, alpha 3": {"transform.dot.alpha": 3},
+    "DOT, margin 32": {"transform.dot.margin": 32},
+}
+WANTED_CUT = 0.3
+
+
+def run(lab):
+    starts = lab.starts()
+    jobs = [(v, seed, start) for v in VARIANTS for seed, start in starts]
+
+    def one(job):
+        variant, seed, start = job
+        folder = lab.out / "dot" / f"{variant}-{seed}".replace(" ", "-").replace(",", "")
+        return lab.train(folder, [JOB], {"run.seed": seed, "model.path": start, **VARIANTS[variant]})
+
+    runs = dict(zip([job[:2] for job in jobs], lab.each(one, jobs)))
+    found = dict(zip(runs, lab.each(lambda run: lab.answers(last_checkpoint(run)), runs.values())))
+    seeds = [seed for seed, _ in starts]
+    start = Policy(lab.each(lambda s: lab.answers(s[1]), starts))
+    policies = {v: Policy([found[v, seed] for seed in seeds]) for v in VARIANTS}
+    grpo = policies["no DOT"]
+    rows = [["the start", f"{start.accuracy:.3f}", f"{start.length:.1f}", "", "", "", ""]]
+    for variant, policy in policies.items():
+        own = policy is grpo
+        # Length in percent of GRPO's own mean.
+        shorter = policy.less(grpo, "tokens")
+        rows.append(
+            [
+                variant,
+                f"{policy.accuracy:.3f}",
+                f"{policy.length:.1f}",
+                "" if own else signed(policy.less(grpo)),
+                "" if own else signed(shorter, 1, 100 / grpo.length) + " %",
+                share([runs[variant, seed] for seed in seeds], "dot/eligible_groups", "dot/groups"),
+                share([runs[variant, seed] for seed in seeds], "dot/cut", "samples/issued"),
+            ]
+        )
+    change = policies["DOT"].less(grpo)
+    cut = 1 - policies["DOT"].length / grpo.length
+    held = change[2] >= 0
+    verdict = (
+        f"DOT cuts {100 * cut:.0f} % of the length of GRPO's end policy ({100 * WANTED_CUT:.0f} % were asked for: "
+        f"{'reached' if cut >= WANTED_CUT else '**not reached**'}) at a change of accuracy of {signed(change)}: "
+        f"{'no loss beyond noise' if held else '**a loss**'}. By seed, tokens of GRPO and of DOT: "
+        + "; ".join(f"{seed}: {mean(a):.1f}, {mean(b):.1f}" for seed, a, b in zip(seeds, grpo.tokens, policies["DOT"].tokens))
+        + "."
+    )
+    curves = {
+        variant: [
+            (step, mean(length for length in lengths))
+            for step, lengths in by_step([runs[variant, seed] for seed in seeds], "eval/mean_length")
+        ]
+        for variant in VARIANTS
+    }
+    draw(lab.pictures / "dot.png", "Mean tokens over the steps (mean of the seeds)", ("step", "mean tokens"), curves)
+    return "\n\n".join(
+        [
+            f"Seeds {', '.join(map(str, seeds))}; 1,000 test prompts x 4 answers; 125 steps of two updates each.",
+            table(
+                ["run", "accuracy", "tokens", "accuracy less that without DOT", "length less that without DOT", "groups all right", "responses cut"],
+                rows,
+            ),
+            "![Mean tokens over the steps](images/papers/dot.png)",
+            verdict,
+            "When it can fire: the largest of n numbers is at most (n-1)/sqrt(n) standard deviations above their mean, "
+            + ", ".join(f"{(n - 1) / math.sqrt(n):.2f} for n = {n}" for n in (8, 10, 11, 16, 32))
+            + ". With alpha 3, the paper's, a group needs 11 responses or more; the paper has 32.",
+        ]
+    )
+
+
+def by_step(runs, key):
+    return [(steps[0][0], [value for _, value in steps]) for steps in zip(*(evaluations(run, key) for run in runs))]
+
+
+def share(runs, part, whole):
+    """Of all steps of some runs."""
+    rows = [row for run in runs for row in metrics_of(run) if row["phase"] == "rl"]
+    total = sum(row.get(whole, 0) for row in rows)
+    return f"{100 * sum(row.get(part, 0) for row in rows) / total:.1f} %" if total else ""

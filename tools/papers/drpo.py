@@ -1,0 +1,113 @@
+"""Study 1: DRPO against GRPO with penalties on length and the other baselines of its paper."""
+
+from papers.study import Policy, aes, draw, last_checkpoint, signed, table
+
+JOB, BASELINES = "configs/papers/drpo.toml", "configs/papers/baselines"
+# Of each method: its file (none: the job's own), the key of its strength, and the strengths, from none on.
+METHODS = {
+    "DRPO": (None, "algo.lambda", ["inf", 1, 0.3, 0.1, 0.03]),
+    "penalty": ("penalty", "reward.length_penalty.alpha", [0, 1, 2, 4, 8]),
+    "RLOO-LP": ("rloo_lp", "reward.arora.alpha", [0, 0.1, 0.2, 0.4]),
+    "ALP": ("alp", "reward.alp.beta", [0, 0.1, 0.5, 2]),
+    "HAPO": ("hapo", "reward.hapo.term_weight", [0, 0.1, 1]),
+    "ShorterBetter": ("shorter_better", None, ["0.02"]),
+    "LASER-D": ("laser_d", None, ["0.5"]),
+    "L1-Max": ("l1_max", None, ["30 tokens"]),
+}
+COLLAPSE = 0.15  # of accuracy below the start
+
+
+def run(lab):
+    starts = lab.starts()
+    lab.prompts("train", {}, count=512, train=True)
+    jobs = [(m, s, seed, start) for m, (_, _, strengths) in METHODS.items() for s in strengths for seed, start in starts]
+
+    def one(job):
+        method, strength, seed, start = job
+        file, key, _ = METHODS[method]
+        keys = {"run.seed": seed, "model.path": start}
+        if key:
+            keys[key] = strength
+        configs = [JOB] + ([f"{BASELINES}/{file}.toml"] if file else [])
+        folder = lab.out / "drpo" / f"{method}-{strength}-{seed}".replace(" ", "-")
+        return lab.answers(last_checkpoint(lab.train(folder, configs, keys)))
+
+    found = dict(zip([job[:3] for job in jobs], lab.each(one, jobs)))
+    start = Policy(lab.each(lambda s: lab.answers(s[1]), starts))
+    seeds = [seed for seed, _ in starts]
+    policies = {(m, s): Policy([found[m, s, seed] for seed in seeds]) for m, (_, _, all_of) in METHODS.items() for s in all_of}
+    # The three without a strength of their own are held against plain GRPO.
+    grpo = policies["penalty", 0]
+    rows, points = [["none: the start", "", f"{start.accuracy:.3f}", f"{start.length:.1f}", "", "", ""]], {}
+    collapsed = {}
+    for (method, strength), policy in policies.items():
+        first = METHODS[method][2][0]
+        reference = policies[method, first] if METHODS[method][1] else grpo
+        own = policy is reference
+        fallen = sum(
+            sum(right) / len(right) < sum(base) / len(base) - COLLAPSE for right, base in zip(policy.right, start.right)
+        )
+        collapsed[method, strength] = fallen
+        rows.append(
+            [
+                method,
+                str(strength),
+                f"{policy.accuracy:.3f}",
+                f"{policy.length:.1f}",
+                "" if own else f"{100 * (policy.length / reference.length - 1):+.0f} %",
+                "" if own else signed(policy.less(reference)),
+                "" if own else f"{aes(policy, reference):+.3f}",
+            ]
+        )
+        if fallen:
+            rows[-1][2] = f"**{rows[-1][2]}** ({fallen} of {len(seeds)} fell)"
+        points.setdefault(method, []).append((policy.length, policy.accuracy))
+    draw(lab.pictures / "drpo.png", "Accuracy against length, over strengths (mean of the seeds)", ("mean tokens", "accuracy"), points)
+    return "\n\n".join(
+        [
+            f"Seeds {', '.join(map(str, seeds))}; 1,000 test prompts x 4 answers. The reference of a row is the same method at its first strength, of the last three plain GRPO.",
+            table(["method", "strength", "accuracy", "tokens", "length", "accuracy less reference", "AES"], rows),
+            f"![Accuracy against length over strengths](images/papers/drpo.png)",
+            table(["method", "best AES", "most that is cut within 0.03 of the reference", "accuracy at a cut of 70 %"], summary(policies, grpo)),
+            fronts(policies),
+        ]
+    )
+
+
+def summary(policies, grpo):
+    rows = []
+    for method, (_, key, strengths) in METHODS.items():
+        reference = policies[method, strengths[0]] if key else grpo
+        others = [policies[method, s] for s in strengths if policies[method, s] is not reference]
+        cuts = [1 - p.length / reference.length for p in others if p.accuracy >= reference.accuracy - 0.03]
+        rows.append(
+            [
+                method,
+                f"{max(aes(p, reference) for p in others):+.3f}",
+                f"{100 * max(cuts):.0f} %" if cuts and max(cuts) > 0 else "none",
+                at_length([policies[method, s] for s in strengths], 0.3 * reference.length, "not reached"),
+            ]
+        )
+    return rows
+
+
+def at_length(policies, length, otherwise):
+    """Accuracy on the straight line between the two policies on either side of a length."""
+    points = sorted((p.length, p.accuracy) for p in policies)
+    for (x, a), (y, b) in zip(points, points[1:]):
+        if x <= length <= y and y > x:
+            return f"{a + (b - a) * (length - x) / (y - x):.3f}"
+    return otherwise
+
+
+def fronts(policies):
+    """DRPO's points against the penalty's front at the same length."""
+    penalty = [policies["penalty", s] for s in METHODS["penalty"][2]]
+    parts = []
+    for strength in METHODS["DRPO"][2]:
+        policy = policies["DRPO", strength]
+        other = at_length(penalty, policy.length, "")
+        if other:
+            gap = policy.accuracy - float(other)
+            parts.append(f"lambda {strength}: {gap:+.3f}" + (" (**below**)" if gap < 0 else ""))
+    return "DRPO's accuracy less that of the penalty's front at the same length: " + ("; ".join(parts) or "no length in common") + "."
