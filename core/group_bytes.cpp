@@ -22,9 +22,10 @@ void fields(Archive& archive, T& part) {
 
 template <class Archive, FieldsOf<Prompt> T>
 void fields(Archive& archive, T& prompt) {
-  archive(prompt.id, prompt.index, prompt.text, prompt.ids, prompt.answer, prompt.verify,
-          prompt.task, prompt.difficulty, prompt.max_completion_length, prompt.is_chat,
-          prompt.source, prompt.round, prompt.baseline, prompt.target_length, prompt.row);
+  archive(prompt.id, prompt.index, prompt.text, prompt.ids, prompt.answer, prompt.other_answers,
+          prompt.verify, prompt.task, prompt.difficulty, prompt.max_completion_length,
+          prompt.is_chat, prompt.source, prompt.round, prompt.baseline, prompt.target_length,
+          prompt.row);
 }
 
 template <class Archive, FieldsOf<Response> T>

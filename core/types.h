@@ -30,8 +30,9 @@ struct Prompt {
   std::string text;          // what the model is shown, chat format included
   std::vector<int32_t> ids;  // token ids of `text`
   std::string answer;        // ground truth; "" where the row has none
-  std::string verify;        // rule of correctness: final_digit, last_integer, exact; "" for none
-  std::string task;          // task family, or data_source of the row
+  std::vector<std::string> other_answers;  // what counts as right as well
+  std::string verify;  // rule of correctness: final_digit, last_integer, exact; "" for none
+  std::string task;    // task family, or data_source of the row
   std::optional<double> difficulty;
   std::optional<int64_t> max_completion_length;  // the row's own limit, at most the configured one
   bool is_chat = false;  // `text` is a JSON list of messages until it is rendered

@@ -90,6 +90,8 @@ void set_verdict(const Prompt& prompt, Response& response, bool changed) {
     response.correct = verdict->correct;
     how = cat("found ", verdict->found.empty() ? "nothing" : shortened(verdict->found));
     if (needs_answer(prompt.verify)) how += cat(", want ", shortened(prompt.answer));
+    if (const size_t others = prompt.other_answers.size(); others > 0)
+      how += cat(" or one of ", others, " more");
   } else if (!policy_ended(response)) {
     how = cat("finish reason ", name_of(response.finish_reason));
   } else if (!unverifiable.empty()) {

@@ -1,12 +1,8 @@
 #include "rollout/prompts.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 
 #include "core/base/errors.h"
-#include "core/base/files.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/rng.h"
@@ -14,6 +10,7 @@
 #include "rewards/verify/judge.h"
 #include "rewards/verify/math/extract.h"
 #include "rewards/verify/scan.h"
+#include "rollout/row_file.h"
 #include "rollout/rows.h"
 
 namespace vernier {
@@ -109,6 +106,13 @@ std::string answer_in(const std::string& text, const std::string& form, const st
   return join(boxes);
 }
 
+// Throws where the row's rule cannot compare with its answers.
+void check_answers(const Prompt& prompt, const std::string& where) {
+  placed(where + ": answer", [&] { return verify(prompt.verify, "", prompt.answer); });
+  for (const std::string& other : prompt.other_answers)
+    placed(where + ": other_answers", [&] { return verify(prompt.verify, "", other); });
+}
+
 // `place`: the row's in its file, which is its id where it names none.
 Prompt prompt_from_row(const Json& row, const DataConfig& config, int64_t index, int64_t place,
                        const std::string& where) {
@@ -149,8 +153,12 @@ Prompt prompt_from_row(const Json& row, const DataConfig& config, int64_t index,
       fail(where, ": verify: ", prompt.verify, " is not one of ", join(known),
            suggestion(prompt.verify, known));
   }
-  if (has_rule(prompt))
-    placed(where + ": answer", [&] { return verify(prompt.verify, "", prompt.answer); });
+  if (const Json* others = find_field(row, {"other_answers"})) {
+    if (!others->is_array()) fail(where, ": other_answers: is not a list of answers");
+    for (const Json& other : *others)
+      prompt.other_answers.push_back(answer_in(text_of(other), config.answer_from, where));
+  }
+  if (has_rule(prompt)) check_answers(prompt, where);
   if (const Json* source = find_field(row, {"data_source", "task", "metadata.source_dataset"}))
     prompt.task = text_of(*source);
   if (const Json* difficulty = find_difficulty(row)) {
@@ -169,101 +177,82 @@ Prompt prompt_from_row(const Json& row, const DataConfig& config, int64_t index,
   return prompt;
 }
 
-class JsonlPrompts final : public PromptSource {
+class FilePrompts final : public PromptSource {
  public:
-  JsonlPrompts(const std::string& path, const DataConfig& config, const DifficultyRange& difficulty,
-               bool shuffle, uint64_t seed, const PromptCheck& check)
-      : path_(path), shuffle_(shuffle), seed_(seed) {
+  FilePrompts(const std::string& path, const DataConfig& config, const DifficultyRange& difficulty,
+              bool shuffle, uint64_t seed, const PromptCheck& check)
+      : path_(path), rows_(path, config.instruction_examples), shuffle_(shuffle), seed_(seed) {
     fields_.prompt_field = config.prompt_field;
     fields_.answer_field = config.answer_field;
     fields_.answer_from = config.answer_from;
     fields_.verify = config.verify;
-    if (path.ends_with(".zst"))
-      fail(path, ": prompts are read at random; unpack the archive first");
-    if (fs::exists(path) && !fs::is_regular_file(path))
-      fail(path,
-           ": is not a file; prompts are read at random, so a pipe has to be written down first");
-    std::ifstream file(path, std::ios::binary);
-    if (!file) fail(path, ": cannot be opened: ", std::strerror(errno));
-    std::string line;
-    std::vector<double> difficulties;  // of lines_, where rows are chosen by them
-    int64_t bad = 0, line_number = 0;
-    for (int64_t offset = 0; std::getline(file, line);) {
-      ++line_number;
-      const int64_t begin = offset;
-      offset += static_cast<int64_t>(line.size()) + 1;
-      if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    std::vector<double> difficulties;  // of places_, where rows are chosen by them
+    int64_t bad = 0;
+    rows_.each([&](const RowFile::Row& row, std::string_view text) {
+      const std::string where = rows_.where(row);
       try {
-        const std::string where = cat(path, ":", line_number);
         Prompt prompt =
-            prompt_from_row(parse_json(line, where), fields_, 0, std::ssize(lines_), where);
-        if (!difficulty.range.empty()) {
-          if (!prompt.difficulty)
-            fail(where, ": has no difficulty, by which data chooses its rows");
-          difficulties.push_back(*prompt.difficulty);
-        }
+            prompt_from_row(rows_.parse(row, text), fields_, 0, std::ssize(places_), where);
+        const std::optional<double> known = prompt.difficulty;
+        if (!difficulty.range.empty() && !known)
+          fail(where, ": has no difficulty, by which data chooses its rows");
         if (check) check(std::move(prompt), where);
-        lines_.push_back({begin, line_number});
+        places_.push_back(row);
+        if (!difficulty.range.empty()) difficulties.push_back(*known);
       } catch (const UsageError&) {
         if (config.on_bad_row == "error") throw;
         ++bad;
       }
-    }
+    });
     if (bad > 0) log::warn(cat(path, ": ", bad, " rows left out (data.on_bad_row = \"skip\")"));
-    if (lines_.empty()) fail(path, ": has no usable row");
+    if (places_.empty()) fail(path, ": has no usable row");
     if (!difficulty.range.empty()) choose(difficulty, std::move(difficulties));
   }
 
   std::vector<Prompt> take(int64_t first, int64_t count) const override {
-    std::ifstream file(path_, std::ios::binary);
     std::vector<Prompt> out;
-    std::string line;
     for (int64_t i = first; i < first + count; ++i) {
       const int64_t epoch = i / size(), place = i % size();
-      const int64_t row =
+      const int64_t number =
           shuffle_ ? Permutation(seed_, static_cast<uint64_t>(epoch), size())(place) : place;
-      file.clear();
-      file.seekg(lines_[static_cast<size_t>(row)].offset);
-      if (!std::getline(file, line)) fail_run(path_, ": changed while it was in use");
-      const std::string where = cat(path_, ":", lines_[static_cast<size_t>(row)].number);
+      const RowFile::Row& row = places_[static_cast<size_t>(number)];
       // The place, not the row: a row that comes twice in a step is drawn with other numbers.
-      out.push_back(prompt_from_row(parse_json(line, where), fields_, i, row, where));
+      out.push_back(prompt_from_row(rows_.read(row), fields_, i, number, rows_.where(row)));
     }
     return out;
   }
-  int64_t size() const override { return static_cast<int64_t>(lines_.size()); }
+  int64_t size() const override { return static_cast<int64_t>(places_.size()); }
 
  private:
-  struct Line {
-    int64_t offset, number;
-  };
-
   void choose(const DifficultyRange& wanted, std::vector<double> difficulties) {
     double low = wanted.range[0], high = wanted.range[1];
     if (wanted.unit == "share") {
       low = quantile_of(difficulties, low);
       high = quantile_of(difficulties, high);
     }
-    std::vector<Line> chosen;
-    for (size_t i = 0; i < lines_.size(); ++i)
-      if (difficulties[i] >= low && difficulties[i] <= high) chosen.push_back(lines_[i]);
+    std::vector<RowFile::Row> chosen;
+    for (size_t i = 0; i < places_.size(); ++i)
+      if (difficulties[i] >= low && difficulties[i] <= high) chosen.push_back(places_[i]);
     if (chosen.empty())
-      fail(path_, ": none of its ", lines_.size(), " rows has a difficulty of ", low, " to ", high);
-    lines_ = std::move(chosen);
+      fail(path_, ": none of its ", places_.size(), " rows has a difficulty of ", low, " to ",
+           high);
+    places_ = std::move(chosen);
   }
 
   std::string path_;
+  RowFile rows_;
   DataConfig fields_;
   bool shuffle_;
   uint64_t seed_;
-  std::vector<Line> lines_;
+  std::vector<RowFile::Row> places_;
 };
 
 }  // namespace
 
 void DataSource::bind_source(Binder& config) {
-  config.text("train", train, "JSONL file of training prompts");
-  config.text("eval", eval, "JSONL file of evaluation prompts");
+  config.text("train", train,
+              "file of training prompts: JSON Lines, Parquet, a task of Natural Instructions");
+  config.text("eval", eval, "the same of evaluation prompts");
   std::vector<std::string> families = {""};
   for (const std::string& known : TaskRegistry::names()) families.push_back(known);
   config.choice("task", task, families, "task family, in place of files");
@@ -336,6 +325,9 @@ void DataConfig::bind(Binder& config) {
   config.choice("answer_from", answer_from, {"column", "gsm8k", "boxed"},
                 "the answer is the column, or in it behind ####, or in its last \\boxed{}");
   config.choice("verify", verify, verify_rules(), "rule of correctness where a row names none");
+  config.number(
+      "instruction_examples", instruction_examples, 0, 16,
+      "of a task of Natural Instructions: positive examples before each question, at most");
   config.choice("on_bad_row", on_bad_row, {"error", "skip"}, "stop at a bad row, or leave it out");
   config.flag("shuffle", shuffle, "a new order of a file's rows every epoch");
   config.number("eval_prompts", eval_prompts, 1, 1000000, "prompts of an evaluation, at most");
@@ -349,6 +341,12 @@ void DataConfig::bind(Binder& config) {
   for (const char* key :
        {"prompt_field", "answer_field", "answer_from", "verify", "on_bad_row", "shuffle"})
     config.only_if(key, !no_file, "data.task");
+  const auto is_json = [](const DataSource& source) {
+    return source.train.ends_with(".json") || source.eval.ends_with(".json");
+  };
+  config.only_if("instruction_examples",
+                 sources.empty() ? is_json(*this) : std::ranges::any_of(sources, is_json),
+                 "files that are not .json");
   config.only_if("eval_seed", !no_task, "files: their rows come in order");
   if (prompt_template.find("{prompt}") == std::string::npos)
     config.error("prompt_template", "does not have {prompt} in it");
@@ -404,15 +402,15 @@ Demonstration DataConfig::demonstrate(uint64_t seed, int64_t index, int64_t hard
   return chosen.demonstrate(seed, index, hardest);
 }
 
-std::unique_ptr<PromptSource> jsonl_prompts(const std::string& path, const DataConfig& config,
-                                            const DifficultyRange& difficulty, bool shuffle,
-                                            uint64_t seed, const PromptCheck& check) {
-  return std::make_unique<JsonlPrompts>(path, config, difficulty, shuffle, seed, check);
+std::unique_ptr<PromptSource> file_prompts(const std::string& path, const DataConfig& config,
+                                           const DifficultyRange& difficulty, bool shuffle,
+                                           uint64_t seed, const PromptCheck& check) {
+  return std::make_unique<FilePrompts>(path, config, difficulty, shuffle, seed, check);
 }
 
-std::unique_ptr<PromptSource> jsonl_prompts(const std::string& path, const DataConfig& config,
-                                            bool shuffle, uint64_t seed, const PromptCheck& check) {
-  return jsonl_prompts(path, config, DifficultyRange(), shuffle, seed, check);
+std::unique_ptr<PromptSource> file_prompts(const std::string& path, const DataConfig& config,
+                                           bool shuffle, uint64_t seed, const PromptCheck& check) {
+  return file_prompts(path, config, DifficultyRange(), shuffle, seed, check);
 }
 
 std::unique_ptr<PromptSource> training_prompts(const DataConfig& config, uint64_t seed,
@@ -422,8 +420,8 @@ std::unique_ptr<PromptSource> training_prompts(const DataConfig& config, uint64_
   const auto open = [&](const DataSource& one) -> std::unique_ptr<PromptSource> {
     if (one.family != nullptr)
       return std::make_unique<TaskPrompts>(*one.family, one.task, seed, Split::train, 0, check);
-    return jsonl_prompts(one.train, config, {one.train_difficulty, one.difficulty_unit},
-                         config.shuffle, seed, check);
+    return file_prompts(one.train, config, {one.train_difficulty, one.difficulty_unit},
+                        config.shuffle, seed, check);
   };
   if (config.sources.empty()) return open(config);
   std::vector<MixturePart> parts;
@@ -442,8 +440,8 @@ std::unique_ptr<PromptSource> evaluation_prompts(const DataConfig& config,
       return std::make_unique<TaskPrompts>(
           *one.family, one.task, static_cast<uint64_t>(config.eval_seed) ^ kEvaluationStream << 40,
           Split::test, config.eval_prompts, check);
-    return jsonl_prompts(one.eval, config, {one.eval_difficulty, one.difficulty_unit}, false, 0,
-                         check);
+    return file_prompts(one.eval, config, {one.eval_difficulty, one.difficulty_unit}, false, 0,
+                        check);
   };
   if (config.sources.empty()) return open(config);
   std::vector<MixturePart> parts;

@@ -1,4 +1,4 @@
-// Where prompts come from: task families and JSON Lines files.
+// Where prompts come from: task families and files of rows.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ namespace vernier {
 /// Where prompts are from: files, or a task family.
 struct DataSource {
   std::string name;         // of [[data.source]]
-  std::string train, eval;  // JSONL paths
+  std::string train, eval;  // paths of files (row_file.h)
   std::string task;         // or a task family
   std::unique_ptr<Task> family;
   double weight = 1;
@@ -43,6 +43,7 @@ struct DataConfig : DataSource {
   std::string prompt_field, answer_field;  // columns, "" for the known names
   std::string answer_from = "column";      // what of the column is the answer
   std::string verify = "exact";            // rule for rows that name none
+  int64_t instruction_examples = 0;
   std::string on_bad_row = "error";
   bool shuffle = true;
   int64_t eval_prompts = 400, eval_seed = 1234;
@@ -78,11 +79,11 @@ std::unique_ptr<PromptSource> training_prompts(const DataConfig& config, uint64_
 std::unique_ptr<PromptSource> evaluation_prompts(const DataConfig& config,
                                                  const PromptCheck& check = {});
 
-/// The rows of a JSONL file, in order. Reads the file once to find and check its lines, then a row
-/// at a time; memory is 16 bytes a row.
-std::unique_ptr<PromptSource> jsonl_prompts(const std::string& path, const DataConfig& config,
-                                            bool shuffle, uint64_t seed,
-                                            const PromptCheck& check = {});
+/// The rows of a file, in order. Reads the file once to find and check them, then a row at a time;
+/// memory is 16 bytes a row.
+std::unique_ptr<PromptSource> file_prompts(const std::string& path, const DataConfig& config,
+                                           bool shuffle, uint64_t seed,
+                                           const PromptCheck& check = {});
 
 /// Of the rows, those whose difficulty lies in [first, second] of `range`: of values, or of shares
 /// of all rows by difficulty ([0, 0.3]: the easiest 30 %).
@@ -90,9 +91,9 @@ struct DifficultyRange {
   std::vector<double> range;  // empty: all
   std::string unit = "value";
 };
-std::unique_ptr<PromptSource> jsonl_prompts(const std::string& path, const DataConfig& config,
-                                            const DifficultyRange& difficulty, bool shuffle,
-                                            uint64_t seed, const PromptCheck& check = {});
+std::unique_ptr<PromptSource> file_prompts(const std::string& path, const DataConfig& config,
+                                           const DifficultyRange& difficulty, bool shuffle,
+                                           uint64_t seed, const PromptCheck& check = {});
 
 /// Fills in text (length request, template, chat format) and token ids. The rows' chat lists are
 /// rendered as they are; plain text becomes the user's turn of `chat_format`, which

@@ -99,6 +99,7 @@ Prompt prompt_of(const Json& row, const std::string& where) {
   const auto answer = row.find("answer");
   if (answer != row.end() && !answer->is_null())
     prompt.answer = answer->is_string() ? answer->get<std::string>() : dump_json(*answer);
+  prompt.other_answers = field<std::vector<std::string>>(row, "other_answers", {}, where);
   prompt.verify = field<std::string>(row, "verify", "", where);
   prompt.task = field<std::string>(row, "task", "", where);
   if (row.contains("difficulty") && !row["difficulty"].is_null())
@@ -327,6 +328,7 @@ Json rollout_row(const Group& group, const Response& response, bool token_fields
   const Branch& branch = response.branch;
   if (branch.thought >= 0) row["branch"] = Json::array({branch.thought, branch.exit, branch.cut});
   if (response.left_out) row["left_out"] = response.left_out_in_batch ? "in_batch" : "out";
+  if (!prompt.other_answers.empty()) row["other_answers"] = prompt.other_answers;
   if (prompt.max_completion_length) row["max_completion_length"] = *prompt.max_completion_length;
   Json rewards = Json::object(), abstained = Json::object(), weights = Json::object();
   for (const RewardPart& part : response.rewards) {
@@ -372,8 +374,8 @@ namespace {
 
 // Rows of one group agree on what was asked.
 void check_same_prompt(const Json& first, const Json& row, const std::string& where) {
-  for (const char* key :
-       {"prompt", "prompt_ids", "problem", "answer", "verify", "dropped", "greedy_reward", "role"})
+  for (const char* key : {"prompt", "prompt_ids", "problem", "answer", "other_answers", "verify",
+                          "dropped", "greedy_reward", "role"})
     if (first.value(key, Json()) != row.value(key, Json()))
       fail(where, ": ", key, ": ", shown(row.value(key, Json())), " differs from ",
            shown(first.value(key, Json())), " of the group's first row");

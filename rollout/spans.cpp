@@ -24,7 +24,7 @@ ThinkTags::ThinkTags(const RolloutConfig& config, const Tokenizer& tokenizer) {
 void set_first_correct(Response& response, const Prompt& prompt, const Tokenizer& tokenizer) {
   response.first_correct.reset();
   if (!has_rule(prompt)) return;
-  const std::optional<size_t> bytes = first_correct(prompt.verify, response.text, prompt.answer);
+  const std::optional<size_t> bytes = first_correct(prompt, response.text);
   if (!bytes) return;
   // The fewest tokens whose text holds these bytes: texts of prefixes grow.
   const std::span<const int32_t> ids = response.ids;

@@ -174,6 +174,7 @@ Group full_group() {
   group.prompt.text = "what?";
   group.prompt.ids = {1, 2, 3};
   group.prompt.answer = "4";
+  group.prompt.other_answers = {"four", "IV"};
   group.prompt.verify = "exact";
   group.prompt.task = "t";
   group.prompt.difficulty = 2.5;
@@ -234,6 +235,7 @@ TEST_CASE("bytes: a group goes there and back with every field") {
   CHECK(is.first_correct == was.first_correct);
   CHECK(is.row == was.row);
   CHECK(back[0].prompt.target_length == "3");
+  CHECK(back[0].prompt.other_answers == whole.prompt.other_answers);
   CHECK(back[0].rank == 3);
 }
 

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "core/base/text.h"
+#include "rollout/parquet_rows.h"
 #include "rollout/prompts.h"
 #include "tests/testing.h"
 
@@ -259,6 +260,66 @@ TEST_CASE("prompts: answers behind ####, in boxes, and rows of reasoning-gym") {
   const Prompt ranges = first(
       R"({"question": "q", "answer": "5", "metadata": {"difficulty": {"num_terms": [2, 4]}}})", "");
   CHECK_FALSE(ranges.difficulty.has_value());
+  const Prompt several =
+      first(R"({"prompt": "q", "answer": 4, "other_answers": ["four", 4.0]})", "");
+  CHECK(several.other_answers == std::vector<std::string>{"four", "4.0"});
+  CHECK(usage_error([&] {
+          first(R"({"prompt": "q", "answer": 4, "other_answers": ["x"]})",
+                "verify = \"last_integer\"");
+        }).find("rows.jsonl:1: other_answers: rule last_integer") != std::string::npos);
+}
+
+TEST_CASE("prompts: of Parquet the same as of its JSON Lines" * doctest::skip(!reads_parquet())) {
+  const auto prompts = [](const std::string& name) {
+    const DataConfig data =
+        data_of(cat("[data]\ntrain = \"", VERNIER_TEST_CASES, "/parquet/", name, "\"\n"));
+    return training_prompts(data, 3)->take(0, 60);  // an epoch and a half
+  };
+  const std::vector<Prompt> want = prompts("verl.jsonl");
+  CHECK(want[0].is_chat);
+  for (const char* name : {"verl_snappy.parquet", "verl_zstd.parquet"}) {
+    const std::vector<Prompt> found = prompts(name);
+    for (size_t i = 0; i < want.size(); ++i) {
+      CHECK(found[i].text == want[i].text);
+      CHECK(found[i].answer == want[i].answer);
+      CHECK(found[i].id == want[i].id);
+      CHECK(found[i].task == want[i].task);
+      CHECK(found[i].difficulty == want[i].difficulty);
+      CHECK(found[i].row == want[i].row);
+    }
+  }
+}
+
+TEST_CASE("prompts: bad rows of Parquet are left out where that is asked for" *
+          doctest::skip(!reads_parquet())) {
+  const std::string keys =
+      cat("[data]\ntrain = \"", VERNIER_TEST_CASES, "/parquet/bad_rows.parquet\"\n");
+  CHECK(usage_error([&] {
+          training_prompts(data_of(keys), 1);
+        }).find("bad_rows.parquet, row 2: answer: bytes that are not UTF-8") != std::string::npos);
+  const auto left = training_prompts(data_of(keys + "on_bad_row = \"skip\""), 1);
+  REQUIRE(left->size() == 1);
+  CHECK(left->take(0, 1)[0].text == "one");
+}
+
+TEST_CASE("prompts: a task of Natural Instructions") {
+  const TemporaryFolder folder;
+  const std::string path = (folder.path() / "task002_double.json").string();
+  write_file(path,
+             R"({"Definition": ["Double it."], "Positive Examples": [{"input": "1", "output": "2"}],
+    "Instances": [{"id": "a", "input": "2", "output": ["4", "four"]}]})");
+  const std::string keys = cat("[data]\ntrain = \"", path, "\"\ninstruction_examples = 1\n");
+  const Prompt prompt = training_prompts(data_of(keys), 1)->take(0, 1)[0];
+  CHECK(prompt.text ==
+        "Definition: Double it.\n\n Positive Example 1 -\nInput: 1.\n Output: 2.\n\n"
+        "Now complete the following example -\nInput: 2.\nOutput: ");
+  CHECK(prompt.id == "a");
+  CHECK(prompt.task == "task002_double");
+  CHECK(prompt.answer == "4");
+  CHECK(prompt.other_answers == std::vector<std::string>{"four"});
+  CHECK(usage_error([&] {
+          data_of("[data]\ntrain = \"x.jsonl\"\ninstruction_examples = 1");
+        }).find("no effect with files that are not .json") != std::string::npos);
 }
 
 }  // namespace

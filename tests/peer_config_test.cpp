@@ -49,7 +49,7 @@ TEST_CASE("peer_config: every key of verl, with its defaults") {
   CHECK(has(found, "max_completion_length = 512"));
   CHECK(has(found, "dual_clip = 3"));
   CHECK(has(found, "steps = 100"));
-  CHECK(has(found, "train = \"~/data/rlhf/gsm8k/train.jsonl\""));
+  CHECK(has(found, "train = \"~/data/rlhf/gsm8k/train.parquet\""));
   CHECK(has(found, "answer_field = \"reward_model.ground_truth\""));
   CHECK(has(found, "activation_checkpointing = true"));
   CHECK(has(found, "weight_decay = 0.01"));

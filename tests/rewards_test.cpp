@@ -12,6 +12,7 @@
 #include "core/base/json.h"
 #include "rewards/reward.h"
 #include "rewards/verify/expression.h"
+#include "rewards/verify/judge.h"
 #include "rewards/verify/math_format.h"
 #include "rewards/verify/rules.h"
 
@@ -347,6 +348,29 @@ TEST_CASE("an unusable rule or answer names the prompt") {
   group.responses = {response_of("7", 1)};
   CHECK(refusal([&] { chain.score(group, false); }) ==
         "prompt row 17: rule last_integer: the answer 'seven' is not an integer");
+}
+
+TEST_CASE("a response is right by any of the answers") {
+  Prompt prompt;
+  prompt.answer = "4";
+  prompt.other_answers = {"four", "IV"};
+  const auto right = [&](const char* rule, const char* text) {
+    prompt.verify = rule;
+    return judge(prompt, response_of(text, 1))->correct;
+  };
+  CHECK(right("exact", "4"));
+  CHECK(right("exact", " IV\n"));
+  CHECK(!right("exact", "5"));
+  CHECK(!right("exact", "4, four"));
+  CHECK(right("marked", "2+2 # four."));
+  prompt.other_answers = {"14", "\\oint f"};
+  CHECK(right("math", "\\boxed{14}"));
+  CHECK(!judge(prompt, response_of("\\boxed{5}", 1)));  // who knows the integral
+  prompt.other_answers = {"1"};
+  prompt.verify = "last_integer";
+  CHECK(first_correct(prompt, "1, no, 4") == std::optional<size_t>(1));
+  CHECK(first_correct(prompt, "3, no, 4") == std::optional<size_t>(8));
+  CHECK(!first_correct(prompt, "3"));
 }
 
 TEST_CASE("length surrogate, published values") {

@@ -273,7 +273,7 @@ TEST_CASE("JSONL prompts: field names, order, epochs, mistakes") {
              "{\"problem\":\"three\",\"reward_model\":{\"ground_truth\":\"12\"},\"verify\":\"last_"
              "integer\"}\n");
   DataConfig config;
-  const auto source = jsonl_prompts(path, config, false, 1);
+  const auto source = file_prompts(path, config, false, 1);
   CHECK(source->size() == 3);
   const auto prompts = source->take(0, 4);
   CHECK(prompts[1].text == "two");
@@ -282,7 +282,7 @@ TEST_CASE("JSONL prompts: field names, order, epochs, mistakes") {
   CHECK(prompts[2].answer == "12");
   CHECK(prompts[2].verify == "last_integer");
   CHECK(prompts[3].text == "one");
-  const auto shuffled = jsonl_prompts(path, config, true, 1);
+  const auto shuffled = file_prompts(path, config, true, 1);
   for (int64_t epoch = 0; epoch < 3; ++epoch) {
     std::set<std::string> seen;
     for (const Prompt& prompt : shuffled->take(3 * epoch, 3)) seen.insert(prompt.text);
@@ -290,7 +290,7 @@ TEST_CASE("JSONL prompts: field names, order, epochs, mistakes") {
   }
   const auto message = [&](const std::string& row) {
     write_file(path, "{\"prompt\":\"one\"}\n" + row + "\n");
-    return usage_error([&] { jsonl_prompts(path, config, false, 1); });
+    return usage_error([&] { file_prompts(path, config, false, 1); });
   };
   CHECK(message("not json").find(path + ":2: not JSON") == 0);
   CHECK(message("{\"text\":\"x\"}").find(":2: has none of prompt, question, problem, input") !=
@@ -457,6 +457,7 @@ TEST_CASE("rollout rows: written, read back, indexed; bad rows are named") {
             {.name = "accuracy", .value = 0.5, .weight = 1, .abstained = ""}};
         groups.push_back(std::move(group));
       });
+  groups[1].prompt.other_answers = {"3", "three"};
   testing::TemporaryFolder folder;
   write_rollout_files(folder.path(), 4, groups, true, "tempered");
   std::vector<Group> read;
@@ -471,6 +472,7 @@ TEST_CASE("rollout rows: written, read back, indexed; bad rows are named") {
       CHECK(read[g].responses[i].versions == groups[g].responses[i].versions);
       CHECK(read[g].prompt.ids == groups[g].prompt.ids);
       CHECK(read[g].prompt.answer == groups[g].prompt.answer);
+      CHECK(read[g].prompt.other_answers == groups[g].prompt.other_answers);
     }
   LineReader index((folder.path() / "step_4.idx").string());
   std::string line;

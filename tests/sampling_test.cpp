@@ -276,7 +276,7 @@ TEST_CASE("a row's own max_completion_length ends its responses; one above the l
   const std::string path = (folder.path() / "p.jsonl").string();
   const auto read = [&](const std::string& value) {
     write_file(path, cat("{\"prompt\":\"x\",\"max_completion_length\":", value, "}\n"));
-    return jsonl_prompts(path, DataConfig(), false, 1)->take(0, 1)[0].max_completion_length;
+    return file_prompts(path, DataConfig(), false, 1)->take(0, 1)[0].max_completion_length;
   };
   CHECK(read("12") == 12);
   CHECK(!read("null").has_value());

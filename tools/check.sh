@@ -34,6 +34,7 @@ breach "spdlog outside log.cpp:" "$(git grep -nl 'spdlog/' -- '*.cpp' '*.h' | gr
 breach "toml++ outside config.cpp:" "$(git grep -nl 'toml++/' -- '*.cpp' '*.h' | grep -v core/base/config.cpp)"
 breach "Boost outside the HTTP server and client, the control plane, exact numbers, checksums and special functions:" "$(git grep -nl 'boost/' -- '*.cpp' '*.h' |
   grep -vE '^(rollout/endpoint|rewards/outside)/http_|^core/control/|rewards/verify/math/number.h|^core/metrics/(event_file|curve_fits).cpp')"
+breach "Arrow outside parquet_rows.cpp:" "$(git grep -nlE '#include <(arrow|parquet)/' -- '*.cpp' '*.h' | grep -v rollout/parquet_rows.cpp)"
 # The linker keeps one of two inline functions of one name, and says nothing.
 breach "types of one name in two headers:" "$(git ls-files -- '*.h' | xargs grep -hoE '^(struct|class) [A-Za-z]+.*[{]$' |
   awk '{print $2}' | sort | uniq -d)"

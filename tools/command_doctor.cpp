@@ -14,6 +14,7 @@
 #include "core/kernels/device.h"
 #include "core/model/source.h"
 #include "core/text/chat_format.h"
+#include "rollout/parquet_rows.h"
 #include "tools/commands.h"
 
 namespace vernier {
@@ -31,6 +32,7 @@ Json machine() {
           {"libtorch", TORCH_VERSION},
           {"cuda_build", kernels::device::built()},
           {"gpu", kernels::device::built() && at::globalContext().hasCUDA()},
+          {"parquet", reads_parquet()},
           {"open_files", files.rlim_cur}};
 }
 

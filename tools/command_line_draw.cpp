@@ -68,7 +68,7 @@ void add_engine(CLI::App* command, DrawOptions& options) {
 
 // Prompts, and how responses to them are drawn.
 void add_drawing(CLI::App* command, DrawOptions& options) {
-  command->add_option("--data", options.data, "prompts, JSON Lines");
+  command->add_option("--data", options.data, "prompts: JSON Lines, Parquet or JSON");
   command->add_option("--task", options.task, "prompts of a task family, in place of --data");
   command->add_option("--verify", options.verify,
                       cat("rule of correctness where a row names none: ", join(verify_rules())));

@@ -19,6 +19,7 @@ Json data_row(const Prompt& prompt) {
   row["prompt"] =
       prompt.is_chat ? parse_json(prompt.text, cat("prompt ", prompt.id)) : Json(prompt.text);
   if (!prompt.verify.empty()) row["answer"] = prompt.answer;
+  if (!prompt.other_answers.empty()) row["other_answers"] = prompt.other_answers;
   if (!prompt.verify.empty()) row["verify"] = prompt.verify;
   if (!prompt.task.empty()) row["task"] = prompt.task;
   if (prompt.difficulty) row["difficulty"] = *prompt.difficulty;

@@ -119,7 +119,7 @@ void Suite::bind(Binder& root) {
   root.tables("dataset", [&](Binder& b) {
     Dataset& one = datasets.emplace_back();
     b.text("name", one.name, "in the table");
-    b.text("path", one.path, "prompts, JSON Lines, in the folder of the data");
+    b.text("path", one.path, "prompts, in the folder of the data: JSON Lines, Parquet or JSON");
     b.choice("verify", one.verify, verify_rules(), "rule of correctness");
     b.text("prompt_field", one.prompt_field, "column of the prompt; empty: the known names");
     b.text("answer_field", one.answer_field, "column of the answer; empty: the known names");
@@ -143,7 +143,7 @@ Suite Suite::load(const std::string& path, const std::string& data_folder) {
     const fs::path full = fs::path(data_folder) / one.path;
     if (!fs::exists(full))
       missing += cat(missing.empty() ? "" : "\n", one.name, ": ", full.string(),
-                     " is not there; rows with a prompt and an answer are wanted, as JSON Lines");
+                     " is not there; a file of rows with a prompt and an answer is wanted");
     one.path = full.string();
   }
   if (!missing.empty()) fail(missing);

@@ -86,14 +86,14 @@ class Converter {
                   "a local folder or a GGUF file is wanted; of a hub's name, download it first");
   }
 
-  // Rows are JSON Lines here.
+  // A file of rows; a data set of a hub has to become one first.
   void data(const char* key, std::string path, bool is_list_of_more) {
     if (is_list_of_more)
       toml_.comment("data",
                     cat(key, ": the first of several files; each can be a [[data.source]]"));
-    if (!path.ends_with(".jsonl") && !path.ends_with(".json")) {
-      toml_.comment("data", cat(key, " was ", path, ": its rows as JSON Lines are wanted"));
-      path = path.substr(0, path.rfind(".parquet")) + ".jsonl";
+    if (!path.ends_with(".jsonl") && !path.ends_with(".json") && !path.ends_with(".parquet")) {
+      toml_.comment("data", cat(key, " was ", path, ": its rows as a file are wanted"));
+      path += ".jsonl";
     }
     toml_.text("data", key, path);
   }

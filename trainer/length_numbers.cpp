@@ -13,7 +13,6 @@
 #include "rewards/requested.h"
 #include "rewards/units.h"
 #include "rewards/verify/judge.h"
-#include "rewards/verify/rules.h"
 
 namespace vernier {
 namespace {
@@ -237,7 +236,7 @@ void LengthNumbers::add_overthinking(OfPrompt& prompt, const Prompt& asked,
   }
   // Rows of other engines do not say where the right answer stood; their rule can.
   if (response.correct == false && has_rule(asked)) {
-    const bool held = first || first_correct(asked.verify, response.text, asked.answer).has_value();
+    const bool held = first || first_correct(asked, response.text).has_value();
     tally(prompt, "overthinking/lost", held ? 1 : 0);
   }
   tally(prompt, "overthinking/rechecks", static_cast<double>(recheck_markers(response.text)));
