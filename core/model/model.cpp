@@ -60,11 +60,26 @@ ModelHead read_head(const ModelSource& source, int64_t max_length, const Reach& 
   return {std::move(spec), std::move(tokenizer)};
 }
 
+namespace {
+
+// A name under which another program would compute something else is none.
+void name_family(ModelSpec& spec) {
+  if (spec.positions == Positions::none) {
+    spec.model_type = "smollm3";
+    spec.layers.assign(static_cast<size_t>(spec.num_hidden_layers), {.rope = false, .window = 0});
+  }
+  if (spec.positions == Positions::alibi || spec.positions == Positions::absolute || spec.attn_logn)
+    spec.model_type = "vernier";
+}
+
+}  // namespace
+
 ModelHead read_head(const NewModel& config) {
   auto tokenizer =
       std::make_shared<Tokenizer>(Tokenizer::from_characters(config.characters, config.end_token));
   ModelSpec spec = config.spec;
   spec.vocab_size = tokenizer->size();
+  name_family(spec);
   spec.check("model.new");
   return {std::move(spec), std::move(tokenizer)};
 }

@@ -129,13 +129,6 @@ void NewModel::bind(Binder& binder) {
   binder.only_if("rope_theta", spec.positions == Positions::rope, "positions");
   binder.flag("attn_logn", spec.attn_logn,
               "scores of attention times ln n, n the tokens that are seen");
-  // A name under which another program would compute something else is none.
-  if (spec.positions == Positions::none) {
-    spec.model_type = "smollm3";
-    spec.layers.assign(static_cast<size_t>(spec.num_hidden_layers), {.rope = false, .window = 0});
-  }
-  if (spec.positions == Positions::alibi || spec.positions == Positions::absolute || spec.attn_logn)
-    spec.model_type = "vernier";
   binder.number("rms_norm_eps", spec.rms_norm_eps, 1e-12, 1.0, "added to the mean square");
   binder.flag("tie_word_embeddings", spec.tie_word_embeddings, "one matrix for embedding and head");
   binder.text("characters", characters, "the vocabulary, one token a character");

@@ -19,14 +19,17 @@ VARIANTS = {
 WANTED_CUT = 0.3
 
 
+def folder(lab, variant, seed):
+    return lab.out / "dot" / f"{variant}-{seed}".replace(" ", "-").replace(",", "")
+
+
 def run(lab):
     starts = lab.starts()
     jobs = [(v, seed, start) for v in VARIANTS for seed, start in starts]
 
     def one(job):
         variant, seed, start = job
-        folder = lab.out / "dot" / f"{variant}-{seed}".replace(" ", "-").replace(",", "")
-        return lab.train(folder, [JOB], {"run.seed": seed, "model.path": start, **VARIANTS[variant]})
+        return lab.train(folder(lab, variant, seed), [JOB], {"run.seed": seed, "model.path": start, **VARIANTS[variant]})
 
     runs = dict(zip([job[:2] for job in jobs], lab.each(one, jobs)))
     found = dict(zip(runs, lab.each(lambda run: lab.answers(last_checkpoint(run)), runs.values())))

@@ -17,6 +17,10 @@ METHODS = {
 COLLAPSE = 0.15  # of accuracy below the start
 
 
+def folder(lab, method, strength, seed):
+    return lab.out / "drpo" / f"{method}-{strength}-{seed}".replace(" ", "-")
+
+
 def run(lab):
     starts = lab.starts()
     lab.prompts("train", {}, count=512, train=True)
@@ -29,8 +33,7 @@ def run(lab):
         if key:
             keys[key] = strength
         configs = [JOB] + ([f"{BASELINES}/{file}.toml"] if file else [])
-        folder = lab.out / "drpo" / f"{method}-{strength}-{seed}".replace(" ", "-")
-        return lab.answers(last_checkpoint(lab.train(folder, configs, keys)))
+        return lab.answers(last_checkpoint(lab.train(folder(lab, method, strength, seed), configs, keys)))
 
     found = dict(zip([job[:3] for job in jobs], lab.each(one, jobs)))
     start = Policy(lab.each(lambda s: lab.answers(s[1]), starts))
@@ -67,7 +70,7 @@ def run(lab):
         [
             f"Seeds {', '.join(map(str, seeds))}; 1,000 test prompts x 4 answers. The reference of a row is the same method at its first strength, of the last three plain GRPO.",
             table(["method", "strength", "accuracy", "tokens", "length", "accuracy less reference", "AES"], rows),
-            f"![Accuracy against length over strengths](images/papers/drpo.png)",
+            "![Accuracy against length over strengths](images/papers/drpo.png)",
             table(["method", "best AES", "most that is cut within 0.03 of the reference", "accuracy at a cut of 70 %"], summary(policies, grpo)),
             fronts(policies),
         ]

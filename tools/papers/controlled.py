@@ -1,0 +1,59 @@
+"""Study 9: length-controlled comparison: a run that is only longer does not win."""
+
+from papers import drpo
+from papers.study import Policy, draw, last_checkpoint, mean, table
+
+LONGER = "configs/papers/longer.toml"
+BUDGET = 24  # tokens at which a side is cut
+
+
+def run(lab):
+    """Beside the policies of the first study, which is run first."""
+    starts = lab.starts()
+    drpo.run(lab)
+
+    def longer(start):
+        seed, checkpoint = start
+        folder = lab.out / "controlled" / f"longer-{seed}"
+        return last_checkpoint(lab.train(folder, [LONGER], {"run.seed": seed, "model.path": checkpoint}))
+
+    test = lab.test_prompts()
+    grpo = [lab.rows(last_checkpoint(drpo.folder(lab, "penalty", 0, seed)), test) for seed, _ in starts]
+    short = [lab.rows(last_checkpoint(drpo.folder(lab, "DRPO", 0.1, seed)), test) for seed, _ in starts]
+    padded = [lab.rows(model, test) for model in lab.each(longer, starts)]
+    whole = [lab.rows(start, test) for _, start in starts]
+    cut = [lab.rows(start, test, options=("--max-completion-length", BUDGET)) for _, start in starts]
+    pairs = {
+        "the longer run against GRPO": (grpo, padded),
+        "GRPO against DRPO": (short, grpo),
+        f"the start against itself cut at {BUDGET} tokens": (cut, whole),
+    }
+    rows, points = [], {"wins": [], "wins at equal lengths": []}
+    for place, (name, (first, second)) in enumerate(pairs.items()):
+        found = [lab.json_of(["compare", a, b])["pairs"][0] for a, b in zip(first, second)]
+        rows.append([name, *cells(found)])
+        points["wins"].append((place, mean(one["win"] for one in found)))
+        points["wins at equal lengths"].append((place, mean(one["win_length_controlled"] for one in found)))
+    draw(
+        lab.pictures / "controlled.png",
+        "Win rate of the longer side, raw and at equal lengths (mean of the seeds)",
+        ("", "win rate"),
+        points,
+        ["set xtics ('longer run' 0, 'GRPO / DRPO' 1, 'whole / cut' 2)", "set xrange [-0.3:2.3]"],
+    )
+    heads = ["", "length, longer less shorter", "accuracy, longer less shorter", "wins", "wins at equal lengths", "coefficient of length"]
+    return "\n\n".join(
+        [
+            f"Seeds {', '.join(str(seed) for seed, _ in starts)}; 1,000 test prompts x 4 answers; `vernier compare` of the longer side against the shorter; "
+            "mean of the seeds, and each of them.",
+            table(heads, rows),
+            "![Win rates](images/papers/controlled.png)",
+        ]
+    )
+
+
+def cells(found):
+    def cell(key, places):
+        return f"{mean(one[key] for one in found):+.{places}f} (" + ", ".join(f"{one[key]:+.{places}f}" for one in found) + ")"
+
+    return [cell("length_difference", 1), cell("accuracy_difference", 3), cell("win", 3), cell("win_length_controlled", 3), cell("length_effect", 2)]
