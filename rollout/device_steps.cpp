@@ -368,6 +368,24 @@ std::unique_ptr<StepRunner> make_device_steps(Decoder& decoder, const StepLimits
   return std::make_unique<DeviceSteps<Bf16>>(decoder, limits);
 }
 
+int64_t device_page_bytes(const ModelSpec& spec, kernels::WeightFormat weights) {
+  const int64_t number = weights == kernels::WeightFormat::fp32 ? 4 : 2;
+  return number * spec.num_hidden_layers * device::Pages<float>::numbers(spec.attention(0));
+}
+
+// As the constructor takes them.
+int64_t device_step_bytes(const ModelSpec& spec, const StepLimits& limits) {
+  const Words words{.slots = limits.slots, .width = pages_of(limits.longest)};
+  const int64_t pieces = device::decode_pieces(limits.slots, limits.longest);
+  const int64_t rows = std::max(limits.slots, limits.step_tokens);
+  const int64_t decoder = limits.weights == kernels::WeightFormat::fp32
+                              ? DeviceDecoder<float>::bytes(spec, limits.longest, rows)
+                              : DeviceDecoder<Bf16>::bytes(spec, limits.longest, rows);
+  return decoder + parcel_bytes(limits, words) +
+         4 * (words.total() + limits.slots * spec.vocab_size + 3 * limits.slots +
+              (limits.slots + 1) + pieces + device::decode_scratch(spec.attention(0), pieces));
+}
+
 void check_device_draw(const ModelSpec& spec) {
   const int64_t size = spec.head_dim;
   if (size != 64 && size != 80 && size != 96 && size != 128)

@@ -13,6 +13,10 @@ namespace vernier {
 /// for nothing but the event behind a step. DeviceError where the build has no CUDA.
 std::unique_ptr<StepRunner> make_device_steps(Decoder& decoder, const StepLimits& limits);
 
+/// Bytes of a page of its cache, and of all that it takes beside cache and weights.
+int64_t device_page_bytes(const ModelSpec& spec, kernels::WeightFormat weights);
+int64_t device_step_bytes(const ModelSpec& spec, const StepLimits& limits);
+
 /// Throws UsageError on a model that the engine cannot draw with on a GPU.
 void check_device_draw(const ModelSpec& spec);
 

@@ -118,6 +118,44 @@ class Plan(unittest.TestCase):
         self.job.write_text(re.sub("logit_bias = .*", f"logit_bias = {{ {bias} }}", text))
         self.hold_to_run(["rollout.num_generations=3"])
 
+    @unittest.skipIf(BUILD.name != "release", "a sanitizer has memory of its own")
+    def test_memory_is_that_of_two_ranks(self):
+        for shard in ("none", "optimizer", "full"):
+            keys = [part for one in ("run.threads=1", f"trainer.shard={shard}") for part in ("--set", one)]
+            found = self.plan(*keys, "--cluster", "gpus=2,local=1")["memory"]
+            self.assertEqual([rank["name"] for rank in found["ranks"]], ["draws and trains"])
+            done = self.run_vernier("train", *keys, "--run", self.folder / shard, "--nproc", 2)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            rows = [json.loads(line) for line in (self.folder / shard / "metrics.jsonl").read_text().splitlines()]
+            measured = max(row["memory/update_peak_mb"] for row in rows if row["phase"] == "rl")
+            said = found["ranks"][0]["peak_bytes"]["learning"] / 2**20
+            print(f"{shard}: {said:.0f} MB said of a rank, {measured:.0f} held", file=sys.stderr)
+            with self.subTest(shard=shard):
+                self.assertLess(abs(said / measured - 1), 0.10)
+
+    def test_memory_of_gpus(self):
+        far = ["--cluster", "nodes=1,gpus=8,device=h100", "--set", "run.device=cuda", "--set", "rollout.kv_cache_gb=0.5",
+               "--set", "rollout.logit_bias={}", "--set", "trainer.precision=bf16", "--set", "rollout.weights=bf16"]
+        whole = self.plan(*far)
+        self.assertTrue(whole["memory"]["fits"])
+        self.assertEqual(whole["memory"]["given_bytes"], 80e9)
+        kinds = {kind["kind"]: kind["learning_bytes"] for kind in whole["memory"]["ranks"][0]["kinds"]}
+        self.assertEqual(kinds["weights"], 2 * kinds["weights in bf16"])
+        self.assertEqual(kinds["moments of AdamW"], 2 * kinds["weights"])
+        peak = max(whole["memory"]["ranks"][0]["peak_bytes"].values())
+        self.assertEqual(whole["setups"][0]["peak_bytes"], peak)
+        self.assertEqual([setup["name"] for setup in whole["setups"]][2], "disaggregated")
+        less = self.plan(*far, "--memory", (peak - 1000) / 1e9)["memory"]
+        self.assertFalse(less["fits"])
+        self.assertEqual(less["together"][0]["keys"], "trainer.shard=optimizer")
+        text = self.run_vernier("plan", *far, "--memory", (peak - 1000) / 1e9).stdout
+        self.assertIn("a rank that draws and trains, of 8; of a GPU, the first row is assumed", text)
+        self.assertIn("--set trainer.shard=optimizer", text)
+        apart = self.plan(*far, "--set", "rollout.mode=disaggregated", "--set", "rollout.ranks=3")["memory"]
+        self.assertEqual([(rank["name"], rank["training"], rank["drawing"]) for rank in apart["ranks"]],
+                         [("trains", 5, 3), ("only samples", 5, 3)])
+        self.assertEqual(self.run_vernier("plan", *far[2:], "--cluster", "gpus=8").returncode, 2)
+
     def test_what_to_change(self):
         whole = self.plan()
         self.assertTrue(whole["memory"]["fits"])

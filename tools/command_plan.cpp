@@ -15,8 +15,6 @@
 namespace vernier {
 namespace {
 
-constexpr double kMB = 1 << 20;  // as metrics and the run's last line have it
-
 // A change of settings with what it does to the peak and to a step.
 struct Effect {
   PlanChange change;
@@ -85,23 +83,12 @@ Json model_json(const PlannedJob& job) {
 }
 
 Json memory_json(const Plan& plan) {
-  Json kinds = Json::array();
-  for (const MemoryKind& kind : plan.memory.kinds) {
-    Json row = {{"kind", kind.name}};
-    for (size_t phase = 0; phase < kPhaseNames.size(); ++phase)
-      if (plan.memory.has[phase]) row[cat(kPhaseNames[phase], "_bytes")] = kind.bytes[phase];
-    kinds.push_back(row);
-  }
-  Json peaks = Json::object();
-  for (size_t phase = 0; phase < kPhaseNames.size(); ++phase)
-    if (plan.memory.has[phase])
-      peaks[kPhaseNames[phase]] = plan.memory.of(static_cast<Phase>(phase));
   return {{"given_bytes", plan.budget},
           {"free_bytes", available_memory()},
-          {"peak_bytes", peaks},
+          {"peak_bytes", peaks_json(plan.memory)},
           {"fits", plan.memory.peak() <= plan.budget},
           {"activations_released_after_steps", plan.memory.releases_activations},
-          {"kinds", kinds}};
+          {"kinds", kinds_json(plan.memory)}};
 }
 
 Json time_json(const Plan& plan) {
@@ -142,39 +129,13 @@ Json json_of(const Plan& plan) {
   return out;
 }
 
-std::string megabytes(int64_t bytes) { return fixed(static_cast<double>(bytes) / kMB, 0); }
-
 void print_memory(const Plan& plan) {
-  std::printf("\nmemory, MB%*s", 22, "");
-  const auto phases = [&](const auto& print) {
-    for (size_t phase = 0; phase < kPhaseNames.size(); ++phase)
-      if (plan.memory.has[phase]) print(phase);
-  };
-  phases([](size_t phase) {
-    std::string name = kPhaseNames[phase];
-    std::replace(name.begin(), name.end(), '_', ' ');
-    std::printf("%11s", name.c_str());
-  });
-  for (const MemoryKind& kind : plan.memory.kinds) {
-    std::printf("\n  %-30s", kind.name.c_str());
-    phases([&](size_t phase) { std::printf("%11s", megabytes(kind.bytes[phase]).c_str()); });
-  }
-  std::printf("\n  %-30s", "all");
-  phases([&](size_t phase) {
-    std::printf("%11s", megabytes(plan.memory.of(static_cast<Phase>(phase))).c_str());
-  });
-  const int64_t free = available_memory(), peak = plan.memory.peak();
-  std::printf("\n\n%s MB are needed, %s given: %s", megabytes(peak).c_str(),
-              megabytes(plan.budget).c_str(), peak <= plan.budget ? "it fits" : "it does not fit");
-  if (peak <= plan.budget && peak > free)
-    std::printf(", but only %s MB are free now", megabytes(free).c_str());
   std::printf("\n");
-  if (plan.memory.cache_pages < plan.memory.cache_pages_wanted)
-    std::printf(
-        "the key-value cache has room for %.0f %% of the responses that may run, at their "
-        "longest\n",
-        100.0 * static_cast<double>(plan.memory.cache_pages) /
-            static_cast<double>(plan.memory.cache_pages_wanted));
+  print_kinds(plan.memory);
+  print_fit(plan.memory, plan.budget);
+  const int64_t free = available_memory(), peak = plan.memory.peak();
+  if (peak <= plan.budget && peak > free)
+    std::printf("only %s MB are free now\n", megabytes(free).c_str());
   if (plan.memory.releases_activations)
     std::printf("activations are given back after every step: rollouts would lack the memory\n");
 }

@@ -1,4 +1,5 @@
-// plan --cluster: what a step takes on several ranks, by how they are set up.
+// plan --cluster: what a step takes on several ranks, by how they are set up, and what a rank
+// holds.
 #include <ATen/ATen.h>
 #include <unistd.h>
 
@@ -6,6 +7,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "core/base/buffer.h"
 #include "core/base/bytes.h"
 #include "core/base/clock.h"
 #include "core/base/errors.h"
@@ -17,6 +19,7 @@
 #include "tools/commands.h"
 #include "tools/plan_config.h"
 #include "trainer/cluster_plan.h"
+#include "trainer/rank_memory.h"
 
 namespace vernier {
 namespace {
@@ -93,22 +96,107 @@ std::string label_of(const ClusterShape& shape, int64_t processes) {
   return cat("extrapolation to ", shape.ranks(), " ranks; ", measured);
 }
 
+// What ranks hold as the configuration has them, and what would make them fit.
+struct ClusterMemory {
+  PlannedRanks ranks;
+  std::vector<RankMemory> kinds;
+  std::vector<PlanChange> changes, together;
+  int64_t peak = 0;
+
+  ClusterMemory(const PlannedJob& job, const PlanSettings& settings, const PlannedRanks& all)
+      : ranks(all), kinds(ranks_memory(job, settings, all)), peak(ranks_peak(job, settings, all)) {
+    if (fits()) return;
+    changes = smaller_rank_settings(job, settings, ranks);
+    together = enough_for_ranks(job, settings, ranks);
+  }
+
+  bool fits() const { return peak <= ranks.budget; }
+};
+
+// Of each of the job's, which share a machine's memory out.
+PlannedRanks ranks_of(const ClusterShape& shape, const RunConfig& config, int64_t base,
+                      double memory_gb) {
+  const int64_t given = shape.measured() ? machine_memory() / shape.gpus : shape.gpu_bytes();
+  return {.count = shape.ranks(),
+          .gpu = !shape.measured(),
+          .base = base,
+          .budget = memory_gb > 0 ? static_cast<int64_t>(memory_gb * 1e9) : given,
+          .ahead = config.max_staleness > 0};
+}
+
+void print_changes(const PlannedJob& job, const ClusterMemory& memory,
+                   const std::vector<PlanChange>& changes) {
+  for (const PlanChange& one : changes)
+    std::printf("  --set %-50s %8s MB less\n", one.keys.c_str(),
+                megabytes(memory.peak - ranks_peak(job, one.settings, memory.ranks)).c_str());
+}
+
+void print(const PlannedJob& job, const ClusterMemory& memory) {
+  for (const RankMemory& one : memory.kinds) {
+    const RankPlace& place = one.place;
+    std::printf("\na rank that %s, of %lld", place.name(),
+                static_cast<long long>(place.trains ? place.training : place.drawing));
+    std::printf(place.gpu ? "; of a GPU, the first row is assumed\n" : "\n");
+    print_kinds(one.memory);
+    print_fit(one.memory, memory.ranks.budget);
+  }
+  if (memory.fits()) return;
+  std::printf("\neach by itself, the cheapest first\n");
+  print_changes(job, memory, memory.changes);
+  const bool enough = !memory.together.empty() && ranks_peak(job, memory.together.back().settings,
+                                                             memory.ranks) <= memory.ranks.budget;
+  std::printf(enough ? "\nenough, one after the other\n"
+                     : "\nno settings make it fit: it needs more ranks, more memory or a smaller "
+                       "model\n");
+  print_changes(job, memory, memory.together);
+}
+
+Json changes_json(const PlannedJob& job, const ClusterMemory& memory,
+                  const std::vector<PlanChange>& changes) {
+  Json out = Json::array();
+  for (const PlanChange& one : changes)
+    out.push_back(
+        {{"keys", one.keys}, {"peak_bytes", ranks_peak(job, one.settings, memory.ranks)}});
+  return out;
+}
+
+Json json_of(const PlannedJob& job, const ClusterMemory& memory) {
+  Json kinds = Json::array();
+  for (const RankMemory& one : memory.kinds)
+    kinds.push_back({{"name", one.place.name()},
+                     {"drawing", one.place.drawing},
+                     {"training", one.place.training},
+                     {"peak_bytes", peaks_json(one.memory)},
+                     {"fits", one.memory.peak() <= memory.ranks.budget},
+                     {"cache_pages", one.memory.cache_pages},
+                     {"cache_pages_wanted", one.memory.cache_pages_wanted},
+                     {"kinds", kinds_json(one.memory)}});
+  Json out = {{"given_bytes", memory.ranks.budget},
+              {"gpu", memory.ranks.gpu},
+              {"fits", memory.fits()},
+              {"ranks", kinds}};
+  if (memory.fits()) return out;
+  out["changes"] = changes_json(job, memory, memory.changes);
+  out["together"] = changes_json(job, memory, memory.together);
+  return out;
+}
+
 void print(const ClusterPlan& plan, const ClusterShape& shape, const std::string& label) {
   std::printf("%lld nodes of %lld ranks; %s\n", static_cast<long long>(shape.nodes),
               static_cast<long long>(shape.gpus), label.c_str());
   std::printf("responses of %.1f tokens in the mean, %.0f trained tokens a step\n\n",
               plan.mean_length, plan.trained_tokens);
-  std::printf("%-22s%6s%7s%10s%10s%10s%9s%10s%7s%12s%12s\n", "", "draw", "train", "step s",
-              "update s", "sync s", "bubble", "staleness", "rows", "tokens/s", "rank h/M");
+  std::printf("%-22s%6s%7s%10s%10s%10s%9s%10s%7s%12s%12s%9s\n", "", "draw", "train", "step s",
+              "update s", "sync s", "bubble", "staleness", "rows", "tokens/s", "rank h/M", "GB");
   for (const ClusterSetup& one : plan.setups)
-    std::printf("%-22s%6lld%7lld%10.3f%10.3f%10.3f%8.1f%%%10.2f%7.1f%12.0f%12.3f\n",
+    std::printf("%-22s%6lld%7lld%10.3f%10.3f%10.3f%8.1f%%%10.2f%7.1f%12.0f%12.3f%9.1f\n",
                 one.name.c_str(), static_cast<long long>(one.ranks.drawing),
                 static_cast<long long>(one.ranks.training), one.step.step_s, one.update_s,
                 one.sync_s, 100 * one.step.bubble, one.step.staleness, one.step.rows,
-                one.tokens_per_s, one.hours_per_million);
+                one.tokens_per_s, one.hours_per_million, static_cast<double>(one.peak_bytes) / 1e9);
   std::printf(
       "\ndraw, train: ranks; bubble: share of their time with nothing to do; rank h/M: "
-      "hours of a rank for a million trained tokens");
+      "hours of a rank for a million trained tokens; GB: of memory, of the rank that holds most");
   if (shape.price > 0) {
     std::printf(" at %g each:\n", shape.price);
     for (const ClusterSetup& one : plan.setups)
@@ -135,7 +223,8 @@ Json json_of(const ClusterPlan& plan, const ClusterShape& shape, const std::stri
                 {"staleness", one.step.staleness},
                 {"rows", one.step.rows},
                 {"trained_tokens_per_s", one.tokens_per_s},
-                {"rank_hours_per_million_tokens", one.hours_per_million}};
+                {"rank_hours_per_million_tokens", one.hours_per_million},
+                {"peak_bytes", one.peak_bytes}};
     if (shape.price > 0) row["cost_per_million_tokens"] = one.hours_per_million * shape.price;
     setups.push_back(row);
   }
@@ -165,6 +254,7 @@ void plan_here(const PlanOptions& options, const RunConfig& config, const Cluste
   // What is measured is measured at such lengths.
   const PlannedJob job(config, groups.empty() ? options.mean_length : mean_length(groups), true);
   if (!job.rollout()) fail("plan --cluster: the job has no RL steps (run.steps = 0)");
+  const int64_t base = shape.measured() ? measure_base() : kGpuBase;
   if (config.tensor_parallel_size > 1)
     fail("plan --cluster: rollout.tensor_parallel_size: ranks are simulated with whole models");
   const PlanSettings settings(config);
@@ -187,14 +277,19 @@ void plan_here(const PlanOptions& options, const RunConfig& config, const Cluste
                       .lengths = std::vector<double>(static_cast<size_t>(draw.num_generations),
                                                      draw.mean_length)});
   for (SimulatedGroup& group : groups) group.prompt = draw.mean_prompt;
+  const PlannedRanks planned = ranks_of(shape, config, base, options.memory_gb);
   const ClusterPlan plan =
-      plan_cluster(job, settings, shape, costs, std::move(groups), options.reward_s);
+      plan_cluster(job, settings, shape, planned, costs, std::move(groups), options.reward_s);
   if (!ranks.first()) return;
+  const ClusterMemory memory(job, settings, planned);
   const std::string label = label_of(shape, ranks.size());
-  if (options.json)
-    std::printf("%s\n", dump_json(json_of(plan, shape, label, ranks.size())).c_str());
-  else
+  if (!options.json) {
     print(plan, shape, label);
+    return print(job, memory);
+  }
+  Json out = json_of(plan, shape, label, ranks.size());
+  out["memory"] = json_of(job, memory);
+  std::printf("%s\n", dump_json(out).c_str());
 }
 
 }  // namespace
@@ -205,6 +300,8 @@ int plan_cluster_command(const PlanOptions& options, const std::vector<std::stri
     fail("--mean-length: --lengths has the lengths already; give one of them");
   ConfigFile file = ConfigFile::load(options.configs, options.overrides);
   const std::unique_ptr<RunConfig> config = read_only(file);
+  if (config->run.device == "cuda" && shape.measured())
+    fail("--cluster: run.device is \"cuda\"; name the GPU: device=a100, h100 or h200");
   const Identity identity = identity_from(process_environment());
   const int64_t processes = processes_of(shape, *config);
   if (identity.launcher == "alone" && processes > 1) return run_local_ranks(processes, arguments);

@@ -108,7 +108,7 @@ void add_plan(CLI::App& app, Options& all, int argc, char** argv) {
   add_configuration(command, options.configs, options.overrides);
   command
       ->add_option("--memory", options.memory_gb,
-                   "GB to fit into; that of the machine if not given")
+                   "GB to fit into, with --cluster of a rank; what there is if not given")
       ->check(within(1e-3, 1e6));
   command
       ->add_option("--mean-length", options.mean_length,
@@ -116,8 +116,9 @@ void add_plan(CLI::App& app, Options& all, int argc, char** argv) {
       ->check(within(1.0, 1e8));
   command->add_option(
       "--cluster", options.cluster,
-      "nodes=N,gpus=G,link=GB/s: the time of a step on so many ranks, by set-up; "
-      "also local=GB/s, device=cpu|a100|h100|h200, decode_share, train_share, price");
+      "nodes=N,gpus=G,link=GB/s: the time of a step on so many ranks, by set-up, and "
+      "what a rank holds; also local=GB/s, device=cpu|a100|h100|h200, decode_share, train_share, "
+      "price");
   command->add_option("--lengths", options.lengths,
                       "with --cluster: run, or rollouts file, whose responses have the lengths");
   command

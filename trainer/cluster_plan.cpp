@@ -17,14 +17,17 @@
 namespace vernier {
 namespace {
 
-// Of the data sheets: bytes/s of memory, dense bf16 operations a second, bytes/s of NVLink one way.
+// Of the data sheets: bytes/s of memory, dense bf16 operations a second, bytes/s of NVLink one way,
+// bytes of memory (of an A100 those of the larger kind).
 struct Device {
   double memory, flops, local;
+  int64_t bytes;
 };
 const std::map<std::string, Device>& devices() {
-  static const std::map<std::string, Device> all = {{"a100", {2.0e12, 312e12, 300e9}},
-                                                    {"h100", {3.35e12, 989e12, 450e9}},
-                                                    {"h200", {4.8e12, 989e12, 450e9}}};
+  static const std::map<std::string, Device> all = {
+      {"a100", {2.0e12, 312e12, 300e9, 80'000'000'000}},
+      {"h100", {3.35e12, 989e12, 450e9, 80'000'000'000}},
+      {"h200", {4.8e12, 989e12, 450e9, 141'000'000'000}}};
   return all;
 }
 
@@ -38,6 +41,8 @@ double number_of(const std::string& key, const std::string& text, double least, 
 }
 
 }  // namespace
+
+int64_t ClusterShape::gpu_bytes() const { return devices().at(device).bytes; }
 
 ClusterShape read_cluster(const std::string& text) {
   ClusterShape out;
@@ -177,8 +182,9 @@ struct RankWork {
 class Planner {
  public:
   Planner(const PlannedJob& job, const PlanSettings& settings, const ClusterShape& shape,
-          const ClusterCosts& costs, std::vector<SimulatedGroup> groups, double reward_s)
-      : job_(job), settings_(settings), shape_(shape), costs_(costs) {
+          const PlannedRanks& ranks, const ClusterCosts& costs, std::vector<SimulatedGroup> groups,
+          double reward_s)
+      : job_(job), settings_(settings), shape_(shape), ranks_(ranks), costs_(costs) {
     simulated_.groups = std::move(groups);
     simulated_.prompts_per_step = job.config().rollout.prompts_per_step;
     simulated_.reward_s = reward_s;
@@ -199,9 +205,11 @@ class Planner {
     const int64_t ranks = shape_.ranks(), ahead = std::max<int64_t>(1, job_.config().max_staleness);
     out_.setups.push_back(evaluate("colocated", {ranks, ranks, true, 0}));
     out_.setups.push_back(evaluate("colocated, ahead", {ranks, ranks, true, ahead}));
-    if (ranks == 1) return std::move(out_);
-    out_.setups.push_back(fastest("disaggregated", 0));
-    out_.setups.push_back(fastest("disaggregated, ahead", ahead));
+    if (ranks > 1) {
+      out_.setups.push_back(fastest("disaggregated", 0));
+      out_.setups.push_back(fastest("disaggregated, ahead", ahead));
+    }
+    for (ClusterSetup& one : out_.setups) one.peak_bytes = peak_of(one.ranks);
     return std::move(out_);
   }
 
@@ -216,6 +224,14 @@ class Planner {
     out.tokens_per_s = out_.trained_tokens / out.step.step_s;
     out.hours_per_million = number(shape_.ranks()) * 1e6 / out.tokens_per_s / 3600;
     return out;
+  }
+
+  int64_t peak_of(const SimulatedSetup& setup) const {
+    PlanSettings settings = settings_;
+    settings.rollout_ranks = setup.colocated ? 0 : setup.drawing;
+    PlannedRanks ranks = ranks_;
+    ranks.ahead = setup.max_staleness > 0;
+    return ranks_peak(job_, settings, ranks);
   }
 
   ClusterSetup fastest(const std::string& name, int64_t max_staleness) {
@@ -293,7 +309,8 @@ class Planner {
         rates.backward_head.middle * work.head + rates.backward_batch.middle * batches;
     const double passes =
         number(1 + passes_besides(config, job_.updates(), batches > updates || ranks > 1));
-    const bool cut = config.shard != "none" && ranks > 1, full = cut && config.shard == "full";
+    const bool cut = settings_.shard != "none" && ranks > 1;
+    const bool full = cut && settings_.shard == "full";
     const double between = sum_everywhere(weight_bytes(), ranks);
     // With all weights cut, each micro-batch gathers them on every pass, and back again, and gives
     // its gradient away.
@@ -304,7 +321,7 @@ class Planner {
 
   double sync_seconds(const SimulatedSetup& ranks) const {
     if (ranks.colocated)
-      return job_.config().shard == "full" && ranks.training > 1
+      return settings_.shard == "full" && ranks.training > 1
                  ? sum_everywhere(weight_bytes(), ranks.training) / 2
                  : 0;
     return weight_bytes() / (shape_.nodes > 1 ? costs_.link : costs_.local);
@@ -313,6 +330,7 @@ class Planner {
   const PlannedJob& job_;
   const PlanSettings& settings_;
   const ClusterShape& shape_;
+  const PlannedRanks& ranks_;
   const ClusterCosts& costs_;
   SimulatedJob simulated_;
   ClusterPlan out_;
@@ -321,9 +339,10 @@ class Planner {
 }  // namespace
 
 ClusterPlan plan_cluster(const PlannedJob& job, const PlanSettings& settings,
-                         const ClusterShape& shape, const ClusterCosts& costs,
-                         std::vector<SimulatedGroup> groups, double reward_s) {
-  return Planner(job, settings, shape, costs, std::move(groups), reward_s).run();
+                         const ClusterShape& shape, const PlannedRanks& ranks,
+                         const ClusterCosts& costs, std::vector<SimulatedGroup> groups,
+                         double reward_s) {
+  return Planner(job, settings, shape, ranks, costs, std::move(groups), reward_s).run();
 }
 
 }  // namespace vernier

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "trainer/cluster_sim.h"
+#include "trainer/rank_memory.h"
 #include "trainer/step_time.h"
 
 namespace vernier {
@@ -21,6 +22,8 @@ struct ClusterShape {
 
   int64_t ranks() const { return nodes * gpus; }
   bool measured() const { return device == "cpu"; }
+  /// Bytes of a GPU's memory, by its data sheet.
+  int64_t gpu_bytes() const;
 };
 
 /// Throws UsageError that names the key.
@@ -55,6 +58,7 @@ struct ClusterSetup {
   double update_s = 0, sync_s = 0;
   double tokens_per_s = 0;       // trained, of all ranks
   double hours_per_million = 0;  // of a rank, for a million trained tokens
+  int64_t peak_bytes = 0;        // of the rank that holds most
 };
 
 struct ClusterPlan {
@@ -64,9 +68,10 @@ struct ClusterPlan {
 
 /// Colocated; disaggregated and asynchronous with the split of ranks that is fastest, of all or of
 /// sixteenths, where the configuration does not give rollout.ranks. `groups` are drawn in that
-/// order.
+/// order. `ranks` are those of `shape`.
 ClusterPlan plan_cluster(const PlannedJob& job, const PlanSettings& settings,
-                         const ClusterShape& shape, const ClusterCosts& costs,
-                         std::vector<SimulatedGroup> groups, double reward_s);
+                         const ClusterShape& shape, const PlannedRanks& ranks,
+                         const ClusterCosts& costs, std::vector<SimulatedGroup> groups,
+                         double reward_s);
 
 }  // namespace vernier

@@ -6,9 +6,9 @@
 
 #include "core/base/errors.h"
 #include "core/base/pool.h"
+#include "core/model/head_files.h"
 #include "core/model/model.h"
 #include "rollout/response_draw.h"
-#include "trainer/adamw.h"
 #include "trainer/run_prompts.h"
 
 namespace vernier {
@@ -19,7 +19,10 @@ PlanSettings::PlanSettings(const RunConfig& config)
       weights(config.rollout.weights),
       max_running(config.rollout.max_running),
       max_step_tokens(config.rollout.max_step_tokens),
-      max_tokens(config.max_tokens_per_microbatch) {}
+      max_tokens(config.max_tokens_per_microbatch),
+      shard(config.shard),
+      rollout_ranks(config.rollout_ranks),
+      kv_cache_gb(config.rollout.kv_cache_gb) {}
 
 namespace {
 
@@ -34,12 +37,19 @@ int64_t bytes_of_files(const std::string& path) {
 
 ModelHead head_of(const RunConfig& config) {
   if (config.new_model) return read_head(*config.new_model);
+  if (lacks_weights(config.model_path))
+    return head_from_folder(config.model_path, config.max_length);
   return read_head(ModelSource(config.model_path), config.max_length, config.reach);
 }
 
-// A batch, and the tokens that the budget counts in it: those that run and each response's last.
 BatchSize size_of(const PackedBatch& batch) {
-  return {.rows = batch.tokens.size(), .head_rows = std::ssize(batch.rows)};
+  BatchSize out{.rows = batch.tokens.size(), .head_rows = std::ssize(batch.rows)};
+  for (int64_t s = 0; s < batch.tokens.segments(); ++s) {
+    const int64_t seen = batch.tokens.tokens(s);
+    out.keys += seen;
+    out.longest = std::max(out.longest, seen);
+  }
+  return out;
 }
 
 }  // namespace
@@ -77,11 +87,11 @@ void PlannedJob::check_alone() const {
     fail(
         "plan: run.deterministic, rollout.mode, rollout.max_staleness, trainer.shard and "
         "cluster.workers: a plan knows one process that computes an update in one part; leave them "
-        "out to see what that takes, or give --cluster for the time of several ranks");
+        "out to see what that takes, or give --cluster for several ranks");
   if (config.run.device == "cuda")
     fail(
-        "run.device = \"cuda\": a plan knows the memory and the speed of the CPU alone; --cluster "
-        "takes a GPU's speed from its data sheet");
+        "run.device = \"cuda\": a plan measures the speed of the CPU alone; --cluster, with "
+        "device=a100, h100 or h200, takes that of a GPU from its data sheet");
 }
 
 PlannedDraw PlannedJob::draw_of(const std::vector<Prompt>& prompts, int64_t n) const {
@@ -222,27 +232,59 @@ PackedBatch PlannedJob::some_tokens(int64_t tokens) const {
   return pack(cut, split_by_tokens(cut, tokens).front());
 }
 
-BatchSize PlannedJob::largest(int64_t max_tokens) const {
-  const auto batches = split_by_tokens(sequences_, max_tokens);
+// Whole groups, those with the most tokens; with run.deterministic samples by their order.
+std::vector<Sequence> PlannedJob::part_of_update(int64_t parts) const {
+  if (parts == 1 || sequences_.empty()) return sequences_;
+  const auto share = [&](int64_t all) { return (all + parts - 1) / parts; };
+  const auto of_group = static_cast<int64_t>(sequences_.size() / prompts_.size());
+  std::vector<size_t> groups(prompts_.size());
+  std::iota(groups.begin(), groups.end(), size_t{0});
+  const auto tokens = [&](size_t group) {
+    int64_t sum = std::ssize(prompts_[group].ids);
+    for (int64_t i = 0; i < of_group; ++i)
+      sum += sequences_[group * static_cast<size_t>(of_group) + static_cast<size_t>(i)].length;
+    return sum;
+  };
+  std::stable_sort(groups.begin(), groups.end(),
+                   [&](size_t a, size_t b) { return tokens(a) > tokens(b); });
+  int64_t left = share(std::ssize(groups)) * of_group;
+  if (config_.run.deterministic) left = share(std::ssize(sequences_));
+  std::vector<Sequence> out;
+  for (const size_t group : groups)
+    for (int64_t i = 0; i < of_group && left > 0; ++i, --left)
+      out.push_back(sequences_[group * static_cast<size_t>(of_group) + static_cast<size_t>(i)]);
+  return out;
+}
+
+BatchSize PlannedJob::largest(int64_t max_tokens, int64_t parts) const {
+  const std::vector<Sequence> sequences = part_of_update(parts);
+  const auto batches = split_by_tokens(sequences, max_tokens);
   BatchSize out;
   double full = 1;
   for (const auto& which : batches) {
-    const BatchSize size = size_of(pack(sequences_, which));
+    const BatchSize size = size_of(pack(sequences, which));
     if (size.rows <= out.rows) continue;
     out = size;
+    // The budget counts tokens that run and each response's last.
     full = static_cast<double>(max_tokens) / static_cast<double>(size.rows + std::ssize(which));
   }
   if (batches.size() < 2 || full < 1) return out;
   const auto filled = [&](int64_t rows) {
     return static_cast<int64_t>(static_cast<double>(rows) * full);
   };
-  return {.rows = filled(out.rows), .head_rows = filled(out.head_rows)};
+  return {.rows = filled(out.rows),
+          .head_rows = filled(out.head_rows),
+          .keys = filled(out.keys),
+          .longest = out.longest};
 }
 
-BatchSize PlannedJob::largest_demonstrations(int64_t max_tokens) const {
+BatchSize PlannedJob::largest_demonstrations(int64_t max_tokens, int64_t parts) const {
   std::vector<Sequence> sequences;
-  for (const auto& [prompt, response] : demonstrations_)
+  const int64_t share = (std::ssize(demonstrations_) + parts - 1) / parts;  // the longest first
+  for (int64_t i = 0; i < share; ++i) {
+    const auto& [prompt, response] = demonstrations_[static_cast<size_t>(i)];
     sequences.push_back({&prompt, response.data(), std::ssize(response)});
+  }
   BatchSize out;
   for (const auto& which : split_by_tokens(sequences, max_tokens)) {
     const BatchSize size = size_of(pack(sequences, which));
@@ -266,172 +308,6 @@ int64_t MemoryPlan::peak() const {
   return std::max({of(kLoading), of(kWarmStart), of(kSampling), of(kLearning)});
 }
 
-namespace {
-
-// The pages of a cache that serves some draws, and those that are written.
-struct CachePages {
-  int64_t wanted = 0, written = 0, in_use = 0;
-};
-
-CachePages pages_of(const PlannedJob& job, const PlanSettings& settings,
-                    const std::vector<std::optional<PlannedDraw>>& draws) {
-  CachePages out;
-  for (const auto& draw : draws) {
-    if (!draw) continue;
-    RolloutConfig config = job.config().rollout;
-    config.max_running = settings.max_running;
-    config.num_generations = draw->of_configuration;
-    const int64_t wanted = Engine::pages_wanted(
-        config, std::min(settings.max_running, draw->sequences), draw->longest_prompt);
-    config.num_generations = draw->num_generations;
-    const int64_t written = Engine::pages_written(
-        config, draw->sequences, std::llround(draw->mean_prompt), draw->mean_length);
-    out.wanted = std::max(out.wanted, wanted);
-    out.written = std::max(out.written, std::min(wanted, written));
-  }
-  if (const auto& draw = job.rollout()) {
-    RolloutConfig config = job.config().rollout;
-    config.max_running = settings.max_running;
-    config.num_generations = draw->num_generations;
-    out.in_use = Engine::pages_written(config, std::min(settings.max_running, draw->sequences),
-                                       std::llround(draw->mean_prompt), draw->mean_length);
-  }
-  return out;
-}
-
-// Fills a MemoryPlan, kind by kind.
-class MemorySum {
- public:
-  MemorySum(const PlannedJob& job, const PlanSettings& settings, int64_t base, int64_t budget)
-      : job_(job), settings_(settings), base_(base), budget_(budget) {
-    const RunConfig& config = job.config();
-    learns_ = config.run.steps > 0;
-    warms_ = config.sft.steps > 0;
-    plan_.has = {true, warms_, learns_ || config.run.eval_every > 0, learns_};
-  }
-
-  MemoryPlan run() {
-    add_model();
-    add_reference();
-    add_packed();
-    add_passes();
-    add_sampling();
-    return std::move(plan_);
-  }
-
- private:
-  void add(const std::string& name, int64_t loading, int64_t warm, int64_t sampling,
-           int64_t learning) {
-    if (loading + warm + sampling + learning == 0) return;
-    plan_.kinds.push_back({name, {loading, warm, sampling, learning}});
-    for (size_t phase = 0; phase < plan_.has.size(); ++phase)
-      if (!plan_.has[phase]) plan_.kinds.back().bytes[phase] = 0;
-  }
-  // Once there, it stays.
-  void add_from(const std::string& name, bool before_sampling, int64_t bytes) {
-    add(name, 0, bytes, before_sampling ? bytes : 0, bytes);
-  }
-
-  // With the gaps between them. The decoder only gives them to be written.
-  int64_t weight_count() const { return const_cast<Decoder&>(job_.model()).weights().numel(); }
-
-  void add_model() {
-    const int64_t count = weight_count(), weights = 4 * count;
-    const int64_t moments = OptimizerState::bytes(count, settings_.moments_in_bytes);
-    add("process and libraries", base_, base_, base_, base_);
-    add("weights", weights, weights, weights, weights);
-    // The files are closed before the moments come.
-    add("files of the model", std::max<int64_t>(0, job_.file_bytes() - moments), 0, 0, 0);
-    add_from("gradients", warms_ || learns_, weights);
-    add("moments of AdamW", moments, moments, moments, moments);
-  }
-
-  void add_reference() {
-    if (!learns_ || !job_.config().needs_reference()) return;
-    const bool draws = job_.reference().has_value();
-    const bool reads = job_.config().algorithm->reference_kl() > 0;
-    const auto drawn_with = draws ? std::optional(settings_.weights) : std::nullopt;
-    const auto read_with = reads ? std::optional(settings_.training.precision) : std::nullopt;
-    int64_t all = 4 * weight_count() + packed_bytes(job_.model(), drawn_with, read_with);
-    if (reads) {
-      const PassMemory pass = forward_pass(job_.model(), job_.largest(settings_.max_tokens),
-                                           settings_.training, /*threads=*/0);
-      all += pass.kept + pass.scratch + pass.head;
-    }
-    add("reference policy", 0, 0, all, all);
-  }
-
-  void add_packed() {
-    const kernels::Precision precision = settings_.training.precision;
-    const int64_t warm = packed_bytes(job_.model(), std::nullopt, precision);
-    const bool draws = plan_.has[kSampling];
-    const int64_t all =
-        packed_bytes(job_.model(), draws ? std::optional(settings_.weights) : std::nullopt,
-                     warms_ || learns_ ? std::optional(precision) : std::nullopt);
-    add("packed weights", 0, warm, all, all);
-    add_from("a layer packed for gradients", warms_ || learns_,
-             backward_packed_bytes(job_.model(), precision));
-  }
-
-  void add_passes() {
-    if (!warms_ && !learns_) return;
-    const BatchSize warm = job_.largest_demonstrations(settings_.max_tokens);
-    const BatchSize rl = job_.largest(settings_.max_tokens);
-    const BatchSize both{.rows = std::max(warm.rows, rl.rows),
-                         .head_rows = std::max(warm.head_rows, rl.head_rows)};
-    const auto pass = [&](const BatchSize& batch) {
-      return training_pass(job_.model(), batch, settings_.training, job_.threads());
-    };
-    const PassMemory first = pass(warm), all = pass(both);
-    kept_ = all.kept;
-    add("activations", 0, first.kept, all.kept, all.kept);
-    add("hidden states", 0, first.hidden, 0, all.hidden);
-    add("arrays of a layer", 0, first.scratch, all.scratch, all.scratch);
-    add("arrays of the head", 0, first.head, all.head, all.head);
-  }
-
-  void add_sampling() {
-    if (!plan_.has[kSampling]) return;
-    const ModelSpec& spec = job_.model().spec();
-    const int64_t page = KvCache::page_bytes(spec), rows = settings_.max_step_tokens;
-    const CachePages pages = pages_of(job_, settings_, {job_.rollout(), job_.evaluation()});
-    const double gb = job_.config().rollout.kv_cache_gb;
-    const double limit =
-        gb > 0 ? gb * 1e9 : std::max(0.0, static_cast<double>(budget_ - plan_.of(kLoading)) / 2);
-    plan_.cache_pages_wanted = pages.wanted;
-    plan_.cache_pages_in_use = pages.in_use;
-    plan_.cache_pages = std::min(pages.wanted, static_cast<int64_t>(limit) / page);
-    const int64_t cache = page * std::min(plan_.cache_pages, pages.written);
-    add("key-value cache", 0, 0, cache, cache);
-    const int64_t arrays =
-        Decoder::pass_bytes(spec, rows) + Engine::draw_bytes(spec, settings_.max_running);
-    add("arrays of sampling", 0, 0, arrays, arrays);
-    if (job_.reference()) {  // an engine of its own
-      const CachePages own = pages_of(job_, settings_, {job_.reference()});
-      const int64_t most = std::min({own.wanted, own.written, static_cast<int64_t>(limit) / page});
-      add("sampling of the reference", 0, 0, page * most + arrays, page * most + arrays);
-    }
-    // The rule of Learner::update().
-    plan_.releases_activations = budget_ - plan_.of(kLearning) < kept_;
-    if (!plan_.releases_activations) return;
-    for (MemoryKind& kind : plan_.kinds)
-      if (kind.name == "activations") kind.bytes[kSampling] = 0;
-  }
-
-  const PlannedJob& job_;
-  const PlanSettings& settings_;
-  int64_t base_, budget_, kept_ = 0;
-  bool learns_ = false, warms_ = false;
-  MemoryPlan plan_;
-};
-
-}  // namespace
-
-MemoryPlan plan_memory(const PlannedJob& job, const PlanSettings& settings, int64_t base,
-                       int64_t budget) {
-  return MemorySum(job, settings, base, budget).run();
-}
-
 std::optional<int64_t> largest_microbatch(const PlannedJob& job, const PlanSettings& settings,
                                           int64_t base, int64_t budget) {
   const auto fits = [&](int64_t tokens) {
@@ -447,51 +323,6 @@ std::optional<int64_t> largest_microbatch(const PlannedJob& job, const PlanSetti
     (fits(middle) ? low : high) = middle;
   }
   return low;
-}
-
-std::vector<PlanChange> smaller_settings(const PlannedJob& job, const PlanSettings& settings,
-                                         int64_t base, int64_t budget) {
-  std::vector<PlanChange> out;
-  const auto add = [&](const std::string& keys, const auto& change) {
-    out.push_back({keys, settings});
-    change(out.back().settings);
-  };
-  const auto peak = [&](const PlanSettings& with) {
-    return plan_memory(job, with, base, budget).peak();
-  };
-  // Halves a number until the job fits, or it cannot become smaller.
-  const auto halve = [&](const std::string& key, int64_t PlanSettings::*field, int64_t most,
-                         int64_t least) {
-    if (most == 0) return;  // the job has none of it
-    PlanSettings with = settings;
-    with.*field = std::min(with.*field, most);
-    while (with.*field / 2 >= least && peak(with) > budget) with.*field /= 2;
-    if (with.*field < settings.*field) out.push_back({cat(key, "=", with.*field), with});
-  };
-  const bool bf16 = settings.training.precision == kernels::Precision::bf16;
-  const WeightFormat same = bf16 ? kernels::bf16_format() : WeightFormat::fp32;
-  if (settings.weights != same)  // the packed weights of training, and no others
-    add(cat("rollout.weights=", bf16 ? "bf16" : "fp32"),
-        [&](PlanSettings& with) { with.weights = same; });
-  if (!bf16)
-    add("trainer.precision=bf16 rollout.weights=bf16", [&](PlanSettings& with) {
-      with.training.precision = kernels::Precision::bf16;
-      with.weights = kernels::bf16_format();
-    });
-  if (!settings.moments_in_bytes)
-    add("trainer.optimizer=adamw_8bit", [&](PlanSettings& with) { with.moments_in_bytes = true; });
-  if (!settings.training.recompute)
-    add("trainer.activation_checkpointing=true",
-        [&](PlanSettings& with) { with.training.recompute = true; });
-  halve("trainer.max_tokens_per_microbatch", &PlanSettings::max_tokens, job.update_tokens(),
-        job.longest_sequence());
-  int64_t sequences = 0;
-  for (const auto& draw : {job.rollout(), job.evaluation(), job.reference()})
-    if (draw) sequences = std::max(sequences, draw->sequences);
-  halve("rollout.max_running", &PlanSettings::max_running, sequences, 1);
-  std::erase_if(out,
-                [&](const PlanChange& change) { return peak(change.settings) >= peak(settings); });
-  return out;
 }
 
 }  // namespace vernier

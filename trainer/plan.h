@@ -23,7 +23,10 @@ struct PlanSettings {
   bool moments_in_bytes = false;
   WeightFormat weights = WeightFormat::fp32;  // that responses are drawn with
   int64_t max_running = 0, max_step_tokens = 0;
-  int64_t max_tokens = 0;  // of a micro-batch
+  int64_t max_tokens = 0;      // of a micro-batch
+  std::string shard = "none";  // of several ranks, as the next one
+  int64_t rollout_ranks = 0;   // that only sample
+  double kv_cache_gb = 0;
 
   explicit PlanSettings(const RunConfig& config);
 };
@@ -69,11 +72,11 @@ class PlannedJob {
   /// the longest sequence; 0 where the job trains nothing.
   int64_t update_tokens() const { return update_tokens_; }
   int64_t longest_sequence() const { return longest_sequence_; }
-  /// The largest micro-batch of RL steps: where there are several, one of real lengths is as full
-  /// as the budget allows.
-  BatchSize largest(int64_t max_tokens) const;
+  /// The largest micro-batch of RL steps, where an update is computed in so many parts: where there
+  /// are several, one of real lengths is as full as the budget allows.
+  BatchSize largest(int64_t max_tokens, int64_t parts = 1) const;
   /// The same of the warm start.
-  BatchSize largest_demonstrations(int64_t max_tokens) const;
+  BatchSize largest_demonstrations(int64_t max_tokens, int64_t parts = 1) const;
 
  private:
   void read_rollouts();
@@ -82,6 +85,7 @@ class PlannedJob {
   PlannedDraw draw_of(const std::vector<Prompt>& prompts, int64_t num_generations) const;
   PlannedDraw draw_of_step(const std::vector<Prompt>& prompts) const;
   std::vector<int64_t> lengths_of_group(const Prompt& prompt) const;
+  std::vector<Sequence> part_of_update(int64_t parts) const;
   int64_t group_size() const { return plan_.group_size(config_.rollout.num_generations); }
 
   const RunConfig& config_;

@@ -97,6 +97,35 @@ int64_t ShardedWeights::unit_after(int64_t before, int64_t unit) const {
   return unit > 1 ? unit - 1 : -1;
 }
 
+// The moments of unit_after(): a unit, the next one on its way, and going back the gradient of the
+// unit beside that of the one before, which is leaving.
+int64_t ShardedWeights::most_bytes(const Decoder& decoder, bool rounds, bool backward) {
+  const auto layers = std::ssize(decoder.layers());
+  const bool tied = std::ssize(decoder.units()) == layers + 1;
+  const int64_t head = tied ? 0 : layers + 1;
+  const auto numbers = [&](int64_t unit) {
+    const Unit& place = decoder.units()[static_cast<size_t>(unit)];
+    return place.end - place.begin;
+  };
+  int64_t most = 0;
+  const auto see = [&](int64_t unit, int64_t arriving, int64_t gradients) {
+    most = std::max(most, (rounds ? 6 : 4) * numbers(unit) + 4 * (arriving + gradients));
+  };
+  for (int64_t unit = 0; unit <= layers; ++unit)
+    see(unit, numbers(unit < layers ? unit + 1 : head), 0);
+  if (!backward) return most;
+  // That of embeddings which are the head is there until both have added to it.
+  const int64_t stays = tied ? numbers(0) : 0;
+  see(head, 0, numbers(head));
+  int64_t leaving = tied ? 0 : numbers(head);
+  for (int64_t unit = layers; unit > 0; --unit) {
+    see(unit, unit > 1 ? numbers(unit - 1) : 0, stays + numbers(unit) + leaving);
+    leaving = numbers(unit);
+  }
+  see(1, 0, numbers(0) + leaving);
+  return most;
+}
+
 void ShardedWeights::release() {
   const at::NoGradGuard no_grad;
   give_up();

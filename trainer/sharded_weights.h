@@ -37,6 +37,10 @@ class ShardedWeights final : public UnitStore {
   int64_t brought() const { return gathers_; }
   int64_t begun_ahead() const { return begun_ahead_; }
 
+  /// Bytes of the units of such a decoder, and with `backward` of their gradients, that passes have
+  /// here at once at most; `rounds`: with what products of a GPU read, bf16.
+  static int64_t most_bytes(const Decoder& decoder, bool rounds, bool backward);
+
   /// Fills `weights`, which are laid out as the decoder's. On all ranks.
   void gather(at::Tensor& weights);
   /// Other values: those of flat `weights`, or those that fill(unit) puts into the decoder.

@@ -79,4 +79,11 @@ void for_buckets(const Slices& slices, int64_t first, int64_t last, int64_t byte
   }
 }
 
+/// Bytes of the largest of them where a stretch has so many numbers.
+inline int64_t largest_bucket(int64_t numbers, int64_t ranks, int64_t bytes) {
+  const int64_t row = static_cast<int64_t>(sizeof(float)) * ranks * Slices::kBlock;
+  const int64_t rows = numbers / (ranks * Slices::kBlock) + 2;  // it begins and ends in one
+  return row * std::min(rows, std::max<int64_t>(1, bytes / row));
+}
+
 }  // namespace vernier

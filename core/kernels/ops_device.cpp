@@ -236,7 +236,54 @@ struct LayerCall {
   }
 };
 
+int64_t number_bytes(Precision precision) { return precision == Precision::bf16 ? 2 : 4; }
+
+// Of the attention between qkv and its output, beside both: forward, and with the gradient of the
+// output and of qkv on the way back.
+struct AttentionBytes {
+  int64_t forward = 0, backward = 0;
+};
+AttentionBytes attention_bytes(const kernels::AttentionShape& shape, const LayerTokens& tokens,
+                               Precision precision) {
+  const int64_t number = number_bytes(precision), size = shape.head_size;
+  const int64_t queries = number * tokens.rows * shape.heads * size;
+  const int64_t both = number * tokens.keys * 2 * shape.kv_heads * size;  // keys and values
+  const int64_t copies = tokens.keys > tokens.rows ? both : 0;
+  AttentionBytes out{.forward = copies, .backward = copies + queries + both};
+  if (precision == Precision::bf16) {                            // flash attention
+    out.backward += 4 * tokens.rows * shape.heads * (size + 1);  // sums of the queries, in fp32
+    if (shape.kv_heads < shape.heads)                            // one for each head of the queries
+      out.backward += number * tokens.keys * 2 * shape.heads * size;
+  } else {  // by_segments(), as many [H, tokens, tokens] as live at once
+    const int64_t scores = 4 * shape.heads * tokens.longest * tokens.longest;
+    out.forward += 3 * scores;
+    out.backward += 5 * scores;
+  }
+  return out;
+}
+
 }  // namespace
+
+// LayerCall's arrays, by the lines above that make them.
+LayerBytes layer_bytes(const kernels::LayerShape& shape, const LayerTokens& tokens,
+                       Precision precision) {
+  const kernels::AttentionShape& heads = shape.attention;
+  const int64_t number = number_bytes(precision), rows = tokens.rows;
+  const int64_t stream = 4 * rows * shape.width, block = number * rows * shape.width;
+  const int64_t qkv = number * rows * heads.row(), inner = number * rows * shape.inner;
+  const int64_t attended = number * rows * heads.heads * heads.head_size;
+  const int64_t rotated = shape.qk_norm == QkNorm::none ? 0 : qkv;
+  const AttentionBytes attention = attention_bytes(heads, tokens, precision);
+  LayerBytes out{.input = stream};
+  out.kept = stream + qkv + attended + 4 * rows * heads.heads + 2 * inner +
+             (shape.norm_after ? 2 * block : 0);
+  // The outputs of both blocks are there to the end; y is not the next layer's yet.
+  out.forward = std::max({rotated + attention.forward, 2 * block + inner, 2 * block + stream});
+  const int64_t mlp = block + 4 * inner, mlp_input = 2 * block + 3 * inner;
+  const int64_t of_attention = block + attended + rotated + attention.backward + qkv;
+  out.backward = 2 * stream + std::max({mlp, mlp_input, of_attention});
+  return out;
+}
 
 at::Tensor embedding(const std::vector<int32_t>& ids, Parameter& table, Precision precision) {
   return through(std::make_shared<EmbeddingCall>(EmbeddingCall{ids, &table, precision}),

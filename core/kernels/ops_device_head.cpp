@@ -5,6 +5,7 @@
 
 #include "core/base/errors.h"
 #include "core/kernels/autograd_parts.h"
+#include "core/kernels/device_training.h"
 #include "core/kernels/ops_device.h"
 
 namespace vernier::ops::device {
@@ -94,6 +95,18 @@ struct HeadFunction : Function<HeadFunction> {
 };
 
 }  // namespace
+
+int64_t head_bytes(int64_t rows, int64_t width, int64_t vocabulary, kernels::Precision precision,
+                   bool backward) {
+  constexpr int64_t kSums = sizeof(kernels::device::LogitSums);
+  const bool rounds = precision == kernels::Precision::bf16;
+  const int64_t chunk = std::min(rows, kRows) * std::min(vocabulary, kWords);
+  // Targets, log_sum, logprob, entropy; the sums of the forward pass.
+  int64_t bytes = 4 * chunk + (4 * 4 + kSums) * rows + (rounds ? 2 * rows * width : 0);
+  // The gradient of a chunk, of log-probabilities and entropies, and of the hidden states.
+  if (backward) bytes += (rounds ? 2 * chunk : 0) + 2 * 4 * rows + 4 * rows * width;
+  return bytes;
+}
 
 TokenLogprobs token_logprobs(const at::Tensor& hidden, Parameter& head,
                              const std::vector<int32_t>& targets, double temperature,

@@ -73,6 +73,16 @@ DeviceDecoder<T>::DeviceDecoder(Decoder& decoder, int64_t positions, int64_t row
   weights_changed();
 }
 
+// As the constructor takes them.
+template <class T>
+int64_t DeviceDecoder<T>::bytes(const ModelSpec& spec, int64_t positions, int64_t rows) {
+  const int64_t width = spec.hidden_size, attended = spec.num_attention_heads * spec.head_dim;
+  const int64_t numbers =
+      2 * width + spec.attention(0).row() + attended + 3 * spec.intermediate_size;
+  return rows * (4 * width + static_cast<int64_t>(sizeof(T)) * numbers) +
+         4 * positions * spec.rotary();
+}
+
 template <class T>
 DeviceDecoder<T>::Place DeviceDecoder<T>::place(std::string_view name) const {
   for (const Parameter& parameter : decoder_.parameters())

@@ -27,6 +27,9 @@ class DeviceDecoder {
   /// those of the other parts make the same passes.
   DeviceDecoder(Decoder& decoder, int64_t positions, int64_t rows);
 
+  /// Bytes of its arrays; the weights are the decoder's, or in its bf16_weights().
+  static int64_t bytes(const ModelSpec& spec, int64_t positions, int64_t rows);
+
   /// Takes over what the decoder's weights are now; waits for the GPU.
   void weights_changed();
 

@@ -46,6 +46,21 @@ HeadFiles head_files(const ModelSpec& spec, const Tokenizer& tokenizer) {
   return out;
 }
 
+namespace {
+
+// `of`: what messages begin with.
+ModelHead head_in(const fs::path& folder, int64_t max_length, const std::string& of) {
+  ModelSpec spec = spec_from_config(folder / "config.json");
+  spec.limit_length(max_length, cat(of, "config.json"));
+  auto tokenizer = std::make_shared<Tokenizer>(Tokenizer::from_folder(folder));
+  if (tokenizer->size() > spec.vocab_size)
+    fail(of, "the tokenizer has ", tokenizer->size(), " ids, the model only ", spec.vocab_size);
+  tokenizer->cover(spec.vocab_size);
+  return {std::move(spec), std::move(tokenizer)};
+}
+
+}  // namespace
+
 ModelHead head_from_files(const HeadFiles& files, int64_t max_length) {
   const Folder folder;
   for (const auto& [name, text] : files) {
@@ -53,13 +68,16 @@ ModelHead head_from_files(const HeadFiles& files, int64_t max_length) {
       fail("a model's file is named '", name, "'");
     write_file(folder.path() / name, text);
   }
-  ModelSpec spec = spec_from_config(folder.path() / "config.json");
-  spec.limit_length(max_length, "config.json");
-  auto tokenizer = std::make_shared<Tokenizer>(Tokenizer::from_folder(folder.path()));
-  if (tokenizer->size() > spec.vocab_size)
-    fail("the tokenizer has ", tokenizer->size(), " ids, the model only ", spec.vocab_size);
-  tokenizer->cover(spec.vocab_size);
-  return {std::move(spec), std::move(tokenizer)};
+  return head_in(folder.path(), max_length, "");
+}
+
+ModelHead head_from_folder(const fs::path& folder, int64_t max_length) {
+  return head_in(folder, max_length, cat(folder.string(), ": "));
+}
+
+bool lacks_weights(const fs::path& model) {
+  return fs::exists(model / "config.json") && !fs::exists(model / kWeights) &&
+         !fs::exists(model / kWeightsIndex);
 }
 
 }  // namespace vernier

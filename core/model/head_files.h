@@ -17,4 +17,10 @@ HeadFiles head_files(const ModelSpec& spec, const Tokenizer& tokenizer);
 /// was made for.
 ModelHead head_from_files(const HeadFiles& files, int64_t max_length);
 
+/// The same of a folder, whose weights may still be missing: nothing of them is looked at.
+ModelHead head_from_folder(const fs::path& folder, int64_t max_length);
+
+/// Whether that is all there is of a model: a folder without weights.
+bool lacks_weights(const fs::path& model);
+
 }  // namespace vernier

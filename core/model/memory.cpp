@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/kernels/ops_device.h"
+
 namespace vernier {
 namespace {
 
@@ -108,6 +110,49 @@ PassMemory forward_pass(const Decoder& model, const BatchSize& batch,
           .scratch = kernels::forward_scratch_bytes(shape, batch.rows) +
                      threads * kernels::block_bytes(shape, options.precision),
           .head = kernels::head_scratch_bytes(head, false),
+          .hidden = rows + row_bytes(model, batch.head_rows)};
+}
+
+namespace {
+
+ops::device::LayerBytes device_layer(const Decoder& model, const BatchSize& batch,
+                                     const TrainingOptions& options) {
+  return ops::device::layer_bytes(
+      model.layer_shapes().front(),
+      {.rows = batch.rows, .keys = std::max(batch.keys, batch.rows), .longest = batch.longest},
+      options.precision);
+}
+
+int64_t device_head(const Decoder& model, const BatchSize& batch, const TrainingOptions& options,
+                    bool backward) {
+  const ModelSpec& spec = model.spec();
+  return ops::device::head_bytes(batch.head_rows, spec.hidden_size, spec.vocab_size,
+                                 options.precision, backward);
+}
+
+}  // namespace
+
+PassMemory device_training_pass(const Decoder& model, const BatchSize& batch,
+                                const TrainingOptions& options) {
+  const int64_t layers = std::ssize(model.layers()), rows = row_bytes(model, batch.rows);
+  const ops::device::LayerBytes layer = device_layer(model, batch, options);
+  PassMemory out;
+  // The last norm keeps its input too.
+  out.kept = layers * layer.input + rows + (options.recompute ? 1 : layers) * layer.kept;
+  // What is computed again is so beside the gradient of the layer's output.
+  out.scratch = std::max(layer.backward, layer.forward + (options.recompute ? rows : 0));
+  out.head = device_head(model, batch, options, /*backward=*/true);
+  out.hidden = 2 * rows + row_bytes(model, batch.head_rows);
+  return out;
+}
+
+PassMemory device_forward_pass(const Decoder& model, const BatchSize& batch,
+                               const TrainingOptions& options) {
+  const int64_t rows = row_bytes(model, batch.rows);
+  const ops::device::LayerBytes layer = device_layer(model, batch, options);
+  return {.kept = layer.input + layer.kept,
+          .scratch = layer.forward,
+          .head = device_head(model, batch, options, /*backward=*/false),
           .hidden = rows + row_bytes(model, batch.head_rows)};
 }
 

@@ -21,6 +21,8 @@ int64_t backward_packed_bytes(const Decoder& model, kernels::Precision precision
 struct BatchSize {
   int64_t rows = 0;       // tokens through the layers
   int64_t head_rows = 0;  // tokens whose log-probability is asked for
+  int64_t keys = 0;       // tokens of its sequences, a prompt that some share for each of them
+  int64_t longest = 0;    // of these sequences
 };
 
 /// Bytes of a training pass.
@@ -38,5 +40,11 @@ PassMemory training_pass(const Decoder& model, const BatchSize& batch,
                          const TrainingOptions& options, int64_t threads);
 PassMemory forward_pass(const Decoder& model, const BatchSize& batch,
                         const TrainingOptions& options, int64_t threads);
+
+/// The same on a GPU: what is there at once, since the allocator hands out again what is let go of.
+PassMemory device_training_pass(const Decoder& model, const BatchSize& batch,
+                                const TrainingOptions& options);
+PassMemory device_forward_pass(const Decoder& model, const BatchSize& batch,
+                               const TrainingOptions& options);
 
 }  // namespace vernier
