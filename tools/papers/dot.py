@@ -4,17 +4,20 @@ import math
 
 from papers.study import Policy, draw, evaluations, last_checkpoint, mean, metrics_of, signed, table
 
-JOB = "configs/papers/dot.toml"
-NO_DOT = {"transform.dot.alpha": 1000}
+JOB, OVERLAYS = "configs/papers/dot.toml", "configs/papers/baselines"
+# Of each: what is laid over the job, and keys.
 VARIANTS = {
-    "no DOT": NO_DOT,
-    "DOT": {},
-    "DOT without KL-Cov": {"algo.loss": "ppo"},
-    "DOT without predictive sampling": {"rollout.filter.rule": "all", "rollout.filter.refill": "none"},
-    "DOT, alpha 1.5": {"transform.dot.alpha": 1.5},
-    "DOT, alpha 2": {"transform.dot.alpha": 2},
-    "DOT, alpha 3": {"transform.dot.alpha": 3},
-    "DOT, margin 32": {"transform.dot.margin": 32},
+    "no DOT": ("no_dot", {}),
+    "DOT": (None, {}),
+    "DOT without KL-Cov": ("no_kl_cov", {}),
+    "DOT without predictive sampling": (None, {"rollout.filter.refill": "none"}),
+    "DOT, alpha 1.5": (None, {"transform.dot.alpha": 1.5}),
+    "DOT, alpha 2": (None, {"transform.dot.alpha": 2}),
+    "DOT, alpha 3, groups of 16": (
+        None,
+        {"transform.dot.alpha": 3, "rollout.num_generations": 16, "rollout.prompts_per_step": 12},
+    ),
+    "DOT, margin 32": (None, {"transform.dot.margin": 32}),
 }
 WANTED_CUT = 0.3
 
@@ -29,7 +32,9 @@ def run(lab):
 
     def one(job):
         variant, seed, start = job
-        return lab.train(folder(lab, variant, seed), [JOB], {"run.seed": seed, "model.path": start, **VARIANTS[variant]})
+        overlay, keys = VARIANTS[variant]
+        configs = [JOB] + ([f"{OVERLAYS}/{overlay}.toml"] if overlay else [])
+        return lab.train(folder(lab, variant, seed), configs, {"run.seed": seed, "model.path": start, **keys})
 
     runs = dict(zip([job[:2] for job in jobs], lab.each(one, jobs)))
     found = dict(zip(runs, lab.each(lambda run: lab.answers(last_checkpoint(run)), runs.values())))
@@ -82,7 +87,7 @@ def run(lab):
             verdict,
             "When it can fire: the largest of n numbers is at most (n-1)/sqrt(n) standard deviations above their mean, "
             + ", ".join(f"{(n - 1) / math.sqrt(n):.2f} for n = {n}" for n in (8, 10, 11, 16, 32))
-            + ". With alpha 3, the paper's, a group needs 11 responses or more; the paper has 32.",
+            + ". With alpha 3, the paper's, a group needs 11 responses or more (with 8 it is refused); the paper has 32.",
         ]
     )
 

@@ -1,6 +1,6 @@
 """Study 7: easy-to-hard: what training on easy prompts recovers of the gain on hard ones."""
 
-from papers.study import Policy, draw, evaluations, last_checkpoint, mean, signed, table
+from papers.study import Policy, draw, last_checkpoint, mean, percent, signed, table
 
 JOB = "configs/papers/easy_to_hard.toml"
 VARIANTS = {
@@ -28,7 +28,7 @@ def run(lab):
     rows = [["untrained", f"{untrained.accuracy:.3f}", f"{untrained.length:.1f}", "", ""]]
     for variant, policy in policies.items():
         own = policy.less(untrained)
-        rows.append([variant, f"{policy.accuracy:.3f}", f"{policy.length:.1f}", signed(own), f"{own[0] / gain:.2f}"])
+        rows.append([variant, f"{policy.accuracy:.3f}", f"{policy.length:.1f}", signed(own), percent(own[0], gain)])
     gaps = []
     for seed, start in starts:
         sides = [lab.rows(m, hard) for m in (start, ends["easy (2 to 4 terms)", seed], ends["hard (6 to 8 terms)", seed])]

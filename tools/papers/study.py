@@ -5,10 +5,12 @@ sees them, and nothing is chosen by them.
 """
 
 import json
+import math
 import pathlib
 import random
 import subprocess
 import sys
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 
 TEST_SEED, TEST_PROMPTS, ANSWERS = 4321, 1000, 4
@@ -17,11 +19,11 @@ MOST_SEEDS = 30
 
 
 class Lab:
-    """Runs `vernier`; what is finished is not run again."""
+    """Runs `vernier`; what is finished is not run again. `quick`: a few steps and prompts, whose numbers mean nothing."""
 
-    def __init__(self, vernier, out, jobs, seeds, pictures):
+    def __init__(self, vernier, out, jobs, seeds, pictures, quick=False):
         self.vernier, self.out, self.jobs, self.num_seeds = str(vernier), out, jobs, seeds
-        self.pictures = pictures
+        self.pictures, self.quick = pictures, quick
         self.out.mkdir(parents=True, exist_ok=True)
 
     def call(self, arguments, log):
@@ -39,10 +41,21 @@ class Lab:
         log = folder.with_name(folder.name + ".log")
         log.parent.mkdir(parents=True, exist_ok=True)
         arguments = ["train", *configs, "--run", folder]
+        if self.quick:
+            keys = self.few_steps(configs[0]) | keys
         for key, value in keys.items():
             arguments += ["--set", f"{key}={value}"]
         self.call(arguments, log)
         return folder
+
+    def few_steps(self, config):
+        tables = tomllib.loads(pathlib.Path(config).read_text())
+        keys = {"data.eval_prompts": 8}
+        if "sft" in tables:
+            keys |= {"sft.steps": 20}
+        if tables["run"].get("steps"):
+            keys |= {"run.steps": 2, "run.eval_every": 1}
+        return keys
 
     def starts(self, config="configs/papers/start.toml", name="start", keys=None, learned=lambda run: accuracy_of(run) >= LEARNED):
         """The first seeds whose warm start has learned: [(seed, checkpoint)]."""
@@ -52,13 +65,14 @@ class Lab:
                 sys.exit(f"of {MOST_SEEDS} seeds of {config} only {len(found)} learned their task")
             some = range(seed, seed + self.jobs)
             runs = self.each(lambda s: self.train(self.out / f"{name}-{s}", [config], {"run.seed": s, **(keys or {})}), some)
-            found += [(s, run / "checkpoint-0") for s, run in zip(some, runs) if learned(run)]
+            found += [(s, run / "checkpoint-0") for s, run in zip(some, runs) if self.quick or learned(run)]
             seed += self.jobs
         return found[: self.num_seeds]
 
     def prompts(self, name, keys, count=TEST_PROMPTS, task="chain_sum", train=False):
         """A file of prompts of a task."""
         path = self.out / f"{name}.jsonl"
+        count = min(count, 24) if self.quick else count
         if not path.exists():
             arguments = ["prompts", "--task", task, "--count", count, "--out", path]
             for key, value in keys.items():
@@ -152,10 +166,16 @@ class Policy:
 
 
 def aes(policy, reference, gain=3, loss=10):
-    """Accuracy efficiency score against another policy (docs/lengths.md)."""
+    """Accuracy efficiency score against another policy (docs/lengths.md); -inf where that is never right."""
+    if reference.accuracy == 0:
+        return -math.inf
     shorter = 1 - policy.length / reference.length
     change = policy.accuracy / reference.accuracy - 1
     return shorter + (gain if change >= 0 else loss) * change
+
+
+def percent(part, whole):
+    return f"{100 * part / whole:.0f} %" if whole else "undefined"
 
 
 def signed(triple, places=3, scale=1.0):

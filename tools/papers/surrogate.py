@@ -1,7 +1,7 @@
 """Study 3: format and length in place of ground truth."""
 
 from papers.dot import by_step
-from papers.study import Policy, draw, last_checkpoint, mean, signed, table
+from papers.study import Policy, draw, last_checkpoint, mean, percent, signed, table
 
 JOB = "configs/papers/surrogate.toml"
 OTHERS = "configs/papers/baselines"
@@ -34,7 +34,7 @@ def run(lab):
     rows = [["the start", f"{start.accuracy:.3f}", f"{start.length:.1f}", "", ""]]
     for variant, policy in policies.items():
         gain = policy.less(start)
-        rows.append([variant, f"{policy.accuracy:.3f}", f"{policy.length:.1f}", signed(gain), f"{100 * gain[0] / truth:.0f} %"])
+        rows.append([variant, f"{policy.accuracy:.3f}", f"{policy.length:.1f}", signed(gain), percent(gain[0], truth)])
     curves = {
         variant: [(step, mean(values)) for step, values in by_step([runs[variant, seed] for seed in seeds], "eval/accuracy")]
         for variant in VARIANTS
@@ -43,7 +43,7 @@ def run(lab):
     best, worst = policies["format and length, p = .5"].less(start), policies["format and length, p = .1"].less(start)
     verdict = (
         f"With p = .5 the gain over the start is {signed(best)}: {'above 0' if best[1] > 0 else '**not above 0 for sure**'}; "
-        f"it is {100 * best[0] / truth:.0f} % of what ground truth gains. With p = .1, a length that is far too short, it is {signed(worst)}: "
+        f"it is {percent(best[0], truth)} of what ground truth gains. With p = .1, a length that is far too short, it is {signed(worst)}: "
         + ("it reverses." if worst[2] < 0 else "it vanishes." if worst[1] <= 0 else "**it neither vanishes nor reverses.**")
     )
     return "\n\n".join(

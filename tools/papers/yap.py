@@ -29,7 +29,7 @@ def run(lab):
             [
                 name,
                 f"{mean(one['accuracy'] for one in found):.3f}",
-                *(f"{mean(one['lengths'][key]['value'] for one in found):.1f}" for key in NUMBERS.values()),
+                *(number(found, key) for key in NUMBERS.values()),
                 *(f"{value:.1f}" for value in tasks),
                 "; ".join(
                     "[{value_low:.1f}, {value_high:.1f}]".format(**one["lengths"]["yap/index"]) for one in found
@@ -53,6 +53,12 @@ def run(lab):
             "![YapScore by difficulty](images/papers/yap.png)",
         ]
     )
+
+
+def number(found, key):
+    """Mean over the seeds that have it: without a right answer there is none of right answers."""
+    values = [one["lengths"][key]["value"] for one in found if key in one["lengths"]]
+    return f"{mean(values):.1f}" if values else "undefined"
 
 
 def band_name(band):
