@@ -28,8 +28,9 @@ class LengthMatch final : public Reward {
     } catch (const UsageError& problem) {
       config.error("table", problem.what());
     }
+    config.choice("unit", unit_, length_units(), "of lengths; that of the table by default");
     config.text("after", after_, "only the text after the last of these counts; not with tokens");
-    config.only_if("after", unit_ != "tokens", "a table in tokens");
+    config.only_if("after", unit_ != "tokens", "unit = \"tokens\"");
   }
 
   bool needs_group() const override { return false; }

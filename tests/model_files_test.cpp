@@ -236,7 +236,8 @@ TEST_CASE("what llama.cpp would compute otherwise is not written as GGUF") {
     says(problem(family, upper), cat("cannot say a window of 8 tokens in layers of a ", family));
   for (const Family& family : families())
     says(problem(family.model_type.c_str(), {{"partial_rotary_factor", 0.5}}),
-         "GGUF cannot say that 8 of the 16 dimensions of a head rotate");
+         family.gguf.empty() ? "GGUF cannot say models of type vernier"
+                             : "GGUF cannot say that 8 of the 16 dimensions of a head rotate");
   says(problem("smollm3", {{"no_rope_layer_interval", 2}}), "that layer 1 has no RoPE");
   says(problem("smollm3", {{"no_rope_layers", {1, 1, 1, 1}}}), "that layer 3 has RoPE");
   says(problem("smollm3", {{"mlp_bias", true}}), "biases in the MLP of a smollm3 model");
@@ -284,6 +285,7 @@ TEST_CASE("a GGUF file that says two things of one model is refused") {
 // The families are rows of a table: what GGUF has no key for comes from there.
 TEST_CASE("every family is the same model by llama.cpp's keys alone") {
   for (const Family& family : families()) {
+    if (family.gguf.empty()) continue;
     CAPTURE(family.model_type);
     ModelSpec spec =
         spec_of(config_of(family.model_type, {{"sliding_window", nullptr}, {"rope_theta", 5e5}}));

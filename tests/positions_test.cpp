@@ -32,11 +32,8 @@ struct NamedSpec {
 
 std::vector<NamedSpec> other_specs() {
   std::vector<NamedSpec> all;
-  for (const std::string& positions : {"none", "alibi", "absolute"}) {
-    all.push_back({positions == "none"    ? "none"
-                   : positions == "alibi" ? "alibi"
-                                          : "absolute",
-                   plain_spec()});
+  for (const char* positions : {"none", "alibi", "absolute"}) {
+    all.push_back({positions, plain_spec()});
     all.back().spec.positions = positions_of(positions);
   }
   all.push_back({"logn", plain_spec()});

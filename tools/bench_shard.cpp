@@ -24,15 +24,16 @@ std::unique_ptr<OptimizerState> moments_of(Decoder& decoder, const std::string& 
 // One micro-batch a rank.
 double step(Decoder& decoder, OptimizerState& state, const Team& team, const ShardBench& options,
             int64_t round) {
-  std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>> pairs;
+  std::vector<Example> examples;
   for (Prompt& prompt :
        random_prompts(team.trainers.size(), options.tokens + 1, decoder.spec().vocab_size, round))
-    pairs.emplace_back(std::vector<int32_t>{prompt.ids.front()},
-                       std::vector<int32_t>(prompt.ids.begin() + 1, prompt.ids.end()));
+    examples.push_back(
+        {.prompt = {prompt.ids.front()},
+         .response = std::vector<int32_t>(prompt.ids.begin() + 1, prompt.ids.end())});
   const Clock clock;
   Metrics metrics;
-  sft_step(decoder, state, pairs, static_cast<double>(options.tokens), options.tokens + 1, {}, 1e-6,
-           metrics, team);
+  sft_step(decoder, state, examples, static_cast<double>(options.tokens), options.tokens + 1, {},
+           1e-6, metrics, team);
   return clock.seconds();
 }
 

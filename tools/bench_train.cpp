@@ -61,16 +61,16 @@ void fill(Decoder& decoder) {
   decoder.weights_changed();
 }
 
-using Pairs = std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>>;
-
 // Sequences of which `length` tokens run: a prompt of one, and a response whose last token does
 // not.
-Pairs random_pairs(int64_t count, int64_t length, int64_t vocabulary, int64_t step) {
-  Pairs pairs;
+std::vector<Example> random_examples(int64_t count, int64_t length, int64_t vocabulary,
+                                     int64_t step) {
+  std::vector<Example> examples;
   for (Prompt& prompt : random_prompts(count, length + 1, vocabulary, step))
-    pairs.emplace_back(std::vector<int32_t>{prompt.ids.front()},
-                       std::vector<int32_t>(prompt.ids.begin() + 1, prompt.ids.end()));
-  return pairs;
+    examples.push_back(
+        {.prompt = {prompt.ids.front()},
+         .response = std::vector<int32_t>(prompt.ids.begin() + 1, prompt.ids.end())});
+  return examples;
 }
 
 }  // namespace
@@ -92,10 +92,11 @@ Json bench_train(const TrainBench& options) {
   std::vector<double> seconds;
   double nll = 0;
   for (int64_t step = 0; step < kWarmUp + options.steps; ++step) {
-    const Pairs pairs = random_pairs(sequences, options.length, spec.vocab_size, step);
+    const std::vector<Example> examples =
+        random_examples(sequences, options.length, spec.vocab_size, step);
     const Clock clock;
     Metrics metrics;
-    sft_step(decoder, state, pairs, static_cast<double>(sequences * options.length),
+    sft_step(decoder, state, examples, static_cast<double>(sequences * options.length),
              together * (options.length + 1), optimizer, optimizer.learning_rate, metrics);
     if (device.is_cuda()) kernels::device::wait_for_device();
     if (step >= kWarmUp) seconds.push_back(clock.seconds());

@@ -142,11 +142,11 @@ void write_smollm3(const ModelSpec& spec, Json& config) {
 // Models from scratch that no other program has.
 void read_vernier(const JsonField& config, ModelSpec& spec) {
   read_llama(config, spec);
-  const JsonField positions = config.at("positions");
+  const std::string positions = config.text("positions", "rope");
   const auto& known = position_names();
-  if (std::find(known.begin(), known.end(), positions.text()) == known.end())
-    positions.refuse("\"", positions.text(), "\" is not one of ", join(known));
-  spec.positions = positions_of(positions.text());
+  if (std::find(known.begin(), known.end(), positions) == known.end())
+    config.at("positions").refuse("\"", positions, "\" is not one of ", join(known));
+  spec.positions = positions_of(positions);
   spec.attn_logn = config.flag("attn_logn", false);
 }
 

@@ -5,10 +5,10 @@ from papers.study import Policy, aes, draw, last_checkpoint, signed, table
 JOB, BASELINES = "configs/papers/drpo.toml", "configs/papers/baselines"
 # Of each method: its file (none: the job's own), the key of its strength, and the strengths, from none on.
 METHODS = {
-    "DRPO": (None, "algo.lambda", ["inf", 1, 0.3, 0.1, 0.03]),
+    "DRPO": (None, "algo.lambda", ["inf", 0.3, 0.1, 0.03]),
     "penalty": ("penalty", "reward.length_penalty.alpha", [0, 1, 2, 4, 8]),
     "RLOO-LP": ("rloo_lp", "reward.arora.alpha", [0, 0.1, 0.2, 0.4]),
-    "ALP": ("alp", "reward.alp.beta", [0, 0.1, 0.5, 2]),
+    "ALP": ("alp", "reward.alp.beta", [0, 0.1, 0.5]),
     "HAPO": ("hapo", "reward.hapo.term_weight", [0, 0.1, 1]),
     "ShorterBetter": ("shorter_better", None, ["0.02"]),
     "LASER-D": ("laser_d", None, ["0.5"]),
