@@ -5,7 +5,7 @@ import tomllib
 
 from papers.study import accuracy_of, draw, interval, last_checkpoint, mean, signed, table
 
-START, TABLE = "configs/papers/requested_start.toml", "configs/papers/lengths.toml"
+START, TABLE = "configs/papers/requested_start.toml", "configs/lengths/chain_sum.toml"
 JOBS = {
     "interval": "configs/papers/requested.toml",
     "L1-Exact": "configs/papers/l1_exact.toml",
