@@ -3,6 +3,9 @@
 from papers import drpo
 from papers.study import Policy, draw, last_checkpoint, mean, table
 
+CLAIM = "a run that is only longer does not win"
+PAPER = "gameability by length from 25 % to 10 % (arXiv:2404.04475)"
+
 LONGER = "configs/papers/longer.toml"
 BUDGET = 24  # tokens at which a side is cut
 
@@ -42,7 +45,8 @@ def run(lab):
         ["set xtics ('longer run' 0, 'GRPO / DRPO' 1, 'whole / cut' 2)", "set xrange [-0.3:2.3]"],
     )
     heads = ["", "length, longer less shorter", "accuracy, longer less shorter", "wins", "wins at equal lengths", "coefficient of length"]
-    return "\n\n".join(
+    here = "; ".join(f"{row[0]}: wins {row[3].split()[0]}, at equal lengths {row[4].split()[0]}" for row in rows)
+    return here, "\n\n".join(
         [
             f"Seeds {', '.join(str(seed) for seed, _ in starts)}; 1,000 test prompts x 4 answers; `vernier compare` of the longer side against the shorter; "
             "mean of the seeds, and each of them.",

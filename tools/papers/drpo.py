@@ -2,6 +2,9 @@
 
 from papers.study import Policy, aes, draw, last_checkpoint, signed, table
 
+CLAIM = "right answers weighed by their length among themselves get shorter at little cost of accuracy; penalties on length pay with accuracy"
+PAPER = "7B: -51 % tokens for -2.6 % accuracy (AES +0.249); RLOO-LP -38 % for -7.1 % (arXiv:2510.04474)"
+
 JOB, BASELINES = "configs/papers/drpo.toml", "configs/papers/baselines"
 # Of each method: its file (none: the job's own), the key of its strength, and the strengths, from none on.
 METHODS = {
@@ -66,7 +69,14 @@ def run(lab):
             rows[-1][2] = f"**{rows[-1][2]}** ({fallen} of {len(seeds)} fell)"
         points.setdefault(method, []).append((policy.length, policy.accuracy))
     draw(lab.pictures / "drpo.png", "Accuracy against length, over strengths (mean of the seeds)", ("mean tokens", "accuracy"), points)
-    return "\n\n".join(
+    best = {m: max((aes(policies[m, s], policies[m, all_of[0]]), s) for s in all_of[1:]) for m, (_, key, all_of) in METHODS.items() if key}
+    drpo_worst = min((policies["DRPO", s].accuracy, s) for s in METHODS["DRPO"][2])
+    penalty_worst = min((policies["penalty", s].accuracy, s) for s in METHODS["penalty"][2])
+    here = (
+        f"best AES of DRPO {best['DRPO'][0]:+.3f} (lambda {best['DRPO'][1]}), of the penalty {best['penalty'][0]:+.3f} (alpha {best['penalty'][1]}), "
+        f"of RLOO-LP {best['RLOO-LP'][0]:+.3f}; the least accuracy over strengths {drpo_worst[0]:.3f} of DRPO, {penalty_worst[0]:.3f} of the penalty (alpha {penalty_worst[1]})"
+    )
+    return here, "\n\n".join(
         [
             f"Seeds {', '.join(map(str, seeds))}; 1,000 test prompts x 4 answers. The reference of a row is the same method at its first strength, of the last three plain GRPO.",
             table(["method", "strength", "accuracy", "tokens", "length", "accuracy less reference", "AES"], rows),

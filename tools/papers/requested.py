@@ -5,6 +5,9 @@ import tomllib
 
 from papers.study import accuracy_of, draw, interval, last_checkpoint, mean, signed, table
 
+CLAIM = "a graded reward teaches a policy to keep to a requested length"
+PAPER = "Ruler: precise match below .4 for most open models; L1: within a few percent of the target (arXiv:2503.04697)"
+
 START, TABLE = "configs/papers/requested_start.toml", "configs/lengths/chain_sum.toml"
 JOBS = {
     "interval": "configs/papers/requested.toml",
@@ -52,7 +55,8 @@ def run(lab):
         signed((mean(map(mean, after)) - mean(map(mean, before)), *interval([[a - b for a, b in zip(*pair)] for pair in zip(after, before)])))
         for before, after in zip(matches["the start"], matches["interval"])
     ]
-    return "\n\n".join(
+    here = "precise match " + ", ".join(f"{name} {mean(map(mean, match[0])):.3f}" for name, match in matches.items())
+    return here, "\n\n".join(
         [
             f"Seeds {', '.join(map(str, seeds))}; 1,000 test prompts x 4 answers, each asking for one of {', '.join(str(t['name']) for t in targets)} tokens in turn.",
             table(["policy", "precise match", "flexible match", "off by", "longer than asked for", "accuracy", "tokens"], rows),

@@ -5,6 +5,9 @@ import json
 from papers import dot, drpo
 from papers.study import draw, last_checkpoint, mean, table
 
+CLAIM = "length methods cut what stands above a minimal sufficient answer"
+PAPER = "none: YapBench measures models as they are (arXiv:2601.00624)"
+
 BANDS = [(2, 3), (4, 5), (6, 8)]
 NUMBERS = {"YapIndex": "yap/index", "of right answers": "yap/index/correct"}
 
@@ -45,7 +48,8 @@ def run(lab):
         [f"set xtics ({labels})", "set xrange [-0.3:2.3]"],
     )
     heads = ["policy", "accuracy", *NUMBERS, *(band_name(band).replace("_", " ") for band in BANDS), "intervals of the index, by seed"]
-    return "\n\n".join(
+    here = "index " + ", ".join(f"{row[0]} {row[2]}" for row in rows)
+    return here, "\n\n".join(
         [
             f"Seeds {', '.join(str(seed) for seed, _ in starts)}; 1,000 test prompts x 4 answers. The minimal sufficient answer is "
             "the answer with its mark (`#7.`, 3 characters); a task is a band of difficulty.",
