@@ -188,7 +188,11 @@ def table(head, rows):
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
 
 
-def draw(path, title, axes, series, options=(), size=(760, 440)):
+# Okabe and Ito's, which people who see fewer colours tell apart.
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B2A000"]
+
+
+def draw(path, title, axes, series, options=(), size=(760, 520)):
     """A picture by gnuplot. series: {label: [(x, y)] or [(x, y, low, high)]}, each a line with points."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [
@@ -197,16 +201,16 @@ def draw(path, title, axes, series, options=(), size=(760, 440)):
         f"set title '{title}' noenhanced",
         f"set xlabel '{axes[0]}' noenhanced",
         f"set ylabel '{axes[1]}' noenhanced",
-        "set grid lc rgb '#dddddd'",
+        "set grid back lt 1 lw 0.6 lc rgb '#dddddd'",
         "set border 3",
         "set tics nomirror",
-        "set key outside right top noenhanced",
+        "set key below center horizontal maxcols 3 noenhanced",
         *options,
     ]
     plots = []
     for number, (label, points) in enumerate(series.items()):
         lines += [f"$d{number} << EOD", *[" ".join(f"{x:.6g}" for x in point) for point in points], "EOD"]
-        style = f"lw 1.6 lc {number + 1}"
+        style = f"lw 1.8 lc rgb '{COLOURS[number % len(COLOURS)]}'"
         plots.append(f"$d{number} using 1:2 with linespoints {style} pt 7 ps 0.8 title '{label}'")
         if len(points[0]) == 4:
             plots.append(f"$d{number} using 1:2:3:4 with yerrorbars {style} pt 0 notitle")
