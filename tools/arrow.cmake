@@ -28,4 +28,10 @@ add_library(vernier_arrow INTERFACE)
 target_include_directories(vernier_arrow SYSTEM INTERFACE ${ARROW_INCLUDE})
 target_link_libraries(vernier_arrow INTERFACE ${parquet_FOR_VERNIER} ${arrow_FOR_VERNIER})
 target_link_options(vernier_arrow INTERFACE -Wl,-rpath,${ARROW_LIB_DIR})
+# pyarrow's libparquet shows an OpenSSL of its own to everybody. Before it, and whether or not something
+# names it, comes the one that rewards over TLS were compiled for: names are looked up in this order.
+if(OPENSSL_FOUND)
+  target_link_options(vernier_arrow INTERFACE -Wl,--push-state,--no-as-needed ${OPENSSL_SSL_LIBRARY}
+                      ${OPENSSL_CRYPTO_LIBRARY} -Wl,--pop-state)
+endif()
 message(STATUS "Arrow ${ARROW_VERSION}: ${ARROW_FOLDER}")
