@@ -557,34 +557,6 @@ TEST_CASE("the defaults of grpo: token-mean, no KL, eps 1e-6, clip .2 and .2") {
   }
 }
 
-TEST_CASE("every configuration of the tree is without mistakes") {
-  int64_t count = 0;
-  const fs::path before = fs::current_path();
-  fs::current_path(fs::path(VERNIER_CONFIGS).parent_path());  // paths in them are from there
-  for (const auto& entry : fs::recursive_directory_iterator(VERNIER_CONFIGS)) {
-    if (entry.path().extension() != ".toml") continue;
-    const fs::path folder = entry.path().parent_path().filename();
-    if (folder == "presets" || folder == "eval") continue;  // no jobs of their own
-    CAPTURE(entry.path().string());
-    ++count;
-    if (folder == "lengths") {
-      CHECK(usage_error([&] { LengthTable::read(entry.path().string()); }).empty());
-      continue;
-    }
-    std::vector<std::string> paths = {entry.path().string()};
-    if (folder == "baselines") {  // laid over a job
-      const bool dot = entry.path().stem().string().starts_with("no_");
-      paths.insert(paths.begin(), dot ? "configs/papers/dot.toml" : "configs/papers/drpo.toml");
-    }
-    CHECK(usage_error([&] {
-            ConfigFile file = ConfigFile::load(paths);
-            RunConfig::load(file);
-          }).empty());
-  }
-  fs::current_path(before);
-  CHECK(count >= 80);
-}
-
 TEST_CASE("every preset is ten lines at most, and lies over a job without mistakes") {
   int64_t count = 0;
   for (const auto& entry : fs::directory_iterator(cat(VERNIER_CONFIGS, "/presets"))) {
