@@ -7,6 +7,7 @@
 #include "core/model/family.h"
 #include "core/model/gguf_model.h"
 #include "core/model/model.h"
+#include "core/model/tensor_parallel.h"
 #include "tests/testing.h"
 
 namespace vernier {
@@ -152,6 +153,15 @@ TEST_CASE("models with other positions are stored under a name that says so") {
         given.positions == Positions::rope && !given.attn_logn && given.reach.window == 0;
     CHECK(testing::usage_error([&] { gguf_metadata(again, "model"); }).empty() == gguf);
   }
+}
+
+TEST_CASE("a model with ALiBi is not computed in parts") {
+  ModelSpec spec = plain_spec();
+  spec.intermediate_size = 32;
+  CHECK(part_problem(spec, 2).empty());
+  spec.positions = Positions::alibi;
+  CHECK(part_problem(spec, 1).empty());
+  CHECK(part_problem(spec, 2).find("slopes of ALiBi") != std::string::npos);
 }
 
 TEST_CASE("what a reach cannot be is named") {

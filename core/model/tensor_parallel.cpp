@@ -18,6 +18,8 @@ std::string part_problem(const ModelSpec& spec, int64_t size) {
       return cat("the model's ", name, " = ", value, " is not a multiple of ", size);
   if (size > 1 && spec.qk_norm == kernels::QkNorm::all)
     return "the model normalizes queries and keys over all heads, of which a part has some";
+  if (size > 1 && spec.positions == Positions::alibi)
+    return "the slopes of ALiBi go by the number of heads, of which a part has some";
   return "";
 }
 
