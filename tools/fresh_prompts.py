@@ -67,6 +67,7 @@ def answers(vernier, run, step):
 
 
 def mean(values):
+    values = list(values)
     return sum(values) / len(values)
 
 

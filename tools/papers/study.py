@@ -7,11 +7,12 @@ sees them, and nothing is chosen by them.
 import json
 import math
 import pathlib
-import random
 import subprocess
 import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
+
+from fresh_prompts import interval, last_step, mean
 
 TEST_SEED, TEST_PROMPTS, ANSWERS = 4321, 1000, 4
 LEARNED = 0.5  # accuracy of a start policy that has learned to add
@@ -128,25 +129,7 @@ def accuracy_of(run):
 
 
 def last_checkpoint(run):
-    steps = [int(p.name.split("-")[1]) for p in run.glob("checkpoint-*") if p.name.split("-")[1].isdigit()]
-    return run / f"checkpoint-{max(steps)}"
-
-
-def mean(values):
-    values = list(values)
-    return sum(values) / len(values)
-
-
-def interval(rows, draws=1000):
-    """95 % interval of the mean of rows [seeds][prompts], by a bootstrap that draws seeds and prompts anew."""
-    generator = random.Random(1)
-    places, means = range(len(rows[0])), []
-    for _ in range(draws):
-        chosen = generator.choices(places, k=len(places))
-        drawn = generator.choices(rows, k=len(rows))
-        means.append(mean(mean(row[p] for p in chosen) for row in drawn))
-    means.sort()
-    return means[int(0.025 * draws)], means[int(0.975 * draws)]
+    return run / f"checkpoint-{last_step(run)}"
 
 
 class Policy:
