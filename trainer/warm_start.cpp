@@ -42,13 +42,12 @@ void WarmStart::fill_demonstrations(const Bucket& bucket) {
   bucket_ = bucket.number;
 }
 
-// A demonstration's prompt as a rollout would be given it.
-std::vector<int32_t> WarmStart::prompt_ids(const Demonstration& one) const {
+// A demonstration's prompt as a rollout would be given it; its response has `tokens`.
+std::vector<int32_t> WarmStart::prompt_ids(const Demonstration& one, int64_t tokens) const {
   Prompt prompt;
   prompt.id = "of a demonstration";
   prompt.text = one.prompt;
-  config_.data.length_request.ask_for(prompt, one.response,
-                                      std::ssize(trainee_.model.tokenizer->encode(one.response)));
+  config_.data.length_request.ask_for(prompt, one.response, tokens);
   render_prompt(prompt, config_.data, trainee_.chat_format, *trainee_.model.tokenizer);
   return std::move(prompt.ids);
 }
@@ -62,8 +61,8 @@ void WarmStart::check() {
          spec.reach.sinks > 0 ? "not together with model.attention_sinks" : "the model has none");
   fill_demonstrations(bucket_at(trainee_.progress.step));
   const Demonstration& longest = demonstrations_.back();
-  const auto tokens = static_cast<int64_t>(
-      prompt_ids(longest).size() + trainee_.model.tokenizer->encode(longest.response).size());
+  const int64_t response = std::ssize(trainee_.model.tokenizer->encode(longest.response));
+  const int64_t tokens = std::ssize(prompt_ids(longest, response)) + response;
   const int64_t room = spec.longest();
   if (tokens - 1 > room)
     fail("sft: a demonstration of data.task = \"", config_.data.task, "\" has ", tokens,
@@ -83,9 +82,10 @@ std::vector<Example> WarmStart::batch_of(int64_t step) {
     const Demonstration& one = demonstrations_[static_cast<size_t>(i)];
     Rng rng(static_cast<uint64_t>(config_.run.seed), Stream::places, static_cast<uint64_t>(step),
             static_cast<uint64_t>(i));
+    std::vector<int32_t> response = trainee_.model.tokenizer->encode(one.response);
     examples.push_back(
-        {.prompt = prompt_ids(one),
-         .response = trainee_.model.tokenizer->encode(one.response),
+        {.prompt = prompt_ids(one, std::ssize(response)),
+         .response = std::move(response),
          .scale = static_cast<double>(1 + rng.next_below(config_.sft.rope_scale)),
          .offset = static_cast<double>(rng.next_below(config_.sft.rope_offset + 1))});
   }
