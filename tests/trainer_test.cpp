@@ -6,7 +6,6 @@
 #include "trainer/checkpoint.h"
 #include "trainer/credit.h"
 #include "trainer/run_config.h"
-#include "trainer/run_folder.h"
 #include "trainer/step.h"
 
 namespace vernier {
@@ -414,17 +413,6 @@ TEST_CASE("a run that goes on from an earlier checkpoint moves the later ones ou
   CHECK(fs::exists(start));
 }
 
-TEST_CASE("an evaluation that has its row is not done again") {
-  testing::TemporaryFolder folder;
-  const RunFolder run(folder.path());
-  write_file(folder.path() / "metrics.jsonl",
-             "{\"step\":2,\"phase\":\"rl\"}\n{\"step\":2,\"phase\":\"eval\"}\n{\"step\":3,\"pha");
-  const Progress progress{.phase = "rl", .step = 2, .last_eval = 0, .nonfinite_in_a_row = 0};
-  CHECK(run.last_evaluation(progress) == 2);
-  CHECK(run.last_evaluation({.phase = "rl", .step = 1, .last_eval = 0, .nonfinite_in_a_row = 0}) ==
-        0);
-}
-
 TEST_CASE("the effective configuration of a run loads again") {
   for (const std::string model :
        {"path = \"m\"", "[model.new]\ncharacters = \"01.\"\nend_token = \".\""}) {
@@ -438,26 +426,6 @@ TEST_CASE("the effective configuration of a run loads again") {
     RunConfig::load(again);
     CHECK(again.effective() == file.effective());
   }
-}
-
-TEST_CASE("rows after the loaded checkpoint move to metrics.dropped.jsonl") {
-  testing::TemporaryFolder folder;
-  RunFolder run(folder.path());
-  write_file(folder.path() / "metrics.jsonl",
-             "{\"step\":1,\"phase\":\"sft\"}\n{\"step\":0,\"phase\":\"eval\"}\n{\"step\":1,"
-             "\"phase\":\"rl\"}\n"
-             "{\"step\":2,\"phase\":\"rl\"}\n{\"step\":2,\"phase\":\"eval\"}\n{\"step\":3,"
-             "\"phase\":\"rl\"}\n{\"st");
-  run.open_metrics({.phase = "rl", .step = 2, .last_eval = 0, .nonfinite_in_a_row = 0});
-  Metrics row;
-  row.set("step", Json(9));
-  run.write_metrics(row);
-  CHECK(read_file(folder.path() / "metrics.jsonl") ==
-        "{\"step\":1,\"phase\":\"sft\"}\n{\"step\":0,\"phase\":\"eval\"}\n{\"step\":1,\"phase\":"
-        "\"rl\"}\n"
-        "{\"step\":2,\"phase\":\"rl\"}\n{\"step\":9}\n");
-  CHECK(read_file(folder.path() / "metrics.dropped.jsonl") ==
-        "{\"step\":2,\"phase\":\"eval\"}\n{\"step\":3,\"phase\":\"rl\"}\n");
 }
 
 std::string config_problem(const std::string& text) {

@@ -6,9 +6,11 @@
 #include <set>
 #include <sstream>
 
+#include "core/base/config.h"
 #include "core/base/errors.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
+#include "trainer/run_config.h"
 
 namespace vernier {
 namespace {
@@ -44,6 +46,18 @@ std::map<std::string, std::string> keys_of(const std::string& effective) {
       keys[section + " " + line.substr(0, equals)] = line.substr(equals + 3);
   }
   return keys;
+}
+
+// The configuration in a folder as this version reads it: a key that the run is older than has its
+// default. As it stands, where this version refuses it.
+std::string effective_of(const fs::path& path) {
+  try {
+    ConfigFile file = ConfigFile::load(path.string());
+    RunConfig::load(file);
+    return file.effective();
+  } catch (const UsageError&) {
+    return read_file(path);
+  }
 }
 
 }  // namespace
@@ -125,7 +139,7 @@ void RunFolder::compare_config(const std::string& effective, bool resumes) const
   if (!lock_) return;
   const fs::path path = path_ / "config.toml";
   if (!fs::exists(path)) return;
-  const auto before = keys_of(read_file(path)), now = keys_of(effective);
+  const auto before = keys_of(effective_of(path)), now = keys_of(effective);
   std::set<std::string> keys;
   for (const auto& side : {before, now})
     for (const auto& [key, value] : side) keys.insert(key);
