@@ -27,19 +27,38 @@ bool bind_bounds(Binder& config, const char* key, LengthBounds& bounds, const ch
   return true;
 }
 
+// Of a match: no length lies above low and at most at it.
+bool bind_match(Binder& config, const char* key, LengthBounds& bounds, const char* doc) {
+  const bool there = bind_bounds(config, key, bounds, doc);
+  if (there && bounds.low == bounds.high)
+    config.error(key, cat("no length is more than ", bounds.low, " and at most ", bounds.high));
+  return there;
+}
+
+// Rows ask by a name of digits as by a number.
+bool is_written_otherwise(const std::string& name) {
+  constexpr size_t kDigits = 15;
+  return name.find_first_not_of("0123456789") == std::string::npos &&
+         (name.size() > kDigits || (name.size() > 1 && name[0] == '0'));
+}
+
 void bind_target(Binder& config, LengthTarget& target) {
   config.text_or_number("name", target.name, "as target_length and a control token have it");
   target.text = target.name;
   config.text("text", target.text, "as a sentence has it; empty: the name");
   config.number("level", target.level, 0, 1000, "by which scores are reported");
-  const bool precise = bind_bounds(config, "precise", target.precise,
-                                   "more than the first and at most the second: a precise match");
+  const bool precise = bind_match(config, "precise", target.precise,
+                                  "more than the first and at most the second: a precise match");
   const bool flexible =
-      bind_bounds(config, "flexible", target.flexible, "the same of a flexible match");
+      bind_match(config, "flexible", target.flexible, "the same of a flexible match");
   LengthBounds training;
   if (bind_bounds(config, "training", training, "demonstrations of such a length ask for it"))
     target.training = training;
   if (target.name.empty()) config.error("name", "is missing");
+  if (is_written_otherwise(target.name))
+    config.error("name", cat(target.name,
+                             " is a number that is written in another way; allowed are at most 15 "
+                             "digits, without a 0 before them"));
   if (!precise) config.error("precise", "is missing");
   if (!flexible) config.error("flexible", "is missing");
 }

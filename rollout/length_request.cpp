@@ -76,6 +76,9 @@ void LengthRequest::bind(Binder& config) {
   config.number("high", high, 1, int64_t{1} << 30, "largest length");
   config.number("at_most_share", at_most_share, 0.0, 1.0, "of the targets that are the most");
   config.number("seed", seed, 0, int64_t{1} << 53, "of the targets");
+  config.flag("learn_token", learn_token,
+              "the warm start learns the control token too, to open responses with one by itself");
+  config.only_if("learn_token", mode == "token", cat("mode = \"", mode, "\""));
   std::string named;
   config.text(
       "table", named,
@@ -132,7 +135,7 @@ void LengthRequest::add_request(Prompt& prompt) const {
 
 void LengthRequest::ask_for(Prompt& prompt, const std::string& response, int64_t tokens) const {
   if (mode == "none") return;
-  prompt.target_length = kNothing;
+  ask_for_none(prompt);
   if (table != nullptr) {
     const double length = table->unit() == "tokens" ? static_cast<double>(tokens)
                                                     : text_length(response, table->unit());
@@ -147,6 +150,8 @@ void LengthRequest::ask_for(Prompt& prompt, const std::string& response, int64_t
     prompt.target_length = cat(*found);
   }
 }
+
+void LengthRequest::ask_for_none(Prompt& prompt) { prompt.target_length = kNothing; }
 
 std::vector<std::string> LengthRequest::possible_targets() const {
   std::vector<std::string> out;

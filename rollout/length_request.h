@@ -18,8 +18,8 @@ namespace vernier {
 ///   suffix    the text goes behind the prompt (L1: "Think for n tokens.")
 ///   priming   the same, with the prompt's own words counted (InstructCMP)
 ///   token     the text opens the response, as a control token does (Ruler: "[MLT:n]"); it is part
-///   of
-///             the rendered prompt and of no length or loss
+///             of the rendered prompt and of no length; of no loss either, but with learn_token of
+///             the warm start's, so that a model learns to open its responses with one by itself
 ///
 /// `table` names the lengths in place of targets and range: those of a LengthTable, by whose names
 /// rows ask.
@@ -34,6 +34,7 @@ struct LengthRequest {
   std::vector<int64_t> targets;
   int64_t low = 100, high = 4000, seed = 0;
   double at_most_share = 0;
+  bool learn_token = false;
   std::shared_ptr<const LengthTable> table;  // in place of targets, low and high
 
   void bind(Binder& config);
@@ -41,6 +42,8 @@ struct LengthRequest {
   /// Sets the target of a demonstration's prompt: the length that its response has, `tokens` or in
   /// the table's unit, or the target that such lengths teach. Where none does, it asks for nothing.
   void ask_for(Prompt& prompt, const std::string& response, int64_t tokens) const;
+  /// Keeps apply() from asking for any length.
+  static void ask_for_none(Prompt& prompt);
 
   /// Sets the target of a prompt that has none, and adds the text of modes suffix and priming.
   void apply(Prompt& prompt) const;

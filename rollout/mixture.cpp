@@ -57,7 +57,7 @@ std::vector<double> Mixture::shares() const {
     if (curriculum_.mode == "unlock" && i >= joined_) factor = 0;
     out.push_back(parts_[i].weight * factor);
   }
-  // Far from the target on all sides, or nothing but weights of 0 has joined: the weights.
+  // Far from the target on all sides: the weights.
   if (!(sum_of(out) > 0))
     for (size_t i = 0; i < parts_.size(); ++i) out[i] = parts_[i].weight;
   const double sum = sum_of(out);

@@ -1,12 +1,13 @@
 #include "rollout/prompts.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
 #include "core/base/errors.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/rng.h"
-#include "core/metrics/statistics.h"
 #include "rewards/verify/judge.h"
 #include "rewards/verify/math/extract.h"
 #include "rewards/verify/scan.h"
@@ -108,9 +109,17 @@ std::string answer_in(const std::string& text, const std::string& form, const st
 
 // Throws where the row's rule cannot compare with its answers.
 void check_answers(const Prompt& prompt, const std::string& where) {
-  placed(where + ": answer", [&] { return verify(prompt.verify, "", prompt.answer); });
-  for (const std::string& other : prompt.other_answers)
-    placed(where + ": other_answers", [&] { return verify(prompt.verify, "", other); });
+  const auto check = [&](const std::string& key, const std::string& answer) {
+    placed(cat(where, ": ", key), [&] { return verify(prompt.verify, "", answer); });
+    const bool marked = prompt.verify == "marked";
+    if (!marked && prompt.verify != "exact" && prompt.verify != "last_line") return;
+    if (!verify(prompt.verify, (marked ? "#" : "") + answer, answer).correct)
+      fail(where, ": ", key, ": no response is right by verify = \"", prompt.verify,
+           "\": ", dump_json(answer).substr(0, 60),
+           "; the rule leaves out what it has at its ends, or looks at a part of it alone");
+  };
+  check("answer", prompt.answer);
+  for (const std::string& other : prompt.other_answers) check("other_answers", other);
 }
 
 // `place`: the row's in its file, which is its id where it names none.
@@ -177,6 +186,13 @@ Prompt prompt_from_row(const Json& row, const DataConfig& config, int64_t index,
   return prompt;
 }
 
+// Of a source among several: two of one family are to have instances of their own.
+uint64_t source_seed(const DataConfig& config, const DataSource& source, uint64_t seed) {
+  if (config.sources.empty()) return seed;
+  const auto place = static_cast<uint64_t>(&source - config.sources.data());
+  return Rng(seed, Stream::mixture, place, 2).bits(0);
+}
+
 class FilePrompts final : public PromptSource {
  public:
   FilePrompts(const std::string& path, const DataConfig& config, const DifficultyRange& difficulty,
@@ -191,8 +207,7 @@ class FilePrompts final : public PromptSource {
     rows_.each([&](const RowFile::Row& row, std::string_view text) {
       const std::string where = rows_.where(row);
       try {
-        Prompt prompt =
-            prompt_from_row(rows_.parse(row, text), fields_, 0, std::ssize(places_), where);
+        Prompt prompt = prompt_from_row(rows_.parse(row, text), fields_, 0, row.number - 1, where);
         const std::optional<double> known = prompt.difficulty;
         if (!difficulty.range.empty() && !known)
           fail(where, ": has no difficulty, by which data chooses its rows");
@@ -206,7 +221,7 @@ class FilePrompts final : public PromptSource {
     });
     if (bad > 0) log::warn(cat(path, ": ", bad, " rows left out (data.on_bad_row = \"skip\")"));
     if (places_.empty()) fail(path, ": has no usable row");
-    if (!difficulty.range.empty()) choose(difficulty, std::move(difficulties));
+    if (!difficulty.range.empty()) choose(difficulty, difficulties);
   }
 
   std::vector<Prompt> take(int64_t first, int64_t count) const override {
@@ -217,25 +232,35 @@ class FilePrompts final : public PromptSource {
           shuffle_ ? Permutation(seed_, static_cast<uint64_t>(epoch), size())(place) : place;
       const RowFile::Row& row = places_[static_cast<size_t>(number)];
       // The place, not the row: a row that comes twice in a step is drawn with other numbers.
-      out.push_back(prompt_from_row(rows_.read(row), fields_, i, number, rows_.where(row)));
+      out.push_back(prompt_from_row(rows_.read(row), fields_, i, row.number - 1, rows_.where(row)));
     }
     return out;
   }
   int64_t size() const override { return static_cast<int64_t>(places_.size()); }
 
  private:
-  void choose(const DifficultyRange& wanted, std::vector<double> difficulties) {
-    double low = wanted.range[0], high = wanted.range[1];
+  // A share is one of the rows in order of difficulty, of equal ones in the file's order: shares
+  // beside each other have no row in common.
+  void choose(const DifficultyRange& wanted, const std::vector<double>& difficulties) {
+    const double low = wanted.range[0], high = wanted.range[1];
+    std::vector<size_t> order(places_.size());
+    std::iota(order.begin(), order.end(), size_t{0});
     if (wanted.unit == "share") {
-      low = quantile_of(difficulties, low);
-      high = quantile_of(difficulties, high);
+      std::ranges::stable_sort(order, {}, [&](size_t i) { return difficulties[i]; });
+      const auto rank = [&](double share) {
+        return std::llround(share * static_cast<double>(order.size()));
+      };
+      order = {order.begin() + rank(low), order.begin() + rank(high)};
+      std::ranges::sort(order);
+    } else {
+      std::erase_if(order,
+                    [&](size_t i) { return difficulties[i] < low || difficulties[i] > high; });
     }
+    if (order.empty())
+      fail(path_, ": none of its ", places_.size(), " rows has a difficulty of ", low, " to ", high,
+           wanted.unit == "share" ? " as shares" : "");
     std::vector<RowFile::Row> chosen;
-    for (size_t i = 0; i < places_.size(); ++i)
-      if (difficulties[i] >= low && difficulties[i] <= high) chosen.push_back(places_[i]);
-    if (chosen.empty())
-      fail(path_, ": none of its ", places_.size(), " rows has a difficulty of ", low, " to ",
-           high);
+    for (const size_t i : order) chosen.push_back(places_[i]);
     places_ = std::move(chosen);
   }
 
@@ -288,7 +313,7 @@ void DataConfig::bind_sources(Binder& config) {
   config.tables("source", [&](Binder& own) {
     DataSource& source = sources.emplace_back();
     own.text("name", source.name, "in metrics and ids; of a task its name, if not given");
-    own.number("weight", source.weight, 0.0, 1e9, "share of the prompts, relative to the others");
+    own.number("weight", source.weight, 1e-6, 1e9, "share of the prompts, relative to the others");
     source.bind_source(own);
     source.bind_family(own);
     if (source.name.empty()) source.name = source.task;
@@ -307,11 +332,6 @@ void DataConfig::bind_sources(Binder& config) {
   }
   if (!task.empty() || !train.empty() || !eval.empty())
     config.error("source", "stands beside data.task, train or eval; choose one");
-  double sum = 0;
-  for (const DataSource& source : sources) sum += source.weight;
-  if (!(sum > 0)) config.error("source", "all weights are 0");
-  if (curriculum.mode == "unlock" && sources.front().weight == 0)
-    config.error("source", "the first one has weight 0, and the others join after it");
 }
 
 void DataConfig::bind(Binder& config) {
@@ -370,7 +390,7 @@ bool DataConfig::has_evaluation() const {
 std::vector<const DataSource*> DataConfig::demonstrators() const {
   std::vector<const DataSource*> out;
   const auto add = [&](const DataSource& one) {
-    if (one.family != nullptr && one.family->demonstrate && one.weight > 0) out.push_back(&one);
+    if (one.family != nullptr && one.family->demonstrate) out.push_back(&one);
   };
   if (sources.empty()) add(*this);
   for (const DataSource& one : sources) add(one);
@@ -419,7 +439,8 @@ std::unique_ptr<PromptSource> training_prompts(const DataConfig& config, uint64_
     fail("data: neither train nor task is set; there is nothing to train on");
   const auto open = [&](const DataSource& one) -> std::unique_ptr<PromptSource> {
     if (one.family != nullptr)
-      return std::make_unique<TaskPrompts>(*one.family, one.task, seed, Split::train, 0, check);
+      return std::make_unique<TaskPrompts>(*one.family, one.task, source_seed(config, one, seed),
+                                           Split::train, 0, check);
     return file_prompts(one.train, config, {one.train_difficulty, one.difficulty_unit},
                         config.shuffle, seed, check);
   };
@@ -438,7 +459,9 @@ std::unique_ptr<PromptSource> evaluation_prompts(const DataConfig& config,
   const auto open = [&](const DataSource& one) -> std::unique_ptr<PromptSource> {
     if (one.family != nullptr)
       return std::make_unique<TaskPrompts>(
-          *one.family, one.task, static_cast<uint64_t>(config.eval_seed) ^ kEvaluationStream << 40,
+          *one.family, one.task,
+          source_seed(config, one,
+                      static_cast<uint64_t>(config.eval_seed) ^ kEvaluationStream << 40),
           Split::test, config.eval_prompts, check);
     return file_prompts(one.eval, config, {one.eval_difficulty, one.difficulty_unit}, false, 0,
                         check);

@@ -79,6 +79,10 @@ TEST_CASE("a table of one's own, and what is wrong in one") {
         std::string::npos);
   CHECK(problem("name = 5\n" + good + "[[target]]\nname = 5\n" + good).find("5 is there twice") !=
         std::string::npos);
+  CHECK(problem("name = \"007\"\n" + good)
+            .find("name: 007 is a number that is written in another way") != std::string::npos);
+  CHECK(problem("name = 5\nprecise = [5, 5]\nflexible = [0, 10]\n")
+            .find("precise: no length is more than 5 and at most 5") != std::string::npos);
   CHECK(testing::usage_error([] { table_of("unit = \"tokens\"\n"); }).find("no [[target]]") !=
         std::string::npos);
   CHECK(testing::usage_error([] {

@@ -181,9 +181,65 @@ difficulty_unit = "share"
   const auto evaluation = evaluation_prompts(data);
   CHECK(evaluation->size() == 203);
   std::set<std::string> hard;
-  for (const Prompt& prompt : evaluation->take(200, 3)) hard.insert(prompt.text);
+  for (const Prompt& prompt : evaluation->take(200, 3)) {
+    hard.insert(prompt.text);
+    CHECK(prompt.id == cat("easy/", prompt.text.back()));  // its place in the file
+  }
   CHECK(hard == std::set<std::string>{"p7", "p8", "p9"});
   for (int64_t i = 0; i < 20; ++i) CHECK(data.demonstrate(1, i, 2).prompt.size() == 4);
+}
+
+TEST_CASE("mixture: shares of rows that are alike in difficulty have none in common") {
+  const TemporaryFolder folder;
+  std::string rows;
+  for (int i = 0; i < 10; ++i)
+    rows +=
+        cat("{\"prompt\": \"p", i, "\", \"answer\": \"1\", \"difficulty\": ", i < 8 ? 2 : 1, "}\n");
+  write_file(folder.path() / "rows.jsonl", rows);
+  const auto texts = [&](const std::string& range) {
+    const DataConfig data = data_of(
+        cat("[data]\ntrain = \"", (folder.path() / "rows.jsonl").string(),
+            "\"\nshuffle = false\ntrain_difficulty = ", range, "\ndifficulty_unit = \"share\"\n"));
+    std::string out;
+    const auto prompts = training_prompts(data, 1);
+    for (const Prompt& prompt : prompts->take(0, prompts->size())) out += prompt.text;
+    return out;
+  };
+  CHECK(texts("[0, 0.3]") == "p0p8p9");
+  CHECK(texts("[0.3, 0.7]") == "p1p2p3p4");
+  CHECK(texts("[0.7, 1]") == "p5p6p7");
+  CHECK(usage_error([&] { texts("[0.5, 0.5]"); }).find("0.5 to 0.5 as shares") !=
+        std::string::npos);
+}
+
+TEST_CASE("prompts: an answer that no response can give is a mistake of the row") {
+  const TemporaryFolder folder;
+  const std::string path = (folder.path() / "rows.jsonl").string();
+  const auto problem = [&](const std::string& rule, const std::string& answer) {
+    write_file(path,
+               cat("{\"prompt\": \"p\", \"answer\": ", answer, ", \"verify\": \"", rule, "\"}\n"));
+    return usage_error(
+        [&] { training_prompts(data_of(cat("[data]\ntrain = \"", path, "\"\n")), 1); });
+  };
+  CHECK(problem("marked", "\"x;\"") ==
+        path +
+            ":1: answer: no response is right by verify = \"marked\": \"x;\"; the rule leaves out "
+            "what it has at its ends, or looks at a part of it alone");
+  CHECK(problem("last_line", "\"a\\nb\"").find("answer: no response") != std::string::npos);
+  for (const std::string rule : {"marked", "exact", "last_line"})
+    CHECK(problem(rule, "\"7, 8\"").empty());
+}
+
+TEST_CASE("mixture: two sources of one family have instances of their own") {
+  const std::string one = "[[data.source]]\ntask = \"summation\"\nname = ";
+  const DataConfig data = data_of(one + "\"a\"\n" + one + "\"b\"\n");
+  for (const auto& prompts : {training_prompts(data, 1), evaluation_prompts(data)}) {
+    std::set<std::string> of_source[2];
+    for (const Prompt& prompt : prompts->take(0, 200)) of_source[prompt.source].insert(prompt.text);
+    int64_t common = 0;
+    for (const std::string& text : of_source[0]) common += of_source[1].count(text);
+    CHECK(common < 10);
+  }
 }
 
 TEST_CASE("mixture: the effective configuration is read as the same") {
@@ -220,7 +276,7 @@ TEST_CASE("mixture: what cannot be") {
   const auto problem = [](const std::string& text) { return usage_error([&] { data_of(text); }); };
   const std::string task = "[[data.source]]\ntask = \"summation\"\n";
   CHECK(problem(task + task).find("two sources are named summation") != std::string::npos);
-  CHECK(problem(task + "weight = 0").find("all weights are 0") != std::string::npos);
+  CHECK(problem(task + "weight = 0").find("is outside the allowed range, 1e-06 to ") != std::string::npos);
   CHECK(problem("[[data.source]]\nname = \"x\"").find("neither task nor train nor eval") !=
         std::string::npos);
   CHECK(problem("[[data.source]]\ntrain = \"x\"").find("name: is needed") != std::string::npos);

@@ -336,6 +336,30 @@ TEST_CASE("a row that a reward cannot be scored with ends the run before it begi
   CHECK(problem(good, asks, "l1_exact").empty());  // it has its own
 }
 
+TEST_CASE("a control token that is learned is part of the warm start's loss") {
+  const Job job;
+  const std::vector<std::string> asks = {
+      "data.length_request.mode=token", "data.length_request.text=#{budget}#",
+      "data.length_request.low=10", "data.length_request.high=99"};
+  const auto learned_tokens = [&](const std::string& name, const std::string& key) {
+    std::vector<std::string> keys = {"run.steps=0", "sft.steps=1", "sft.batch_sequences=16",
+                                     "sft.bucket_batches=1", "data.chain_sum.min_terms=3"};
+    keys.insert(keys.end(), asks.begin(), asks.end());
+    if (!key.empty()) keys.push_back(key);
+    job.run(name, keys);
+    return job.metrics(name)[0]["num_tokens"].get<int64_t>();
+  };
+  // "#23#" opens each of 16.
+  CHECK(learned_tokens("learned", "data.length_request.learn_token=true") ==
+        learned_tokens("given", "") + 4 * 16);
+  std::vector<std::string> no_warm_start = asks;
+  no_warm_start.emplace_back("data.length_request.learn_token=true");
+  CHECK(usage_error([&] {
+          job.run("none", no_warm_start);
+        }).find("data: length_request.learn_token: has no effect without a warm start") !=
+        std::string::npos);
+}
+
 TEST_CASE("a step that leaves out all its groups changes nothing, whatever the algorithm") {
   const Job job("[rollout.filter]\nrule = \"between\"\nmetric = \"reward\"\nbetween = [5, 6]\n");
   for (const std::string type : {"dler", "gdpo", "reinforce_plus_plus", "decoupled_ppo"}) {

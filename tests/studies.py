@@ -45,7 +45,7 @@ class Numbers(unittest.TestCase):
         held = 0
         for _ in range(60):
             prompts = [generator.gauss(1, 1) for _ in range(200)]
-            rows = [[p + generator.gauss(0, 0.5) for p in prompts] for _ in range(4)]
+            rows = [[p + generator.gauss(0, 0.5) for p in prompts] for _ in range(3)]
             low, high = study.interval(rows, 200)
             held += low <= 1 <= high
         self.assertGreaterEqual(held, 51)
@@ -56,16 +56,17 @@ class Numbers(unittest.TestCase):
         for _ in range(4000):
             tokens = generator.randrange(4, 100)
             right = 0.9 - 0.2 * (math.log(tokens) - math.log(30)) ** 2
-            rows.append((4, tokens, generator.random() < right))
+            rows.append(more_is_less.Answer(4, tokens, generator.random() < right, True, len(rows) // 4))
+        rows.append(more_is_less.Answer(4, 120, False, False, 0))  # cut: not looked at
         found = more_is_less.fit(rows)
         self.assertTrue(27 <= int(found.split()[0]) <= 33, found)
         self.assertTrue(more_is_less.inverted(more_is_less.binned(rows)))
-        self.assertEqual(more_is_less.fit([(4, t, t > 50) for _, t, _ in rows]), "none")
+        self.assertEqual(more_is_less.fit([row._replace(right=row.tokens > 50) for row in rows]), "none")
 
     def test_accuracy_at_a_length_lies_between_its_neighbours(self):
         front = [policy(0.9, 40), policy(0.5, 20), policy(0.2, 10)]
-        self.assertEqual(drpo.at_length(front, 30, "no"), "0.700")
-        self.assertEqual(drpo.at_length(front, 9, "no"), "no")
+        self.assertEqual(drpo.at_length(front, 30), "0.700 (0.500, 0.900)")
+        self.assertEqual(drpo.at_length(front, 9), "not reached")
 
     def test_matches_are_counted_by_prompt(self):
         answers = [[(10, 10, True, 0), (10, 13, True, 0), (20, 23, True, 1), (20, 24, False, 1)]]

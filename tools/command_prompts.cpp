@@ -52,7 +52,10 @@ Source read_source(const PromptsOptions& options) {
     out.run = config.run;
     return out;
   }
+  for (const std::string& one : options.overrides)
+    if (one.starts_with("data.task=")) fail("prompts: --set ", one, ": --task stands for it");
   std::vector<std::string> overrides = {cat("data.task=\"", options.task, '"')};
+  if (options.eval) overrides.push_back(cat("data.eval_prompts=", options.from + options.count));
   overrides.insert(overrides.end(), options.overrides.begin(), options.overrides.end());
   ConfigFile file = ConfigFile::parse("", "prompts", overrides);
   file.bind([&](Binder& root) {
@@ -83,10 +86,10 @@ void prompts_command(const PromptsOptions& options) {
   }
   const std::unique_ptr<PromptSource> prompts =
       options.eval ? evaluation_prompts(source.data) : training_prompts(source.data, seed);
-  const int64_t size = prompts->size();
-  const int64_t end = size > 0
-                          ? std::min(options.from + options.count, options.eval ? size : INT64_MAX)
-                          : options.from + options.count;
+  const int64_t end = options.from + options.count;
+  if (options.eval && end > prompts->size())
+    fail("prompts: --from ", options.from, " --count ", options.count, ": an evaluation here has ",
+         prompts->size(), " prompts (data.eval_prompts, or the rows of data.eval)");
   constexpr int64_t kBlock = 256;
   for (int64_t i = options.from; i < end; i += kBlock)
     for (const Prompt& prompt : prompts->take(i, std::min(kBlock, end - i)))

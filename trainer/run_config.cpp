@@ -322,6 +322,10 @@ void check_sources(Binder& root, const RunConfig& config) {
     root.error("sft",
                cat("steps: a warm start needs a data.task with demonstrations; data.task is \"",
                    data.task, "\""));
+  if (data.length_request.learn_token && config.sft.steps == 0)
+    root.error("data",
+               "length_request.learn_token: has no effect without a warm start; set sft.steps, or "
+               "leave it out");
   if (const auto& early = config.sft.curriculum; early.size() == 2 && data.has_demonstrations())
     if (const Tier all = data.demonstrated(); early[1] < all.shortest || early[1] > all.longest)
       root.error("sft",

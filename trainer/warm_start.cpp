@@ -42,14 +42,36 @@ void WarmStart::fill_demonstrations(const Bucket& bucket) {
   bucket_ = bucket.number;
 }
 
-// A demonstration's prompt as a rollout would be given it; its response has `tokens`.
-std::vector<int32_t> WarmStart::prompt_ids(const Demonstration& one, int64_t tokens) const {
+// A demonstration as tokens: the prompt as a rollout would be given it, and what is learned. A
+// control token that is learned moves from the prompt to the response.
+Example WarmStart::example_of(const Demonstration& one) const {
+  const LengthRequest& request = config_.data.length_request;
+  const Tokenizer& tokenizer = *trainee_.model.tokenizer;
+  const auto render = [&](Prompt& prompt) {
+    render_prompt(prompt, config_.data, trainee_.chat_format, tokenizer);
+  };
   Prompt prompt;
   prompt.id = "of a demonstration";
   prompt.text = one.prompt;
-  config_.data.length_request.ask_for(prompt, one.response, tokens);
-  render_prompt(prompt, config_.data, trainee_.chat_format, *trainee_.model.tokenizer);
-  return std::move(prompt.ids);
+  Prompt bare = prompt;
+  Example out;
+  out.response = tokenizer.encode(one.response);
+  request.ask_for(prompt, one.response, std::ssize(out.response));
+  render(prompt);
+  if (request.learn_token) {
+    LengthRequest::ask_for_none(bare);
+    render(bare);
+    const auto [end, token] = std::ranges::mismatch(bare.ids, prompt.ids);
+    if (end != bare.ids.end())
+      fail(
+          "data.length_request.learn_token: the tokenizer joins the end of the prompt and the "
+          "control token ",
+          "to one token; give the token another text, or the prompt another end");
+    out.response.insert(out.response.begin(), token, prompt.ids.end());
+    prompt.ids = std::move(bare.ids);
+  }
+  out.prompt = std::move(prompt.ids);
+  return out;
 }
 
 void WarmStart::check() {
@@ -60,9 +82,8 @@ void WarmStart::check() {
          ": moves the positions of RoPE; ",
          spec.reach.sinks > 0 ? "not together with model.attention_sinks" : "the model has none");
   fill_demonstrations(bucket_at(trainee_.progress.step));
-  const Demonstration& longest = demonstrations_.back();
-  const int64_t response = std::ssize(trainee_.model.tokenizer->encode(longest.response));
-  const int64_t tokens = std::ssize(prompt_ids(longest, response)) + response;
+  const Example example = example_of(demonstrations_.back());
+  const int64_t tokens = std::ssize(example.prompt) + std::ssize(example.response);
   const int64_t room = spec.longest();
   if (tokens - 1 > room)
     fail("sft: a demonstration of data.task = \"", config_.data.task, "\" has ", tokens,
@@ -82,12 +103,10 @@ std::vector<Example> WarmStart::batch_of(int64_t step) {
     const Demonstration& one = demonstrations_[static_cast<size_t>(i)];
     Rng rng(static_cast<uint64_t>(config_.run.seed), Stream::places, static_cast<uint64_t>(step),
             static_cast<uint64_t>(i));
-    std::vector<int32_t> response = trainee_.model.tokenizer->encode(one.response);
-    examples.push_back(
-        {.prompt = prompt_ids(one, std::ssize(response)),
-         .response = std::move(response),
-         .scale = static_cast<double>(1 + rng.next_below(config_.sft.rope_scale)),
-         .offset = static_cast<double>(rng.next_below(config_.sft.rope_offset + 1))});
+    Example example = example_of(one);
+    example.scale = static_cast<double>(1 + rng.next_below(config_.sft.rope_scale));
+    example.offset = static_cast<double>(rng.next_below(config_.sft.rope_offset + 1));
+    examples.push_back(std::move(example));
   }
   return examples;
 }

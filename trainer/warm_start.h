@@ -37,7 +37,7 @@ class WarmStart {
 
   Bucket bucket_at(int64_t step) const;
   void fill_demonstrations(const Bucket& bucket);
-  std::vector<int32_t> prompt_ids(const Demonstration& one, int64_t tokens) const;
+  Example example_of(const Demonstration& one) const;
   std::vector<Example> batch_of(int64_t step);
   void show(const Metrics& metrics, double seconds, int64_t steps_done) const;
 

@@ -1,6 +1,6 @@
 """Study 1: DRPO against GRPO with penalties on length and the other baselines of its paper."""
 
-from papers.study import Policy, aes, draw, last_checkpoint, signed, table
+from papers.study import Policy, aes, draw, evaluations, interval, last_checkpoint, mean, signed, table
 
 CLAIM = "right answers weighed by their length among themselves get shorter at little cost of accuracy; penalties on length pay with accuracy"
 PAPER = "7B: -51 % tokens for -2.6 % accuracy (AES +0.249); RLOO-LP -38 % for -7.1 % (arXiv:2510.04474)"
@@ -69,19 +69,21 @@ def run(lab):
             rows[-1][2] = f"**{rows[-1][2]}** ({fallen} of {len(seeds)} fell)"
         points.setdefault(method, []).append((policy.length, policy.accuracy))
     draw(lab.pictures / "drpo.png", "Accuracy against length, over strengths (mean of the seeds)", ("mean tokens", "accuracy"), points)
-    best = {m: max((aes(policies[m, s], policies[m, all_of[0]]), s) for s in all_of[1:]) for m, (_, key, all_of) in METHODS.items() if key}
+    chosen = {m: choose(lab, m, seeds) for m in ("DRPO", "penalty", "RLOO-LP")}
+    scores = {m: aes(policies[m, s], policies[m, METHODS[m][2][0]]) for m, s in chosen.items()}
     drpo_worst = min((policies["DRPO", s].accuracy, s) for s in METHODS["DRPO"][2])
     penalty_worst = min((policies["penalty", s].accuracy, s) for s in METHODS["penalty"][2])
     here = (
-        f"best AES of DRPO {best['DRPO'][0]:+.3f} (lambda {best['DRPO'][1]}), of the penalty {best['penalty'][0]:+.3f} (alpha {best['penalty'][1]}), "
-        f"of RLOO-LP {best['RLOO-LP'][0]:+.3f}; the least accuracy over strengths {drpo_worst[0]:.3f} of DRPO, {penalty_worst[0]:.3f} of the penalty (alpha {penalty_worst[1]})"
+        f"AES of DRPO {scores['DRPO']:+.3f} (lambda {chosen['DRPO']}), of the penalty {scores['penalty']:+.3f} (alpha {chosen['penalty']}), "
+        f"of RLOO-LP {scores['RLOO-LP']:+.3f} (alpha {chosen['RLOO-LP']}), each at the strength with the best AES of the runs' own evaluations; "
+        f"the least accuracy over strengths {drpo_worst[0]:.3f} of DRPO, {penalty_worst[0]:.3f} of the penalty (alpha {penalty_worst[1]})"
     )
     return here, "\n\n".join(
         [
             f"Seeds {', '.join(map(str, seeds))}; 1,000 test prompts x 4 answers. The reference of a row is the same method at its first strength, of the last three plain GRPO.",
             table(["method", "strength", "accuracy", "tokens", "length", "accuracy less reference", "AES"], rows),
             "![Accuracy against length over strengths](images/papers/drpo.png)",
-            table(["method", "best AES", "most that is cut within 0.03 of the reference", "accuracy at a cut of 70 %"], summary(policies, grpo)),
+            table(["method", "AES at its best strength here", "most that is cut within 0.03 of the reference", "accuracy at a cut of 70 %, on the line between two policies (theirs)"], summary(policies, grpo)),
             fronts(policies),
         ]
     )
@@ -98,29 +100,57 @@ def summary(policies, grpo):
                 method,
                 f"{max(aes(p, reference) for p in others):+.3f}",
                 f"{100 * max(cuts):.0f} %" if cuts and max(cuts) > 0 else "none",
-                at_length([policies[method, s] for s in strengths], 0.3 * reference.length, "not reached"),
+                at_length([policies[method, s] for s in strengths], 0.3 * reference.length),
             ]
         )
     return rows
 
 
-def at_length(policies, length, otherwise):
-    """Accuracy on the straight line between the two policies on either side of a length."""
-    points = sorted((p.length, p.accuracy) for p in policies)
-    for (x, a), (y, b) in zip(points, points[1:]):
-        if x <= length <= y and y > x:
-            return f"{a + (b - a) * (length - x) / (y - x):.3f}"
-    return otherwise
+def choose(lab, method, seeds):
+    """The strength with the best AES of the runs' last own evaluations: test prompts choose nothing."""
+
+    def ended(strength):
+        runs = [folder(lab, method, strength, seed) for seed in seeds]
+        pairs = [(evaluations(run)[-1][1], evaluations(run, "eval/mean_length")[-1][1]) for run in runs]
+        return Policy([[pair] for pair in pairs])
+
+    first, *others = METHODS[method][2]
+    reference = ended(first)
+    return max(others, key=lambda strength: aes(ended(strength), reference))
+
+
+def neighbours(policies, length):
+    """The two policies on either side of a length, and the weight of the second on the line between them."""
+    ordered = sorted(policies, key=lambda p: p.length)
+    for low, high in zip(ordered, ordered[1:]):
+        if low.length <= length <= high.length and high.length > low.length:
+            return low, high, (length - low.length) / (high.length - low.length)
+    return None
+
+
+def at_length(policies, length):
+    """Accuracy on the straight line between the two policies on either side of a length, and theirs."""
+    found = neighbours(policies, length)
+    if not found:
+        return "not reached"
+    low, high, weight = found
+    return f"{low.accuracy + (high.accuracy - low.accuracy) * weight:.3f} ({low.accuracy:.3f}, {high.accuracy:.3f})"
 
 
 def fronts(policies):
-    """DRPO's points against the penalty's front at the same length."""
+    """DRPO's points against the penalty's front at the same length, with intervals over the paired prompts."""
     penalty = [policies["penalty", s] for s in METHODS["penalty"][2]]
     parts = []
     for strength in METHODS["DRPO"][2]:
         policy = policies["DRPO", strength]
-        other = at_length(penalty, policy.length, "")
-        if other:
-            gap = policy.accuracy - float(other)
-            parts.append(f"lambda {strength}: {gap:+.3f}" + (" (**below**)" if gap < 0 else ""))
+        found = neighbours(penalty, policy.length)
+        if not found:
+            continue
+        low, high, weight = found
+        rows = [
+            [right - (a + (b - a) * weight) for right, a, b in zip(*seed)]
+            for seed in zip(policy.right, low.right, high.right)
+        ]
+        gap = mean(map(mean, rows))
+        parts.append(f"lambda {strength}: {signed((gap, *interval(rows)))}" + (" (**below**)" if gap < 0 else ""))
     return "DRPO's accuracy less that of the penalty's front at the same length: " + ("; ".join(parts) or "no length in common") + "."

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from typing import NamedTuple
 
 from papers.study import ANSWERS, draw, last_checkpoint, mean, table
 
@@ -36,7 +37,7 @@ def run(lab):
         before = [row for i in places for row in sampled[i]]
         after = [row for i in places for row in ends[i]]
         for low, high in BANDS:
-            start, end = ([r for r in some if low <= r[0] <= high] for some in (before, after))
+            start, end = ([r for r in some if low <= r.terms <= high] for some in (before, after))
             bins = binned(start)
             curves[f"{size.split()[0]}, {low} to {high} terms"] = [(x, y) for x, y, _ in bins]
             peak, steps = max(bins, key=lambda b: b[1]), fit(start)
@@ -44,13 +45,13 @@ def run(lab):
                 [
                     size,
                     f"{low} to {high}",
-                    f"{mean(r[2] for r in start):.3f}",
+                    f"{mean(r.right for r in start):.3f}",
                     f"{peak[0]:.0f} (accuracy {peak[1]:.3f})",
                     steps,
                     "yes" if inverted(bins) else "no",
-                    f"{mean(r[1] for r in start):.1f}",
-                    f"{mean(r[1] for r in end):.1f}",
-                    f"{mean(r[2] for r in end):.3f}",
+                    f"{mean(r.tokens for r in start):.1f}",
+                    f"{mean(r.tokens for r in end):.1f}",
+                    f"{mean(r.right for r in end):.3f}",
                 ]
             )
     draw(lab.pictures / "more_is_less.png", "Accuracy of the start policies by length", ("tokens of the answer", "accuracy"), curves)
@@ -62,7 +63,8 @@ def run(lab):
         [
             "Seeds "
             + "; ".join(f"{size.split()[0]}: {', '.join(str(seed) for seed, _ in starts[size])}" for size in SIZES)
-            + f"; start policies: 1,000 test prompts x {SAMPLES} answers, bins of {BIN} tokens with at least 1 % of the answers; end policies: x {ANSWERS}.",
+            + f"; start policies: 1,000 test prompts x {SAMPLES} answers, bins of {BIN} tokens with at least 1 % of the answers; end policies: x {ANSWERS}. "
+            f"Answers that are cut at 120 tokens, {cut_share(sampled)} of the starts' and {cut_share(ends)} of the ends', count as what they are for accuracy and mean length, and not for the curves, their peaks and parabolas.",
             table(
                 ["model", "terms", "accuracy", "length of highest accuracy", "the same, of a parabola in log length", "inverted U", "mean length", "after RL", "accuracy after RL"],
                 rows,
@@ -74,16 +76,27 @@ def run(lab):
     )
 
 
+class Answer(NamedTuple):
+    terms: int
+    tokens: int
+    right: bool
+    whole: bool  # false: cut at the limit, so that its length is not known
+    prompt: int
+
+
 def rows_of(path):
-    """(terms, tokens, right) of each answer."""
-    return [(r["difficulty"], r["num_tokens"], bool(r["correct"])) for r in map(json.loads, path.open()) if r["finish_reason"] == "stop"]
+    return [
+        Answer(r["difficulty"], r["num_tokens"], bool(r["correct"]), r["finish_reason"] == "stop", r["group"])
+        for r in map(json.loads, path.open())
+    ]
 
 
 def binned(rows):
-    """(mean tokens, accuracy, answers) of each bin that has enough."""
+    """(mean tokens, accuracy, answers) of each bin that has enough, of answers that are whole."""
     bins = {}
-    for _, tokens, right in rows:
-        bins.setdefault(tokens // BIN, []).append((tokens, right))
+    for row in rows:
+        if row.whole:
+            bins.setdefault(row.tokens // BIN, []).append((row.tokens, row.right))
     return [
         (mean(t for t, _ in some), mean(r for _, r in some), len(some))
         for _, some in sorted(bins.items())
@@ -107,19 +120,27 @@ def inverted(bins):
 
 
 def fit(rows, draws=200):
-    """Peak of the least-squares parabola of right or wrong in log tokens, with a 95 % interval over answers."""
+    """Peak of the least-squares parabola of right or wrong in log tokens, of whole answers, with a 95 % interval from a
+    bootstrap over prompts, whose answers stay together.
+    """
+    rows = [row for row in rows if row.whole]
+    center = mean(math.log(row.tokens) for row in rows)
+    groups = {}  # of each prompt: sums of x^0 to x^4, and of y x^0 to y x^2
+    for row in rows:
+        x = math.log(row.tokens) - center
+        sums = groups.setdefault(row.prompt, [0.0] * 8)
+        for place, term in enumerate([1, x, x**2, x**3, x**4] + [row.right * x**k for k in range(3)]):
+            sums[place] += term
+    groups = list(groups.values())
 
     def peak(some):
-        xs = [(math.log(t), float(r)) for _, t, r in some]
-        center = mean(x for x, _ in xs)
-        power = [mean((x - center) ** k for x, _ in xs) for k in range(5)]
-        side = [mean(y * (x - center) ** k for x, y in xs) for k in range(3)]
-        a, b, c = solve([[power[i + j] for j in range(3)] for i in range(3)], side)
+        sums = [sum(column) for column in zip(*some)]
+        a, b, c = solve([sums[i : i + 3] for i in range(3)], sums[5:])
         return math.exp(center - b / (2 * c)) if c < 0 else None
 
     generator = random.Random(1)
-    found = sorted(p for p in (peak(generator.choices(rows, k=min(len(rows), 4000))) for _ in range(draws)) if p)
-    whole = peak(rows)
+    found = sorted(p for p in (peak(generator.choices(groups, k=len(groups))) for _ in range(draws)) if p)
+    whole = peak(groups)
     if whole is None or len(found) < 0.95 * draws:
         return "none"
     return f"{whole:.0f} [{found[int(0.025 * len(found))]:.0f}, {found[int(0.975 * len(found))]:.0f}]"
@@ -139,6 +160,10 @@ def solve(matrix, side):
     return [det([[side[i] if j == k else matrix[i][j] for j in range(3)] for i in range(3)]) / whole for k in range(3)]
 
 
+def cut_share(runs):
+    return f"{100 * mean(not row.whole for rows in runs for row in rows):.1f} %"
+
+
 def drift(of_size, sampled, ends):
     """How far mean length is from that of highest accuracy, in octaves, before and after RL."""
     parts = []
@@ -146,11 +171,11 @@ def drift(of_size, sampled, ends):
         before = after = 0.0
         for low, high in BANDS:
             start, end = (
-                [r for i in places for r in some[i] if low <= r[0] <= high] for some in (sampled, ends)
+                [r for i in places for r in some[i] if low <= r.terms <= high] for some in (sampled, ends)
             )
             peak = max(binned(start), key=lambda b: b[1])[0]
-            before += abs(math.log2(mean(r[1] for r in start) / peak)) / len(BANDS)
-            after += abs(math.log2(mean(r[1] for r in end) / peak)) / len(BANDS)
+            before += abs(math.log2(mean(r.tokens for r in start) / peak)) / len(BANDS)
+            after += abs(math.log2(mean(r.tokens for r in end) / peak)) / len(BANDS)
         parts.append(f"{size}: {before:.2f} octaves before RL, {after:.2f} after: {'nearer' if after < before else '**farther**'}")
     return "Mean length against the length of highest accuracy of the start, mean over the bands: " + "; ".join(parts) + "."
 

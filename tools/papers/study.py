@@ -76,9 +76,13 @@ class Lab:
         count = min(count, 24) if self.quick else count
         if not path.exists():
             arguments = ["prompts", "--task", task, "--count", count, "--out", path]
-            for key, value in keys.items():
+            for key, value in (keys if train else {"data.eval_prompts": count} | keys).items():
                 arguments += ["--set", f"{key}={value}"]
             self.call(arguments + ([] if train else ["--eval"]), self.out / f"{name}.log")
+            with path.open() as rows:
+                found = sum(1 for _ in rows)
+            if found != count:
+                sys.exit(f"{path} has {found} prompts, not {count}")
         return path
 
     def test_prompts(self):
