@@ -276,7 +276,8 @@ TEST_CASE("mixture: what cannot be") {
   const auto problem = [](const std::string& text) { return usage_error([&] { data_of(text); }); };
   const std::string task = "[[data.source]]\ntask = \"summation\"\n";
   CHECK(problem(task + task).find("two sources are named summation") != std::string::npos);
-  CHECK(problem(task + "weight = 0").find("is outside the allowed range, 1e-06 to ") != std::string::npos);
+  CHECK(problem(task + "weight = 0").find("is outside the allowed range, 1e-06 to ") !=
+        std::string::npos);
   CHECK(problem("[[data.source]]\nname = \"x\"").find("neither task nor train nor eval") !=
         std::string::npos);
   CHECK(problem("[[data.source]]\ntrain = \"x\"").find("name: is needed") != std::string::npos);
