@@ -17,7 +17,8 @@ namespace vernier {
 ///   none        they are the weights
 ///   pass_rate   weight_s (floor + (1 - floor) exp(-((p_s - target) / width)^2)): most prompts
 ///               where the policy is right about as often as `target`, since a group that is all
-///               right or all wrong teaches nothing; before it is measured, p_s counts as the target
+///               right or all wrong teaches nothing; before it is measured, p_s counts as the
+///               target
 ///   unlock      the sources in their order; the next one joins once p of the last that has joined
 ///               reaches `threshold`, and stays
 ///
