@@ -77,5 +77,32 @@ save_total_limit: 3
   }
 }
 
+TEST_CASE("peer_config: texts of several lines and counts of updates of TRL can be run") {
+  const PeerConfig found = convert_peer_config(R"(
+model_name_or_path: "a\nfolder"
+dataset_name: "rows\nof two lines"
+chat_template: |
+  {% if x %}
+  y
+output_dir: runs/trl
+max_steps: 300
+num_generations: 16
+per_device_train_batch_size: 16
+gradient_accumulation_steps: 8
+steps_per_generation: 16
+save_steps: 0.1
+warmup_steps: 10
+reward_funcs: [accuracy_reward, think_format_reward]
+reward_weights: [1, 0.5]
+)",
+                                               "trl.yaml", {}, {});
+  const auto config = bound(found);
+  CHECK(config->model_path == "a\nfolder");
+  CHECK(config->run.steps == 150);
+  CHECK(config->run.save_every == 15);
+  CHECK(config->optimizer.warmup_steps == 5);
+  CHECK(config->samples_per_update == 128);
+}
+
 }  // namespace
 }  // namespace vernier

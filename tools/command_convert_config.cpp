@@ -6,6 +6,7 @@
 #include "tools/commands.h"
 #include "tools/output.h"
 #include "tools/peer_config.h"
+#include "tools/peer_tree.h"
 
 namespace vernier {
 
@@ -13,7 +14,8 @@ void convert_config_command(const ConvertConfigOptions& options) {
   const PeerConfig found =
       convert_peer_config(read_file(options.file), options.file, options.overrides,
                           {.from = options.from, .ranks = options.ranks, .rows = options.rows});
-  std::string text = cat("# From the configuration ", options.file, " of ", found.from, ".\n");
+  std::string text =
+      cat("# From the configuration ", one_line(options.file), " of ", found.from, ".\n");
   if (!found.left_out.empty()) text += "#\n# Not carried over:\n";
   for (const std::string& line : found.left_out) text += cat("#   ", line, '\n');
   if (!found.unknown.empty()) text += "#\n# Not known:\n";

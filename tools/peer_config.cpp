@@ -30,9 +30,12 @@ PeerConfig convert_peer_config(const std::string& text, const std::string& name,
   PeerTree tree(text, name);
   for (const std::string& one : overrides) {
     const size_t mark = one.find('=');
-    if (mark == std::string::npos || mark == 0) fail("'", one, "' is not key=value");
+    if (mark == std::string::npos) fail("'", in_short(one), "' is not key=value");
     const size_t begin = one.find_first_not_of('+');  // Hydra's "+a.b=c" adds a key
-    tree.set(one.substr(begin, mark - begin), one.substr(mark + 1));
+    const std::string key = one.substr(begin, mark - begin);
+    if (key.find_first_not_of(" \t") == std::string::npos)
+      fail("'", in_short(one), "' has no key before its '='; key=value is wanted");
+    tree.set(key, one.substr(mark + 1));
   }
   std::string from = options.from;
   if (from == "auto") from = is_verl(tree) ? "verl" : is_trl(tree) ? "trl" : "";

@@ -17,14 +17,15 @@ struct PeerConfigOptions {
 struct PeerConfig {
   std::string from;                   // "trl" or "verl"
   std::string toml;                   // with a comment on each thing that was not carried over
-  std::vector<std::string> left_out;  // "key = value: why"
-  std::vector<std::string> unknown;   // keys that neither table has
+  std::vector<std::string> left_out;  // "key = value: why", each one line
+  std::vector<std::string> unknown;   // keys that neither table has, each one line
 };
 
 /// Reads YAML (which JSON is too), nested or with dotted keys, and `overrides` of the form
 /// "a.b.c=value" as verl's command line takes them. Defaults of the peer that differ from
-/// Vernier's are written out. Throws UsageError where the text is not YAML, where a value has the
-/// wrong type, and where it is not clear whose configuration it is. `name` opens messages.
+/// Vernier's are written out. Throws UsageError where the text is not YAML, where a key comes
+/// twice, where a value has the wrong type or a size is not one, and where it is not clear whose
+/// configuration it is. `name` opens messages.
 PeerConfig convert_peer_config(const std::string& text, const std::string& name,
                                const std::vector<std::string>& overrides,
                                const PeerConfigOptions& options);

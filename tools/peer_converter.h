@@ -59,8 +59,13 @@ class Converter {
     toml_.number(section, key, tree_.number(from).value_or(peers_default));
   }
 
+  void whole(const std::string& section, const std::string& key, const std::string& from,
+             double peers_default) {
+    toml_.number(section, key, tree_.whole(from).value_or(peers_default));
+  }
+
   void leave_out(const std::string& key, const std::string& why) {
-    out_.left_out.push_back(cat(key, " = ", tree_.written(key), ": ", why));
+    out_.left_out.push_back(cat(one_line(key), " = ", in_short(tree_.written(key)), ": ", why));
   }
 
   // Says why the keys of `reasons` are not carried over, and lists what nobody knows.
@@ -71,7 +76,7 @@ class Converter {
         return key.starts_with(one.prefix);
       });
       if (reason == reasons.end())
-        out_.unknown.push_back(key);
+        out_.unknown.push_back(one_line(key));
       else if (tree_.has(key))
         leave_out(key, reason->why);
     }
@@ -92,20 +97,36 @@ class Converter {
       toml_.comment("data",
                     cat(key, ": the first of several files; each can be a [[data.source]]"));
     if (!path.ends_with(".jsonl") && !path.ends_with(".json") && !path.ends_with(".parquet")) {
-      toml_.comment("data", cat(key, " was ", path, ": its rows as a file are wanted"));
+      toml_.comment("data", cat(key, " was ", in_short(path), ": its rows as a file are wanted"));
       path += ".jsonl";
     }
     toml_.text("data", key, path);
   }
 
-  void steps(std::optional<double> steps, std::optional<double> epochs, double prompts_per_step) {
-    if (steps && *steps > 0) return toml_.number("run", "steps", *steps);
-    const double rows = static_cast<double>(options_.rows);
-    if (epochs && rows > 0)
-      return toml_.number("run", "steps", std::ceil(*epochs * rows / prompts_per_step));
-    toml_.comment("run", cat("steps = ",
-                             epochs ? cat(*epochs, " epochs * rows / ", prompts_per_step)
-                                    : std::string("how many?"),
+  // Checkpoints that stay. Both peers keep all where that is not above 0.
+  void checkpoints(const std::string& key) {
+    const auto keep = tree_.whole(key, -1);
+    if (keep && *keep > 0)
+      toml_.number("run", "keep_checkpoints", *keep);
+    else if (keep)
+      leave_out(key, "all stay; run.keep_checkpoints has to be a number");
+  }
+
+  void steps(std::optional<double> steps, const std::string& epochs_key, double default_epochs,
+             double prompts_per_step) {
+    const double epochs = tree_.number(epochs_key).value_or(default_epochs);
+    if (options_.rows > 0) epoch_ = static_cast<double>(options_.rows) / prompts_per_step;
+    if (steps) {
+      steps_ = steps;
+    } else if (epochs <= 0) {
+      fail(tree_.name(), ": ", epochs_key, ": ", tree_.written(epochs_key),
+           " is not a number of epochs above 0");
+    } else if (epoch_) {
+      steps_ = std::ceil(epochs * *epoch_);
+    }
+    if (steps_) return toml_.number("run", "steps", *steps_);
+    toml_.comment("run", cat("steps = ", toml_number(epochs), " epochs * rows / ",
+                             toml_number(prompts_per_step),
                              "; give --rows to convert-config, or write it here"));
   }
 
@@ -113,6 +134,7 @@ class Converter {
   const PeerConfigOptions& options_;
   TomlText toml_;
   PeerConfig out_;
+  std::optional<double> steps_, epoch_;  // of the run, and of an epoch, where they are known
 };
 
 PeerConfig convert_trl(PeerTree& tree, const PeerConfigOptions& options);

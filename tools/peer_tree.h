@@ -1,8 +1,10 @@
 // The keys and values of a peer's configuration, and the TOML that they become.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,7 +15,8 @@ namespace vernier {
 /// Keys of YAML with dots between levels. Whoever reads one says by that that it is known.
 class PeerTree {
  public:
-  /// Throws UsageError, opened by `name`, where the text is not YAML, or not a mapping.
+  /// Throws UsageError, opened by `name`, where the text is not YAML, or not a mapping, and where a
+  /// key comes twice, is no text, or lies too deep.
   PeerTree(const std::string& text, std::string name);
 
   void set(const std::string& key, const std::string& value);  // as YAML
@@ -22,8 +25,11 @@ class PeerTree {
   /// Nothing where the key is not there or null.
   std::optional<std::string> text(const std::string& key);
   std::optional<double> number(const std::string& key);
+  /// A whole number; throws UsageError where it is below `least`.
+  std::optional<double> whole(const std::string& key, int64_t least = 1);
   std::optional<bool> flag(const std::string& key);
   std::vector<std::string> list(const std::string& key);
+  std::vector<double> numbers(const std::string& key);
 
   /// What it was written as, for messages.
   std::string written(const std::string& key) const;
@@ -51,10 +57,11 @@ class PeerTree {
 class TomlText {
  public:
   void number(const std::string& section, const std::string& key, double value);
+  void numbers(const std::string& section, const std::string& key, std::span<const double> values);
   void flag(const std::string& section, const std::string& key, bool value);
   void text(const std::string& section, const std::string& key, const std::string& value);
   void raw(const std::string& section, const std::string& key, const std::string& literal);
-  void comment(const std::string& section, const std::string& line);
+  void comment(const std::string& section, const std::string& line);  // line ends are escaped
   /// Adds an entry to a list of tables, "[NAME]", and gives the section that its keys go to.
   std::string entry(const std::string& list);
 
@@ -67,5 +74,11 @@ class TomlText {
 
 /// A text as TOML writes it.
 std::string toml_text(std::string_view text);
+std::string toml_number(double value);
+
+/// A text as a comment can have it: line ends and other control characters escaped.
+std::string one_line(std::string_view text);
+/// The same, cut where it is long: for messages.
+std::string in_short(std::string_view text);
 
 }  // namespace vernier

@@ -154,6 +154,8 @@ class FromTrl : public Converter {
   PeerConfig convert() {
     run_and_data();
     batches();
+    evaluations();
+    saves();
     algorithm();
     rewards();
     optimizer();
@@ -167,14 +169,7 @@ class FromTrl : public Converter {
   void run_and_data() {
     number("run", "seed", "seed", 42);
     copy(std::span(kTrlCopies).first(3));
-    if (tree_.text("eval_strategy").value_or("no") != "no")
-      toml_.number("run", "eval_every", tree_.number("eval_steps").value_or(500));
-    else
-      tree_.number("eval_steps");
-    if (tree_.text("save_strategy").value_or("steps") == "steps")
-      number("run", "save_every", "save_steps", 500);
-    if (const auto keep = tree_.number("save_total_limit"))
-      toml_.number("run", "keep_checkpoints", std::max(1.0, *keep));
+    checkpoints("save_total_limit");
     model("model_name_or_path");
     if (const auto name = tree_.text("dataset_name")) data("train", *name, false);
   }
@@ -182,31 +177,122 @@ class FromTrl : public Converter {
   // A generation of TRL is a step here: generation_batch_size responses.
   void batches() {
     const auto ranks = static_cast<double>(options_.ranks);
-    const double device = tree_.number("per_device_train_batch_size").value_or(8);
-    const double accumulated = tree_.number("gradient_accumulation_steps").value_or(1);
-    const double per_generation = tree_.number("steps_per_generation").value_or(accumulated);
+    const double device = tree_.whole("per_device_train_batch_size").value_or(8);
+    const double accumulated = tree_.whole("gradient_accumulation_steps").value_or(1);
+    const auto per_generation = tree_.whole("steps_per_generation");
+    const auto of_generation = tree_.whole("generation_batch_size");
+    if (per_generation && of_generation)
+      fail(tree_.name(),
+           ": generation_batch_size and steps_per_generation are both given; TRL takes one of "
+           "them");
     const double responses =
-        tree_.number("generation_batch_size").value_or(device * per_generation * ranks);
-    const double group = tree_.number("num_generations").value_or(8);
-    if (group < 1 || std::fmod(responses, group) != 0)
-      fail(tree_.name(), ": a generation of ", responses,
+        of_generation.value_or(device * per_generation.value_or(accumulated) * ranks);
+    const double group = tree_.whole("num_generations").value_or(8);
+    if (std::fmod(responses, group) != 0)
+      fail(tree_.name(), ": a generation of ", toml_number(responses),
            " responses (per_device_train_batch_size * "
            "steps_per_generation * ",
-           ranks, " ranks) is no whole number of groups of ", group);
+           options_.ranks, " ranks) is no whole number of groups of ", toml_number(group));
     toml_.number("rollout", "num_generations", group);
     toml_.number("rollout", "prompts_per_step", responses / group);
-    number("rollout", "max_completion_length", "max_completion_length", 512);
+    whole("rollout", "max_completion_length", "max_completion_length", 512);
     number("rollout", "temperature", "temperature", 1);
     copy(std::span(kTrlCopies).subspan(3, 4));
     const double update = device * accumulated * ranks;
     if (update < responses) toml_.number("trainer", "samples_per_update", update);
-    const double steps_of_update = tree_.number("max_steps").value_or(-1);
-    // TRL counts updates, Vernier generations.
-    steps(steps_of_update > 0 ? std::optional(std::ceil(steps_of_update * update / responses))
-                              : std::nullopt,
-          tree_.number("num_train_epochs").value_or(3), responses / group);
-    if (tree_.number("num_iterations").value_or(1) > 1)
-      leave_out("num_iterations", "each response is learned from once");
+    if (update > responses)
+      toml_.comment("trainer", cat("TRL updates on ", toml_number(update),
+                                   " responses, of several generations; here on those of one"));
+    const double iterations = tree_.whole("num_iterations").value_or(1);
+    if (iterations > 1) leave_out("num_iterations", "each response is learned from once");
+    updates_per_step_ = responses * iterations / update;
+    const double updates = tree_.whole("max_steps", -1).value_or(-1);
+    steps(updates > 0 ? std::optional(in_steps("run", "max_steps", updates)) : std::nullopt,
+          "num_train_epochs", 3, responses / group);
+  }
+
+  // Up to a whole number, at least 1. Says in a comment what it comes from.
+  double rounded(const std::string& section, const std::string& from, double exact) {
+    constexpr double kNoise = 1e-9;  // of products of decimal fractions
+    const double up = std::ceil(exact - kNoise);
+    toml_.comment(section, cat(from, up > exact + kNoise ? ", rounded up" : ""));
+    return std::max(1.0, up);
+  }
+
+  // TRL counts updates. A step here is a generation.
+  double in_steps(const std::string& section, const std::string& key, double updates) {
+    if (updates_per_step_ == 1) return updates;
+    return rounded(section,
+                   cat(key, " = ", toml_number(updates), " updates, ",
+                       toml_number(updates_per_step_), " to a step here"),
+                   updates / updates_per_step_);
+  }
+
+  // A number of updates, or below 1 a share of all.
+  double updates_or_share(const std::string& key, double default_updates) {
+    const double value = tree_.number(key).value_or(default_updates);
+    if (value < 0 || (value > 1 && value != std::floor(value)))
+      fail(tree_.name(), ": ", key, ": ", tree_.written(key),
+           " is neither a whole number of at least 0 nor a share of all steps below 1");
+    return value;
+  }
+
+  void counted(const std::string& section, const std::string& to, const std::string& key,
+               double updates) {
+    if (updates == 0 || updates >= 1)
+      return toml_.number(section, to, updates == 0 ? 0 : in_steps(section, key, updates));
+    if (!steps_)
+      return leave_out(key, cat("a share of all steps, and how many is not known; give --rows, or "
+                                "write ",
+                                section, '.', to));
+    toml_.number(section, to,
+                 rounded(section, cat(key, " = ", updates, " of all steps"), updates * *steps_));
+  }
+
+  void each_epoch(const std::string& to, const std::string& key) {
+    if (!epoch_)
+      return leave_out(key,
+                       cat("the steps of an epoch are not known; give --rows, or write run.", to));
+    toml_.number("run", to,
+                 rounded("run", cat(key, " = epoch, of ", options_.rows, " rows"), *epoch_));
+  }
+
+  std::string strategy(const std::string& key, const std::string& trls_default,
+                       std::span<const std::string> allowed) {
+    std::string out = tree_.text(key).value_or(trls_default);
+    if (out == "false" || out == "False") out = "no";  // which is the same in YAML
+    if (std::ranges::find(allowed, out) == allowed.end())
+      fail(tree_.name(), ": ", key, ": '", in_short(out), "' is none of ", join(allowed));
+    return out;
+  }
+
+  void evaluations() {
+    const std::vector<std::string> allowed = {"no", "steps", "epoch"};
+    const std::string when = strategy("eval_strategy", "no", allowed);
+    std::string key = "eval_steps";
+    double updates = updates_or_share(key, 0);
+    if (when != "steps" && tree_.has(key)) leave_out(key, cat("eval_strategy is ", when));
+    if (when == "epoch") each_epoch("eval_every", "eval_strategy");
+    if (when != "steps") return;
+    if (updates == 0) {
+      key = "logging_steps";
+      updates = updates_or_share(key, 10);
+      if (tree_.has(key)) leave_out(key, kTrackers);
+      toml_.comment("run", "TRL evaluates every logging_steps where eval_steps is not set");
+    }
+    counted("run", "eval_every", key, updates);
+  }
+
+  void saves() {
+    const std::vector<std::string> allowed = {"no", "steps", "epoch", "best"};
+    const std::string when = strategy("save_strategy", "steps", allowed);
+    const double updates = updates_or_share("save_steps", 500);
+    if (when != "steps" && tree_.has("save_steps"))
+      leave_out("save_steps", cat("save_strategy is ", when));
+    if (when == "steps") counted("run", "save_every", "save_steps", updates);
+    if (when == "epoch") each_epoch("save_every", "save_strategy");
+    if (when == "best")
+      leave_out("save_strategy", "[guard] keeps the best within a bound of accuracy");
   }
 
   void algorithm() {
@@ -224,7 +310,8 @@ class FromTrl : public Converter {
     const std::string name = tree_.text("loss_type").value_or("dapo");
     const auto loss = std::find_if(kLosses.begin(), kLosses.end(),
                                    [&](const Loss& one) { return name == one.name; });
-    if (loss == kLosses.end()) fail(tree_.name(), ": loss_type: '", name, "' is not known");
+    if (loss == kLosses.end())
+      fail(tree_.name(), ": loss_type: '", in_short(name), "' is not known");
     const bool sequences = tree_.text("importance_sampling_level").value_or("token") == "sequence";
     toml_.text("algo", "type", sequences ? "gspo" : loss->type);
     const std::string aggregation = loss->aggregation;
@@ -263,23 +350,44 @@ class FromTrl : public Converter {
         Known{"accuracy_reward", "accuracy"}, Known{"reasoning_accuracy_reward", "accuracy"},
         Known{"think_format_reward", "tags"}, Known{"get_soft_overlong_punishment", "overlong"},
         Known{"soft_overlong_punishment", "overlong"}};
-    std::vector<std::string> names = tree_.list("reward_funcs");
-    const std::vector<std::string> weights = tree_.list("reward_weights");
+    const std::vector<std::string> names = tree_.list("reward_funcs");
+    const std::vector<double> weights = tree_.numbers("reward_weights");
+    const size_t first = tree_.has("reward_model_name_or_path") ? 1 : 0;  // of the weights
+    if (names.empty() && !weights.empty())
+      leave_out("reward_weights", "reward_funcs does not say of what");
+    else if (!weights.empty() && weights.size() != first + names.size())
+      fail(tree_.name(), ": reward_weights: ", weights.size(), " numbers for ",
+           first + names.size(), " rewards; one for each is wanted");
     for (size_t i = 0; i < names.size(); ++i) {
       const std::string& name = names[i];
       const auto known = std::find_if(kKnown.begin(), kKnown.end(),
                                       [&](const Known& one) { return name.ends_with(one.name); });
       if (known == kKnown.end()) {
-        out_.left_out.push_back(cat("reward_funcs: ", name,
+        out_.left_out.push_back(cat("reward_funcs: ", in_short(name),
                                     ": a reward of your own: a program, a library or a URL "
                                     "(docs/rewards.md)"));
         continue;
       }
       const std::string entry = toml_.entry("[reward]");
       toml_.text(entry, "type", known->type);
-      if (i < weights.size()) toml_.raw(entry, "weight", weights[i]);
+      if (!weights.empty()) toml_.number(entry, "weight", weights[first + i]);
     }
     if (names.empty()) toml_.text(toml_.entry("[reward]"), "type", "accuracy");
+  }
+
+  // warmup_ratio is of older versions, which take warmup_steps where both are given.
+  void warmup() {
+    const double updates = updates_or_share("warmup_steps", 0);
+    const double ratio = tree_.number("warmup_ratio").value_or(0);
+    if (ratio < 0 || ratio >= 1)
+      fail(tree_.name(), ": warmup_ratio: ", tree_.written("warmup_ratio"),
+           " is no share of all steps, from 0 to below 1");
+    if (updates > 0 || ratio == 0) {
+      if (tree_.has("warmup_steps")) counted("trainer", "warmup_steps", "warmup_steps", updates);
+      if (ratio > 0) leave_out("warmup_ratio", "warmup_steps is given, and goes before it");
+    } else {
+      counted("trainer", "warmup_steps", "warmup_ratio", ratio);
+    }
   }
 
   void optimizer() {
@@ -291,15 +399,10 @@ class FromTrl : public Converter {
       toml_.text("trainer", "schedule", "constant");
     else
       leave_out("lr_scheduler_type", "trainer.schedule has constant, linear and cosine");
-    if (const auto steps = tree_.number("warmup_steps")) {
-      toml_.number("trainer", "warmup_steps", *steps);
-      tree_.number("warmup_ratio");
-    } else if (tree_.number("warmup_ratio").value_or(0) > 0) {
-      leave_out("warmup_ratio", "trainer.warmup_steps counts steps");
-    }
-    toml_.raw("trainer", "betas",
-              cat("[", tree_.number("adam_beta1").value_or(0.9), ", ",
-                  tree_.number("adam_beta2").value_or(0.999), "]"));
+    warmup();
+    const std::array betas = {tree_.number("adam_beta1").value_or(0.9),
+                              tree_.number("adam_beta2").value_or(0.999)};
+    toml_.numbers("trainer", "betas", betas);
     number("trainer", "grad_clip", "max_grad_norm", 1);
     copy(std::span(kTrlCopies).subspan(11));
     const auto again = tree_.flag("activation_checkpointing");  // by its new name, and its old one
@@ -313,7 +416,7 @@ class FromTrl : public Converter {
     else if (!optimizer.starts_with("adamw"))
       leave_out("optim", "trainer.optimizer has adamw and adamw_8bit");
     if (!tree_.flag("use_peft").value_or(false)) return;
-    toml_.number("trainer.lora", "rank", tree_.number("lora_r").value_or(16));
+    whole("trainer.lora", "rank", "lora_r", 16);
     toml_.number("trainer.lora", "alpha", tree_.number("lora_alpha").value_or(32));
     if (tree_.flag("use_rslora").value_or(false)) toml_.flag("trainer.lora", "use_rslora", true);
     std::string targets;
@@ -321,6 +424,8 @@ class FromTrl : public Converter {
       if (target != "all-linear") targets += cat(targets.empty() ? "" : ", ", toml_text(target));
     if (!targets.empty()) toml_.raw("trainer.lora", "targets", cat('[', targets, ']'));
   }
+
+  double updates_per_step_ = 1;  // responses learned from num_iterations times, in updates of TRL
 };
 
 }  // namespace

@@ -73,12 +73,11 @@ class FromVerl : public Converter {
       toml_.text("run", "dir", *dir);
     else if (const auto name = tree_.text("trainer.experiment_name"))
       toml_.text("run", "dir", cat("runs/", *name));
-    if (const auto every = tree_.number("trainer.test_freq"); every && *every > 0)
+    if (const auto every = tree_.whole("trainer.test_freq", -1); every && *every > 0)
       toml_.number("run", "eval_every", *every);
-    if (const auto every = tree_.number("trainer.save_freq"); every && *every > 0)
+    if (const auto every = tree_.whole("trainer.save_freq", -1); every && *every > 0)
       toml_.number("run", "save_every", *every);
-    if (const auto keep = tree_.number("trainer.max_actor_ckpt_to_keep"))
-      toml_.number("run", "keep_checkpoints", std::max(1.0, *keep));
+    checkpoints("trainer.max_actor_ckpt_to_keep");
     model(cat(kModel, "path"));
     for (const auto& [from, to] :
          {std::pair("data.train_files", "train"), {"data.val_files", "eval"}})
@@ -92,19 +91,18 @@ class FromVerl : public Converter {
   }
 
   void rollout() {
-    prompts_ = tree_.number("data.train_batch_size").value_or(1024);
-    group_ = tree_.number(cat(kRollout, "n")).value_or(1);
+    prompts_ = tree_.whole("data.train_batch_size").value_or(1024);
+    group_ = tree_.whole(cat(kRollout, "n")).value_or(1);
     toml_.number("rollout", "num_generations", group_);
     toml_.number("rollout", "prompts_per_step", prompts_);
-    number("rollout", "max_completion_length", "data.max_response_length", 512);
+    whole("rollout", "max_completion_length", "data.max_response_length", 512);
     number("rollout", "temperature", cat(kRollout, "temperature"), 1);
     if (const auto top_p = tree_.number(cat(kRollout, "top_p")))
       toml_.number("rollout", "top_p", *top_p);
-    if (const auto top_k = tree_.number(cat(kRollout, "top_k")); top_k && *top_k > 0)
+    if (const auto top_k = tree_.whole(cat(kRollout, "top_k"), -1); top_k && *top_k > 0)
       toml_.number("rollout", "top_k", *top_k);
-    steps(tree_.number("trainer.total_training_steps"),
-          tree_.number("trainer.total_epochs").value_or(30), prompts_);
-    if (const auto n = tree_.number(cat(kRollout, "val_kwargs.n"))) toml_.number("eval", "n", *n);
+    steps(tree_.whole("trainer.total_training_steps"), "trainer.total_epochs", 30, prompts_);
+    if (const auto n = tree_.whole(cat(kRollout, "val_kwargs.n"))) toml_.number("eval", "n", *n);
     const double temperature = tree_.number(cat(kRollout, "val_kwargs.temperature")).value_or(0);
     if (temperature > 0)
       toml_.number("eval", "temperature", temperature);
@@ -116,10 +114,10 @@ class FromVerl : public Converter {
       toml_.text("rollout.filter", "refill", "batches");
       const std::string metric = tree_.text("algorithm.filter_groups.metric").value_or("acc");
       toml_.text("rollout.filter", "metric", metric == "acc" ? "accuracy" : "reward");
-      if (const auto most = tree_.number("algorithm.filter_groups.max_num_gen_batches");
+      if (const auto most = tree_.whole("algorithm.filter_groups.max_num_gen_batches", -1);
           most && *most > 0)
         toml_.number("rollout.filter", "max_num_gen_batches", *most);
-      if (const auto batch = tree_.number("data.gen_batch_size"))
+      if (const auto batch = tree_.whole("data.gen_batch_size"))
         toml_.number("rollout.filter", "gen_batch_prompts", *batch);
     }
   }
@@ -199,9 +197,9 @@ class FromVerl : public Converter {
       number("algo", "cov_ratio", cat(kActor, "policy_loss.kl_cov_ratio"), 2e-4);
       number("algo", "kl_cov_coef", cat(kActor, "policy_loss.ppo_kl_coef"), 0.1);
     }
-    if (tree_.number(cat(kActor, "ppo_epochs")).value_or(1) > 1)
+    if (tree_.whole(cat(kActor, "ppo_epochs")).value_or(1) > 1)
       leave_out(cat(kActor, "ppo_epochs"), "each response is learned from once");
-    const double mini = tree_.number(cat(kActor, "ppo_mini_batch_size")).value_or(256);
+    const double mini = tree_.whole(cat(kActor, "ppo_mini_batch_size")).value_or(256);
     if (mini < prompts_) toml_.number("trainer", "samples_per_update", mini * group_);
   }
 
@@ -243,7 +241,7 @@ class FromVerl : public Converter {
         if (!tree_.flag(one + ".enable").value_or(false)) continue;
         const std::string entry = toml_.entry("[reward]");
         toml_.text(entry, "type", "overlong");
-        if (const auto size = tree_.number(one + ".len")) toml_.number(entry, "cache", *size);
+        if (const auto size = tree_.whole(one + ".len", 0)) toml_.number(entry, "cache", *size);
         if (const auto factor = tree_.number(one + ".penalty_factor"))
           toml_.number(entry, "factor", *factor);
       }
@@ -265,20 +263,23 @@ class FromVerl : public Converter {
       leave_out(optim + "lr_scheduler_type", "trainer.schedule has constant, linear and cosine");
     if (const auto ratio = tree_.number(optim + "min_lr_ratio"); ratio && schedule == "cosine")
       toml_.number("trainer", "final_ratio", *ratio);
-    if (const auto steps = tree_.number(optim + "lr_warmup_steps"); steps && *steps > 0)
+    if (const auto steps = tree_.whole(optim + "lr_warmup_steps", -1); steps && *steps > 0)
       toml_.number("trainer", "warmup_steps", *steps);
     else if (tree_.number(optim + "lr_warmup_steps_ratio").value_or(0) > 0)
       leave_out(optim + "lr_warmup_steps_ratio", "trainer.warmup_steps counts steps");
-    if (const std::vector<std::string> betas = tree_.list(optim + "betas"); betas.size() == 2)
-      toml_.raw("trainer", "betas", cat('[', betas[0], ", ", betas[1], ']'));
+    if (const auto betas = tree_.numbers(optim + "betas"); tree_.has(optim + "betas")) {
+      if (betas.size() != 2)
+        fail(tree_.name(), ": ", optim, "betas: ", betas.size(), " numbers; two are wanted");
+      toml_.numbers("trainer", "betas", betas);
+    }
     number("trainer", "grad_clip", cat(kActor, "grad_clip"), 1);
     if (tree_.flag(cat(kActor, "use_dynamic_bsz")).value_or(false))
-      if (const auto tokens = tree_.number(cat(kActor, "ppo_max_token_len_per_gpu")))
+      if (const auto tokens = tree_.whole(cat(kActor, "ppo_max_token_len_per_gpu")))
         toml_.number("trainer", "max_tokens_per_microbatch", *tokens);
     if (const auto again = tree_.flag(cat(kModel, "enable_gradient_checkpointing")))
       toml_.flag("trainer", "activation_checkpointing", *again);
     toml_.text("trainer", "precision", "bf16");
-    const double rank = tree_.number(cat(kModel, "lora_rank")).value_or(0);
+    const double rank = tree_.whole(cat(kModel, "lora_rank"), 0).value_or(0);
     if (rank > 0) {
       toml_.number("trainer.lora", "rank", rank);
       number("trainer.lora", "alpha", cat(kModel, "lora_alpha"), 16);
