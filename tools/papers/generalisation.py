@@ -1,6 +1,7 @@
 """Study 6: length generalisation: train on short inputs, test on longer ones, with one thing switched at a time."""
 
 import json
+from typing import NamedTuple
 
 from papers.study import draw, last_checkpoint, mean, table
 
@@ -19,6 +20,7 @@ VARIANTS = {
     "absolute positions": {"model.new.positions": "absolute"},
     "index hints": {"data.parity.index_hints": "true"},
 }
+TWO_BITS_A_STATE = ("no linear transition", "no atomic state")
 TIERS, SEEDS = "SML", 2
 PROMPTS, LONGEST = 300, 1200  # of each variant, over the tiers; tokens of an answer
 
@@ -36,24 +38,26 @@ def run(lab):
             "parity_hints" if hints else "parity", {"data.eval_seed": 4321, **hints}, PROMPTS, task="parity"
         )
         path = lab.rows(checkpoint, prompts, 1, ("--greedy", "--max-completion-length", LONGEST))
-        right = {}
+        answers = {}
         for row in map(json.loads, path.open()):
-            right.setdefault(row["tier"], []).append((bool(row["correct"]), row["num_tokens"]))
-        return right
+            answers.setdefault(row["tier"], []).append(answer_of(row, variant))
+        return answers
 
     found = dict(zip(jobs, lab.each(one, jobs)))
-    rows, lines = [], {}
+    rows, lines, chains = [], {}, []
     for variant in VARIANTS:
         cells = []
         for tier in TIERS:
-            by_seed = [mean(right for right, _ in found[variant, seed][tier]) for seed in seeds]
+            by_seed = [mean(a.right for a in found[variant, seed][tier]) for seed in seeds]
             cells.append(mean(by_seed))
             lines.setdefault(variant, []).append((TIERS.index(tier), mean(by_seed)))
         ratio = cells[2] / cells[0] if cells[0] else 0.0
         each = "; ".join(
-            " ".join(f"{mean(right for right, _ in found[variant, seed][tier]):.2f}" for tier in TIERS) for seed in seeds
+            " ".join(f"{mean(a.right for a in found[variant, seed][tier]):.2f}" for tier in TIERS) for seed in seeds
         )
-        tokens = mean(n for seed in seeds for tier in TIERS for _, n in found[variant, seed][tier])
+        tokens = mean(a.tokens for seed in seeds for tier in TIERS for a in found[variant, seed][tier])
+        of_tier = [[a for seed in seeds for a in found[variant, seed][tier]] for tier in TIERS]
+        chains.append([variant, *(f"{mean(a.states for a in some):.2f} / {100 * mean(a.ended for a in some):.0f} %" for some in of_tier)])
         rows.append([variant, *(f"{cell:.3f}" for cell in cells), f"{ratio:.2f}", f"{cells[0] - cells[2]:+.3f}", f"{tokens:.0f}", each])
     draw(
         lab.pictures / "generalisation.png",
@@ -62,11 +66,24 @@ def run(lab):
         lines,
         ["set xtics ('S: 2 to 15 bits' 0, 'M: 16 to 30' 1, 'L: 31 to 60' 2)", "set xrange [-0.2:2.2]", "set yrange [0:1.05]"],
     )
-    here = "L over S: " + ", ".join(f"{row[0]} {row[4]}" for row in rows)
+    here = "S, M, L: " + "; ".join(f"{row[0]} {row[1]}, {row[2]}, {row[3]}" for row in rows) + "; guessing 0.5"
     return here, "\n\n".join(
         [
             f"Seeds {', '.join(map(str, seeds))}; {PROMPTS} test prompts, a third of each tier, greedy. Guessing is right in half of them.",
             table(["", "S", "M", "L", "L over S", "S less L", "tokens", "S M L by seed"], rows),
             "![Accuracy by tier](images/papers/generalisation.png)",
+            table(["states of the chain over those that it should have / chains that end", *TIERS], chains),
         ]
     )
+
+
+class Answer(NamedTuple):
+    right: bool
+    tokens: int
+    states: float  # of the chain, over those that it should have
+    ended: bool  # before the limit
+
+
+def answer_of(row, variant):
+    needed = -(-row["length"] // 2) if variant in TWO_BITS_A_STATE else row["length"]
+    return Answer(bool(row["correct"]), row["num_tokens"], row["response"].count(";") / needed, row["finish_reason"] == "stop")

@@ -64,6 +64,13 @@ def run(lab):
         + f" After {many} steps p = .5 stands at {signed(late)}"
         + (": **by then it is gamed**." if late[2] < 0 else ".")
     )
+    places = lab.unseen()
+    hard = start.on(places)
+    gains = [(p, policies[f"format and length, p = {p}", few].on(places).less(hard)) for p in (".5", ".1")]
+    verdict += f" On sums of 6 to 8 terms, where the start is at {hard.accuracy:.3f}, the gain after {few} steps is " + ", ".join(
+        f"{signed(gain)} with p = {p}" for p, gain in gains
+    )
+    verdict += "."
     here = (
         f"from {start.accuracy:.3f} to {policies['format and length, p = .5', few].accuracy:.3f} in {few} steps with p = .5, {policies['ground truth', few].accuracy:.3f} "
         f"with ground truth, {policies['format and length, p = .1', few].accuracy:.3f} with p = .1; in {many} steps p = .5 ends at "
