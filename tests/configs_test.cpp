@@ -26,8 +26,10 @@ TEST_CASE("every configuration of the tree is without mistakes") {
     }
     std::vector<std::string> paths = {entry.path().string()};
     if (folder == "baselines") {  // laid over a job
-      const bool dot = entry.path().stem().string().starts_with("no_");
-      paths.insert(paths.begin(), dot ? "configs/papers/dot.toml" : "configs/papers/drpo.toml");
+      const std::string name = entry.path().stem().string();
+      paths.insert(paths.begin(), name.starts_with("no_")         ? "configs/papers/dot.toml"
+                                  : name.starts_with("requested") ? "configs/papers/requested.toml"
+                                                                  : "configs/papers/drpo.toml");
     }
     CHECK(usage_error([&] {
             ConfigFile file = ConfigFile::load(paths);
