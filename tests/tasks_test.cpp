@@ -2,6 +2,7 @@
 // tools/check_tasks.py to say, from another program.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -77,11 +78,93 @@ TEST_CASE("tasks: a demonstration ends in the answer, direct ones have nothing e
       CHECK(answer.response.back() == '.');
       CHECK(answer.style == "direct");
     }
-    // A curriculum: none is longer than asked for.
-    const auto all = task_of(name, "tiers = [1, 1, 1]");
-    CHECK(all->easiest == all->tiers[0].shortest);
-    CHECK(all->hardest == all->tiers[2].longest);
   }
+}
+
+TEST_CASE("tasks: a curriculum's demonstrations are no longer than asked for, across tiers") {
+  // Families whose length is one more than a character comes in the question; "": the letters.
+  const std::map<std::string, std::string> kBetween = {
+      {"copy", ""},      {"word_flip", ""}, {"parity", ""},        {"mode", ""},
+      {"sort", ","},     {"schedule", ","}, {"combinations", ","}, {"lego", ","},
+      {"knapsack", ","}, {"max_path", "/"}, {"summation", "+"},    {"polynomial", "+"}};
+  for (const auto& [name, between] : kBetween) {
+    INFO(name);
+    // Shortest and longest of the first demonstrations.
+    const auto drawn = [&, &between = between](const Task& task, int64_t hardest, int64_t count) {
+      Tier out;
+      for (int64_t i = 0; i < count; ++i) {
+        const std::string asked = task.demonstrate(3, i, hardest).prompt;
+        const int64_t length = between.empty()
+                                   ? std::ssize(asked) - 1
+                                   : 1 + std::count(asked.begin(), asked.end(), between.front());
+        out.shortest = i == 0 ? length : std::min(out.shortest, length);
+        out.longest = std::max(out.longest, length);
+      }
+      return out;
+    };
+    const auto all = task_of(name, "tiers = [1, 1, 1]"), late = task_of(name, "tiers = [0, 1, 1]");
+    const std::vector<Tier>& tiers = all->tiers;
+    CHECK(all->easiest == tiers[0].shortest);
+    CHECK(all->hardest == tiers[2].longest);
+    CHECK(late->easiest == tiers[1].shortest);
+    for (int64_t hardest = all->easiest; hardest <= all->hardest; ++hardest) {
+      CAPTURE(hardest);
+      CHECK(drawn(*all, hardest, 10).longest <= hardest);
+      if (hardest < late->easiest) continue;
+      const Tier found = drawn(*late, hardest, 10);
+      CHECK(found.longest <= hardest);
+      CHECK(found.shortest >= late->easiest);
+    }
+    for (const Tier& tier : tiers) {  // each that fits comes
+      const Tier found = drawn(*all, tier.longest, 60);
+      CHECK(found.longest >= tier.shortest);
+      CHECK(found.shortest <= tiers[0].longest);
+    }
+    const auto own =
+        task_of(name, cat("lengths = [", tiers[0].shortest, ", ", tiers[1].longest, "]"));
+    CHECK(drawn(*own, tiers[1].shortest, 60).longest <= tiers[1].shortest);
+    CHECK(drawn(*own, 0, 60).longest > tiers[1].shortest);
+  }
+  const auto middle = task_of("parity", "tiers = [0, 1, 0]");
+  CHECK_THROWS_AS(middle->demonstrate(1, 0, middle->easiest - 1), BugError);
+}
+
+TEST_CASE("tasks: each family is asked for what it has, and refuses what is longer") {
+  const std::map<std::string, int64_t> kLongest = {
+      {"combinations", 16}, {"dijkstra", 26}, {"growth", 400},    {"lego", 26},
+      {"pcfg", 100},        {"scan", 48},     {"substrings", 200}};
+  const auto range = [](int64_t shortest, int64_t longest) {
+    return cat("lengths = [", shortest, ", ", longest, "]\n");
+  };
+  const auto check = [&](const std::string& name, const std::string& keys, int64_t longest) {
+    INFO(name, ' ', keys);
+    CHECK(*task_of(name, keys + range(longest, longest))->prompt({1, 0}).difficulty ==
+          static_cast<double>(longest));
+    CHECK(usage_error([&] { task_of(name, keys + range(longest, longest + 1)); })
+              .find(cat("lengths: ", longest + 1, " in the list is not a number of ",
+                        task_of(name)->tiers[0].shortest, " to ", longest)) != std::string::npos);
+  };
+  for (const std::string& name : families())
+    check(name, "", kLongest.contains(name) ? kLongest.at(name) : 1000);
+  check("addition", "index_hints = true\n", 51);
+  check("copy", "distinct = true\n", 26);
+  check("reverse", "distinct = true\n", 26);
+  // SCAN has no commands of some lengths; what is told is what they have.
+  CHECK(usage_error([&] {
+          task_of("scan", range(34, 35));
+        }).find("lengths: no instance has 34 to 35 actions; there are those of 1,2,3,") !=
+        std::string::npos);
+  const auto scan = task_of("scan", range(29, 39));
+  CHECK(scan->easiest == 30);
+  CHECK(scan->hardest == 36);
+  std::map<size_t, int> lengths;
+  for (int64_t i = 0; i < 400; ++i) {
+    const Prompt prompt = scan->prompt({1, i});
+    CHECK(*prompt.difficulty == static_cast<double>(prompt.answer.size()));
+    ++lengths[prompt.answer.size()];
+  }
+  CHECK(lengths.size() == 4);  // 30, 32, 33, 36
+  for (const auto& [length, count] : lengths) CHECK(count > 70);
 }
 
 TEST_CASE("tasks: lengths of the user's own, English, and what cannot be") {

@@ -15,7 +15,7 @@
 namespace vernier {
 namespace {
 
-constexpr int64_t kLargest = 999;
+constexpr int64_t kLargest = 999;  // all different: as many numbers as the longest list has
 
 const FamilyInfo kInfo = {.name = "sort",
                           .area = "mathematics",
