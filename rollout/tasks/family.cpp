@@ -15,9 +15,9 @@ constexpr std::array kTierNames = {"S", "M", "L"};
 constexpr uint64_t kTestShare = 10;  // one instance of ten, by its hash, is for tests
 constexpr int64_t kMostTries = 10000;
 
-// How English prompts begin and end: 4 x 5 templates around the family's own request.
+// How English prompts begin and end: 5 x 5 templates around the family's own request.
 constexpr std::array kOpenings = {"", "Please solve this. ", "Here is a task. ",
-                                  "Work this out step by step. "};
+                                  "Work this out step by step. ", "Can you answer this? "};
 constexpr std::array kClosings = {" End with # and the answer.", " Write the answer behind a #.",
                                   " Finish your response with #, then the answer.",
                                   " Give the result on the last line, after a #.",
