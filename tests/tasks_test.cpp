@@ -1,6 +1,7 @@
 // Task families with tiers: what all of them promise. Whether their answers are right is for
 // tools/check_tasks.py to say, from another program.
 #include <doctest/doctest.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <map>
@@ -52,16 +53,92 @@ TEST_CASE("tasks: prompts depend on their place alone, and lie in their tier") {
 }
 
 TEST_CASE("tasks: train and test have no instance in common") {
+  // By the question in short form. Another hash would be another set of prompts for every seed.
+  const auto is_test = [](const std::string& question) {
+    return XXH3_64bits(question.data(), question.size()) % 10 == 0;
+  };
   for (const std::string& name : families()) {
     INFO(name);
-    const auto task = task_of(name, "eval_tiers = [1, 0, 0]");
-    std::set<std::string> train;
-    for (int64_t i = 0; i < 2000; ++i) train.insert(task->prompt({1, i}).text);
-    for (int64_t i = 0; i < 200; ++i) {
-      CHECK(train.count(task->demonstrate(1, i, 0).prompt) <= 1);
-      CHECK(train.count(task->prompt({1, i, Split::test}).text) == 0);
+    const std::string rounds = name == "story" ? "eval_rounds = [0]" : "";
+    const auto task = task_of(name, cat("eval_tiers = [1, 0, 0]\n", rounds));
+    std::set<std::string> test;
+    for (int64_t i = 0; i < 500; ++i) {
+      const std::string question = task->prompt({1, i, Split::test}).text;
+      CHECK(is_test(question));
+      test.insert(question);
+    }
+    for (int64_t i = 0; i < 2000; ++i) {
+      const std::string train = task->prompt({1, i}).text;
+      CHECK_FALSE(is_test(train));
+      CHECK(test.count(train) == 0);
+      if (i >= 500) continue;
+      const std::string demonstrated = task->demonstrate(1, i, 0).prompt;
+      CHECK_FALSE(is_test(demonstrated));
+      CHECK(test.count(demonstrated) == 0);
     }
   }
+}
+
+// Without characters other than `kept`, and without zeros before a number where `padded`.
+std::string plain(const std::string& question, std::string_view kept, bool padded) {
+  std::string out;
+  for (const char one : question) {
+    if (kept.find(one) == std::string_view::npos) continue;
+    if (padded && one == '0' && (out.empty() || out.back() == '+')) continue;
+    out += one;
+  }
+  return out;
+}
+
+TEST_CASE("tasks: an instance is on one side of the split, however it is written") {
+  constexpr std::string_view kDigits = "0123456789+", kLetters = "abcdefghijklmnopqrstuvwxyz";
+  struct Way {
+    std::string name, keys;
+    std::string_view kept;
+    bool padded = false;
+  };
+  // The draws behind a place are the same in all ways, and so must be the instance.
+  for (const Way& way : {Way{"addition", "index_hints = true", kDigits, true},
+                         {"addition", "index_hints = true\nreversed = true", kDigits, true},
+                         {"addition", "reversed = true", kDigits},
+                         {"addition", "chain = {atomic = false, remaining = true}", kDigits},
+                         {"addition_formats", "format = \"reverse\"", kDigits},
+                         {"addition_formats", "format = \"simple\"", kDigits},
+                         {"addition_formats", "format = \"detailed\"", kDigits},
+                         {"copy", "index_hints = true", kLetters},
+                         {"reverse", "index_hints = true", kLetters},
+                         {"parity", "index_hints = true", "01"}}) {
+    CAPTURE(way.name);
+    CAPTURE(way.keys);
+    const auto base = task_of(way.name), other = task_of(way.name, way.keys);
+    const auto same = [&](const std::string& one, const std::string& two) {
+      return plain(one, way.kept, way.padded) == plain(two, way.kept, way.padded);
+    };
+    for (int64_t i = 0; i < 200; ++i) {
+      for (const Split split : {Split::train, Split::test})
+        CHECK(same(base->prompt({1, i, split}).text, other->prompt({1, i, split}).text));
+      CHECK(same(base->demonstrate(1, i, 0).prompt, other->demonstrate(1, i, 0).prompt));
+    }
+  }
+  for (const std::string& name : families()) {
+    INFO(name);
+    if (name == "addition_formats") continue;  // it has no English
+    const auto brief = task_of(name), english = task_of(name, "form = \"english\"");
+    for (int64_t i = 0; i < 50; ++i)
+      for (const Split split : {Split::train, Split::test})
+        CHECK(english->prompt({1, i, split}).text.find(brief->prompt({1, i, split}).text) !=
+              std::string::npos);
+  }
+  // Copied or reversed, a word is the same; a hint is about the list that is sorted.
+  const auto copied = task_of("copy"), reversed = task_of("reverse"), sorted = task_of("sort"),
+             hint = task_of("sort", "hint_share = 1.0");
+  for (int64_t i = 0; i < 200; ++i)
+    for (const Split split : {Split::train, Split::test}) {
+      CHECK(copied->prompt({1, i, split}).text == reversed->prompt({1, i, split}).text);
+      const std::string list = sorted->prompt({1, i, split}).text;
+      CHECK(
+          hint->prompt({1, i, split}).text.starts_with(cat(list.substr(0, list.size() - 1), '>')));
+    }
 }
 
 TEST_CASE("tasks: a demonstration ends in the answer, direct ones have nothing else") {

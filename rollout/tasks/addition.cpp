@@ -93,7 +93,10 @@ Problem draw(Rng& rng, int64_t length, bool with_states, const Options& options)
       std::max(a.digits.size() + places - a.decimals, b.digits.size() + places - b.decimals) +
       (options.index_hints ? 1 : 0);
   const std::string left = a.padded(places, size), right = b.padded(places, size);
-  if (options.index_hints) out.question = cat(hinted(left), '+', hinted(right), '=');
+  if (options.index_hints) {
+    out.instance = out.question;
+    out.question = cat(hinted(left), '+', hinted(right), '=');
+  }
   std::string sum;  // reversed
   int carry = 0;
   for (size_t i = size; i-- > 0;) {

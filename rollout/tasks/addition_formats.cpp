@@ -108,6 +108,7 @@ Problem draw(Rng& rng, int64_t length, bool with_states, const std::string& form
   const Sum sum = draw_sum(rng, length);
   Problem out;
   const std::string asked = cat(sum.a, '+', sum.b);
+  out.instance = asked + "=";  // as the plain format asks
   if (format == "plain" || format == "reverse") {
     out.question = cat(format == "reverse" ? "$" : "", asked, '=');
     out.answer = sum.total;

@@ -52,6 +52,7 @@ Problem draw(Rng& rng, int64_t length, bool with_states, bool backwards, const O
   if (backwards) std::reverse(result.begin(), result.end());
   Problem out;
   out.question = hinted(word, options.index_hints) + "=";
+  out.instance = word + "=";
   out.answer = hinted(result, options.index_hints);
   if (with_states)
     for (size_t i = 0; i < word.size(); ++i) {

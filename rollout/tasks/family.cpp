@@ -178,7 +178,8 @@ class FamilySource {
       if (hardest > 0) lengths.longest = std::min(hardest, lengths.longest);
       out.length = draw_length(rng, lengths);
       out.problem = draw_(rng, out.length, with_states);
-      const std::string& text = out.problem.question;
+      const std::string& text =
+          out.problem.instance.empty() ? out.problem.question : out.problem.instance;
       const bool is_test = XXH3_64bits(text.data(), text.size()) % kTestShare == 0;
       if (is_test == (place.split == Split::test)) return out;
     }

@@ -26,6 +26,9 @@ struct Problem {
   std::string answer;              // without "#"
   std::vector<ChainState> states;  // of the algorithm; empty where they were not asked for
   std::string response;            // of a demonstration, in families with a format of their own
+  // Which instance this is, the same however it is written: by it train and test are apart. Empty
+  // where the question tells it already.
+  std::string instance = {};
   // The same at greater length, the question itself first; of families with rounds.
   std::vector<std::string> rounds = {};
 };
