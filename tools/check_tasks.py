@@ -3,8 +3,9 @@
     python3 tools/check_tasks.py [--vernier build/release/vernier] [--count 1000] [TASK ...]
 
 For every tier of every family, distinct instances from `vernier prompts` are answered here from their question alone (by brute
-force, by a closed form or by the standard library), and the chain of their demonstration is written again. Train and test have no
-instance in common. Prints a line a tier; fewer than COUNT stand for all that there are. The standard library alone.
+force, by a closed form or by the standard library), and the chain of their demonstration is written again. The length that a row
+reports is that of its question. Train and test have no instance in common. Families that have a longest instance are asked for
+that as well. Prints a line a tier; fewer than COUNT stand for all that there are. The standard library alone.
 """
 
 import argparse
@@ -541,6 +542,56 @@ SOLVERS = {one.__name__: one for one in (
     addition, division, bubble_sort, word_flip, compare_numbers, substrings, derangements, growth, dijkstra, schedule, count_letters,
     diophantine, primes, knapsack, common_subsequence, edit_distance, binary_search, combinations, copy, reverse, parity, summation,
     max_path, sort, polynomial, lego, count, mode, scan, pcfg, rewrite, story, addition_formats)}
+
+
+def items(mark):
+    """How many there are with `mark` between them."""
+    return lambda question: question.count(mark) + 1
+
+
+def letters(question):
+    return len(question) - 1
+
+
+# The length of an instance, in its family's unit, from the question alone.
+LENGTHS = {
+    "addition": lambda question: max(len(re.sub(r"\D", "", one).lstrip("0")) for one in question.split("+")),
+    "division": lambda question: len(question.split("/")[0]),
+    "bubble_sort": items(","),
+    "word_flip": letters,
+    "compare_numbers": lambda question: len(question.split("?")[0].replace(".", "")),
+    "substrings": letters,
+    "derangements": lambda question: numbers(question)[0],
+    "growth": lambda question: numbers(question)[3],
+    "dijkstra": lambda question: len(set(re.sub(r"[\d,]", "", question.split(":")[0]))),
+    "schedule": items(","),
+    "count_letters": lambda question: len(question.split(":")[0]),
+    "diophantine": lambda question: numbers(question)[2],
+    "primes": lambda question: numbers(question)[1],
+    "knapsack": items(","),
+    "common_subsequence": lambda question: max(map(len, question[:-1].split(","))),
+    "edit_distance": lambda question: max(map(len, question[:-1].split(","))),
+    "binary_search": items(","),
+    "combinations": items(","),
+    "copy": lambda question: len(re.findall("[a-z]", question)),
+    "reverse": lambda question: len(re.findall("[a-z]", question)),
+    "parity": lambda question: len(re.findall("[01]", question)),
+    "summation": items("+"),
+    "max_path": items("/"),
+    "sort": items(","),
+    "polynomial": items("+"),
+    "lego": items(","),
+    "count": lambda question: numbers(question)[1] - numbers(question)[0] + 1,
+    "mode": letters,
+    "scan": lambda question: len(scan(question)[0]),
+    "pcfg": lambda question: len(pcfg(question)[1]),
+    "rewrite": lambda question: len(question[:-1].split(":")[1]),
+    "story": lambda question: len(story(question)[1]),
+    "addition_formats": lambda question: len(re.search(r"\d+", question)[0]),
+}
+# The longest instance of families that have one, and long sums; with keys.
+LONGEST = [("addition", 51, ["index_hints=true"]), ("addition_formats", 60, ['format="detailed"']), ("combinations", 16, []),
+           ("copy", 26, ["distinct=true"]), ("dijkstra", 26, []), ("growth", 400, []), ("lego", 26, []), ("scan", 48, [])]
 # Keys of a family that change its instances or its chains, with what solves them.
 VARIANTS = {
     "addition": [(["decimals=true", 'end="~"'], addition), (["index_hints=true"], addition),
@@ -555,6 +606,12 @@ VARIANTS = {
     "addition_formats": [([f'format="{form}"'], functools.partial(addition_formats, form=form))
                          for form in ("reverse", "simple", "detailed")],
 }
+
+
+def length_mistakes(task, row):
+    length = LENGTHS[task](row["prompt"])
+    told = {row["length"], row["difficulty"]}
+    return [] if told == {length} else [f"{row['prompt']}: of length {length}, not {told}"]
 
 
 def main():
@@ -596,6 +653,7 @@ def main():
             answer, _ = solve(row["prompt"])
             if answer != row["answer"]:
                 mistakes.append(f"{row['prompt']}: {row['answer']}, not {answer}")
+            mistakes += length_mistakes(task, row)
             if row["tier"] not in ("SML" if place is None else "SML"[place]):
                 mistakes.append(f"{row['prompt']}: tier {row['tier']}")
         chains = 0
@@ -613,8 +671,22 @@ def main():
                     mistakes.append(f"{row['prompt']}: the chain is\n  {found}\nand not\n  {wanted}")
         return mistakes, f"{len(train)} train, {len(test)} test, {chains} chains"
 
+    def check_longest(task, length, keys):
+        solve = next((solve for extra, solve in VARIANTS.get(task, []) if extra == keys), SOLVERS[task])
+        mistakes = []
+        for row in rows(task, 10, keys=[f"lengths=[{length},{length}]", *keys]):
+            answer, _ = solve(row["prompt"])
+            if answer != row["answer"]:
+                mistakes.append(f"{row['prompt']}: {row['answer']}, not {answer}")
+            mistakes += length_mistakes(task, row)
+        return mistakes
+
     failed = 0
     for task in options.tasks or SOLVERS:
+        for name, length, keys in LONGEST:
+            if name == task and (mistakes := check_longest(task, length, keys)):
+                print(f"{' '.join([task, *keys])} of length {length}: {len(mistakes)} MISTAKES, as {mistakes[0]}", flush=True)
+                failed += 1
         for extra, solve in [([], SOLVERS[task]), *VARIANTS.get(task, [])]:
             for place, tier in [(None, "SML")] if options.quick else enumerate("SML"):
                 mistakes, seen = check(task, place, solve, extra)

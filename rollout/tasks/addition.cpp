@@ -19,6 +19,8 @@
 namespace vernier {
 namespace {
 
+constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
 const FamilyInfo kInfo = {.name = "addition",
                           .area = "simulation",
                           .unit = "digits",
@@ -55,7 +57,8 @@ struct Options {
   void bind(Binder& config) {
     config.flag("decimals", decimals, "a point anywhere in the numbers");
     config.flag("index_hints", index_hints,
-                "numbers padded with zeros, each digit with a letter of its place, a to z, A to Z");
+                "numbers padded with zeros, each digit with a letter of its place, a to z, A to Z; "
+                "of at most 51 digits");
     config.flag("reversed", reversed, "the answer's last digit comes first");
     for (const auto& [key, on] :
          {std::pair("index_hints", index_hints), std::pair("reversed", reversed)})
@@ -65,9 +68,8 @@ struct Options {
 
 // Each digit behind the letter of its place, the first place of the number being "a".
 std::string hinted(const std::string& digits) {
-  constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
   std::string out;
-  for (size_t i = 0; i < digits.size(); ++i) out += cat(kLetters[i % kLetters.size()], digits[i]);
+  for (size_t i = 0; i < digits.size(); ++i) out += cat(kLetters[i], digits[i]);
   return out;
 }
 
@@ -91,7 +93,10 @@ Problem draw(Rng& rng, int64_t length, bool with_states, const Options& options)
       std::max(a.digits.size() + places - a.decimals, b.digits.size() + places - b.decimals) +
       (options.index_hints ? 1 : 0);
   const std::string left = a.padded(places, size), right = b.padded(places, size);
-  if (options.index_hints) out.question = cat(hinted(left), '+', hinted(right), '=');
+  if (options.index_hints) {
+    out.instance = out.question;
+    out.question = cat(hinted(left), '+', hinted(right), '=');
+  }
   std::string sum;  // reversed
   int carry = 0;
   for (size_t i = size; i-- > 0;) {
@@ -122,6 +127,7 @@ const TaskRegistry::Entry entry{
       options.bind(config);
       FamilyInfo info = kInfo;
       info.has_points = options.decimals;
+      if (options.index_hints) info.longest = std::ssize(kLetters) - 1;  // a place for the carry
       return family_task(config, info, [options](Rng& rng, int64_t length, bool with_states) {
         return draw(rng, length, with_states, options);
       });

@@ -57,12 +57,13 @@ Sum draw_sum(Rng& rng, int64_t length) {
       x = static_cast<int>(least + rng.next_below(10 - least));
       y = static_cast<int>(least + rng.next_below(10 - least));
     } while ((x + y + carry >= 10) != carrying[i]);
+    out.total.insert(out.total.begin(), static_cast<char>('0' + (x + y + carry) % 10));
     carry = carrying[i] ? 1 : 0;
     out.a.insert(out.a.begin(), static_cast<char>('0' + x));
     out.b.insert(out.b.begin(), static_cast<char>('0' + y));
     out.carries.push_back(carry);
   }
-  out.total = cat(std::stoll(out.a) + std::stoll(out.b));
+  if (carry > 0) out.total.insert(out.total.begin(), '1');
   return out;
 }
 
@@ -107,6 +108,7 @@ Problem draw(Rng& rng, int64_t length, bool with_states, const std::string& form
   const Sum sum = draw_sum(rng, length);
   Problem out;
   const std::string asked = cat(sum.a, '+', sum.b);
+  out.instance = asked + "=";  // as the plain format asks
   if (format == "plain" || format == "reverse") {
     out.question = cat(format == "reverse" ? "$" : "", asked, '=');
     out.answer = sum.total;

@@ -3,7 +3,8 @@
 // A state is one visit of a backtracking search that takes each item first and leaves it then: item
 // and sum so far, the sum with it, and whether it is short of the sum wanted, equal or above.
 // TAIL's class has "combinations"; its range table calls it "palindrome combination", and its text
-// does not say what is to be combined: this is ours.
+// does not say what is to be combined: this is ours. The search visits up to 2^n places, 65,536 of
+// the most items that there may be.
 //
 // TAIL, class backtracking.
 #include "core/base/text.h"
@@ -16,6 +17,7 @@ const FamilyInfo kInfo = {.name = "combinations",
                           .area = "backtracking",
                           .unit = "items",
                           .tiers = {{{2, 4}, {5, 6}, {7, 8}}},
+                          .longest = 16,
                           .request =
                               "In how many ways can some of the items be chosen so that "
                               "they add up to the number behind the colon? {problem}"};

@@ -30,7 +30,7 @@ struct Options {
 std::string draw_distinct(Rng& rng, int64_t length) {
   std::string letters(kLetters, ' ');
   std::iota(letters.begin(), letters.end(), 'a');
-  const auto size = static_cast<size_t>(std::min(length, kLetters));
+  const auto size = static_cast<size_t>(length);
   for (size_t i = 0; i < size; ++i) {
     const auto other = i + static_cast<size_t>(rng.next_below(kLetters - static_cast<int64_t>(i)));
     std::swap(letters[i], letters[other]);
@@ -52,6 +52,7 @@ Problem draw(Rng& rng, int64_t length, bool with_states, bool backwards, const O
   if (backwards) std::reverse(result.begin(), result.end());
   Problem out;
   out.question = hinted(word, options.index_hints) + "=";
+  out.instance = word + "=";
   out.answer = hinted(result, options.index_hints);
   if (with_states)
     for (size_t i = 0; i < word.size(); ++i) {
@@ -74,6 +75,7 @@ std::unique_ptr<Task> make(Binder& config, const std::string& name, bool backwar
       .area = "primitive",
       .unit = "letters",
       .tiers = {{{2, 8}, {9, 16}, {17, 26}}},
+      .longest = options.distinct ? kLetters : kLongestInstance,
       .request = backwards ? "Write this word backwards: {problem}" : "Copy this word: {problem}"};
   return family_task(config, info,
                      [options, backwards](Rng& rng, int64_t length, bool with_states) {

@@ -13,12 +13,13 @@
 namespace vernier {
 namespace {
 
-constexpr int64_t kFar = 1 << 30;
+constexpr int64_t kFar = 1 << 30, kLetters = 26;
 
 const FamilyInfo kInfo = {.name = "dijkstra",
                           .area = "greedy",
                           .unit = "vertices",
                           .tiers = {{{3, 5}, {6, 10}, {11, 20}}},
+                          .longest = kLetters,
                           .request =
                               "These are ways between places, with their lengths. How long "
                               "is the shortest way from a to the place behind the colon? "

@@ -14,15 +14,22 @@ namespace {
 constexpr std::array kTierNames = {"S", "M", "L"};
 constexpr uint64_t kTestShare = 10;  // one instance of ten, by its hash, is for tests
 constexpr int64_t kMostTries = 10000;
-constexpr int64_t kLongest = 1000;
 
-// How English prompts begin and end: 4 x 5 templates around the family's own request.
+// How English prompts begin and end: 5 x 5 templates around the family's own request.
 constexpr std::array kOpenings = {"", "Please solve this. ", "Here is a task. ",
-                                  "Work this out step by step. "};
+                                  "Work this out step by step. ", "Can you answer this? "};
 constexpr std::array kClosings = {" End with # and the answer.", " Write the answer behind a #.",
                                   " Finish your response with #, then the answer.",
                                   " Give the result on the last line, after a #.",
                                   " The answer goes behind a # at the end."};
+
+// From the first to the last length of `range` that instances can have; 0 to 0 where there is none.
+Tier narrowed(const FamilyInfo& info, const Tier& range) {
+  if (info.lengths.empty()) return range;
+  const auto first = std::ranges::lower_bound(info.lengths, range.shortest);
+  const auto past = std::ranges::upper_bound(info.lengths, range.longest);
+  return first < past ? Tier{*first, *std::prev(past)} : Tier{};
+}
 
 struct Options {
   std::vector<double> tiers = {1, 0, 0}, eval_tiers = {1, 1, 1};
@@ -40,7 +47,7 @@ struct Options {
     config.list("tiers", tiers, 0.0, 1e6,
                 cat("shares of training prompts by length in ", info.unit, ": ", ranges));
     config.list("eval_tiers", eval_tiers, 0.0, 1e6, "the same of evaluation prompts");
-    config.list("lengths", lengths, info.tiers[0].shortest, kLongest,
+    config.list("lengths", lengths, info.tiers[0].shortest, info.longest,
                 "[shortest, longest] of all prompts, in place of the tiers");
     if (info.num_rounds > 1) bind_rounds(config, info.num_rounds);
     end = info.end;
@@ -56,12 +63,21 @@ struct Options {
     for (const char* key : {"tiers", "eval_tiers"}) config.only_if(key, lengths.empty(), "lengths");
     check_shares(config, "tiers", tiers);
     check_shares(config, "eval_tiers", eval_tiers);
-    if (!lengths.empty() && (lengths.size() != 2 || lengths[0] > lengths[1]))
-      config.error("lengths", "is not [shortest, longest]");
-    if (lengths.size() != 2 || lengths[0] > lengths[1]) lengths.clear();
+    check_lengths(config, info);
   }
 
  private:
+  void check_lengths(Binder& config, const FamilyInfo& info) {
+    if (lengths.empty()) return;
+    const bool is_range = lengths.size() == 2 && lengths[0] <= lengths[1];
+    if (is_range && narrowed(info, {lengths[0], lengths[1]}).longest > 0) return;
+    config.error("lengths", is_range
+                                ? cat("no instance has ", lengths[0], " to ", lengths[1], ' ',
+                                      info.unit, "; there are those of ", list_text(info.lengths))
+                                : "is not [shortest, longest]");
+    lengths.clear();
+  }
+
   void bind_rounds(Binder& config, int64_t count) {
     eval_rounds.clear();
     for (int64_t round = 0; round < count; ++round) eval_rounds.push_back(round);
@@ -123,6 +139,7 @@ class FamilySource {
   }
 
   Demonstration demonstration(uint64_t seed, int64_t index, int64_t hardest) const {
+    ensure(hardest == 0 || hardest >= range().shortest, "a difficulty of the family");
     const PromptPlace place = {seed, index, Split::train};
     const Drawn drawn = draw(Stream::sft, place, hardest, true);
     if (info_.has_format)
@@ -139,7 +156,8 @@ class FamilySource {
 
   // Shortest and longest of training.
   Tier range() const {
-    if (!options_.lengths.empty()) return {options_.lengths[0], options_.lengths[1]};
+    if (!options_.lengths.empty())
+      return narrowed(info_, {options_.lengths[0], options_.lengths[1]});
     Tier out;
     for (size_t i = 0; i < info_.tiers.size(); ++i) {
       if (options_.tiers[i] == 0) continue;
@@ -156,12 +174,12 @@ class FamilySource {
     for (int64_t attempt = 0; attempt < kMostTries; ++attempt) {
       Rng rng(place.seed, stream, static_cast<uint64_t>(place.index),
               static_cast<uint64_t>(attempt));
-      const Tier lengths = draw_tier(rng, place.split, out.tier);
-      const int64_t longest =
-          hardest > 0 ? std::clamp(hardest, lengths.shortest, lengths.longest) : lengths.longest;
-      out.length = lengths.shortest + rng.next_below(longest - lengths.shortest + 1);
+      Tier lengths = draw_tier(rng, place.split, hardest, out.tier);
+      if (hardest > 0) lengths.longest = std::min(hardest, lengths.longest);
+      out.length = draw_length(rng, lengths);
       out.problem = draw_(rng, out.length, with_states);
-      const std::string& text = out.problem.question;
+      const std::string& text =
+          out.problem.instance.empty() ? out.problem.question : out.problem.instance;
       const bool is_test = XXH3_64bits(text.data(), text.size()) % kTestShare == 0;
       if (is_test == (place.split == Split::test)) return out;
     }
@@ -170,9 +188,12 @@ class FamilySource {
          "; allow more lengths");
   }
 
-  Tier draw_tier(Rng& rng, Split split, std::string& name) const {
-    if (!options_.lengths.empty()) return {options_.lengths[0], options_.lengths[1]};
-    const std::vector<double>& shares = split == Split::test ? options_.eval_tiers : options_.tiers;
+  // Among the tiers that have lengths of at most `hardest` (0: any).
+  Tier draw_tier(Rng& rng, Split split, int64_t hardest, std::string& name) const {
+    if (!options_.lengths.empty()) return range();
+    std::vector<double> shares = split == Split::test ? options_.eval_tiers : options_.tiers;
+    for (size_t i = 0; hardest > 0 && i < shares.size(); ++i)
+      if (info_.tiers[i].shortest > hardest) shares[i] = 0;
     double left = rng.next_uniform() * std::accumulate(shares.begin(), shares.end(), 0.0);
     size_t tier = 0;
     while (tier + 1 < shares.size() && (shares[tier] == 0 || left >= shares[tier]))
@@ -180,6 +201,14 @@ class FamilySource {
     while (shares[tier] == 0) --tier;  // rounding went past the last share
     name = kTierNames[tier];
     return info_.tiers[tier];
+  }
+
+  // All lengths that instances can have come equally often: others are drawn again.
+  int64_t draw_length(Rng& rng, const Tier& range) const {
+    while (true) {
+      const int64_t length = range.shortest + rng.next_below(range.longest - range.shortest + 1);
+      if (info_.lengths.empty() || std::ranges::binary_search(info_.lengths, length)) return length;
+    }
   }
 
   std::string question(const std::string& problem, const PromptPlace& place) const {
@@ -200,6 +229,9 @@ class FamilySource {
 }  // namespace
 
 std::unique_ptr<Task> family_task(Binder& config, const FamilyInfo& info, DrawProblem draw) {
+  for (const Tier& tier : info.tiers)
+    ensure(tier.longest <= info.longest && narrowed(info, tier).shortest == tier.shortest,
+           "tiers of lengths that the family has");
   Options options;
   options.bind(config, info);
   auto task = std::make_unique<Task>();

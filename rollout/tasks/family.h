@@ -26,6 +26,9 @@ struct Problem {
   std::string answer;              // without "#"
   std::vector<ChainState> states;  // of the algorithm; empty where they were not asked for
   std::string response;            // of a demonstration, in families with a format of their own
+  // Which instance this is, the same however it is written: by it train and test are apart. Empty
+  // where the question tells it already.
+  std::string instance = {};
   // The same at greater length, the question itself first; of families with rounds.
   std::vector<std::string> rounds = {};
 };
@@ -34,15 +37,21 @@ struct Problem {
 /// is the same either way.
 using DrawProblem = std::function<Problem(Rng& rng, int64_t length, bool with_states)>;
 
+/// The longest instance that most families can be asked for.
+constexpr int64_t kLongestInstance = 1000;
+
 /// What distinguishes a family.
 struct FamilyInfo {
   std::string name;
   std::string area;           // of TAIL's eight classes, or of the study that it is from
   std::string unit;           // that a length counts: "digits"
   std::array<Tier, 3> tiers;  // S, M, L
-  std::string request;        // in English, with {problem} for the short form
-  bool has_points = false;    // answers may have a full stop in them
-  int64_t num_rounds = 1;     // in which an instance may be told
+  // What `lengths` may ask for: less where letters run out, numbers overflow or work explodes.
+  int64_t longest = kLongestInstance;
+  std::vector<int64_t> lengths = {};  // that instances can have, in order; empty: all
+  std::string request;                // in English, with {problem} for the short form
+  bool has_points = false;            // answers may have a full stop in them
+  int64_t num_rounds = 1;             // in which an instance may be told
   const char* verify = "marked";
   const char* end = ".";  // default of what closes a demonstration
   // Questions and responses have a format of their own: no English, no "#", no chain of states.

@@ -18,6 +18,7 @@ const FamilyInfo kInfo = {.name = "lego",
                           .area = "mathematics",
                           .unit = "equations",
                           .tiers = {{{2, 6}, {7, 12}, {13, 26}}},
+                          .longest = kLetters,
                           .request =
                               "Each letter is +1 or -1. What is the one behind the colon? "
                               "{problem}"};
@@ -34,7 +35,7 @@ Problem draw(Rng& rng, int64_t length, bool with_states) {
   std::string letters;
   for (int64_t i = 0; i < kLetters; ++i) letters += static_cast<char>('a' + i);
   shuffle(rng, letters);
-  const auto size = static_cast<size_t>(std::min(length, kLetters));
+  const auto size = static_cast<size_t>(length);
   std::vector<bool> negative(size);
   std::vector<std::string> equations;
   for (size_t i = 0; i < size; ++i) {

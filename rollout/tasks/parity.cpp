@@ -26,6 +26,7 @@ Problem draw(Rng& rng, int64_t length, bool with_states, bool index_hints) {
                                 : std::string(1, bits.back());
   }
   out.question += "=";
+  out.instance = bits + "=";
   int parity = 0;
   for (size_t i = 0; i < bits.size(); ++i) {
     const int bit = bits[i] - '0', next = parity ^ bit;

@@ -4,7 +4,9 @@
 // Unary functions: copy, reverse, shift (the first letter goes to the end), swap (first and last
 // change places), repeat (twice), echo (the last letter again). Binary ones, with a comma between
 // their arguments: append (a b), prepend (b a), remove_first (b), remove_second (a). A state
-// applies one function, innermost first, left before right. The length counts functions.
+// applies one function, innermost first, left before right. The length counts functions. Each
+// repeat doubles a word: of 20,000 draws with 100 functions the longest value had 6,244 letters, of
+// 3,000 with 1,000 functions 104,648, and there is no end to that, so 100 are the most.
 //
 // Kazemnejad et al., arXiv:2305.19466, after Hupkes et al., "Compositionality Decomposed",
 // arXiv:1908.08351.
@@ -24,6 +26,7 @@ const FamilyInfo kInfo = {
     .area = "compositional",
     .unit = "functions",
     .tiers = {{{1, 3}, {4, 6}, {7, 10}}},
+    .longest = 100,
     .request =
         "Apply these functions of words, the innermost first. shift takes the first letter "
         "to the end, swap changes the first and the last, echo says the last letter again; "

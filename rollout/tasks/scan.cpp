@@ -3,7 +3,10 @@
 //
 // A state translates one phrase; a command has one or two of them, joined by "and", or by "after",
 // which puts the second first. The length counts actions, as the length split does. All 20,910
-// commands of SCAN are in the grammar; within a tier they are drawn evenly.
+// commands of SCAN are in the grammar. None has 23, 29, 31, 34, 35, 37 to 39 or 41 to 47 actions.
+// The other numbers of actions come equally often within a tier, and so do the commands of each, as
+// far as the split allows: of the 128 commands with 48 actions only 6 are for tests, where they
+// come half as often as others.
 //
 // Kazemnejad et al., arXiv:2305.19466, after Lake and Baroni, arXiv:1711.00350 (whose IO alphabet
 // is I_WALK and so on).
@@ -21,6 +24,7 @@ const FamilyInfo kInfo = {.name = "scan",
                           .area = "compositional",
                           .unit = "actions",
                           .tiers = {{{1, 15}, {16, 24}, {25, 48}}},
+                          .longest = 48,
                           .request =
                               "Write this command as actions (L and R turn, W walks, J "
                               "jumps, U runs, O looks): {problem}"};
@@ -66,27 +70,34 @@ class Grammar {
  public:
   Grammar() : phrases_(all_phrases()) {
     for (const Phrase& first : phrases_) {
-      commands_[first.actions.size()].push_back({&first});
+      commands_[std::ssize(first.actions)].push_back({&first});
       for (const Phrase& second : phrases_)
         for (const bool after : {false, true})
-          commands_[first.actions.size() + second.actions.size()].push_back(
+          commands_[std::ssize(first.actions) + std::ssize(second.actions)].push_back(
               {&first, &second, after});
     }
   }
-  // Those of the nearest number of actions that has some.
-  const std::vector<Command>& of_length(int64_t length) const {
-    const auto found = commands_.lower_bound(static_cast<size_t>(length));
-    return found == commands_.end() ? std::prev(found)->second : found->second;
+  const std::vector<Command>& of_length(int64_t length) const { return commands_.at(length); }
+
+  // Numbers of actions that commands have.
+  std::vector<int64_t> lengths() const {
+    std::vector<int64_t> out;
+    for (const auto& [length, commands] : commands_) out.push_back(length);
+    return out;
   }
 
  private:
   std::vector<Phrase> phrases_;
-  std::map<size_t, std::vector<Command>> commands_;
+  std::map<int64_t, std::vector<Command>> commands_;
 };
 
+const Grammar& grammar() {
+  static const Grammar instance;
+  return instance;
+}
+
 Problem draw(Rng& rng, int64_t length, bool with_states) {
-  static const Grammar grammar;
-  const std::vector<Command>& commands = grammar.of_length(length);
+  const std::vector<Command>& commands = grammar().of_length(length);
   const Command& command = commands[static_cast<size_t>(rng.next_below(std::ssize(commands)))];
   Problem out;
   out.question = command.first->words;
@@ -108,10 +119,14 @@ Problem draw(Rng& rng, int64_t length, bool with_states) {
   return out;
 }
 
-const auto entry = family_entry(kInfo,
+const TaskRegistry::Entry entry{"scan",
                                 {"SCAN commands as actions", "", "actions",
                                  "arXiv:2305.19466, after Lake and Baroni, arXiv:1711.00350"},
-                                draw);
+                                [](Binder& config) {
+                                  FamilyInfo info = kInfo;
+                                  info.lengths = grammar().lengths();
+                                  return family_task(config, info, draw);
+                                }};
 
 }  // namespace
 }  // namespace vernier

@@ -15,7 +15,7 @@
 namespace vernier {
 namespace {
 
-constexpr int64_t kLargest = 999;
+constexpr int64_t kLargest = 999;  // all different: as many numbers as the longest list has
 
 const FamilyInfo kInfo = {.name = "sort",
                           .area = "mathematics",
@@ -35,6 +35,7 @@ Problem draw(Rng& rng, int64_t length, bool with_states, double hint_share) {
   std::sort(sorted.begin(), sorted.end());
   Problem out;
   const std::string list = list_text(items);
+  out.instance = list + "=";  // the hint about a list goes where the list goes
   if (rng.next_uniform() < hint_share) {
     const auto place = static_cast<size_t>(rng.next_below(length - 1));
     out.question = cat(list, '>', sorted[place], '=');

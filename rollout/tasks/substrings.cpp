@@ -1,7 +1,8 @@
 // All substrings of a word. Question "abc="; answer a,ab,abc,b,bc,c: by where they begin, then by
 // length.
 //
-// A state makes one of the one before: a letter more, or the next letter alone.
+// A state makes one of the one before: a letter more, or the next letter alone. The answer has
+// n (n + 1) (n + 2) / 6 letters, 1.4 million for the longest word that there may be.
 //
 // TAIL, class recursion.
 #include "core/base/text.h"
@@ -14,6 +15,7 @@ const FamilyInfo kInfo = {.name = "substrings",
                           .area = "recursion",
                           .unit = "letters",
                           .tiers = {{{3, 5}, {6, 9}, {10, 14}}},
+                          .longest = 200,
                           .request =
                               "List all substrings, by where they begin, then by length, "
                               "with commas between them: {problem}"};
