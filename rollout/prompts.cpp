@@ -410,16 +410,17 @@ Tier DataConfig::demonstrated() const {
 }
 
 Demonstration DataConfig::demonstrate(uint64_t seed, int64_t index, int64_t hardest) const {
-  const std::vector<const DataSource*> all = demonstrators();
-  ensure(!all.empty(), "a source with demonstrations");
+  std::vector<const DataSource*> all = demonstrators();
+  if (hardest > 0)
+    std::erase_if(all, [&](const DataSource* one) { return one->family->easiest > hardest; });
+  ensure(!all.empty(), "a source with demonstrations that are so easy");
   double sum = 0;
   for (const DataSource* one : all) sum += one->weight;
   double left = sum * Rng(seed, Stream::mixture, static_cast<uint64_t>(index), 1).uniform(0);
   size_t place = 0;
   while (place + 1 < all.size() && left >= all[place]->weight) left -= all[place++]->weight;
   const Task& chosen = *all[place]->family;
-  if (hardest > 0) hardest = std::clamp(hardest, chosen.easiest, chosen.hardest);
-  return chosen.demonstrate(seed, index, hardest);
+  return chosen.demonstrate(seed, index, std::min(hardest, chosen.hardest));
 }
 
 std::unique_ptr<PromptSource> file_prompts(const std::string& path, const DataConfig& config,
