@@ -121,10 +121,12 @@ def inverted(bins):
 
 def fit(rows, draws=200):
     """Peak of the least-squares parabola of right or wrong in log tokens, of whole answers, with a 95 % interval from a
-    bootstrap over prompts, whose answers stay together.
+    bootstrap over prompts, whose answers stay together; "none" where it lies outside all lengths, or does so in more
+    than 5 % of the draws.
     """
     rows = [row for row in rows if row.whole]
     center = mean(math.log(row.tokens) for row in rows)
+    low, high = (math.log(of(row.tokens for row in rows)) for of in (min, max))
     groups = {}  # of each prompt: sums of x^0 to x^4, and of y x^0 to y x^2
     for row in rows:
         x = math.log(row.tokens) - center
@@ -135,8 +137,9 @@ def fit(rows, draws=200):
 
     def peak(some):
         sums = [sum(column) for column in zip(*some)]
-        a, b, c = solve([sums[i : i + 3] for i in range(3)], sums[5:])
-        return math.exp(center - b / (2 * c)) if c < 0 else None
+        _, b, c = solve([sums[i : i + 3] for i in range(3)], sums[5:])
+        place = center - b / (2 * c) if c < 0 else math.inf
+        return math.exp(place) if low <= place <= high else None
 
     generator = random.Random(1)
     found = sorted(p for p in (peak(generator.choices(groups, k=len(groups))) for _ in range(draws)) if p)
