@@ -43,6 +43,7 @@ def run(lab):
         ("", "win rate"),
         points,
         ["set xtics ('longer run' 0, 'GRPO / DRPO' 1, 'whole / cut' 2)", "set xrange [-0.3:2.3]"],
+        lines_between=False,
     )
     heads = ["", "length, longer less shorter", "accuracy, longer less shorter", "wins", "wins at equal lengths", "coefficient of length"]
     here = "; ".join(f"{row[0]}: wins {row[3].split()[0]}, at equal lengths {row[4].split()[0]}" for row in rows)

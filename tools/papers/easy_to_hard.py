@@ -48,6 +48,7 @@ def run(lab):
         ("", "accuracy"),
         bars,
         [f"set xtics ({labels})", f"set xrange [-0.3:{len(seeds) - 0.7}]"],
+        lines_between=False,
     )
     here = f"{rows[1][4]} of the gap on sums of 6 to 8 terms"
     return here, "\n\n".join(

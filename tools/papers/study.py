@@ -190,8 +190,10 @@ def table(head, rows):
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B2A000"]
 
 
-def draw(path, title, axes, series, options=(), size=(760, 520)):
-    """A picture by gnuplot. series: {label: [(x, y)] or [(x, y, low, high)]}, each a line with points."""
+def draw(path, title, axes, series, options=(), size=(760, 520), lines_between=True):
+    """A picture by gnuplot. series: {label: [(x, y)] or [(x, y, low, high)]}: points, with lines between them where what
+    lies between is of the same kind.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [
         f"set terminal pngcairo size {size[0]},{size[1]} font 'DejaVu Sans,10'",
@@ -206,10 +208,11 @@ def draw(path, title, axes, series, options=(), size=(760, 520)):
         *options,
     ]
     plots = []
+    kind, size_of_points = ("linespoints", 0.8) if lines_between else ("points", 1.6)
     for number, (label, points) in enumerate(series.items()):
         lines += [f"$d{number} << EOD", *[" ".join(f"{x:.6g}" for x in point) for point in points], "EOD"]
         style = f"lw 1.8 lc rgb '{COLOURS[number % len(COLOURS)]}'"
-        plots.append(f"$d{number} using 1:2 with linespoints {style} pt 7 ps 0.8 title '{label}'")
+        plots.append(f"$d{number} using 1:2 with {kind} {style} pt 7 ps {size_of_points} title '{label}'")
         if len(points[0]) == 4:
             plots.append(f"$d{number} using 1:2:3:4 with yerrorbars {style} pt 0 notitle")
     lines.append("plot " + ", ".join(plots))
