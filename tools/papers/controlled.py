@@ -58,7 +58,13 @@ def run(lab):
 
 
 def cells(found):
-    def cell(key, places):
-        return f"{mean(one[key] for one in found):+.{places}f} (" + ", ".join(f"{one[key]:+.{places}f}" for one in found) + ")"
+    def cell(key, form):
+        return f"{mean(one[key] for one in found):{form}} (" + ", ".join(f"{one[key]:{form}}" for one in found) + ")"
 
-    return [cell("length_difference", 1), cell("accuracy_difference", 3), cell("win", 3), cell("win_length_controlled", 3), cell("length_effect", 2)]
+    return [
+        cell("length_difference", "+.1f"),
+        cell("accuracy_difference", "+.3f"),
+        cell("win", ".3f"),
+        cell("win_length_controlled", ".3f"),
+        cell("length_effect", "+.2f"),
+    ]
