@@ -11,9 +11,9 @@ BUDGET = 24  # tokens at which a side is cut
 
 
 def run(lab):
-    """Beside the policies of the first study, which is run first."""
+    """Beside policies of the first study, which are trained if need be."""
     starts = lab.starts()
-    drpo.run(lab)
+    ends = drpo.ends(lab, starts, [("penalty", 0), ("DRPO", 0.1)])
 
     def longer(start):
         seed, checkpoint = start
@@ -21,8 +21,8 @@ def run(lab):
         return last_checkpoint(lab.train(folder, [LONGER], {"run.seed": seed, "model.path": checkpoint}))
 
     test = lab.test_prompts()
-    grpo = [lab.rows(last_checkpoint(drpo.folder(lab, "penalty", 0, seed)), test) for seed, _ in starts]
-    short = [lab.rows(last_checkpoint(drpo.folder(lab, "DRPO", 0.1, seed)), test) for seed, _ in starts]
+    grpo = [lab.rows(ends["penalty", 0, seed], test) for seed, _ in starts]
+    short = [lab.rows(ends["DRPO", 0.1, seed], test) for seed, _ in starts]
     padded = [lab.rows(model, test) for model in lab.each(longer, starts)]
     whole = [lab.rows(start, test) for _, start in starts]
     cut = [lab.rows(start, test, options=("--max-completion-length", BUDGET)) for _, start in starts]

@@ -29,9 +29,9 @@ def folder(lab, variant, seed):
     return lab.out / "dot" / f"{variant}-{seed}".replace(" ", "-").replace(",", "")
 
 
-def run(lab):
-    starts = lab.starts()
-    jobs = [(v, seed, start) for v in VARIANTS for seed, start in starts]
+def runs_of(lab, starts, variants):
+    """{(variant, seed): folder}"""
+    jobs = [(v, seed, start) for v in variants for seed, start in starts]
 
     def one(job):
         variant, seed, start = job
@@ -39,7 +39,12 @@ def run(lab):
         configs = [JOB] + ([f"{OVERLAYS}/{overlay}.toml"] if overlay else [])
         return lab.train(folder(lab, variant, seed), configs, {"run.seed": seed, "model.path": start, **keys})
 
-    runs = dict(zip([job[:2] for job in jobs], lab.each(one, jobs)))
+    return dict(zip([job[:2] for job in jobs], lab.each(one, jobs)))
+
+
+def run(lab):
+    starts = lab.starts()
+    runs = runs_of(lab, starts, VARIANTS)
     found = dict(zip(runs, lab.each(lambda run: lab.answers(last_checkpoint(run)), runs.values())))
     seeds = [seed for seed, _ in starts]
     start = Policy(lab.each(lambda s: lab.answers(s[1]), starts))

@@ -24,10 +24,10 @@ def folder(lab, method, strength, seed):
     return lab.out / "drpo" / f"{method}-{strength}-{seed}".replace(" ", "-")
 
 
-def run(lab):
-    starts = lab.starts()
-    lab.prompts("train", {}, count=512, train=True)
-    jobs = [(m, s, seed, start) for m, (_, _, strengths) in METHODS.items() for s in strengths for seed, start in starts]
+def ends(lab, starts, settings):
+    """Last checkpoints, {(method, strength, seed): path}, of some [(method, strength)]."""
+    jobs = [(m, s, seed, start) for m, s in settings for seed, start in starts]
+    again = lab.prompts("train", {}, count=512, train=True)  # HAPO meets a prompt more than once
 
     def one(job):
         method, strength, seed, start = job
@@ -35,10 +35,18 @@ def run(lab):
         keys = {"run.seed": seed, "model.path": start}
         if key:
             keys[key] = strength
+        if method == "HAPO":
+            keys |= {"data.train": again, "data.eval": again}
         configs = [JOB] + ([f"{BASELINES}/{file}.toml"] if file else [])
-        return lab.answers(last_checkpoint(lab.train(folder(lab, method, strength, seed), configs, keys)))
+        return last_checkpoint(lab.train(folder(lab, method, strength, seed), configs, keys))
 
-    found = dict(zip([job[:3] for job in jobs], lab.each(one, jobs)))
+    return dict(zip([job[:3] for job in jobs], lab.each(one, jobs)))
+
+
+def run(lab):
+    starts = lab.starts()
+    checkpoints = ends(lab, starts, [(m, s) for m, (_, _, strengths) in METHODS.items() for s in strengths])
+    found = dict(zip(checkpoints, lab.each(lab.answers, checkpoints.values())))
     start = Policy(lab.each(lambda s: lab.answers(s[1]), starts))
     seeds = [seed for seed, _ in starts]
     policies = {(m, s): Policy([found[m, s, seed] for seed in seeds]) for m, (_, _, all_of) in METHODS.items() for s in all_of}
@@ -73,8 +81,8 @@ def run(lab):
     draw(lab.pictures / "drpo.png", "Accuracy against length, over strengths (mean of the seeds)", ("mean tokens", "accuracy"), points)
     chosen = {m: choose(lab, m, seeds) for m in ("DRPO", "penalty", "RLOO-LP")}
     scores = {m: aes(policies[m, s], policies[m, METHODS[m][2][0]]) for m, s in chosen.items()}
-    drpo_worst = min((policies["DRPO", s].accuracy, s) for s in METHODS["DRPO"][2])
-    penalty_worst = min((policies["penalty", s].accuracy, s) for s in METHODS["penalty"][2])
+    drpo_worst = min(((policies["DRPO", s].accuracy, s) for s in METHODS["DRPO"][2]), key=lambda pair: pair[0])
+    penalty_worst = min(((policies["penalty", s].accuracy, s) for s in METHODS["penalty"][2]), key=lambda pair: pair[0])
     here = (
         f"AES of DRPO {scores['DRPO']:+.3f} (lambda {chosen['DRPO']}), of the penalty {scores['penalty']:+.3f} (alpha {chosen['penalty']}), "
         f"of RLOO-LP {scores['RLOO-LP']:+.3f} (alpha {chosen['RLOO-LP']}), each at the strength with the best AES of the runs' own evaluations; "

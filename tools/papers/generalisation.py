@@ -1,6 +1,7 @@
 """Study 6: length generalisation: train on short inputs, test on longer ones, with one thing switched at a time."""
 
 import json
+import re
 from typing import NamedTuple
 
 from papers.study import draw, last_checkpoint, mean, table
@@ -57,7 +58,15 @@ def run(lab):
         )
         tokens = mean(a.tokens for seed in seeds for tier in TIERS for a in found[variant, seed][tier])
         of_tier = [[a for seed in seeds for a in found[variant, seed][tier]] for tier in TIERS]
-        chains.append([variant, *(f"{mean(a.states for a in some):.2f} / {100 * mean(a.ended for a in some):.0f} %" for some in of_tier)])
+        chains.append(
+            [
+                variant,
+                *(
+                    f"{mean(a.states for a in some):.2f} / {mean(a.in_order for a in some):.1f} / {100 * mean(a.marked for a in some):.0f} %"
+                    for some in of_tier
+                ),
+            ]
+        )
         rows.append([variant, *(f"{cell:.3f}" for cell in cells), f"{ratio:.2f}", f"{cells[0] - cells[2]:+.3f}", f"{tokens:.0f}", each])
     draw(
         lab.pictures / "generalisation.png",
@@ -69,10 +78,10 @@ def run(lab):
     here = "S, M, L: " + "; ".join(f"{row[0]} {row[1]}, {row[2]}, {row[3]}" for row in rows) + "; guessing 0.5"
     return here, "\n\n".join(
         [
-            f"Seeds {', '.join(map(str, seeds))}; {PROMPTS} test prompts, a third of each tier, greedy. Guessing is right in half of them.",
+            f"Seeds {', '.join(map(str, seeds))}; {PROMPTS} test prompts ({', '.join(f'{tier}: {len(found[jobs[0]][tier])}' for tier in TIERS)}), greedy. Guessing is right in half of them.",
             table(["", "S", "M", "L", "L over S", "S less L", "tokens", "S M L by seed"], rows),
             "![Accuracy by tier](images/papers/generalisation.png)",
-            table(["states of the chain over those that it should have / chains that end", *TIERS], chains),
+            table(["states over those that a chain should have / labels in order from 1 on / answers with a mark", *TIERS], chains),
         ]
     )
 
@@ -81,9 +90,13 @@ class Answer(NamedTuple):
     right: bool
     tokens: int
     states: float  # of the chain, over those that it should have
-    ended: bool  # before the limit
+    in_order: int  # labels that count 1, 2, ... from the first on; without linear transition there are none
+    marked: bool  # has an answer
 
 
 def answer_of(row, variant):
     needed = -(-row["length"] // 2) if variant in TWO_BITS_A_STATE else row["length"]
-    return Answer(bool(row["correct"]), row["num_tokens"], row["response"].count(";") / needed, row["finish_reason"] == "stop")
+    text = row["response"]
+    labels = [int(label) for label in re.findall(r"(?:^|;)(\d+):", text)]
+    in_order = next((i for i, label in enumerate(labels) if label != i + 1), len(labels))
+    return Answer(bool(row["correct"]), row["num_tokens"], text.count(";") / needed, in_order, "#" in text)

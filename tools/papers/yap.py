@@ -1,4 +1,4 @@
-"""Study 8: YapIndex before and after DRPO and DOT: the policies of the first two studies, which are run first."""
+"""Study 8: YapIndex before and after DRPO and DOT: policies of the first two studies, which are trained if need be."""
 
 import json
 
@@ -14,14 +14,14 @@ NUMBERS = {"YapIndex": "yap/index", "of right answers": "yap/index/correct"}
 
 def run(lab):
     starts = lab.starts()
-    drpo.run(lab)
-    dot.run(lab)
+    ends = drpo.ends(lab, starts, [("penalty", 0), ("DRPO", 0.1)])
+    dots = dot.runs_of(lab, starts, ["DOT"])
     prompts = prompts_of(lab)
     models = {
         "the start": [start for _, start in starts],
-        "GRPO": [last_checkpoint(drpo.folder(lab, "penalty", 0, seed)) for seed, _ in starts],
-        "DRPO, lambda 0.1": [last_checkpoint(drpo.folder(lab, "DRPO", 0.1, seed)) for seed, _ in starts],
-        "DOT": [last_checkpoint(dot.folder(lab, "DOT", seed)) for seed, _ in starts],
+        "GRPO": [ends["penalty", 0, seed] for seed, _ in starts],
+        "DRPO, lambda 0.1": [ends["DRPO", 0.1, seed] for seed, _ in starts],
+        "DOT": [last_checkpoint(dots["DOT", seed]) for seed, _ in starts],
     }
     rows, lines = [], {}
     for name, checkpoints in models.items():
