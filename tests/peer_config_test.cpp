@@ -116,7 +116,7 @@ TEST_CASE("peer_config: estimators, losses and KL of verl") {
       verl({"algorithm.filter_groups.enable=True", "algorithm.filter_groups.metric=acc",
             "+reward_model.overlong_buffer.enable=True", "+reward_model.overlong_buffer.len=4096"});
   CHECK(has(dapo, "rule = \"spread\""));
-  CHECK(has(dapo, "type = \"overlong\"\ncache = 4096"));
+  CHECK(has(dapo, "type = \"overlong\"\nform = \"verl\"\ncache = 4096"));
   CHECK(has(verl({"actor_rollout_ref.actor.clip_ratio=0.2",
                   "actor_rollout_ref.actor.clip_ratio_high=0.28"}),
             "epsilon = 0.2\nepsilon_high = 0.28"));

@@ -77,6 +77,37 @@ save_total_limit: 3
   }
 }
 
+TEST_CASE("peer_config: keys that have an effect with some methods alone") {
+  const std::string verl = read_file(fs::path(VERNIER_TEST_CASES) / "peers" / "verl.yaml");
+  const auto of_verl = [&](std::vector<std::string> more) {
+    for (const char* one : {"actor_rollout_ref.rollout.n=8", "trainer.total_training_steps=100",
+                            "actor_rollout_ref.actor.use_kl_loss=True"})
+      more.emplace_back(one);
+    return bound(convert_peer_config(verl, "verl.yaml", more, {}));
+  };
+  for (const std::string estimator :
+       {"grpo", "rloo", "opo", "remax", "gpg", "gdpo", "grpo_passk", "reinforce_plus_plus",
+        "reinforce_plus_plus_baseline", "rloo_vectorized"})
+    CHECK_NOTHROW(of_verl(
+        {"algorithm.adv_estimator=" + estimator, "algorithm.norm_adv_by_std_in_grpo=False"}));
+  for (const std::string kl : {"kl", "k1", "abs", "mse", "k2", "low_var_kl", "k3"})
+    CHECK_NOTHROW(
+        of_verl({"algorithm.adv_estimator=grpo", "actor_rollout_ref.actor.kl_loss_type=" + kl}));
+  CHECK_NOTHROW(
+      of_verl({"algorithm.adv_estimator=grpo", "+reward_model.overlong_buffer.enable=True",
+               "+reward_model.overlong_buffer.len=64",
+               "+reward_model.overlong_buffer.penalty_factor=1.0"}));
+  const std::string trl =
+      "model_name_or_path: m\ndataset_name: data/train.jsonl\noutput_dir: runs/trl\nmax_steps: "
+      "300\n"
+      "num_generations: 8\nreward_funcs: [accuracy_reward]\ndelta: 2.0\n";
+  for (const std::string more :
+       {"loss_type: cispo\n", "loss_type: sapo\n", "loss_type: grpo\n", "loss_type: luspo\n",
+        "loss_type: vespo\n", "importance_sampling_level: sequence\n",
+        "multi_objective_aggregation: normalize_then_sum\n"})
+    CHECK_NOTHROW(bound(convert_peer_config(trl + more, "trl.yaml", {}, {})));
+}
+
 TEST_CASE("peer_config: texts of several lines and counts of updates of TRL can be run") {
   const PeerConfig found = convert_peer_config(R"(
 model_name_or_path: "a\nfolder"

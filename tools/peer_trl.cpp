@@ -13,9 +13,9 @@ constexpr std::array kTrlCopies = {
     PeerKey{"min_p", PeerKey::number, "rollout", "min_p"},
     PeerKey{"repetition_penalty", PeerKey::number, "rollout", "repetition_penalty"},
     PeerKey{"beta", PeerKey::number, "algo", "beta"},
-    PeerKey{"delta", PeerKey::number, "algo", "delta"},
     PeerKey{"entropy_coef", PeerKey::number, "algo", "entropy_coef"},
     PeerKey{"top_entropy_quantile", PeerKey::number, "algo", "top_entropy"},
+    PeerKey{"delta", PeerKey::number, "algo", "delta"},
     PeerKey{"weight_decay", PeerKey::number, "trainer", "weight_decay"},
     PeerKey{"adam_epsilon", PeerKey::number, "trainer", "eps"},
 };
@@ -272,6 +272,8 @@ class FromTrl : public Converter {
     std::string key = "eval_steps";
     double updates = updates_or_share(key, 0);
     if (when != "steps" && tree_.has(key)) leave_out(key, cat("eval_strategy is ", when));
+    if (when != "no")
+      toml_.comment("data", "eval = a file of evaluation prompts, which TRL was given apart");
     if (when == "epoch") each_epoch("eval_every", "eval_strategy");
     if (when != "steps") return;
     if (updates == 0) {
@@ -333,11 +335,20 @@ class FromTrl : public Converter {
     std::string scale = tree_.text("scale_rewards").value_or("group");
     if (scale == "true" || scale == "True") scale = "group";
     if (scale == "false" || scale == "False") scale = "none";
-    if (name != "dr_grpo" || tree_.has("scale_rewards")) toml_.text("algo", "scale_rewards", scale);
-    copy(std::span(kTrlCopies).subspan(7, 4));
-    if (tree_.text("multi_objective_aggregation").value_or("sum_then_normalize") !=
-        "sum_then_normalize")
+    const bool by_part = tree_.text("multi_objective_aggregation").value_or("sum_then_normalize") !=
+                         "sum_then_normalize";
+    if (by_part)
       toml_.text("algo", "advantage", "gdpo");
+    else if (name != "dr_grpo" || tree_.has("scale_rewards"))
+      toml_.text("algo", "scale_rewards", scale);
+    if (by_part && tree_.has("scale_rewards"))
+      leave_out("scale_rewards", "each reward is divided by its own deviation");
+    copy(std::span(kTrlCopies).subspan(7, 3));
+    if (clips && !sequences && name != "luspo")
+      copy(std::span(kTrlCopies).subspan(10, 1));
+    else if (tree_.number("delta"))
+      leave_out("delta", cat("of the clipped loss by token, not of ",
+                             sequences ? "importance_sampling_level: sequence" : name));
     if (tree_.flag("mask_truncated_completions").value_or(false))
       toml_.text(toml_.entry("[transform]"), "type", "overlong_mask");
   }

@@ -148,8 +148,13 @@ class FromVerl : public Converter {
                               : "not known; grpo stands in its place");
     else if (*found->advantage != '\0')
       toml_.text("algo", "advantage", found->advantage);
-    if (!tree_.flag("algorithm.norm_adv_by_std_in_grpo").value_or(true))
-      toml_.text("algo", "scale_rewards", "none");
+    const bool is_grpo = found == kEstimators.end() || *found->advantage == '\0';
+    if (!tree_.flag("algorithm.norm_adv_by_std_in_grpo").value_or(true)) {
+      if (is_grpo)
+        toml_.text("algo", "scale_rewards", "none");
+      else
+        leave_out("algorithm.norm_adv_by_std_in_grpo", cat("of grpo, not of ", name));
+    }
     if (name == "reinforce_plus_plus") number("algo", "gamma", "algorithm.gamma", 1);
   }
 
@@ -217,9 +222,10 @@ class FromVerl : public Converter {
       leave_out("algorithm.use_kl_in_reward", "the KL is in the loss; one place at a time");
     if (in_loss) {
       number("algo", "beta", cat(kActor, "kl_loss_coef"), 0.001);
-      toml_.text("algo", "kl_estimator",
-                 estimator(tree_.text(cat(kActor, "kl_loss_type")).value_or("low_var_kl")));
-      toml_.text("algo", "kl_clamp", "verl");
+      const std::string chosen =
+          estimator(tree_.text(cat(kActor, "kl_loss_type")).value_or("low_var_kl"));
+      toml_.text("algo", "kl_estimator", chosen);
+      if (chosen.starts_with("k3")) toml_.text("algo", "kl_clamp", "verl");
     } else if (in_reward) {
       number("algo", "beta", "algorithm.kl_ctrl.kl_coef", 0.001);
       toml_.text("algo", "kl_in", "reward");
@@ -241,6 +247,7 @@ class FromVerl : public Converter {
         if (!tree_.flag(one + ".enable").value_or(false)) continue;
         const std::string entry = toml_.entry("[reward]");
         toml_.text(entry, "type", "overlong");
+        toml_.text(entry, "form", "verl");
         if (const auto size = tree_.whole(one + ".len", 0)) toml_.number(entry, "cache", *size);
         if (const auto factor = tree_.number(one + ".penalty_factor"))
           toml_.number(entry, "factor", *factor);
