@@ -75,6 +75,9 @@ void prompts_command(const PromptsOptions& options) {
   if (options.demonstrations) {
     if (!source.data.has_demonstrations()) fail("prompts: --demonstrations: data.task has none");
     if (options.eval) fail("prompts: --demonstrations are of training, not of --eval");
+    if (options.shape != "vernier")
+      fail("prompts: --shape ", options.shape,
+           ": is of questions and answers, not of --demonstrations");
     for (int64_t i = options.from; i < options.from + options.count; ++i) {
       const Demonstration one = source.data.demonstrate(seed, i, 0);
       output.write(
