@@ -1,8 +1,9 @@
 """What the studies of papers share: start policies, runs, answers to test prompts, intervals, tables and pictures.
 
-Test prompts are chain_sum's evaluation prompts under a seed of their own (4321). Strengths and steps are chosen by the runs'
-own evaluations (docs/results.md says where a setting was changed after a look at test prompts). chain_sum has no split by instance, and short sums are few: a warm start of 153,600 demonstrations has seen nearly all of up to four
-terms, a quarter of those of five, and next to none from six on (UNSEEN).
+Test prompts are chain_sum's evaluation prompts under a seed of their own (4321). Strengths and steps are chosen by the
+runs' own evaluations; docs/results.md says where a setting was changed after a look at test prompts. chain_sum has no split
+by instance, and short sums are few: a warm start of 153,600 demonstrations has seen nearly all of up to four terms, a
+quarter of those of five, and next to none from six on (UNSEEN).
 """
 
 import json
